@@ -1,0 +1,298 @@
+"""The command line. Exit codes: 0 fine, 1 something is wrong with the input, 2 wrong use, config or a locked state."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import msgspec
+
+from exporter import __version__
+from exporter.action import MAX_AHEAD, Rejection, decode
+from exporter.config import DEFAULT_LISTEN, Config, ConfigError, duration, listen_fault, load, parse, url_fault
+from exporter.schema import schema
+from exporter.sources.files import numbered
+from exporter.state import Locked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from exporter.sources import Source
+
+EPILOGUE = """\
+exit codes: 0 fine; 1 something is wrong with the input; 2 wrong use, wrong config, or a state file in use
+"""
+
+
+class Usage(Exception):  # noqa: N818  (it is what the user gets)
+    """A sentence about what was asked for wrongly: exit code 2."""
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run a command and exit."""
+    sys.exit(command(arguments))
+
+
+def command(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S%z"
+    )
+    logging.getLogger("tornado").setLevel(logging.CRITICAL)  # what a client does wrong is counted, not logged
+    try:
+        run: Callable[[argparse.Namespace], int] = options.run
+        return run(options)
+    except ConfigError as error:
+        for fault in error.faults:
+            print(fault, file=sys.stderr)
+    except (Usage, Locked) as error:
+        print(f"agent-exporter: {error}", file=sys.stderr)
+    except BrokenPipeError:
+        # The reader of our output has gone, as `head` does: what it wanted it has.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    return 2
+
+
+# --- commands ------------------------------------------------------------------------------------------------------
+
+
+def _run(options: argparse.Namespace) -> int:
+    from exporter.service import Exporter, warn_of_no_effect  # noqa: PLC0415  (the other commands start faster without)
+
+    config = _config(options)
+    warn_of_no_effect(config)
+    path = Path(options.config) if options.config else None
+    try:
+        return Exporter(config, path, options.paths).run()
+    except OSError as error:
+        raise Usage(str(error)) from error
+
+
+def _replay(options: argparse.Namespace) -> int:
+    from exporter.metrics.families import Collector  # noqa: PLC0415
+    from exporter.replay import replay, replay_in_steps  # noqa: PLC0415
+    from exporter.stages import render  # noqa: PLC0415
+
+    config = _config(options)
+    progress = Progress()
+    try:
+        if options.step is not None:
+            for page in replay_in_steps(config, options.paths, options.step):
+                sys.stdout.buffer.write(page)
+            return 0
+        stages = replay(config, options.paths, progress.show)
+    except OSError as error:
+        raise Usage(str(error)) from error
+    progress.clear()
+    pipeline = stages.pipeline
+    families = Collector(pipeline.store.committed, stages.live(pipeline.newest), created=options.openmetrics).collect()
+    accept = "application/openmetrics-text; version=1.0.0" if options.openmetrics else "text/plain"
+    sys.stdout.buffer.write(render(families, accept)[1])
+    sys.stdout.buffer.flush()
+    return 0
+
+
+def _validate(options: argparse.Namespace) -> int:
+    reasons: Counter[str] = Counter()
+    total = 0
+    latest = time.time() + MAX_AHEAD
+    for path in options.paths:
+        shown = _printable(path)
+        try:
+            for number, line in numbered(path):
+                total += 1
+                result = decode(line, latest) if line is not None else Rejection("too_long", "longer than 1 MiB")
+                if isinstance(result, Rejection):
+                    reasons[result.reason] += 1
+                    print(f"{shown}:{number}: {result.reason}: {result.detail}")
+        except OSError as error:
+            raise Usage(f"{shown}: {error.strerror or error}") from error
+    bad = reasons.total()
+    detail = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common())
+    print(f"{total:,} lines: {total - bad:,} accepted, {bad:,} rejected{f' ({detail})' if bad else ''}")
+    return 1 if bad else 0
+
+
+def _check_config(options: argparse.Namespace) -> int:
+    config = load(Path(options.file))
+    for path in config.without_effect():
+        print(f"{options.file}: {path}: has no effect in this version")
+    print(f"{options.file}: fine")
+    return 0
+
+
+def _schema(_: argparse.Namespace) -> int:
+    print(json.dumps(schema(), indent=2))
+    return 0
+
+
+def _healthcheck(options: argparse.Namespace) -> int:
+    from exporter.healthcheck import check  # noqa: PLC0415
+
+    problem = check(_config(options), ready=options.ready)
+    if problem is None:
+        return 0
+    print(problem, file=sys.stderr)
+    return 1
+
+
+# --- options -------------------------------------------------------------------------------------------------------
+
+
+def _config(options: argparse.Namespace) -> Config:
+    """The file's settings, with those of the command line over them."""
+    config = load(Path(options.config)) if options.config else parse("")
+    listen = getattr(options, "listen", None)
+    if listen is not None:
+        if fault := listen_fault(listen):
+            raise Usage(f"--web.listen-address: {fault}")
+        config = msgspec.structs.replace(config, server=msgspec.structs.replace(config.server, listen=listen))
+    endpoint = getattr(options, "endpoint", None)
+    if endpoint is not None:
+        if fault := url_fault(endpoint):
+            raise Usage(f"--otlp.endpoint: {fault}")
+        config = msgspec.structs.replace(config, otlp=msgspec.structs.replace(config.otlp, endpoint=endpoint))
+    state = getattr(options, "state", None)
+    if state is not None:
+        config = msgspec.structs.replace(config, state=msgspec.structs.replace(config.state, path=state))
+    return config
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="agent-exporter",
+        description="Prometheus metrics and OTLP traces from the JSON lines that AI agents print.",
+        epilog=EPILOGUE,
+    )
+    parser.add_argument("--version", action="version", version=f"agent-exporter {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    run = _command(
+        commands, "run", _run, "follow logs and serve /metrics",
+        "Follow files, standard input and /v1/logs; serve /metrics; send spans. Files are read from their beginning, "
+        "and after a restart from where they were left if there is a state file. SIGHUP reads the config again, "
+        "SIGTERM ends.",
+    )  # fmt: skip
+    _config_option(run)
+    run.add_argument("--web.listen-address", dest="listen", metavar="HOST:PORT", help=f"default {DEFAULT_LISTEN}")
+    run.add_argument("--state.path", dest="state", metavar="FILE", help="remember counters and offsets here")
+    _endpoint_option(run)
+    run.add_argument(
+        "paths", nargs="*", metavar="PATH|GLOB|-",
+        help="files to follow; quote a glob, so that new files are found; - is standard input",
+    )  # fmt: skip
+
+    replay = _command(
+        commands, "replay", _replay, "read logs to the end and print their metrics",
+        "Read logs of the past (plain, docker, CRI, .gz, - for standard input) to their end and print the exposition. "
+        '"Now" is the time of the newest line.',
+    )  # fmt: skip
+    _config_option(replay)
+    replay.add_argument("--openmetrics", action="store_true", help="OpenMetrics, with _created and exemplars")
+    replay.add_argument(
+        "--step", type=_duration, metavar="15s",
+        help="print the exposition at every step of the log's own time, with timestamps, "
+        "for `promtool tsdb create-blocks-from openmetrics`",
+    )  # fmt: skip
+    _endpoint_option(replay)
+    replay.add_argument("paths", nargs="+", metavar="PATH")
+
+    validate = _command(
+        commands, "validate", _validate, "check lines against the log schema",
+        "Print every line that would be rejected as PATH:LINE: REASON: what to change, and a summary. Exit code 1 if "
+        "there are any.",
+    )  # fmt: skip
+    validate.add_argument("paths", nargs="+", metavar="PATH")
+
+    check = _command(
+        commands, "check-config", _check_config, "check a config file",
+        "Print every fault of a config file with its path, all at once. Exit code 2 if there are any.",
+    )  # fmt: skip
+    check.add_argument("file", metavar="FILE")
+
+    _command(
+        commands, "schema", _schema, "print the JSON Schema of a line",
+        "Print the JSON Schema (2020-12) of one line, made from the types that decode it.",
+    )  # fmt: skip
+
+    health = _command(
+        commands, "healthcheck", _healthcheck, "ask a running exporter whether it is well",
+        "For containers: exit code 0 if the exporter on this machine answers at /-/healthy, 1 if not.",
+    )  # fmt: skip
+    _config_option(health)
+    health.add_argument("--web.listen-address", dest="listen", metavar="HOST:PORT", help="where it listens")
+    health.add_argument("--ready", action="store_true", help="ask /-/ready instead")
+    return parser
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    summary: str,
+    description: str,
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=summary, description=description, epilog=EPILOGUE)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _config_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", metavar="FILE", help="a YAML file; without one, defaults serve")
+
+
+def _endpoint_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--otlp.endpoint", dest="endpoint", metavar="URL", help="send spans here, http://HOST:4318")
+
+
+def _duration(text: str) -> float:
+    try:
+        return duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _printable(text: str) -> str:
+    """A path as given, unless it would play tricks with a terminal."""
+    return text if text.isprintable() else ascii(text)
+
+
+class Progress:
+    """How far a long read is: on a terminal, and only once it takes over a second."""
+
+    def __init__(self) -> None:
+        self._started = self._shown = time.monotonic()
+        self._wanted = sys.stderr.isatty()
+        self._drawn = False
+
+    def show(self, source: Source) -> None:
+        """Told after each block."""
+        if not self._wanted:
+            return
+        now = time.monotonic()
+        if now - self._started < 1 or now - self._shown < 0.2:
+            return
+        self._shown = now
+        done, total = source.progress()
+        share = f" {100 * done / total:3.0f} %" if total else ""
+        rate = done / 1e6 / (now - self._started)
+        sys.stderr.write(f"\r\x1b[K{_printable(source.name)}{share}  {done / 1e6:,.0f} MB, {rate:,.0f} MB/s")
+        sys.stderr.flush()
+        self._drawn = True
+
+    def clear(self) -> None:
+        """Leave no trace on the terminal."""
+        if self._drawn:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()

@@ -1,0 +1,471 @@
+"""Adds actions and sessions to cells. `add` is the hottest code of the program after the decoder."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+from exporter.action import FAILED, Action
+from exporter.metrics.cells import (
+    CONFIDENCE,
+    DURATION,
+    GEN_AI_SECONDS,
+    GEN_AI_TOKENS,
+    SESSION_SECONDS,
+    SESSION_TOKENS,
+    ActionCell,
+    AgentCell,
+    Baseline,
+    Cell,
+    CountCell,
+    ErrorCell,
+    GenAICell,
+    ModelCell,
+    SourceCell,
+    TaskCell,
+    row_key,
+)
+from exporter.metrics.limits import MAX_NAMES, OVERFLOW, Limits, label
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from exporter.action import Rejection
+    from exporter.sessions import Session
+    from exporter.state import Row
+
+DAY = 86_400
+BASELINE_DAYS = 7
+"""Design section 4."""
+AGENT_TTL = 7.0 * DAY
+"""Seconds; design section 4."""
+UNKNOWN = "unknown"
+"""The label `model` of tokens that name none."""
+OTHER = "_OTHER"
+"""The label `error_type` of an error that names none, as OpenTelemetry has it."""
+
+KINDS: dict[str, type[Cell]] = {
+    "agent": AgentCell,
+    "action": ActionCell,
+    "model": ModelCell,
+    "error": ErrorCell,
+    "task": TaskCell,
+    "gen_ai": GenAICell,
+    "source": SourceCell,
+    "overflow": CountCell,
+    "eviction": CountCell,
+    "spans": CountCell,
+}
+"""The kinds of rows that the exposition is made from."""
+_KIND_OF = {cell: kind for kind, cell in KINDS.items() if cell is not CountCell}
+
+C = TypeVar("C", bound=Cell)
+
+
+class Agent:
+    """An agent's cells by the names that its lines use. Not stored: it is found again from the cells."""
+
+    def __init__(self, cell: AgentCell, *, configured: bool, baseline_from: int = 0) -> None:
+        self.cell = cell
+        self.configured = configured
+        self.baseline_from = baseline_from
+        self.actions: dict[str, ActionCell] = {}
+        # None stands for a line that names no model, or no error type.
+        self.models: dict[str | None, ModelCell] = {}
+        self.errors: dict[str | None, ErrorCell] = {}
+        self.tasks: dict[str, TaskCell] = {}
+
+
+class Tally:
+    """All cells. `is_llm` says whether an action is a call of a model; `team` what the config says of an agent."""
+
+    def __init__(
+        self,
+        is_llm: Callable[[str], bool],
+        *,
+        limits: Limits | None = None,
+        team: Callable[[str], str | None] = lambda _: None,
+        configured: Iterable[str] = (),
+        baseline_from: Callable[[str], int] = lambda _: 0,
+        ttl: float = AGENT_TTL,
+        gen_ai: bool = True,
+    ) -> None:
+        self.ttl = ttl
+        self.count_gen_ai = gen_ai
+        self.is_llm = is_llm
+        self.team = team
+        self.baseline_from = baseline_from
+        self.configured = set(configured)
+        self.limits = limits or Limits()
+        self.agents: dict[str, Agent] = {}
+        self.gen_ai: dict[str, GenAICell] = {}
+        self.sources: dict[str, SourceCell] = {}
+        self.counts: dict[tuple[str, str], CountCell] = {}
+        self._names: dict[str, dict[str, str]] = {"model": {}, "error_type": {}, "task_type": {}}
+        self._dirty: set[Cell] = set()
+        self._gone: list[Row] = []
+        self._everyone: Agent | None = None
+
+    # --- an action ---------------------------------------------------------------------------------------------
+
+    def add(self, action: Action, now: float) -> None:
+        """Count an action. `now` is the clock, seconds since 1970: no gauge runs ahead of it."""
+        agent = self.agents.get(action.agent_id) or self._agent(action.agent_id, now)
+        cell = agent.cell
+        dirty = self._dirty
+        dirty.add(cell)
+        at = action.at if action.at < now else now
+        if at > cell.last_active:
+            cell.last_active = at
+            if action.team is not None and action.team != cell.team:
+                self._move(agent, action.team)
+        if cell.first_seen == 0.0:
+            cell.first_seen = at
+        state = action.state
+        if state is not None:
+            cell.heartbeats[state] += 1
+            if at > cell.states.get(state, at):
+                cell.states[state] = at
+            return
+        if at > cell.last_action:
+            cell.last_action = at
+
+        done = agent.actions.get(action.action)
+        if done is None:
+            done = self._action(agent, action.action, now)
+        status = action.status
+        done.statuses[status] += 1
+        duration = action.duration
+        if done not in dirty:  # once per commit is often enough for an exemplar
+            dirty.add(done)
+            self._exemplify(done, action)
+        elif status in FAILED:
+            self._exemplify(done, action)
+        if duration is not None:
+            done.durations[bisect_left(DURATION, duration)] += 1
+            done.duration_sum += duration
+        if action.retry_count:
+            done.retries += 1
+        if action.fallback_used:
+            done.fallbacks += 1
+
+        prompt = action.prompt
+        completion = action.completion
+        cost = action.cost_usd
+        if prompt is not None or completion is not None or cost is not None:
+            self._spend(agent, done, action, prompt or 0, completion or 0, cost or 0.0, now)
+        elif done.llm and duration is not None:
+            self._gen_ai(action.model, duration, 0, 0, now)
+        if status in FAILED:
+            error = agent.errors.get(action.error_type) or self._error(agent, action.error_type, now)
+            error.errors += 1
+            dirty.add(error)
+        if action.confidence is not None:
+            confidence = action.confidence
+            cell.confidence[bisect_left(CONFIDENCE, confidence)] += 1
+            cell.confidence_sum += confidence
+            if status == "success":
+                cell.confidence_successes += 1
+            self._baseline(agent, "confidence", confidence, action.at)
+        if action.feedback is not None:
+            ratio = (action.feedback + 1) / 2
+            cell.feedback_sum += ratio
+            cell.feedback_count += 1
+            self._baseline(agent, "feedback", ratio, action.at)
+
+    def _spend(
+        self, agent: Agent, done: ActionCell, action: Action, prompt: int, completion: int, cost: float, now: float
+    ) -> None:
+        model = agent.models.get(action.model) or self._model(agent, action.model, now)
+        model.prompt += prompt
+        model.completion += completion
+        model.cost_usd += cost
+        self._dirty.add(model)
+        cell = agent.cell
+        day = int(action.at // DAY)
+        spent = cell.days.get(day)
+        if spent is not None:
+            cell.days[day] = (spent[0] + prompt + completion, spent[1] + cost)
+        elif len(cell.days) < 2 or day > min(cell.days):
+            cell.days[day] = (prompt + completion, cost)
+            if len(cell.days) > 2:
+                del cell.days[min(cell.days)]
+        if done.llm:
+            self._gen_ai(action.model, action.duration, prompt, completion, now)
+
+    def _gen_ai(self, name: str | None, duration: float | None, prompt: int, completion: int, now: float) -> None:
+        if not self.count_gen_ai:
+            return
+        model = self._name("model", name or UNKNOWN)
+        cell = self.gen_ai.get(model)
+        if cell is None:
+            cell = self.gen_ai[model] = GenAICell(row_key(model), now, model)
+        cell.input[bisect_left(GEN_AI_TOKENS, prompt)] += 1
+        cell.input_sum += prompt
+        cell.output[bisect_left(GEN_AI_TOKENS, completion)] += 1
+        cell.output_sum += completion
+        if duration is not None:
+            cell.seconds[bisect_left(GEN_AI_SECONDS, duration)] += 1
+            cell.seconds_sum += duration
+        self._dirty.add(cell)
+
+    @staticmethod
+    def _exemplify(done: ActionCell, action: Action) -> None:
+        trace = action.trace_id or action.parent_trace_id
+        if trace is None or len(trace) > 256:
+            return
+        done.status_exemplars[action.status] = (trace, 1.0, action.at)
+        if action.duration is not None:
+            done.duration_exemplars[bisect_left(DURATION, action.duration)] = (trace, action.duration, action.at)
+
+    # --- a session ---------------------------------------------------------------------------------------------
+
+    def opened(self, session: Session, now: float) -> None:
+        """A session has begun, or goes on after its end was counted."""
+        agent = self.agents.get(session.agent_id) or self._agent(session.agent_id, now)
+        agent.cell.active += 1
+        self._dirty.add(agent.cell)
+        self._task(agent, session.task_type, now)
+
+    def closed(self, session: Session, now: float) -> None:
+        """A session has ended."""
+        agent = self.agents.get(session.agent_id) or self._agent(session.agent_id, now)
+        cell = agent.cell
+        cell.active = max(0, cell.active - 1)
+        self._dirty.add(cell)
+        if session.counted:
+            return
+        task = self._task(agent, session.task_type, now)
+        task.outcomes[session.outcome] += 1
+        seconds = max(0.0, session.last - session.started)
+        task.seconds[bisect_left(SESSION_SECONDS, seconds)] += 1
+        task.seconds_sum += seconds
+        task.tokens[bisect_left(SESSION_TOKENS, session.tokens)] += 1
+        task.tokens_sum += session.tokens
+        self._dirty.add(task)
+        if session.task_completed is not None:
+            self._baseline(agent, "completion", float(session.task_completed), session.last)
+
+    # --- lines and the exporter's own counters -----------------------------------------------------------------
+
+    def source(self, name: str, now: float) -> SourceCell:
+        """The cell of a source, made at zero if it is new; the caller adds to it and calls `touch`."""
+        cell = self.sources.get(name)
+        if cell is None:
+            cell = self.sources[name] = SourceCell(row_key(name), now, label(name))
+            self._dirty.add(cell)
+        return cell
+
+    def touch(self, cell: Cell) -> None:
+        """The cell has changed."""
+        self._dirty.add(cell)
+
+    @staticmethod
+    def reject(cell: SourceCell, rejection: Rejection) -> None:
+        """Count a rejected line."""
+        cell.rejected[rejection.reason] = cell.rejected.get(rejection.reason, 0) + 1
+
+    def count(self, kind: str, name: str, by: int, now: float) -> None:
+        """Add to one of the counters with one label: overflow, eviction, spans."""
+        cell = self.counts.get((kind, name))
+        if cell is None:
+            cell = self.counts[kind, name] = CountCell(row_key(name), now, kind, name)
+            self._dirty.add(cell)
+        if by:
+            cell.count += by
+            self._dirty.add(cell)
+
+    # --- cells that are new ------------------------------------------------------------------------------------
+
+    def _agent(self, name: str, now: float) -> Agent:
+        configured = name in self.configured
+        if name != OVERFLOW and self.limits.admit(AgentCell, name, configured=configured):
+            return self._make_agent(name, now, configured=configured)
+        self.count("overflow", "agent", 1, now)
+        return self._rest(now)
+
+    def _make_agent(self, name: str, now: float, *, configured: bool) -> Agent:
+        cell = AgentCell(row_key(name), now, name, self.team(name) or "", configured=configured)
+        agent = self.agents[name] = Agent(cell, configured=configured, baseline_from=self.baseline_from(name))
+        self._dirty.add(cell)
+        return agent
+
+    def _action(self, agent: Agent, name: str, now: float) -> ActionCell:
+        llm = self.is_llm(name)
+        return self._cell(
+            agent, "actions", ActionCell, name, lambda key, who, what: ActionCell(key, now, who, what, llm)
+        )
+
+    def _model(self, agent: Agent, name: str | None, now: float) -> ModelCell:
+        known = self._name("model", name or UNKNOWN)
+        cell = self._cell(agent, "models", ModelCell, known, lambda key, who, what: ModelCell(key, now, who, what))
+        if cell.model != OVERFLOW:
+            agent.models[name] = cell
+        return cell
+
+    def _error(self, agent: Agent, name: str | None, now: float) -> ErrorCell:
+        known = self._name("error_type", name or OTHER)
+        cell = self._cell(agent, "errors", ErrorCell, known, lambda key, who, what: ErrorCell(key, now, who, what))
+        if cell.error_type != OVERFLOW:
+            agent.errors[name] = cell
+        return cell
+
+    def _task(self, agent: Agent, name: str, now: float) -> TaskCell:
+        known = self._name("task_type", name)
+        return self._cell(agent, "tasks", TaskCell, known, lambda key, who, what: TaskCell(key, now, who, what))
+
+    def _cell(self, agent: Agent, where: str, kind: type[C], name: str, make: Callable[[str, str, str], C]) -> C:
+        """The agent's cell of this name; if its share forbids one, its `_overflow` cell; if the caps do, everyone's."""
+        cells: dict[str, C] = getattr(agent, where)
+        found = cells.get(name)
+        if found is not None and name != OVERFLOW:
+            return found
+        who = agent.cell.agent
+        if name == OVERFLOW or not self.limits.admit(kind, who, configured=agent.configured):
+            self.count("overflow", _KIND_OF[kind], 1, agent.cell.created)
+            found = cells.get(OVERFLOW)
+            if found is not None:
+                return found
+            name = OVERFLOW
+            if agent is self._everyone:
+                self.limits.count(kind, who)
+            elif not self.limits.admit(kind, who, configured=agent.configured, within_share=False):
+                return self._cell(self._rest(agent.cell.created), where, kind, OVERFLOW, make)
+        cell = cells[name] = make(row_key(who, name), who, name)
+        self._dirty.add(cell)
+        return cell
+
+    def _rest(self, now: float) -> Agent:
+        """The agent that stands for all those without series of their own."""
+        if self._everyone is None:
+            self._everyone = Agent(AgentCell(row_key(OVERFLOW), now, OVERFLOW), configured=False)
+        return self._everyone
+
+    def _name(self, kind: str, name: str) -> str:
+        """The name itself if it is among the first MAX_NAMES of its kind, else `_overflow`."""
+        names = self._names[kind]
+        known = names.get(name)
+        if known is not None:
+            return known
+        if len(names) >= MAX_NAMES:
+            return OVERFLOW
+        names[name] = name
+        return name
+
+    # --- baselines, teams, time to live ------------------------------------------------------------------------
+
+    def _move(self, agent: Agent, team: str) -> None:
+        if agent is not self._everyone and self.team(agent.cell.agent) is None:
+            agent.cell.team = team
+
+    @staticmethod
+    def _baseline(agent: Agent, metric: str, value: float, at: float) -> None:
+        """Mean of the first 7 UTC days of the signal, or of those from the config's `baseline_from` on."""
+        baselines = agent.cell.baselines
+        baseline = baselines.get(metric)
+        day = int(at // DAY)
+        start = agent.baseline_from
+        if baseline is None or baseline.first_day < start:
+            if day < start:
+                return
+            baseline = baselines[metric] = Baseline(day)
+        if baseline.frozen:
+            return
+        if day >= baseline.first_day + BASELINE_DAYS:
+            baseline.frozen = True
+            return
+        baseline.total += value
+        baseline.count += 1
+
+    def configure(self, names: Iterable[str], now: float) -> None:
+        """The config names these agents: they have series before their first line, and room in the caps."""
+        self.configured = set(names)
+        for name, agent in self.agents.items():
+            agent.configured = agent.cell.configured = name in self.configured
+            agent.baseline_from = self.baseline_from(name)
+            self._dirty.add(agent.cell)
+            team = self.team(name)
+            if team is not None:
+                agent.cell.team = team
+        for name in self.configured - self.agents.keys():
+            self._agent(name, now)
+
+    def age(self, now: float) -> None:
+        """Drop agents that have not been seen for `ttl` seconds."""
+        for agent_id in [
+            name
+            for name, agent in self.agents.items()
+            if not agent.configured
+            and 0 < agent.cell.last_active < now - self.ttl
+            and agent.cell.created < now - self.ttl
+        ]:
+            self.forget(agent_id)
+
+    def forget(self, agent_id: str) -> None:
+        """Drop an agent and all its series: unseen for its time to live, retired, or taken out of the config."""
+        agent = self.agents.pop(agent_id, None)
+        if agent is None:
+            return
+        held: list[Cell] = [agent.cell]
+        for cells in (agent.actions, agent.models, agent.errors, agent.tasks):
+            held.extend({id(cell): cell for cell in cells.values()}.values())
+        for cell in held:
+            self.limits.count(type(cell), agent_id, -1)
+            self._dirty.discard(cell)
+            self._gone.append((_KIND_OF[type(cell)], cell.key, None))
+
+    # --- state -------------------------------------------------------------------------------------------------
+
+    def changes(self) -> Iterator[Row]:
+        """A row for every cell that changed."""
+        encode = msgspec.msgpack.encode
+        yield from self._gone
+        self._gone = []
+        dirty, self._dirty = self._dirty, set()
+        for cell in dirty:
+            kind = cell.kind if isinstance(cell, CountCell) else _KIND_OF[type(cell)]
+            yield kind, cell.key, encode(cell)
+
+    def restore(self, rows: Callable[[str], Iterable[tuple[str, bytes]]]) -> None:
+        """Take up the cells of a former run; `rows` gives those of a kind."""
+        for cell in _decoded(rows, "agent", AgentCell):
+            name = cell.agent
+            agent = Agent(cell, configured=name in self.configured, baseline_from=self.baseline_from(name))
+            if cell.agent == OVERFLOW:
+                self._everyone = agent
+                continue
+            if self.team(cell.agent) is not None:
+                cell.team = self.team(cell.agent) or ""
+            self.agents[cell.agent] = agent
+            self.limits.count(AgentCell, cell.agent)
+        for done in _decoded(rows, "action", ActionCell):
+            self._take(done, done.agent, "actions", done.action)
+        for model in _decoded(rows, "model", ModelCell):
+            self._take(model, model.agent, "models", model.model)
+            self._name("model", model.model)
+        for error in _decoded(rows, "error", ErrorCell):
+            self._take(error, error.agent, "errors", error.error_type)
+            self._name("error_type", error.error_type)
+        for task in _decoded(rows, "task", TaskCell):
+            self._take(task, task.agent, "tasks", task.task_type)
+            self._name("task_type", task.task_type)
+        for gen_ai in _decoded(rows, "gen_ai", GenAICell):
+            self.gen_ai[gen_ai.model] = gen_ai
+        for source in _decoded(rows, "source", SourceCell):
+            self.sources[source.source] = source
+        for kind in ("overflow", "eviction", "spans"):
+            for count in _decoded(rows, kind, CountCell):
+                self.counts[kind, count.label] = count
+
+    def _take(self, cell: Cell, agent_id: str, where: str, name: str) -> None:
+        agent = self._everyone if agent_id == OVERFLOW else self.agents.get(agent_id)
+        if agent is not None:
+            getattr(agent, where)[name] = cell
+            self.limits.count(type(cell), agent_id)
+
+
+def _decoded(rows: Callable[[str], Iterable[tuple[str, bytes]]], kind: str, cell: type[C]) -> list[C]:
+    decode = msgspec.msgpack.Decoder(cell).decode
+    return [decode(value) for _, value in rows(kind)]

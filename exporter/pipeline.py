@@ -1,0 +1,314 @@
+"""The only loop: read, decode, drop duplicates, hand to each sink, commit.
+
+    for each source:  block of lines  ->  for each line:  Action | Rejection
+                                             Action  ->  duplicates  ->  tally, sessions, spans
+    every 200 ms, and before each scrape:  the changed rows of every stage, in one transaction
+
+One thread owns all of it, so nothing here needs a lock. Other threads `ask` for something to be done between two
+blocks, a scrape for example, which takes the rows last committed and is rendered elsewhere.
+
+While the state cannot be written (disk full), nothing is read: what was read is kept in memory, and goes with the
+next commit that succeeds.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from exporter.action import MAX_AHEAD, Action, Rejection, decode
+from exporter.metrics.families import OVERFLOWS, TABLES
+from exporter.state import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from exporter.duplicates import Duplicates
+    from exporter.metrics.tally import Tally
+    from exporter.sessions import Sessions
+    from exporter.sources import Batch, Source
+    from exporter.spans.queue import SpanQueue
+    from exporter.spans.tree import Tree
+    from exporter.state import Row, Rows, Store
+
+log = logging.getLogger(__name__)
+
+COMMIT_EVERY = 0.2
+"""Seconds; design section 2."""
+POLL_EVERY = 0.1
+"""Seconds between two looks at sources that had nothing: with COMMIT_EVERY, a line is counted within 250 ms."""
+TICK_EVERY = 1.0
+"""Seconds between two looks at what has gone quiet."""
+RETRY_EVERY = 1.0
+"""Seconds between two tries at a disk that refused."""
+SETTLE_EVERY = 4096
+"""Lines of a past log after which a session whose end was read is closed; no clock runs there."""
+
+T = TypeVar("T")
+
+
+class Sinks(NamedTuple):
+    """What an action is handed to. `tree` and `queue` are None where no spans are wanted."""
+
+    tally: Tally
+    sessions: Sessions
+    duplicates: Duplicates
+    tree: Tree | None = None
+    queue: SpanQueue | None = None
+
+
+class Pipeline:
+    """`clock` gives seconds since 1970. `live` is False when a log of the past is read: then no clock ages anything."""
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        sinks: Sinks,
+        store: Store,
+        *,
+        live: bool = True,
+        ignore_plain_text: Callable[[str], bool] = lambda _: False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.sources = list(sources)
+        self.sinks = sinks
+        self.store = store
+        self.live = live
+        self.clock = clock
+        self.unavailable: str | None = None
+        self.committed_at = 0.0
+        self.newest = 0.0
+        """Time of the newest line: "now" in a log of the past."""
+        self._ignore = ignore_plain_text
+        self._asked: deque[tuple[Callable[[], object], Future[object]]] = deque()
+        self._wake = threading.Event()
+        self._stopping = False
+        self._evicted = dict.fromkeys(TABLES, 0)
+        self._unsettled = 0
+        self._truncations: dict[str, int] = {}
+
+    def now(self) -> float:
+        """The clock, or in a log of the past the time of its newest line: so that results do not depend on today."""
+        return self.clock() if self.live else self.newest
+
+    # --- one batch ---------------------------------------------------------------------------------------------
+
+    def feed(self, source: Source, batch: Batch) -> tuple[int, str]:
+        """Count a batch of lines. Returns how many were rejected, and why the last one was."""
+        tally, sessions, duplicates, tree, _ = self.sinks
+        add, join, seen = tally.add, sessions.add, duplicates.seen
+        now = self.now()
+        live = self.live
+        arrived = now if live else 0.0
+        latest = self.clock() + MAX_AHEAD
+        newest = self.newest
+        rejected, why = batch.too_long, "longer than 1 MiB" if batch.too_long else ""
+        accepted = repeated = ignored = 0
+        cell = tally.source(source.name, now)
+        for line in batch.lines:
+            action = decode(line, latest)
+            if action.__class__ is not Action:
+                assert isinstance(action, Rejection)
+                if action.reason == "not_json" and line[:1] != b"{" and self._ignore(source.name):
+                    ignored += 1
+                else:
+                    rejected += 1
+                    why = action.detail
+                    tally.reject(cell, action)
+                continue
+            if seen(line):
+                repeated += 1
+                continue
+            accepted += 1
+            if action.at > newest:
+                newest = action.at
+                if not live:
+                    now = self.newest = newest
+            add(action, now)
+            if action.state is None:
+                join(action, arrived)
+                if tree is not None:
+                    tree.add(action, arrived)
+        self.newest = newest
+        cell.read += len(batch.lines) + batch.too_long
+        cell.accepted += accepted
+        cell.duplicate += repeated
+        cell.ignored += ignored
+        cell.last_line = now
+        cell.created = cell.created or now
+        cell.truncations += source.truncations - self._truncations.get(source.name, 0)
+        self._truncations[source.name] = source.truncations
+        if batch.too_long:
+            cell.rejected["too_long"] = cell.rejected.get("too_long", 0) + batch.too_long
+        cell.late += sessions.take_late()
+        tally.touch(cell)
+        if not self.live:
+            self._settle(accepted)
+        return rejected, why
+
+    def _settle(self, accepted: int) -> None:
+        self._unsettled += accepted
+        if self._unsettled >= SETTLE_EVERY:
+            self._unsettled = 0
+            self.sinks.sessions.settle()
+            self.sinks.duplicates.age(float("inf"))
+
+    # --- state -------------------------------------------------------------------------------------------------
+
+    def restore(self) -> None:
+        """Take up what a former run committed, and have the exporter's own counters stand at zero where it had none."""
+        rows = self.store.rows
+        tally, sessions, duplicates, tree, queue = self.sinks
+        tally.restore(rows)
+        sessions.restore(rows("session"))
+        duplicates.restore(rows("duplicates"))
+        if tree is not None:
+            tree.restore(rows("invocation"))
+        if queue is not None:
+            queue.restore()
+        for source in self.sources:
+            source.restore([row for kind in source.kinds for row in rows(kind)])
+        now = self.now()
+        for source in self.sources:
+            tally.source(source.name, now)
+        for kind, names in (("eviction", TABLES), ("overflow", OVERFLOWS), ("spans", ("sent", "dropped"))):
+            for name in names:
+                tally.count(kind, name, 0, now)
+
+    def commit(self) -> bool:
+        """Write what changed. False if the disk refuses; the rows are then kept."""
+        try:
+            self.store.commit(self._changes())
+        except Unavailable as error:
+            if self.unavailable is None:
+                log.error("state cannot be written, reading pauses: %s", error)  # noqa: TRY400
+            self.unavailable = str(error)
+            for source in self.sources:
+                source.refused()
+            return False
+        if self.unavailable is not None:
+            log.warning("state can be written again, reading goes on")
+            self.unavailable = None
+        self.committed_at = self.now()
+        for source in self.sources:
+            source.committed()
+        if self.sinks.queue is not None:
+            self.sinks.queue.committed()
+        return True
+
+    def _changes(self) -> Iterator[Row]:
+        tally, sessions, duplicates, tree, queue = self.sinks
+        for source in self.sources:
+            yield from source.changes()
+        yield from sessions.changes()
+        yield from duplicates.changes()
+        if tree is not None:
+            yield from tree.changes()
+        if queue is not None:
+            yield from queue.changes()
+        self._count_evictions()
+        yield from tally.changes()  # last, as those before it count into it
+
+    def _count_evictions(self) -> None:
+        tally, sessions, duplicates, tree, _ = self.sinks
+        now = self.now()
+        for table, total in (
+            ("sessions", sessions.evictions),
+            ("duplicates", duplicates.evictions),
+            ("traces", tree.evictions if tree is not None else 0),
+        ):
+            tally.count("eviction", table, total - self._evicted[table], now)
+            self._evicted[table] = total
+
+    def snapshot(self) -> Rows:
+        """The rows of a scrape: committed ones, with all that was read until now if the disk allows."""
+        self.commit()
+        return {kind: dict(rows) for kind, rows in self.store.committed.items()}
+
+    # --- the loop ----------------------------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """There is something to read. From any thread."""
+        self._wake.set()
+
+    def ask(self, what: Callable[[], T]) -> Future[T]:
+        """Have something done in this thread, between two blocks. From any thread."""
+        future: Future[T] = Future()
+        if self._stopping:
+            future.set_exception(RuntimeError("shutting down"))
+            return future
+        self._asked.append((what, future))  # type: ignore[arg-type]
+        self._wake.set()
+        return future
+
+    def stop(self) -> None:
+        """End the loop after the current block. From any thread, or a signal handler."""
+        self._stopping = True
+        self._wake.set()
+
+    def run(self) -> None:
+        """Read until told to stop, then commit."""
+        monotonic = time.monotonic
+        next_commit = next_tick = monotonic()
+        while not self._stopping:
+            busy = waited_for = False
+            if self.unavailable is None:
+                for source in self.sources:
+                    batch = source.read()
+                    if batch is not None:
+                        source.note(*self.feed(source, batch))
+                        busy = True
+                        waited_for = waited_for or source.impatient
+            self._answer()
+            now = monotonic()
+            if waited_for or now >= next_commit:
+                next_commit = now + (COMMIT_EVERY if self.commit() else RETRY_EVERY)
+            if now >= next_tick:
+                next_tick = now + TICK_EVERY
+                self._tick()
+            if not busy:
+                self._wake.wait(POLL_EVERY)
+                self._wake.clear()
+        self.commit()
+        self._answer()
+
+    def drain(self, progress: Callable[[Source], None] = lambda _: None) -> None:
+        """Read every source to its end: a log of the past."""
+        for source in self.sources:
+            while not source.finished:
+                batch = source.read()
+                if batch is None:
+                    continue
+                self.feed(source, batch)
+                progress(source)
+                if self.sinks.queue is not None:
+                    self.sinks.queue.settle()
+        sessions, tree = self.sinks.sessions, self.sinks.tree
+        sessions.settle()
+        sessions.tick(self.newest)
+        if tree is not None:
+            tree.finish()
+        self.commit()
+
+    def _tick(self) -> None:
+        now = self.now()
+        tally, sessions, duplicates, tree, _ = self.sinks
+        sessions.tick(now)
+        duplicates.age(now)
+        tally.age(now)
+        if tree is not None:
+            tree.tick(now)
+
+    def _answer(self) -> None:
+        while self._asked:
+            what, future = self._asked.popleft()
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(what())
+            except Exception as error:  # noqa: BLE001  (it belongs to whoever asked)
+                future.set_exception(error)

@@ -1,0 +1,257 @@
+"""The running program: the stages with a server, a state file and signals around them."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prometheus_client.process_collector import ProcessCollector
+
+from exporter import __version__
+from exporter.config import Config, ConfigError, load
+from exporter.eventloop import EventLoop
+from exporter.metrics.families import Collector, Live
+from exporter.metrics.tally import KINDS
+from exporter.page import landing
+from exporter.pipeline import RETRY_EVERY, Pipeline
+from exporter.server import Server
+from exporter.sources.otlp import OtlpSource
+from exporter.spans.sender import Sender
+from exporter.stages import Stages, agent_settings, open_sources, render, target, wants_openmetrics
+from exporter.state import File, Memory, Store, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from exporter.spans.queue import SpanQueue
+    from exporter.state import Rows
+
+log = logging.getLogger(__name__)
+
+GOODBYE = 3.0
+"""Seconds that the sender gets at the end for spans that would otherwise be lost."""
+SCRAPE_WAIT = 8.0
+"""Seconds that a scrape waits for the pipeline: less than Prometheus' usual timeout of 10."""
+
+
+class Exporter:
+    """The running program. `run` returns the exit code."""
+
+    def __init__(self, config: Config, config_path: Path | None, paths: Sequence[str]) -> None:
+        self.config = config
+        self.config_path = config_path
+        self.loaded_at = time.time()
+        self.reload_ok = True
+        self.stages: Stages | None = None
+        self._paths = paths
+        self._problem: str | None = "starting"
+        self._stopping = False
+        self._loop = EventLoop()
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="scrape")
+        self._process = ProcessCollector(registry=None)
+        self._otlp = OtlpSource(wake=self._wake) if config.otlp_logs.enabled else None
+        self._sender: Sender | None = None
+        self.server = Server(
+            self._loop,
+            listen=config.server.listen,
+            metrics=lambda accept: self._pool.submit(self._scrape, accept),
+            ready=self._unready,
+            landing=self._landing,
+            otlp=self._otlp,
+            tls=_tls(config),
+            token_file=Path(config.server.token_file) if config.server.token_file else None,
+        )
+
+    # --- from start to end -------------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Serve until SIGTERM or SIGINT. Raises OSError if the address is taken, Locked if the state file is."""
+        store = self._open_store()
+        for number, handler in ((signal.SIGTERM, self._stop), (signal.SIGINT, self._stop), (signal.SIGHUP, self._hup)):
+            signal.signal(number, handler)
+        self._loop.start()
+        try:
+            self.server.start()
+            log.info("listening at %s", self.address)
+            while store is None and not self._stopping:
+                time.sleep(RETRY_EVERY)
+                store = self._open_store()
+            if store is not None:
+                self._work(store)
+        finally:
+            self.server.stop()
+            self._loop.stop()
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            if store is not None:
+                store.close()
+        return 0
+
+    @property
+    def address(self) -> str:
+        """The URL of the landing page."""
+        scheme = "https" if self.config.server.tls_cert_file else "http"
+        return f"{scheme}://{self.config.server.listen.rpartition(':')[0]}:{self.server.port}/"
+
+    def _open_store(self) -> Store | None:
+        path = self.config.state.path
+        if path is None:
+            log.warning(
+                "no state.path: after a restart counters begin at zero, and files are read from their beginning"
+            )
+            return Memory(KINDS)
+        try:
+            return File(Path(path), KINDS)
+        except Unavailable as error:
+            sentence = f"state cannot be opened, nothing is read until it can: {error}"
+            if self._problem != sentence:
+                log.error(sentence)  # noqa: TRY400
+            self._problem = sentence
+            return None
+
+    def _work(self, store: Store) -> None:
+        sources = open_sources(self.config, self._paths)
+        if self._otlp is not None:
+            sources.append(self._otlp)
+        self.stages = stages = Stages(self.config, store, sources)
+        pipeline = stages.pipeline
+        self._retire(set())
+        sending = None
+        queue = pipeline.sinks.queue
+        if queue is not None:
+            self._sender = Sender(queue, target(self.config))
+            queue.wake = self._sender.wake
+            sending = self._loop.submit(self._sender.run())
+        self._problem = None
+        if self._stopping:
+            pipeline.stop()
+        try:
+            pipeline.run()
+        finally:
+            if self._otlp is not None:
+                self._otlp.close("shutting down")
+            if queue is not None and not queue.durable:
+                self._say_goodbye(pipeline, queue)
+            if sending is not None:
+                sending.cancel()
+            pipeline.commit()
+
+    @staticmethod
+    def _say_goodbye(pipeline: Pipeline, queue: SpanQueue) -> None:
+        """Without a state file, what is not sent now is lost."""
+        assert pipeline.sinks.tree is not None
+        pipeline.sinks.tree.finish()
+        queue.seal()
+        deadline = time.monotonic() + GOODBYE
+        while queue.length and time.monotonic() < deadline:
+            time.sleep(0.02)
+            queue.settle()
+        if queue.length:
+            log.error(
+                "%d spans were not sent: the collector does not take them, and there is no state.path", queue.length
+            )
+
+    # --- signals -----------------------------------------------------------------------------------------------
+
+    def _stop(self, *_: object) -> None:
+        self._stopping = True
+        self._problem = "shutting down"
+        if self.stages is not None:
+            self.stages.pipeline.stop()
+
+    def _hup(self, *_: object) -> None:
+        if self.stages is not None:
+            self.stages.pipeline.ask(self.reload)
+
+    def _wake(self) -> None:
+        if self.stages is not None:
+            self.stages.pipeline.wake()
+
+    def reload(self) -> None:
+        """Read the config file again; if it is wrong, say so and keep the one in force."""
+        if self.config_path is None or self.stages is None:
+            return
+        try:
+            config = load(self.config_path)
+        except ConfigError as error:
+            self.reload_ok = False
+            for fault in error.faults:
+                log.error("config not reloaded: %s", fault)  # noqa: TRY400
+            return
+        for key in ("server", "state", "sources", "otlp", "otlp_logs", "metrics", "llm_actions"):
+            if getattr(config, key) != getattr(self.config, key):
+                log.warning("config: %s has changed, which needs a restart", key)
+        before = set(self.config.names())
+        self.config = self.stages.config = config
+        self.stages.pipeline.sinks.tally.configure(config.names(), time.time())
+        self._retire(before)
+        self.reload_ok = True
+        self.loaded_at = time.time()
+        warn_of_no_effect(config)
+        log.info("config reloaded from %s", self.config_path)
+
+    def _retire(self, before: set[str]) -> None:
+        """No series for agents that the config no longer names, or retires; if one logs again, it is new."""
+        assert self.stages is not None
+        tally = self.stages.pipeline.sinks.tally
+        gone = before - set(self.config.names())
+        for name in [name for name in tally.agents if name in gone or self.config.agent(name).retired]:
+            tally.forget(name)
+
+    # --- what the server shows ---------------------------------------------------------------------------------
+
+    def _scrape(self, accept: str) -> tuple[str, bytes]:
+        rows: Rows = {}
+        if self.stages is not None:
+            rows = self.stages.pipeline.ask(self.stages.pipeline.snapshot).result(SCRAPE_WAIT)
+        live = self._live()
+        families = Collector(rows, live, created=wants_openmetrics(accept)).collect()
+        return render([*families, *self._process.collect()], accept)
+
+    def _live(self) -> Live:
+        now = time.time()
+        gauges = {
+            "agent_exporter_config_last_reload_successful": float(self.reload_ok),
+            "agent_exporter_config_last_reload_success_timestamp_seconds": self.loaded_at,
+            "agent_exporter_state_available": 0.0,
+        }
+        if self.stages is None:
+            return Live(now, __version__, lambda name: agent_settings(self.config, name, now), {}, gauges)
+        pipeline = self.stages.pipeline
+        gauges["agent_exporter_state_available"] = float(pipeline.unavailable is None)
+        gauges["agent_exporter_checkpoint_timestamp_seconds"] = pipeline.committed_at
+        gauges["agent_exporter_series_samples"] = pipeline.sinks.tally.limits.samples
+        if pipeline.sinks.queue is not None:
+            gauges["agent_exporter_span_queue_length"] = pipeline.sinks.queue.length
+            gauges["agent_exporter_span_spool_bytes"] = pipeline.sinks.queue.spooled
+        return self.stages.live(now, gauges)
+
+    def _unready(self) -> str | None:
+        if self.stages is not None and self.stages.pipeline.unavailable is not None:
+            return f"state cannot be written, reading pauses: {self.stages.pipeline.unavailable}"
+        return self._problem
+
+    def _landing(self) -> str:
+        rows: Rows = {}
+        if self.stages is not None:
+            with contextlib.suppress(RuntimeError):
+                rows = {kind: dict(cells) for kind, cells in self.stages.pipeline.store.committed.items()}
+        return landing(rows, self._unready(), time.time())
+
+
+def warn_of_no_effect(config: Config) -> None:
+    """Say which keys this version knows and does not act on."""
+    for path in config.without_effect():
+        log.warning("config: %s has no effect in this version", path)
+
+
+def _tls(config: Config) -> tuple[Path, Path, Path | None] | None:
+    server = config.server
+    if server.tls_cert_file is None or server.tls_key_file is None:
+        return None
+    client_ca = Path(server.tls_client_ca_file) if server.tls_client_ca_file else None
+    return Path(server.tls_cert_file), Path(server.tls_key_file), client_ca

@@ -1,0 +1,211 @@
+"""Action -> the Session that it belongs to: what it has cost so far, when it began, and how it ended.
+
+A session is one agent's (two agents may use the same session_id). It ends with the line that says `session_end`, or
+when it has been quiet for the idle time of its task type. Lines may come a little late, so an ended session is closed
+only after the reorder window, and a closed one is remembered for its idle time: a straggler is added to it, and it is
+not counted twice.
+
+Quiet is measured against the session's own time and against the clock at which its lines were read, whichever is
+later: yesterday's log, read now, holds no abandoned sessions just because it is old.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from exporter.action import Action
+    from exporter.state import Row
+
+Outcome = Literal["completed", "failed", "ended", "abandoned", "terminated"]
+OUTCOMES: tuple[Outcome, ...] = ("completed", "failed", "ended", "abandoned", "terminated")
+"""completed and failed: task_completed said so; ended: session_end alone; abandoned: quiet for its idle time."""
+
+KIND = "session"
+MOST = 65_536
+"""Sessions held at once, about 600 bytes each. At 1 million sessions a day, 3,500 are open at an idle time of 5 min."""
+
+
+class Session(Struct, eq=False, gc=False, array_like=True):
+    """One session of one agent. Times are seconds since 1970; `last` is its watermark."""
+
+    agent_id: str
+    session_id: str
+    task_type: str
+    started: float
+    last: float
+    arrived: float
+    """The clock when its newest line was read; 0 when reading a log of the past."""
+    actions: int = 0
+    tokens: int = 0
+    cost_usd: float = 0.0
+    failures: int = 0
+    task_completed: bool | None = None
+    ended: bool = False
+    closed: bool = False
+    counted: bool = False
+    """Its end is in the metrics."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """As it stands now."""
+        if self.task_completed is not None:
+            return "completed" if self.task_completed else "failed"
+        return "ended" if self.ended else "abandoned"
+
+
+class Sessions:
+    """The table of sessions: bounded by MOST, the least recently read go first and are counted in `evictions`.
+
+    `idle` gives the idle time of a task type in seconds; `opened` and `closed` are told of every begin and end.
+    """
+
+    def __init__(
+        self,
+        idle: Callable[[str], float],
+        opened: Callable[[Session], None],
+        closed: Callable[[Session], None],
+        reorder: float = 3.0,
+        most: int = MOST,
+    ) -> None:
+        self.idle = idle
+        self.reorder = reorder
+        self.evictions = 0
+        self._late = 0
+        self._most = most
+        self._opened = opened
+        self._closed = closed
+        self._table: dict[tuple[str, str], Session] = {}
+        self._ending: dict[tuple[str, str], Session] = {}
+        self._dirty: set[Session] = set()
+        self._gone: list[str] = []
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def add(self, action: Action, now: float) -> Session:
+        """The session of an action that is no heartbeat, with the action added to it. `now`: 0 for the past."""
+        key = (action.agent_id, action.session_id)
+        session = self._table.get(key)
+        at = action.at
+        began = at if action.duration is None else at - action.duration
+        if session is None or at - session.last > self.idle(session.task_type):
+            if session is not None:
+                self._close(key, session)
+                self._forget(key, session)
+            session = self._open(key, action, began)
+        elif session.closed:
+            session.closed = False
+            self._opened(session)
+            if session.ended:
+                self._ending[key] = session
+        if at > session.last:
+            session.last = at
+        elif session.last - at > self.reorder:
+            self._late += 1
+        if began < session.started:
+            session.started = began
+        session.arrived = now
+        session.actions += 1
+        if action.prompt is not None:
+            session.tokens += action.prompt
+        if action.completion is not None:
+            session.tokens += action.completion
+        if action.cost_usd is not None:
+            session.cost_usd += action.cost_usd
+        if action.status == "error" or action.status == "timeout":  # noqa: PLR1714  (hot)
+            session.failures += 1
+        if action.task_type is not None and session.task_type == "default":
+            session.task_type = action.task_type
+        if action.task_completed is not None:
+            session.task_completed = action.task_completed
+        if action.session_end:
+            session.ended = True
+            self._ending[key] = session
+        self._dirty.add(session)
+        return session
+
+    def take_late(self) -> int:
+        """How many actions since the last call were older than their session's newest by more than `reorder`."""
+        late, self._late = self._late, 0
+        return late
+
+    def tick(self, now: float) -> None:
+        """Close what has ended or gone quiet; forget what was closed long ago. Called about once a second."""
+        for key, session in list(self._ending.items()):
+            if now - session.arrived >= self.reorder:
+                self._close(key, session)
+        for key, session in list(self._table.items()):
+            if now - max(session.last, session.arrived) > self.idle(session.task_type):
+                if session.closed:
+                    self._forget(key, session)
+                else:
+                    self._close(key, session)
+
+    def settle(self) -> None:
+        """In a log of the past, where no clock runs: close those whose end was read."""
+        for key, session in list(self._ending.items()):
+            self._close(key, session)
+
+    def open(self) -> Iterator[Session]:
+        """Those that are not closed."""
+        return (session for session in self._table.values() if not session.closed)
+
+    def changes(self) -> Iterator[Row]:
+        """Rows of the sessions that changed."""
+        for key in self._gone:
+            yield KIND, key, None
+        for session in self._dirty:
+            yield KIND, _key(session), msgspec.msgpack.encode(session)
+        self._gone.clear()
+        self._dirty.clear()
+
+    def restore(self, rows: Iterable[tuple[str, bytes]]) -> None:
+        """Take up the sessions that were open. The metrics have their own count of them."""
+        decode = msgspec.msgpack.Decoder(Session).decode
+        for _, value in rows:
+            session = decode(value)
+            key = (session.agent_id, session.session_id)
+            self._table[key] = session
+            if session.ended and not session.closed:
+                self._ending[key] = session
+
+    def _open(self, key: tuple[str, str], action: Action, began: float) -> Session:
+        if len(self._table) >= self._most:
+            self._evict()
+        task_type = action.task_type or "default"
+        session = Session(action.agent_id, action.session_id, task_type, began, action.at, 0.0)
+        self._table[key] = session
+        self._opened(session)
+        return session
+
+    def _close(self, key: tuple[str, str], session: Session) -> None:
+        self._ending.pop(key, None)
+        if not session.closed:
+            session.closed = True
+            self._closed(session)
+            session.counted = True
+            self._dirty.add(session)
+
+    def _forget(self, key: tuple[str, str], session: Session) -> None:
+        del self._table[key]
+        self._dirty.discard(session)
+        self._gone.append(_key(session))
+
+    def _evict(self) -> None:
+        """Make room for an eighth: sorting so rarely costs less than keeping the table in order on every line."""
+        oldest = sorted(self._table.items(), key=lambda item: (not item[1].closed, item[1].arrived))
+        for key, session in oldest[: self._most // 8]:
+            if not session.ended and not session.closed:
+                self.evictions += 1
+            self._close(key, session)
+            self._forget(key, session)
+
+
+def _key(session: Session) -> str:
+    return f"{len(session.agent_id)}:{session.agent_id}{session.session_id}"

@@ -1,0 +1,374 @@
+"""Log records that an OpenTelemetry collector, or any OTLP/HTTP sender, posts to /v1/logs.
+
+A record's body is a line: as text, as bytes, or already parsed into a map, which is written as JSON again so that
+there is one decode path. The answer waits for the commit: what was answered with 200 is counted for good.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import OrderedDict, deque
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from xxhash import xxh3_64_hexdigest
+
+from exporter.action import MAX_DEPTH
+from exporter.sources import MAX_LINE, Batch, Source
+from exporter.sources.wrappers import Unwrapper
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+
+    from exporter.state import Row
+
+KIND = "otlp_stream"
+MOST_REQUESTS = 64
+"""Waiting to be counted; a collector sends a handful at a time."""
+MOST_BYTES = 64 << 20
+"""Of bodies waiting to be counted: three requests of the largest size."""
+MOST_STREAMS = 1024
+"""Files and containers of which unfinished pieces are remembered."""
+_EXACT = 2.0**53
+"""Above it a float is not every integer."""
+
+Record = tuple[str, bytes]
+"""(stream, line): records of one stream are pieces of one file, in order."""
+
+
+class Busy(Exception):  # noqa: N818
+    """Not now: the queue is full, the disk refuses, or the end is near. The sender is to try again."""
+
+
+class Receipt(NamedTuple):
+    """What became of a request, once committed."""
+
+    rejected: int = 0
+    why: str = ""
+
+
+class _Request(NamedTuple):
+    records: Sequence[Record]
+    size: int
+    answer: Future[Receipt]
+
+
+class OtlpSource(Source):
+    """A bounded queue between the server's threads, which `deliver`, and the pipeline's."""
+
+    name = "otlp"
+    kinds = (KIND,)
+
+    def __init__(
+        self, wake: Callable[[], None], max_requests: int = MOST_REQUESTS, max_bytes: int = MOST_BYTES
+    ) -> None:
+        self._wake = wake
+        self._max_requests = max_requests
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._waiting: deque[_Request] = deque()
+        self._bytes = 0
+        self._closed: str | None = None
+        self._handed_out: list[tuple[_Request, Receipt]] = []
+        self._current: _Request | None = None
+        self._streams: OrderedDict[str, Unwrapper] = OrderedDict()
+        self._touched: dict[str, None] = {}
+        self._stored: set[str] = set()
+
+    # --- the server's threads ----------------------------------------------------------------------------------
+
+    def deliver(self, records: Sequence[Record]) -> Future[Receipt]:
+        """Queue one request. The future is done once its lines are committed. Raises Busy."""
+        size = sum(len(line) for _, line in records)
+        request = _Request(records, size, Future())
+        with self._lock:
+            if self._closed is not None:
+                raise Busy(self._closed)
+            if len(self._waiting) >= self._max_requests or self._bytes + size > max(self._max_bytes, size):
+                raise Busy("too many requests are waiting to be counted")
+            self._waiting.append(request)
+            self._bytes += size
+        self._wake()
+        return request.answer
+
+    # --- the pipeline's thread ---------------------------------------------------------------------------------
+
+    @property
+    def impatient(self) -> bool:  # type: ignore[override]
+        """A sender waits for its answer."""
+        return bool(self._handed_out)
+
+    def read(self) -> Batch | None:
+        """The lines of one request."""
+        with self._lock:
+            if not self._waiting:
+                return None
+            request = self._waiting.popleft()
+            self._bytes -= request.size
+        lines: list[bytes] = []
+        too_long = 0
+        for stream, line in request.records:
+            if len(line) > 2 * MAX_LINE:  # twice, as a wrapper's escapes may double it
+                too_long += 1
+                continue
+            unwrapper = self._unwrapper(stream)
+            records, more = unwrapper.feed((line,))
+            too_long += more
+            for record in records:
+                if len(record) > MAX_LINE:
+                    too_long += 1
+                else:
+                    lines.append(record)
+            if unwrapper.pieces or stream in self._stored:
+                self._touched[stream] = None
+        self._current = request
+        return Batch(lines, too_long)
+
+    def note(self, rejected: int, why: str) -> None:
+        """Keep for the answer what the pipeline says of the batch read last."""
+        assert self._current is not None
+        self._handed_out.append((self._current, Receipt(rejected, why)))
+        self._current = None
+
+    def committed(self) -> None:
+        """Answer the requests whose lines are on disk."""
+        for request, receipt in self._handed_out:
+            if request.answer.set_running_or_notify_cancel():
+                request.answer.set_result(receipt)
+        self._handed_out.clear()
+
+    def refused(self) -> None:
+        """Nothing is answered with 200 that is not on disk. What was counted stays; a retry is a duplicate."""
+        handed_out, self._handed_out = self._handed_out, []
+        with self._lock:
+            waiting, self._waiting = self._waiting, deque()
+            self._bytes = 0
+        for request in [*(request for request, _ in handed_out), *waiting]:
+            if request.answer.set_running_or_notify_cancel():
+                request.answer.set_exception(Busy("state cannot be written"))
+
+    def close(self, why: str) -> None:
+        """Take nothing more; those who wait are told to try again."""
+        with self._lock:
+            self._closed = why
+        self.refused()
+
+    def changes(self) -> Iterator[Row]:
+        """Streams with unfinished pieces: what was answered with 200 must not wait in memory alone."""
+        for stream in self._touched:
+            unwrapper = self._streams.get(stream)
+            if unwrapper is not None and unwrapper.pieces:
+                self._stored.add(stream)
+                yield KIND, stream, unwrapper.dump()
+            elif stream in self._stored:
+                self._stored.discard(stream)
+                yield KIND, stream, None
+        self._touched.clear()
+
+    def restore(self, rows: Iterable[tuple[str, bytes]]) -> None:
+        """Take up unfinished pieces."""
+        for stream, value in rows:
+            self._streams[stream] = Unwrapper.load(value)
+            self._stored.add(stream)
+
+    def _unwrapper(self, stream: str) -> Unwrapper:
+        unwrapper = self._streams.get(stream)
+        if unwrapper is None:
+            unwrapper = self._streams[stream] = Unwrapper()
+            if len(self._streams) > MOST_STREAMS:
+                oldest, _ = self._streams.popitem(last=False)
+                self._touched[oldest] = None
+        else:
+            self._streams.move_to_end(stream)
+        if unwrapper.mode == "plain":
+            # Records of one stream need not come from one file: each may be wrapped or not.
+            unwrapper.mode = ""
+        return unwrapper
+
+
+# --- decoding ------------------------------------------------------------------------------------------------------
+
+_STREAM_KEYS = ("log.file.path", "log.file.name", "log.iostream")
+
+
+def decode_protobuf(body: bytes) -> list[Record]:
+    """The records of an ExportLogsServiceRequest. Raises ValueError."""
+    try:
+        request = ExportLogsServiceRequest.FromString(body)
+    except DecodeError as error:
+        raise ValueError(f"the body is no ExportLogsServiceRequest: {error}") from error
+    records = []
+    for resource in request.resource_logs:
+        where = resource.resource.SerializeToString(deterministic=True)
+        for scope in resource.scope_logs:
+            for record in scope.log_records:
+                line = _body(record.body)
+                if line:
+                    records.append((_stream(where, _attributes(record.attributes)), line))
+    return records
+
+
+def _attributes(attributes: Iterable[KeyValue]) -> Iterator[tuple[str, str]]:
+    for item in attributes:
+        if item.key in _STREAM_KEYS:
+            yield item.key, item.value.string_value
+
+
+def _body(value: AnyValue) -> bytes:
+    kind = value.WhichOneof("value")
+    if kind == "string_value":
+        return value.string_value.encode()
+    if kind == "bytes_value":
+        return value.bytes_value
+    if kind is None:
+        return b""
+    return _json(_plain(value, 1))
+
+
+def _plain(value: AnyValue, depth: int) -> Any:
+    kind = value.WhichOneof("value")
+    if kind == "kvlist_value":
+        if depth > MAX_DEPTH:
+            return _TOO_DEEP
+        return {item.key: _plain(item.value, depth + 1) for item in value.kvlist_value.values}
+    if kind == "array_value":
+        if depth > MAX_DEPTH:
+            return _TOO_DEEP
+        return [_plain(item, depth + 1) for item in value.array_value.values]
+    if kind == "bytes_value":
+        return value.bytes_value
+    if kind == "double_value":
+        return _number(value.double_value)
+    return getattr(value, kind) if kind else None
+
+
+class _AnyValue(msgspec.Struct, rename="camel"):
+    """OTLP/JSON; google.protobuf.json_format is left alone, as it can be made to recurse without end."""
+
+    string_value: str | None = None
+    bool_value: bool | None = None
+    int_value: int | str | None = None
+    double_value: float | str | None = None
+    array_value: _Values | None = None
+    kvlist_value: _Pairs | None = None
+    bytes_value: str | None = None
+
+
+class _Values(msgspec.Struct):
+    values: list[_AnyValue] = []
+
+
+class _Pair(msgspec.Struct):
+    key: str = ""
+    value: _AnyValue | None = None
+
+
+class _Pairs(msgspec.Struct):
+    values: list[_Pair] = []
+
+
+class _Record(msgspec.Struct, rename="camel"):
+    body: _AnyValue | None = None
+    attributes: list[_Pair] = []
+
+
+class _Scope(msgspec.Struct, rename="camel"):
+    log_records: list[_Record] = []
+
+
+class _Attributes(msgspec.Struct):
+    attributes: list[_Pair] = []
+
+
+class _Resource(msgspec.Struct, rename="camel"):
+    resource: _Attributes = msgspec.field(default_factory=_Attributes)
+    scope_logs: list[_Scope] = []
+
+
+class _Logs(msgspec.Struct, rename="camel"):
+    resource_logs: list[_Resource] = []
+
+
+_decode_logs = msgspec.json.Decoder(_Logs).decode
+
+
+def decode_json(body: bytes) -> list[Record]:
+    """The records of an ExportLogsServiceRequest as OTLP/JSON. Raises ValueError."""
+    try:
+        request = _decode_logs(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"the body is no OTLP/JSON: {error}") from error
+    records = []
+    for resource in request.resource_logs:
+        where = msgspec.json.encode(resource.resource)
+        for scope in resource.scope_logs:
+            for record in scope.log_records:
+                line = b"" if record.body is None else _json_body(record.body)
+                if line:
+                    pairs = (
+                        (item.key, item.value.string_value or "")
+                        for item in record.attributes
+                        if item.key in _STREAM_KEYS and item.value is not None
+                    )
+                    records.append((_stream(where, pairs), line))
+    return records
+
+
+def _json_body(value: _AnyValue) -> bytes:
+    if value.string_value is not None:
+        return value.string_value.encode()
+    plain = _plain_json(value, 1)
+    return b"" if plain is None else _json(plain)
+
+
+def _plain_json(value: _AnyValue | None, depth: int) -> Any:
+    if value is None:
+        return None
+    if value.kvlist_value is not None:
+        if depth > MAX_DEPTH:
+            return _TOO_DEEP
+        return {item.key: _plain_json(item.value, depth + 1) for item in value.kvlist_value.values}
+    if value.array_value is not None:
+        if depth > MAX_DEPTH:
+            return _TOO_DEEP
+        return [_plain_json(item, depth + 1) for item in value.array_value.values]
+    if value.int_value is not None:
+        try:
+            return int(value.int_value)
+        except ValueError as error:
+            raise ValueError("the body is no OTLP/JSON: an intValue is no integer") from error
+    if value.double_value is not None:
+        try:
+            return _number(float(value.double_value))  # "NaN" and "Infinity" come as strings
+        except ValueError as error:
+            raise ValueError("the body is no OTLP/JSON: a doubleValue is no number") from error
+    if value.bool_value is not None:
+        return value.bool_value
+    return value.string_value if value.string_value is not None else value.bytes_value
+
+
+_TOO_DEEP = msgspec.Raw(b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1))
+"""Stands for what is nested too deeply: the decoder rejects it for the same reason."""
+_NOT_FINITE = msgspec.Raw(b"1e999")
+
+
+def _number(value: float) -> Any:
+    """The collector parses every number as a double: what is integral was most likely written as an integer."""
+    if not math.isfinite(value):
+        return _NOT_FINITE
+    return int(value) if value.is_integer() and abs(value) < _EXACT else value
+
+
+def _json(value: Any) -> bytes:
+    return msgspec.json.encode(value)
+
+
+def _stream(where: bytes, attributes: Iterable[tuple[str, str]]) -> str:
+    parts = sorted(attributes)
+    return xxh3_64_hexdigest(where + repr(parts).encode("utf-8", "surrogatepass"))

@@ -1,0 +1,388 @@
+"""Who hangs below whom: one connected tree per trace, with exactly one root.
+
+    invoke_agent planner                   the first session without a parent; its id is a hash of the trace's
+      chat gpt-4o                          its actions
+      execute_tool delegate
+      invoke_agent researcher   CLIENT     a session that planner handed over: a pair, which Tempo's service
+        invoke_agent researcher SERVER     graph reads as planner -> researcher
+          execute_tool web_search
+
+An `Invocation` is one session's part of one trace. Ids come from content (a session's from trace, agent and session,
+an action's from its record), so what is sent again after a restart replaces itself, and an action can be sent before
+anything is known of its session's end.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Struct
+from xxhash import xxh3_64_digest
+
+from exporter.action import trace_id_of
+from exporter.metrics.cells import row_key
+from exporter.spans import encode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from exporter.action import Action
+    from exporter.sessions import Session
+    from exporter.state import Row
+
+KIND = "invocation"
+MOST = 65_536
+"""Invocations held at once, about 600 bytes each; the oldest traces go first, counted in `evictions`."""
+LINGER = 600.0
+"""Seconds that a trace is remembered after its last line, so that a late child still finds its parent."""
+NO_PARENT = b""
+
+
+class Invocation(Struct, eq=False, gc=False, array_like=True):
+    """One session's part of one trace. Times are seconds since 1970."""
+
+    trace: str
+    agent_id: str
+    session_id: str
+    named: str
+    """The trace as the lines name it; empty if they do not."""
+    span_id: bytes
+    root: bool
+    parent_agent_id: str
+    parent_span_id: bytes
+    """Given by the line in so many words, or empty."""
+    task_type: str
+    started: float
+    last: float
+    arrived: float
+    actions: int = 0
+    failures: int = 0
+    prompt: int = 0
+    completion: int = 0
+    cost_usd: float = 0.0
+    open: bool = True
+    below_root: bool = False
+    """It was sent as a child of the root without being told of any other parent."""
+
+
+class Tree:
+    """Turns actions and ends of sessions into spans, and gives each to `emit(agent_id, span)`."""
+
+    def __init__(self, is_llm: Callable[[str], bool], emit: Callable[[str, bytes], None], most: int = MOST) -> None:
+        self.evictions = 0
+        self._is_llm = is_llm
+        self._emit = emit
+        self._most = most
+        self._count = 0
+        self._open: dict[tuple[str, str], dict[str, Invocation]] = {}
+        self._traces: dict[str, dict[tuple[str, str], Invocation]] = {}
+        self._static: dict[tuple[str, str, str | None], tuple[bytes, bytes]] = {}
+        self._session: dict[Invocation, tuple[bytes, bytes]] = {}
+        self._dirty: set[Invocation] = set()
+        self._gone: list[str] = []
+
+    def add(self, action: Action, now: float) -> None:
+        """Emit the span of an action that is no heartbeat."""
+        named = action.trace_id or action.parent_trace_id or ""
+        by_trace = self._open.get((action.agent_id, action.session_id))
+        part = None if by_trace is None else by_trace.get(named)
+        if part is None:
+            part = self._begin(action, named, now)
+        at = action.at
+        duration = action.duration
+        began = at if duration is None else at - duration
+        if at > part.last:
+            part.last = at
+        if began < part.started:
+            part.started = began
+        part.arrived = now
+        part.actions += 1
+        failed = action.status == "error" or action.status == "timeout"  # noqa: PLR1714  (hot)
+        if failed:
+            part.failures += 1
+        if action.cost_usd is not None:
+            part.cost_usd += action.cost_usd
+        self._dirty.add(part)
+
+        key = (action.agent_id, action.action, action.model)
+        static = self._static.get(key) or self._describe(action)
+        attributes = [static[1], self._session_bytes(part)[1]]
+        if action.prompt is not None:
+            part.prompt += action.prompt
+            attributes.append(_INPUT_TOKENS(action.prompt))
+        if action.completion is not None:
+            part.completion += action.completion
+            attributes.append(_OUTPUT_TOKENS(action.completion))
+        if action.cache_read is not None:
+            attributes.append(_CACHE_READ(action.cache_read))
+        if action.cache_write is not None:
+            attributes.append(_CACHE_WRITE(action.cache_write))
+        if action.cost_usd is not None:
+            attributes.append(_COST(action.cost_usd))
+        if action.confidence is not None:
+            attributes.append(_CONFIDENCE(action.confidence))
+        if action.retry_count is not None:
+            attributes.append(_RETRIES(action.retry_count))
+        if action.fallback_used is not None:
+            attributes.append(_FALLBACK if action.fallback_used else _NO_FALLBACK)
+        if failed:
+            attributes.append(_failure(action))
+        micros = round(at * 1e6)
+        started = micros if duration is None else max(0, micros - round(duration * 1e6))
+        self._emit(
+            action.agent_id,
+            encode.span(
+                self._session_bytes(part)[0],
+                bytes.fromhex(action.span_id) if action.span_id is not None else _span_id(xxh3_64_digest(action.line)),
+                self._parent_of_action(action, part),
+                static[0],
+                started * 1000,
+                micros * 1000,
+                b"".join(attributes),
+            ),
+        )
+
+    def end(self, session: Session) -> None:
+        """A session is over: emit its own spans, one per trace that it had a part in."""
+        for part in self._open.pop((session.agent_id, session.session_id), {}).values():
+            part.open = False
+            self._dirty.add(part)
+            self._session.pop(part, None)
+            self._emit_session(part, session.outcome)
+
+    def tick(self, now: float) -> None:
+        """Forget traces that have been quiet for long; called every few seconds."""
+        for trace, parts in list(self._traces.items()):
+            if all(not part.open and now - max(part.last, part.arrived) > LINGER for part in parts.values()):
+                self._forget(trace)
+
+    def finish(self) -> None:
+        """A log of the past is at its end: emit what is still open."""
+        for by_trace in list(self._open.values()):
+            for part in by_trace.values():
+                part.open = False
+                self._emit_session(part, "open")
+        self._open.clear()
+        for trace in list(self._traces):
+            self._forget(trace)
+
+    def changes(self) -> Iterator[Row]:
+        """Rows of the invocations that changed."""
+        for key in self._gone:
+            yield KIND, key, None
+        for part in self._dirty:
+            yield KIND, _key(part), msgspec.msgpack.encode(part)
+        self._gone.clear()
+        self._dirty.clear()
+
+    def restore(self, rows: Iterable[tuple[str, bytes]]) -> None:
+        """Take up the invocations of a former run."""
+        decode = msgspec.msgpack.Decoder(Invocation).decode
+        for _, value in rows:
+            part = decode(value)
+            name = (part.agent_id, part.session_id)
+            self._traces.setdefault(part.trace, {})[name] = part
+            self._count += 1
+            if part.open:
+                self._open.setdefault(name, {})[part.named] = part
+
+    # --- the tree ----------------------------------------------------------------------------------------------
+
+    def _begin(self, action: Action, named: str, now: float) -> Invocation:
+        name = (action.agent_id, action.session_id)
+        # Without a trace of its own a session is one: its agent and session stand for it.
+        trace = trace_id_of(named or f"{action.agent_id}\0{action.session_id}")
+        parts = self._traces.get(trace)
+        if parts is None:
+            if self._count >= self._most:
+                self._evict()
+            parts = self._traces[trace] = {}
+        part = parts.get(name)
+        if part is None:
+            began = action.at - (action.duration or 0.0)
+            explicit = bytes.fromhex(action.parent_span_id) if action.parent_span_id else NO_PARENT
+            orphan = action.parent_agent_id is None and not explicit
+            root = orphan and not any(other.root for other in parts.values())
+            part = Invocation(
+                trace=trace,
+                agent_id=action.agent_id,
+                session_id=action.session_id,
+                named=named,
+                span_id=root_id(trace) if root else session_span_id(trace, *name),
+                root=root,
+                parent_agent_id=action.parent_agent_id or "",
+                parent_span_id=explicit,
+                task_type=action.task_type or "default",
+                started=began,
+                last=action.at,
+                arrived=now,
+            )
+            parts[name] = part
+            self._count += 1
+        part.open = True
+        self._open.setdefault(name, {})[named] = part
+        return part
+
+    @staticmethod
+    def _parent_of_action(action: Action, part: Invocation) -> bytes:
+        """Its session, unless the line names a span of its own; naming the session's parent means the session."""
+        explicit = action.parent_span_id
+        if explicit is None:
+            return part.span_id
+        parent = bytes.fromhex(explicit)
+        return part.span_id if parent == part.parent_span_id else parent
+
+    def _parent_of_session(self, part: Invocation) -> bytes:
+        """The span below which a session hangs; empty for the root."""
+        if part.root:
+            return NO_PARENT
+        if part.parent_span_id:
+            return part.parent_span_id
+        # That agent's latest session that began earlier: so A -> B -> A is no cycle.
+        older = [
+            other
+            for other in self._traces[part.trace].values()
+            if other.agent_id == part.parent_agent_id and other.started < part.started
+        ]
+        if older:
+            return max(older, key=lambda other: other.started).span_id
+        part.below_root = True
+        return root_id(part.trace)
+
+    def _emit_session(self, part: Invocation, outcome: str) -> None:
+        parent = self._parent_of_session(part)
+        trace = bytes.fromhex(part.trace)
+        times = (max(0, round(part.started * 1e6)) * 1000, round(part.last * 1e6) * 1000)
+        attributes = b"".join(
+            (
+                encode.text("gen_ai.operation.name", "invoke_agent"),
+                encode.text("gen_ai.agent.name", part.agent_id),
+                encode.text("gen_ai.conversation.id", part.session_id),
+                encode.text("agent.task.type", part.task_type),
+                encode.text("agent.session.outcome", outcome),
+                _ACTIONS(part.actions),
+                _FAILURES(part.failures),
+                _TOKENS(part.prompt + part.completion),
+                _SESSION_COST(part.cost_usd),
+            )
+        )
+        name = f"invoke_agent {part.agent_id}"
+        kind = encode.INTERNAL
+        if part.parent_agent_id and not part.below_root and not part.root:
+            client = session_span_id(part.trace, part.agent_id, part.session_id, "client")
+            self._emit(
+                part.parent_agent_id,
+                encode.span(trace, client, parent, encode.head(name, encode.CLIENT), *times, attributes),
+            )
+            parent, kind = client, encode.SERVER
+        self._emit(part.agent_id, encode.span(trace, part.span_id, parent, encode.head(name, kind), *times, attributes))
+
+    def _forget(self, trace: str) -> None:
+        """If sessions hang below a root that no session took, there is one now."""
+        parts = self._traces.pop(trace)
+        self._count -= len(parts)
+        if any(part.below_root for part in parts.values()) and not any(part.root for part in parts.values()):
+            first = min(parts.values(), key=lambda part: part.started)
+            started = max(0, round(first.started * 1e6)) * 1000
+            ended = round(max(part.last for part in parts.values()) * 1e6) * 1000
+            self._emit(
+                first.parent_agent_id or first.agent_id,
+                encode.span(
+                    bytes.fromhex(trace),
+                    root_id(trace),
+                    NO_PARENT,
+                    encode.head("task", encode.INTERNAL),
+                    started,
+                    ended,
+                    encode.text("agent.task.type", first.task_type),
+                ),
+            )
+        for name, part in parts.items():
+            self._dirty.discard(part)
+            self._session.pop(part, None)
+            self._gone.append(_key(part))
+            by_trace = self._open.get(name)
+            if by_trace is not None and by_trace.pop(part.named, None) is not None and not by_trace:
+                del self._open[name]
+
+    def _evict(self) -> None:
+        """Make room for an eighth, the traces begun first. Sessions still open are sent as they stand."""
+        for trace in list(self._traces):
+            if self._count <= self._most - self._most // 8:
+                return
+            for part in self._traces[trace].values():
+                if part.open:
+                    self.evictions += 1
+                    self._emit_session(part, "open")
+            self._forget(trace)
+
+    # --- bytes that many spans share ---------------------------------------------------------------------------
+
+    def _describe(self, action: Action) -> tuple[bytes, bytes]:
+        """Name and kind, and the attributes that all calls of this action by this agent share."""
+        llm = self._is_llm(action.action)
+        attributes = [encode.text("gen_ai.agent.name", action.agent_id), encode.text("agent.action", action.action)]
+        if llm:
+            name, kind = f"chat {action.model}" if action.model else "chat", encode.CLIENT
+            attributes.append(encode.text("gen_ai.operation.name", "chat"))
+        else:
+            name, kind = f"execute_tool {action.action}", encode.INTERNAL
+            attributes += (
+                encode.text("gen_ai.operation.name", "execute_tool"),
+                encode.text("gen_ai.tool.name", action.action),
+            )
+        if action.model:
+            attributes.append(encode.text("gen_ai.request.model", action.model))
+        if len(self._static) >= 20_000:  # names may be hostile: begin again rather than grow
+            self._static.clear()
+        described = encode.head(name, kind), b"".join(attributes)
+        self._static[action.agent_id, action.action, action.model] = described
+        return described
+
+    def _session_bytes(self, part: Invocation) -> tuple[bytes, bytes]:
+        found = self._session.get(part)
+        if found is None:
+            found = bytes.fromhex(part.trace), encode.text("gen_ai.conversation.id", part.session_id)
+            self._session[part] = found
+        return found
+
+
+def root_id(trace: str) -> bytes:
+    """The id of a trace's root span: known before anything of the trace but its id is."""
+    return _span_id(sha256(trace.encode()).digest()[:8])
+
+
+def session_span_id(*names: str) -> bytes:
+    """The id of a session's span, from trace, agent and session."""
+    return _span_id(sha256(row_key(*names).encode()).digest()[:8])
+
+
+def _span_id(digest: bytes) -> bytes:
+    return digest if any(digest) else b"\0\0\0\0\0\0\0\1"  # all zero means none in W3C's format
+
+
+def _failure(action: Action) -> bytes:
+    # The message stays here: it is the agent's text and may quote what it was given.
+    kind = action.error_type or ("timeout" if action.status == "timeout" else "_OTHER")
+    return encode.text("error.type", kind) + encode.status(encode.ERROR, kind)
+
+
+def _key(part: Invocation) -> str:
+    return row_key(part.trace, part.agent_id, part.session_id)
+
+
+_INPUT_TOKENS = encode.Integer("gen_ai.usage.input_tokens")
+_OUTPUT_TOKENS = encode.Integer("gen_ai.usage.output_tokens")
+_CACHE_READ = encode.Integer("gen_ai.usage.cache_read.input_tokens")
+_CACHE_WRITE = encode.Integer("gen_ai.usage.cache_write.input_tokens")
+_RETRIES = encode.Integer("agent.retry.count")
+_CONFIDENCE = encode.Double("agent.confidence")
+_COST = encode.Double("agent.cost.usd")
+_FALLBACK = encode.boolean("agent.fallback.used", value=True)
+_NO_FALLBACK = encode.boolean("agent.fallback.used", value=False)
+_ACTIONS = encode.Integer("agent.session.actions")
+_FAILURES = encode.Integer("agent.session.errors")
+_TOKENS = encode.Integer("agent.session.tokens")
+_SESSION_COST = encode.Double("agent.session.cost.usd")

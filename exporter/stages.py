@@ -1,0 +1,170 @@
+"""The stages put together from a config, and what a scrape shows of them: the same for `run` and `replay`."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from prometheus_client.exposition import choose_encoder
+
+from exporter import __version__
+from exporter.duplicates import Duplicates
+from exporter.metrics.families import AgentSettings, Live, TaskSettings
+from exporter.metrics.limits import Limits
+from exporter.metrics.tally import Tally
+from exporter.pipeline import Pipeline, Sinks
+from exporter.sessions import Session, Sessions
+from exporter.sources.files import FileSource
+from exporter.sources.stdin import StdinSource
+from exporter.spans.queue import SpanQueue
+from exporter.spans.sender import Target
+from exporter.spans.tree import Tree
+from exporter.state import File, Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from prometheus_client.metrics_core import Metric
+
+    from exporter.config import Config
+    from exporter.sources import Source
+
+
+class Stages:
+    """The sinks and the pipeline, made from a config that a reload may replace."""
+
+    def __init__(self, config: Config, store: Store, sources: Sequence[Source], *, live: bool = True) -> None:
+        self.config = config
+        tally = Tally(
+            self._is_llm,
+            limits=Limits(config.metrics.max_series, config.metrics.max_samples),
+            team=lambda name: self.config.agent(name).team,
+            configured=config.names(),
+            baseline_from=self._baseline_from,
+            ttl=config.metrics.agent_ttl,
+            gen_ai=config.metrics.gen_ai,
+        )
+        tree = queue = None
+        if config.otlp.endpoint is not None:
+            queue = SpanQueue(
+                store,
+                lambda result, count: tally.count("spans", result, count, self.pipeline.now()),
+                version=__version__,
+                durable=isinstance(store, File),
+                spool_bytes=config.otlp.spool_bytes,
+            )
+            tree = Tree(self._is_llm, queue.offer)
+
+        def opened(session: Session) -> None:
+            tally.opened(session, self.pipeline.now())
+
+        def closed(session: Session) -> None:
+            tally.closed(session, self.pipeline.now())
+            if tree is not None:
+                tree.end(session)
+
+        idle = {"default": float(config.task_type("default").idle)}
+        idle |= {name: float(task.idle) for name, task in config.task_types.items()}
+        self._idle = idle
+        sessions = Sessions(self._idle_of, opened, closed, reorder=config.detectors.reorder)
+        self.pipeline = Pipeline(
+            sources,
+            Sinks(tally, sessions, Duplicates(time.time()), tree, queue),
+            store,
+            live=live,
+            ignore_plain_text=self._ignores,
+        )
+
+        self.pipeline.restore()
+        tally.configure(config.names(), self.pipeline.now())
+
+    def live(self, now: float, gauges: dict[str, float] | None = None) -> Live:
+        """What a scrape needs beside the committed rows."""
+        config = self.config
+        return Live(
+            now,
+            __version__,
+            lambda name: agent_settings(config, name, now),
+            {name: _task_settings(config, name) for name in {"default", *config.task_types}},
+            gauges or {},
+            config.metrics.gen_ai,
+        )
+
+    def _is_llm(self, action: str) -> bool:
+        return self.config.is_llm(action)
+
+    def _idle_of(self, task_type: str) -> float:
+        return self._idle.get(task_type) or self._idle["default"]
+
+    def _ignores(self, source: str) -> bool:
+        if source == "otlp":
+            return self.config.otlp_logs.ignore_plain_text
+        own = self.config.sources.get(source)
+        return own is not None and own.ignore_plain_text
+
+    def _baseline_from(self, name: str) -> int:
+        start = self.config.agent(name).baseline_from
+        return (start - datetime(1970, 1, 1, tzinfo=UTC).date()).days if start else 0
+
+
+def agent_settings(config: Config, name: str, now: float) -> AgentSettings:
+    """What the config says of an agent, as a scrape shows it."""
+    agent = config.agent(name)
+    quiet = agent.quiet_hours is not None and agent.quiet_hours.contain(now)
+    return AgentSettings(agent.expected_cycle, agent.long_call, quiet, agent.daily_tokens, agent.daily_cost_usd)
+
+
+def _task_settings(config: Config, name: str) -> TaskSettings:
+    task = config.task_type(name)
+    return TaskSettings(task.session_tokens, task.session_cost_usd, task.normal_duration, task.max_duration)
+
+
+def render(families: Iterable[Metric], accept: str) -> tuple[str, bytes]:
+    """(Content-Type, body) of an exposition in the format that the Accept header asks for."""
+    encode, content_type = choose_encoder(accept)
+
+    class Page:
+        @staticmethod
+        def collect() -> Iterable[Metric]:
+            return families
+
+    return content_type, encode(Page())
+
+
+def wants_openmetrics(accept: str) -> bool:
+    """Only OpenMetrics tells of creation times and exemplars; in the old format they would be series of their own."""
+    return "openmetrics" in choose_encoder(accept)[1]
+
+
+def open_sources(config: Config, paths: Sequence[str], *, follow: bool = True) -> list[Source]:
+    """Those of the command line and those of the config. Raises OSError for a file to read once that is not there."""
+    claims: set[tuple[int, int]] = set()
+    sources: list[Source] = []
+    for path in paths:
+        if path == "-":
+            sources.append(StdinSource())
+        else:
+            sources.append(FileSource(path, path, follow=follow, claims=claims))
+    if follow:
+        for name, source in config.sources.items():
+            sources.append(FileSource(name, source.path, start_at=source.start_at, claims=claims))
+    return sources
+
+
+def target(config: Config) -> Target:
+    """Where the config sends spans."""
+    otlp = config.otlp
+    assert otlp.endpoint is not None
+    url = otlp.endpoint.rstrip("/")
+    if urlsplit(url).path in {"", "/"}:  # a base address, as OTEL_EXPORTER_OTLP_ENDPOINT has it
+        url += "/v1/traces"
+    headers = {}
+    if otlp.headers_file is not None:
+        for line in Path(otlp.headers_file).read_text(encoding="utf-8").splitlines():
+            name, colon, value = line.partition(":")
+            if colon:
+                headers[name.strip()] = value.strip()
+    return Target(url, headers, otlp.ca_file, compress=otlp.compression == "gzip")

@@ -1,0 +1,423 @@
+"""The log contract: what is accepted, what is rejected, and what the author of a line is told."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import time
+from hashlib import sha256
+
+import pytest
+from conftest import LOGS, line, record
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from exporter.action import REASONS, Action, Rejection, decode, depth, trace_id_of
+from exporter.schema import schema
+
+
+def test_the_articles_sample_line_becomes_an_action_with_every_field():
+    """Nothing of the article's schema is lost."""
+    text = (LOGS / "article.ndjson").read_bytes().strip()
+    assert decode(text) == Action(
+        at=1773825332.441,
+        agent_id="research-agent-01",
+        session_id="sess_8f2a1b",
+        action="web_search",
+        status="success",
+        duration=2.34,
+        prompt=1240,
+        completion=856,
+        cache_read=None,
+        cache_write=None,
+        model="claude-sonnet-4-20250514",
+        cost_usd=0.0089,
+        confidence=0.87,
+        state=None,
+        error_type=None,
+        error_message=None,
+        retry_count=0,
+        fallback_used=False,
+        task_type=None,
+        team=None,
+        parent_agent_id=None,
+        session_end=None,
+        task_completed=None,
+        feedback=None,
+        parent_trace_id="trace_4c9e2f",
+        trace_id=None,
+        span_id=None,
+        parent_span_id=None,
+        line=text,
+    )
+
+
+def test_input_and_output_are_decoded_only_when_asked_for():
+    """They stay in the line as they were written; absent and null are unknown."""
+    action = decode(line(input={"q": [1, {"b": "c"}]}, output="text"))
+    assert (json.loads(action.input), action.output) == ({"q": [1, {"b": "c"}]}, b'"text"')
+    assert decode(line()).input is None
+    assert decode(line(output=None)).output is None
+
+
+def test_an_action_cannot_be_changed():
+    """Sinks share it."""
+    with pytest.raises(AttributeError):
+        decode(line()).status = "error"
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind", "message"),
+    [
+        ({"error": {"type": "Timeout", "message": "m"}}, "Timeout", "m"),
+        ({"error": "boom"}, None, "boom"),
+        ({"output": {"error": {"type": "RateLimit"}}}, "RateLimit", None),
+        ({"output": {"error": "boom"}}, None, "boom"),
+        ({"error": {"type": "A"}, "output": {"error": {"type": "B"}}}, "A", None),
+    ],
+)
+def test_an_error_is_found_wherever_agents_write_it(fields, kind, message):
+    """In `error` or in `output.error`, as an object or as text."""
+    action = decode(line(status="error", **fields))
+    assert (action.error_type, action.error_message) == (kind, message)
+
+
+@pytest.mark.parametrize(
+    ("given_status", "counted"), [("success", "success"), ("timeout", "timeout"), ("weird", "other"), ("", "other")]
+)
+def test_a_status_that_is_not_in_the_list_is_counted_as_other(given_status, counted):
+    """The label stays closed."""
+    assert decode(line(status=given_status)).status == counted
+
+
+@pytest.mark.parametrize(
+    ("output", "state"),
+    [
+        ({"state": "idle"}, "idle"),
+        ({"state": "working", "detail": "on X"}, "working"),
+        ({}, "other"),
+        (None, "other"),
+        ("idle", "other"),
+    ],
+)
+def test_a_heartbeat_tells_its_state(output, state):
+    """Anything but idle and working is other; an action that is no heartbeat has none."""
+    assert decode(line(action="heartbeat", output=output)).state == state
+    assert decode(line(output=output)).state is None
+
+
+BAD = [
+    (b"plain text", "not_json", "not JSON: invalid character (byte 0)"),
+    (b'{"a": 1', "not_json", "not JSON: the text ends too soon"),
+    (b"{} x", "not_json", "not JSON: trailing characters (byte 4)"),
+    (
+        line()[:-1] + b', "duration_ms": NaN}',
+        "not_json",
+        "NaN and Infinity are not JSON: leave the field out, or write null",
+    ),
+    (
+        line()[:-1] + b', "duration_ms": -Infinity}',
+        "not_json",
+        "NaN and Infinity are not JSON: leave the field out, or write null",
+    ),
+    (line() + b"\0", "not_json", "not JSON: trailing characters (byte 119)"),
+    (b"[1]", "not_object", "a record is an object {...}, not an array"),
+    (b'"text"', "not_object", "a record is an object {...}, not a string"),
+    (b"12", "not_object", "a record is an object {...}, not a whole number"),
+    (b"null", "not_object", "a record is an object {...}, not null"),
+    (b"{}", "missing_field", "timestamp is required"),
+    (line(agent_id=None), "missing_field", "agent_id is required"),
+    (line(agent_id=7), "wrong_type", "agent_id must be a string, not a whole number"),
+    (line(tokens={"prompt": True}), "wrong_type", "tokens.prompt must be a whole number, not true or false"),
+    (line(tokens={"prompt": "5"}), "wrong_type", "tokens.prompt must be a whole number, not a string"),
+    (
+        line(tokens={"prompt": 12.0}),
+        "wrong_type",
+        "tokens.prompt must be a whole number, not a number with a fraction or exponent",
+    ),
+    (line(tokens=[1]), "wrong_type", "tokens must be an object, not an array"),
+    (line(input=5), "wrong_type", "input must be a string or an object, not a whole number"),
+    (line(output=[1]), "wrong_type", "output must be a string or an object, not an array"),
+    (
+        line(timestamp=1773825332),
+        "wrong_type",
+        "timestamp must be a string such as 2026-03-18T09:15:32.441Z, not a whole number",
+    ),
+    (
+        line(metadata={"fallback_used": 1}),
+        "wrong_type",
+        "metadata.fallback_used must be true or false, not a whole number",
+    ),
+    (line(agent_id=""), "out_of_range", "agent_id must be 1 to 256 bytes of UTF-8"),
+    (line(session_id="é" * 129), "out_of_range", "session_id must be 1 to 256 bytes of UTF-8"),
+    (line(tokens={"prompt": -1}), "out_of_range", "tokens.prompt must be a whole number >= 0"),
+    (line(tokens={"prompt": 2**53 + 1}), "out_of_range", "tokens.prompt must be a whole number <= 10000000"),
+    (line(tokens={"prompt": 10**400}), "out_of_range", "tokens.prompt must be a whole number <= 10000000"),
+    (line(tokens={"cost_usd": 10001}), "out_of_range", "tokens.cost_usd must be a number <= 10000"),
+    (
+        line()[:-1] + b', "duration_ms": 1e400}',
+        "out_of_range",
+        "a number is too large for a 64-bit float: numbers must be finite",
+    ),
+    (line(metadata={"feedback": 1.5}), "out_of_range", "metadata.feedback must be a number <= 1"),
+    (line(output={"confidence": -0.1}), "out_of_range", "output.confidence must be a number >= 0"),
+    (line(trace_id="0" * 32), "out_of_range", "trace_id must be 32 hex digits, not all zero"),
+    (line(span_id="12"), "out_of_range", "span_id must be 16 hex digits, not all zero"),
+    (
+        line(timestamp="2026-03-18T09:15:32"),
+        "bad_timestamp",
+        "timestamp must be RFC 3339 with a zone, such as 2026-03-18T09:15:32.441Z",
+    ),
+    (
+        line(timestamp="2026-02-30T00:00:00Z"),
+        "bad_timestamp",
+        "timestamp must be RFC 3339 with a zone, such as 2026-03-18T09:15:32.441Z",
+    ),
+    (
+        line(timestamp="yesterday"),
+        "bad_timestamp",
+        "timestamp must be RFC 3339 with a zone, such as 2026-03-18T09:15:32.441Z",
+    ),
+    (line(timestamp="1969-12-31T23:59:59Z"), "bad_timestamp", "timestamp 1969-12-31T23:59:59+00:00 is before 1970"),
+    (
+        line(timestamp="9999-12-31T23:59:59Z"),
+        "bad_timestamp",
+        "timestamp 9999-12-31T23:59:59+00:00 is more than 10 minutes ahead of this clock",
+    ),
+    (line()[:-1] + b', "x": "\xff"}', "bad_encoding", "byte 125 is not UTF-8: write the line as UTF-8"),
+    (
+        line(parent_trace_id="\udcff").replace(b"\\udcff", b"\xc0\x80"),
+        "bad_encoding",
+        "byte 139 is not UTF-8: write the line as UTF-8",
+    ),
+    (line(x="\ud800"), "bad_encoding", "half of a surrogate pair (\\ud800 to \\udfff) stands alone in a string"),
+    (line(x=json.loads("[" * 64 + "]" * 64)), "too_deep", "objects and arrays may be nested 64 deep at most"),
+    (b'{"x":' + b"[" * 100_000, "too_deep", "objects and arrays may be nested 64 deep at most"),
+    (b'{"x":' + b'{"a":' * 100_000, "too_deep", "objects and arrays may be nested 64 deep at most"),
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "detail"), BAD, ids=[f"{reason}-{index}" for index, (_, reason, _) in enumerate(BAD)]
+)
+def test_a_bad_line_is_rejected_with_a_reason_and_a_sentence(text, reason, detail):
+    """The reason is from the closed set, the sentence says what to change."""
+    assert decode(text, latest=4e9) == Rejection(reason, detail)
+
+
+def test_every_reason_but_the_sources_own_has_an_example():
+    """too_long is told by whoever reads the line."""
+    assert {reason for _, reason, _ in BAD} == set(REASONS) - {"too_long"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        line(x=json.loads("[" * 63 + "]" * 63)),
+        line(x="{[" * 1000),
+        line(x=[{}] * 1000),
+        line(tokens={"prompt": 10_000_000}),
+        line(timestamp="2026-03-18t09:15:32.123456789+05:30"),
+        line(agent_id="é" * 128),
+        line(duration_ms=-0.0),
+        line(unknown=1e300, other={"tokens": "x"}),
+        line()[:-1] + b', "x": 1e999}',
+        line(tokens=None, metadata=None, error=None)[:-1] + b', "tokens": null, "input": null}',
+        line() + b"\r",
+        b" \t" + line(),
+    ],
+)
+def test_what_looks_odd_and_is_allowed_is_accepted(text):
+    """Unknown fields are kept out of the way, brackets in strings do not nest, null is unknown."""
+    assert isinstance(decode(text), Action)
+
+
+def test_a_duplicate_key_counts_once_and_the_last_one_wins_for_every_consumer():
+    """There is one decode path, so metric, span and budget cannot differ."""
+    assert decode(line()[:-1] + b', "tokens": {"prompt": 1}, "tokens": {"prompt": 2}}').prompt == 2
+
+
+def test_a_timestamp_may_be_ten_minutes_ahead_and_no_more():
+    """Clocks differ a little."""
+    now = 1773825332.441
+    assert isinstance(decode(line(), latest=now), Action)
+    assert decode(line(), latest=now - 0.001).reason == "bad_timestamp"
+
+
+def test_a_trace_id_is_taken_as_it_is_or_hashed():
+    """The collector computes the same with Substring(SHA256(x),0,32)."""
+    assert trace_id_of("4BF92F3577B34DA6A3CE929D0E0E4736") == "4bf92f3577b34da6a3ce929d0e0e4736"
+    for name in ("trace_4c9e2f", "0" * 32, "é", "4BF92F3577B34DA6A3CE929D0E0E473G", ""):
+        assert trace_id_of(name) == sha256(name.encode()).hexdigest()[:32]
+
+
+@pytest.mark.parametrize(
+    ("text", "level"),
+    [
+        (b"", 0),
+        (b"{}", 1),
+        (b"[[]]", 2),
+        (b'{"a":[{}]}', 3),
+        (b'"[[["', 0),
+        (b'{"a":"\\"[["}', 1),
+        (b"[[[", 3),
+        (b'[{}, {"a": []}]', 3),
+    ],
+)
+def test_depth_counts_brackets_outside_of_strings(text, level):
+    """Of text that is cut off it tells a lower bound."""
+    assert depth(text) == level
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"[" * 1_000_000,
+        b'{"a":' * 200_000,
+        b"[" * 60 + b"{}," * 300_000,
+        b'{"x":"' + b"\\" * 1_000_000,
+        (b"[" * 64 + b"]" * 64) * 8000,
+    ],
+)
+def test_a_bomb_of_brackets_costs_little(text):
+    """Quadratic work would take minutes; seconds of processor time leave room for a slow machine."""
+    started = time.process_time()
+    decode(text[: 1 << 20])
+    assert time.process_time() - started < 5
+
+
+# --- the schema says what the decoder does -------------------------------------------------------------------------
+
+VALIDATOR = Draft202012Validator(schema())
+
+texts = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=20)
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=5,
+)
+numbers = st.one_of(
+    st.integers(-2, 12_000_000),
+    st.floats(-2, 20_000, allow_nan=False),
+    st.sampled_from([0, 1, -1, 0.5, 10_000, 31_622_400_000, 2**31]),
+)
+hexes = st.text("0123456789abcdefABCDEFg", min_size=15, max_size=33) | st.sampled_from(
+    ["0" * 32, "0" * 16, "a" * 32, "b" * 16, "a" * 32 + "\n"]
+)
+stamps = st.sampled_from(
+    [
+        "2026-03-18T09:15:32.441Z",
+        "2026-03-18 09:15:32+05:30",
+        "2026-03-18T24:00:00Z",
+        "2026-03-18T09:15:60Z",
+        "x",
+        "2026-03-18T09:15:32",
+        "2026-03-18T09:15:32+0530",
+        "2026-03-18T09:15:32z\n",
+    ]
+)
+
+
+def struct(**fields):
+    """Objects with some of these fields, each of the right kind or of any."""
+    return st.fixed_dictionaries(
+        {}, optional={name: kind | anything for name, kind in fields.items()} | {"extra": anything}
+    )
+
+
+errors = texts | struct(type=texts, message=texts)
+records = st.fixed_dictionaries(
+    {},
+    optional={
+        "timestamp": stamps | anything,
+        "agent_id": texts | anything,
+        "session_id": st.just("s") | texts | anything,
+        "action": st.just("search") | texts | anything,
+        "status": st.just("success") | texts | anything,
+        "input": struct() | anything,
+        "output": struct(confidence=numbers, state=texts, error=errors, detail=texts) | anything,
+        "tokens": struct(
+            prompt=numbers, completion=numbers, cache_read=numbers, cache_write=numbers, model=texts, cost_usd=numbers
+        )
+        | anything,
+        "duration_ms": numbers | anything,
+        "parent_trace_id": texts | anything,
+        "trace_id": hexes | anything,
+        "span_id": hexes | anything,
+        "parent_span_id": hexes | anything,
+        "error": errors | anything,
+        "metadata": struct(
+            retry_count=numbers,
+            fallback_used=st.booleans(),
+            task_type=texts,
+            team=texts,
+            parent_agent_id=texts,
+            session_end=st.booleans(),
+            task_completed=st.booleans(),
+            feedback=numbers,
+        )
+        | anything,
+    },
+)
+
+
+def integral_floats(value) -> bool:
+    """Whether a number is written like 1.0 somewhere: JSON Schema calls it an integer, the decoder does not."""
+    if isinstance(value, dict):
+        return any(integral_floats(inner) for inner in value.values())
+    if isinstance(value, list):
+        return any(integral_floats(inner) for inner in value)
+    return isinstance(value, float) and math.isfinite(value) and value == int(value)
+
+
+@given(records)
+def test_the_schema_and_the_decoder_agree_on_any_object(value):
+    """Both ways, less what DIFFERENCES names."""
+    value = json.loads(json.dumps(value))
+    result = decode(json.dumps(value).encode())
+    accepted = isinstance(result, Action)
+    if not accepted and (integral_floats(value) or "bytes" in result.detail or result.reason == "too_deep"):
+        return
+    assert VALIDATOR.is_valid(value) == accepted, result
+
+
+@given(records)
+def test_a_record_made_valid_is_accepted_by_both(value):
+    """The generator above mostly makes bad records: here every field that is wrong is taken out."""
+    value = json.loads(json.dumps(value))
+    for key in list(value):
+        if not VALIDATOR.is_valid(record() | {key: value[key]}):
+            del value[key]
+    whole = record() | value
+    assert VALIDATOR.is_valid(whole)
+    if not integral_floats(whole):
+        result = decode(json.dumps(whole).encode())
+        assert isinstance(result, Action), result
+
+
+@given(st.binary(max_size=200) | st.text(max_size=100).map(lambda text: text.encode("utf-8", "surrogatepass")))
+def test_no_bytes_make_the_decoder_raise(text):
+    """A reason from the closed set, or an action."""
+    result = decode(text)
+    assert isinstance(result, Action) or (result.reason in REASONS and result.detail.isprintable())
+
+
+@given(records, st.data())
+def test_no_damage_to_a_record_makes_the_decoder_raise(value, data):
+    """Bytes cut out, doubled or overwritten."""
+    text = bytearray(json.dumps(value, ensure_ascii=data.draw(st.booleans())).encode())
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(text)))
+        text[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
+    result = decode(bytes(text))
+    assert isinstance(result, Action) or result.reason in REASONS
+
+
+def test_every_real_line_is_accepted_by_both():
+    """3,618 lines of real runs."""
+    lines = gzip.decompress((LOGS / "tau-airline-gpt4o.ndjson.gz").read_bytes()).splitlines()
+    assert len(lines) == 3618
+    assert all(isinstance(decode(text), Action) for text in lines)
+    assert all(VALIDATOR.is_valid(json.loads(text)) for text in lines[::20])

@@ -1,0 +1,145 @@
+"""Records come out of what container runtimes wrap around them, and nothing else is touched."""
+
+import json
+import tracemalloc
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.sources import MAX_LINE, Batch
+from exporter.sources.wrappers import Splitter, Stream, Unwrapper
+
+STAMP = b"2026-03-18T09:15:32.441234567Z"
+
+
+def docker(text: str, stream: str = "stdout") -> bytes:
+    return json.dumps({"log": text, "stream": stream, "time": "2026-03-18T09:15:32Z"}).encode()
+
+
+def cri(text: str, tag: str = "F", stream: str = "stdout") -> bytes:
+    return STAMP + f" {stream} {tag} {text}".encode()
+
+
+def test_plain_lines_pass_through():
+    """What the first line does not wrap, no later line does."""
+    lines = [b'{"agent_id": "a"}', docker("x\n"), cri("y")]
+    assert Unwrapper().feed(lines) == Batch(lines)
+
+
+def test_docker_lines_are_unwrapped():
+    """The text of `log` without its newline is the record."""
+    assert Unwrapper().feed([docker('{"a":1}\n'), docker("\n"), docker("b\r\n")]).lines == [b'{"a":1}', b"b"]
+
+
+def test_cri_lines_are_unwrapped():
+    """A full CRI line is a record; an empty one is left out; tags after the first do not matter."""
+    assert Unwrapper().feed([cri('{"a":1}'), cri(""), cri("x", "F:extra")]).lines == [b'{"a":1}', b"x"]
+
+
+@pytest.mark.parametrize("wrap", [docker, cri])
+def test_pieces_are_joined_per_stream(wrap):
+    """Pieces of stdout and stderr come interleaved and belong to different records."""
+    full = {docker: lambda text, stream: docker(text + "\n", stream), cri: lambda text, stream: cri(text, "F", stream)}
+    part = {docker: docker, cri: lambda text, stream: cri(text, "P", stream)}
+    lines = [
+        part[wrap]("one ", "stdout"),
+        part[wrap]("ONE ", "stderr"),
+        part[wrap]("two ", "stdout"),
+        full[wrap]("TWO", "stderr"),
+        full[wrap]("three", "stdout"),
+    ]
+    assert Unwrapper().feed(lines).lines == [b"ONE TWO", b"one two three"]
+
+
+@pytest.mark.parametrize("cut", range(4))
+def test_a_restart_between_pieces_loses_nothing(cut):
+    """The state holds the mode and the pieces."""
+    lines = [docker("a"), docker("b"), docker("c\n"), docker("d\n")]
+    first = Unwrapper()
+    before = first.feed(lines[:cut]).lines
+    assert before + Unwrapper.load(first.dump()).feed(lines[cut:]).lines == [b"abc", b"d"]
+
+
+def test_a_line_that_is_not_wrapped_among_wrapped_ones_is_handed_on():
+    """To be rejected with a reason, never lost."""
+    assert Unwrapper().feed([docker("a\n"), b"{broken", cri("x")]).lines == [b"a", b"{broken", cri("x")]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"log": "x\\n", "agent_id": "a"}',
+        b'{"log": 5, "stream": "stdout"}',
+        b'{"stream": "stdout", "time": "2026"}',
+        b'{"attrs": ' + b"[" * 100_000,
+    ],
+)
+def test_a_record_of_an_agent_is_no_docker_line(line):
+    """Only log, stream, time and attrs, with a text in log, make a docker line."""
+    assert Unwrapper().feed([line]).lines == [line]
+
+
+def test_docker_lines_may_have_attributes():
+    """`docker run --log-opt labels` adds them."""
+    assert Unwrapper().feed([b'{"log":"a\\n","stream":"stdout","attrs":{"k":"v"},"time":"2026"}']).lines == [b"a"]
+
+
+def test_a_joined_record_over_the_limit_is_dropped_and_counted_once():
+    """It is neither held in memory nor mixed with the next record of the stream."""
+    unwrapper = Unwrapper()
+    tracemalloc.start()
+    for _ in range(1000):
+        assert unwrapper.feed([cri("x" * 16384, "P")]) == Batch([])
+    assert tracemalloc.get_traced_memory()[1] < 4 * MAX_LINE
+    tracemalloc.stop()
+    unwrapper = Unwrapper.load(unwrapper.dump())
+    assert unwrapper.feed([cri("end")]) == Batch([], 1)
+    assert unwrapper.feed([cri("next")]) == Batch([b"next"])
+
+
+def test_made_up_streams_cannot_fill_the_memory():
+    """All streams but stderr are taken for one."""
+    unwrapper = Unwrapper()
+    for i in range(100):
+        unwrapper.feed([docker("x", f"stream{i}")])
+    assert len(unwrapper.pieces) == 1
+
+
+def test_pieces_without_an_end_are_handed_on_at_the_end():
+    """To be rejected with a reason, never lost."""
+    unwrapper = Unwrapper()
+    unwrapper.feed([docker("half"), docker("HALF", "stderr")])
+    assert unwrapper.end() == Batch([b"half", b"HALF"])
+    assert unwrapper.end() == Batch([])
+
+
+def test_a_bom_and_blank_lines_are_left_out():
+    """Both are no part of a record."""
+    assert Unwrapper().feed([b"\xef\xbb\xbf", b"", b" \t", b"a"]).lines == [b"a"]
+    assert Unwrapper().feed([b"\xef\xbb\xbfa", b"\x00", "\u2028".encode()]).lines == [b"a", b"\0", "\u2028".encode()]
+
+
+@given(st.lists(st.binary(max_size=20).map(lambda b: b.replace(b"\n", b"").replace(b"\r", b""))), st.data())
+def test_lines_do_not_depend_on_how_the_bytes_arrive(lines, data):
+    """Any cut into blocks gives the same lines, CRLF or LF."""
+    end = data.draw(st.sampled_from([b"\n", b"\r\n"]))
+    text = b"".join(line + end for line in lines) + b"rest"
+    splitter = Splitter()
+    got = []
+    while text:
+        cut = data.draw(st.integers(1, len(text)))
+        got += splitter.feed(text[:cut]).lines
+        text = text[cut:]
+    assert [*got, *splitter.end().lines] == [*lines, b"rest"]
+
+
+@pytest.mark.parametrize("block", [1000, 65536, MAX_LINE])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_the_limit_is_exact_and_a_longer_line_is_counted_once(block, end):
+    """A line of just MAX_LINE bytes is a line; one more is too many, wherever the blocks are cut."""
+    text = b"x" * MAX_LINE + end + b"y" * (MAX_LINE + 1) + end + b"z" + end + b"w" * (MAX_LINE + 1)
+    stream = Stream()
+    batches = [stream.feed(text[i : i + block]) for i in range(0, len(text), block)] + [stream.end()]
+    assert [line[:1] for batch in batches for line in batch.lines] == [b"x", b"z"]
+    assert sum(batch.too_long for batch in batches) == 2
