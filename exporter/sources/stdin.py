@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import select
+
 from exporter.sources import BLOCK, Batch, Source
 from exporter.sources.wrappers import Stream
 

@@ -1,0 +1,104 @@
+"""Duplicates: the window in lines and in seconds, its bounds, and its memory over restarts."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter import duplicates
+from exporter.duplicates import Duplicates
+
+
+def numbered(count: int, start: int = 0) -> list[bytes]:
+    return [b"line %d" % number for number in range(start, start + count)]
+
+
+def test_the_same_bytes_are_seen_once():
+    """From whichever source."""
+    window = Duplicates(0.0)
+    assert [window.seen(line) for line in (b"a", b"b", b"a", b"a ")] == [False, False, True, False]
+
+
+def test_a_record_is_remembered_for_65536_lines_whatever_the_clock_says():
+    """A log that is read fast has no time in it."""
+    window = Duplicates(0.0)
+    for line in numbered(duplicates.LINES):
+        window.seen(line)
+        window.age(float("inf"))
+    assert window.seen(b"line 0")
+
+
+def test_a_record_is_forgotten_after_two_generations():
+    """The table is bounded."""
+    window = Duplicates(0.0)
+    for line in numbered(2 * duplicates.LINES + 2):
+        window.seen(line)
+        window.age(float("inf"))
+    assert not window.seen(b"line 0")
+    assert window.seen(b"line 131073")
+    assert window.evictions == 0
+
+
+def test_a_record_is_remembered_for_a_minute_at_any_rate(monkeypatch):
+    """A collector's retry comes after up to half a minute."""
+    monkeypatch.setattr(duplicates, "LINES", 10)
+    window = Duplicates(0.0)
+    window.seen(b"first")
+    for second in range(59):
+        for line in numbered(100, 100 * second):
+            window.seen(line)
+        window.age(float(second))
+    assert window.seen(b"first")
+
+
+def test_a_flood_is_bounded_and_what_is_forgotten_early_is_counted(monkeypatch):
+    """Memory has a bound whatever the rate."""
+    monkeypatch.setattr(duplicates, "LINES", 10)
+    monkeypatch.setattr(duplicates, "MOST", 1000)
+    window = Duplicates(0.0)
+    for number, line in enumerate(numbered(5_000)):
+        window.seen(line)
+        window.age(number / 1e6)
+    assert len(window._young) + len(window._old) <= 2_000
+    assert window.evictions == 4_000
+
+
+def test_the_key_differs_from_start_to_start():
+    """Nobody can prepare a line that passes for another agent's."""
+    assert Duplicates(0.0).seed != Duplicates(0.0).seed
+
+
+def apply(rows: dict[str, bytes], window: Duplicates) -> None:
+    for _, key, value in window.changes():
+        if value is None:
+            rows.pop(key, None)
+        else:
+            rows[key] = value
+
+
+@given(st.lists(st.integers(0, 300), max_size=400), st.data())
+def test_restarts_change_nothing(numbers, data):
+    """A window that is stored and taken up again answers as one that never stopped."""
+    small, chunk = duplicates.LINES, duplicates.CHUNK
+    duplicates.LINES, duplicates.CHUNK = 40, 7
+    try:
+        steady, stopped = Duplicates(0.0), Duplicates(0.0)
+        rows: dict[str, bytes] = {}
+        for number in numbers:
+            line = b"%d" % number
+            assert steady.seen(line) == stopped.seen(line)
+            if data.draw(st.integers(0, 9)) == 0:
+                steady.age(float("inf"))
+                stopped.age(float("inf"))
+            if data.draw(st.integers(0, 9)) == 0:
+                apply(rows, stopped)
+            if data.draw(st.integers(0, 19)) == 0:
+                apply(rows, stopped)
+                stopped = Duplicates(0.0)
+                stopped.restore(
+                    sorted(rows.items(), key=lambda row: [*map(int, row[0].split("/"))] if "/" in row[0] else [0])
+                )
+        apply(rows, stopped)
+        assert len(rows) <= 3 + (len(numbers) + 2 * 40) / 7 + 40
+    finally:
+        duplicates.LINES, duplicates.CHUNK = small, chunk

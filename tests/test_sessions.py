@@ -1,0 +1,173 @@
+"""Sessions: when they begin, how they end, and that stragglers and restarts change nothing."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import line
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.action import decode
+from exporter.sessions import Session, Sessions
+
+START = 1773825300.0
+
+
+class Watched:
+    """A table of sessions that writes down what happens."""
+
+    def __init__(self, most: int = 1000) -> None:
+        self.events: list[tuple[str, str, str]] = []
+        self.table = Sessions(lambda task: 600.0 if task == "batch" else 300.0, self.opened, self.closed, most=most)
+
+    def opened(self, session: Session) -> None:
+        self.events.append(("open", session.session_id, ""))
+
+    def closed(self, session: Session) -> None:
+        self.events.append(("again" if session.counted else "close", session.session_id, session.outcome))
+
+    def add(self, second: float, session_id: str = "s", *, now: float | None = None, **fields) -> Session:
+        stamp = f"2026-03-18T{9 + int(second + 900) // 3600:02}:{(int(second + 900) // 60) % 60:02}:{(second + 900) % 60:06.3f}Z"
+        action = decode(line(timestamp=stamp, session_id=session_id, **fields))
+        return self.table.add(action, START + second if now is None else now)
+
+
+def end(**more):
+    return {"metadata": {"session_end": True, **more}}
+
+
+def test_a_session_ends_with_the_line_that_says_so_after_the_reorder_window():
+    """A line that was overtaken by the end still belongs to it."""
+    watched = Watched()
+    watched.add(0, **end(task_completed=True))
+    watched.table.tick(START + 2.9)
+    watched.add(-1, now=START + 2.9)
+    watched.table.tick(START + 5.8)
+    assert watched.events == [("open", "s", "")]
+    watched.table.tick(START + 5.9)
+    assert watched.events[1:] == [("close", "s", "completed")]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "outcome"),
+    [
+        ({"session_end": True}, "ended"),
+        ({"session_end": True, "task_completed": True}, "completed"),
+        ({"session_end": True, "task_completed": False}, "failed"),
+        ({"task_completed": True}, "completed"),
+        ({}, "abandoned"),
+    ],
+)
+def test_the_outcome_is_what_the_lines_said(metadata, outcome):
+    """What goes quiet without a word is abandoned."""
+    watched = Watched()
+    watched.add(0, metadata=metadata)
+    watched.table.tick(START + 301)
+    assert watched.events[1:] == [("close", "s", outcome)]
+
+
+def test_the_idle_time_is_that_of_the_task_type():
+    """A batch may think longer."""
+    watched = Watched()
+    watched.add(0, "b", metadata={"task_type": "batch"})
+    watched.add(0, "d")
+    watched.table.tick(START + 301)
+    watched.table.tick(START + 600)
+    assert [event for event in watched.events if event[0] == "close"] == [("close", "d", "abandoned")]
+
+
+def test_a_straggler_after_the_end_is_added_and_counts_no_second_session():
+    """Budgets see its tokens; sending session_end again and again evades none."""
+    watched = Watched()
+    watched.add(0, tokens={"prompt": 10}, **end())
+    watched.table.tick(START + 4)
+    session = watched.add(5, tokens={"prompt": 5}, **end())
+    watched.table.tick(START + 9)
+    assert session.tokens == 15
+    assert watched.events == [("open", "s", ""), ("close", "s", "ended"), ("open", "s", ""), ("again", "s", "ended")]
+
+
+def test_the_same_id_after_its_idle_time_is_a_new_session():
+    """Whether or not anybody looked in between: live reading and a replay agree."""
+    looked, read = Watched(), Watched()
+    for watched in (looked, read):
+        watched.add(0)
+        if watched is looked:
+            watched.table.tick(START + 301)
+            watched.table.tick(START + 302)
+        session = watched.add(301)
+        assert session.actions == 1
+        assert watched.events == [("open", "s", ""), ("close", "s", "abandoned"), ("open", "s", "")]
+
+
+def test_yesterdays_log_read_now_has_no_abandoned_sessions_while_it_is_read():
+    """Quiet is measured from when lines were read, too."""
+    watched = Watched()
+    tomorrow = START + 86400
+    watched.add(0, now=tomorrow)
+    watched.table.tick(tomorrow + 100)
+    watched.add(200, now=tomorrow + 100)
+    watched.table.tick(tomorrow + 399)
+    assert watched.events == [("open", "s", "")]
+    watched.table.tick(tomorrow + 401)
+    assert watched.events[1:] == [("close", "s", "abandoned")]
+
+
+def test_two_agents_may_use_the_same_session_id():
+    """A session is one agent's."""
+    watched = Watched()
+    assert watched.add(0, agent_id="a") is not watched.add(0, agent_id="b")
+
+
+def test_a_session_spans_from_its_first_start_to_its_last_end_in_any_order():
+    """duration_ms counts back from the end."""
+    watched = Watched()
+    watched.add(10, duration_ms=1000)
+    watched.add(5, duration_ms=4000)
+    session = watched.add(20)
+    assert (session.started - START, session.last - START) == (1.0, 20.0)
+    assert watched.table.take_late() == 1
+    assert watched.table.take_late() == 0
+
+
+def test_a_full_table_lets_the_least_recently_read_go():
+    """Closed ones first; those that were open are counted."""
+    watched = Watched(most=80)
+    for number in range(80):
+        watched.add(number, f"s{number}", **(end() if number >= 70 else {}))
+    watched.table.tick(START + 100)
+    watched.add(101, "new")
+    assert len(watched.table) == 71
+    assert watched.table.evictions == 0
+    for number in range(200):
+        watched.add(102 + number / 10, f"t{number}")
+    assert len(watched.table) <= 80
+    assert watched.table.evictions == 271 - len(watched.table)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 700), st.booleans(), st.integers(0, 50)), max_size=40),
+    st.data(),
+)
+def test_restarts_change_nothing(steps, data):
+    """A table that is stored and taken up again behaves as one that never stopped."""
+    steady, stopped = Watched(), Watched()
+    rows: dict[str, bytes] = {}
+    now = START
+    for who, wait, ends, tokens in steps:
+        now += wait
+        for watched in (steady, stopped):
+            watched.add(now - START, f"s{who}", tokens={"prompt": tokens}, **(end() if ends else {}))
+            watched.table.tick(now + 4)
+        if data.draw(st.booleans()):
+            for _, key, value in stopped.table.changes():
+                if value is None:
+                    rows.pop(key, None)
+                else:
+                    rows[key] = value
+            restarted = Watched()
+            restarted.events = stopped.events
+            restarted.table.restore(rows.items())
+            stopped = restarted
+    # One look may close several sessions; which of them first is the table's order, and means nothing.
+    assert sorted(steady.events) == sorted(stopped.events)
