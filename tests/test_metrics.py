@@ -86,10 +86,15 @@ def test_promtool_finds_nothing_to_say(openmetrics, program):
     stages = run(*(LOGS / "chain.ndjson").read_bytes().splitlines())
     page = text(stages, openmetrics=openmetrics)
     if openmetrics:  # promtool reads the old format only: leave out what that does not have
-        page = "\n".join(row.split(" # ")[0] for row in page.splitlines() if "_created" not in row and row != "# EOF") + "\n"
+        page = (
+            "\n".join(row.split(" # ")[0] for row in page.splitlines() if "_created" not in row and row != "# EOF")
+            + "\n"
+        )
         page = page.replace("# TYPE agent_exporter_build info", "# TYPE agent_exporter_build gauge")
         pytest.skip("promtool check metrics reads the Prometheus text format only")
-    checked = subprocess.run([program("promtool"), "check", "metrics"], input=page, capture_output=True, text=True, check=False)
+    checked = subprocess.run(
+        [program("promtool"), "check", "metrics"], input=page, capture_output=True, text=True, check=False
+    )
     assert (checked.stdout, checked.stderr, checked.returncode) == ("", "", 0)
 
 
@@ -193,7 +198,11 @@ def test_the_team_of_the_config_wins_over_the_last_one_seen():
 
 def test_a_configured_agent_is_there_before_its_first_line():
     """With its cycle and budgets, and without having ever been seen."""
-    found = samples(run(config="agents: {b: {expected_cycle: 60s, daily_tokens: 5, daily_cost_usd: 2}, 'x*': {}, old: {retired: true}}"))
+    found = samples(
+        run(
+            config="agents: {b: {expected_cycle: 60s, daily_tokens: 5, daily_cost_usd: 2}, 'x*': {}, old: {retired: true}}"
+        )
+    )
     assert found["agent_info"] == {("b", ""): 1}
     assert found["agent_expected_cycle_seconds"] == {("b",): 60}
     assert found["agent_daily_token_budget"] == {("b",): 5}
@@ -211,7 +220,10 @@ def test_budgets_and_times_of_task_types_are_series():
 
 def test_gen_ai_names_count_calls_of_models_only_and_can_be_switched_off():
     """As the conventions have them, not per agent."""
-    lines = [line(action="llm_call", duration_ms=500, tokens={"prompt": 5, "completion": 2, "model": "m"}), line(tokens={"prompt": 9})]
+    lines = [
+        line(action="llm_call", duration_ms=500, tokens={"prompt": 5, "completion": 2, "model": "m"}),
+        line(tokens={"prompt": 9}),
+    ]
     found = samples(run(*lines))
     assert found["gen_ai_client_token_usage_sum"] == {("chat", "m", "input"): 5, ("chat", "m", "output"): 2}
     assert found["gen_ai_client_operation_duration_seconds_count"] == {("chat", "m"): 1}
@@ -228,7 +240,9 @@ def total(found, name: str) -> float:
 
 def test_many_agents_fill_the_cap_and_totals_stay_exact():
     """Beyond the cap everything is `_overflow`, to the unit."""
-    lines = [line(agent_id=f"agent-{n}", session_id=f"s{n}", tokens={"prompt": 1, "cost_usd": 0.25}) for n in range(3_000)]
+    lines = [
+        line(agent_id=f"agent-{n}", session_id=f"s{n}", tokens={"prompt": 1, "cost_usd": 0.25}) for n in range(3_000)
+    ]
     stages = run(*lines, config="metrics: {max_series: 100}")
     found = samples(stages)
     assert len(found["agent_info"]) <= 101
@@ -350,7 +364,9 @@ def test_hostile_names_neither_break_the_page_nor_merge(program):
     assert len(found["agent_info"]) == len(HOSTILE)
     assert all(len(value.encode()) <= MAX_LABEL for key in found["agent_info"] for value in key)
     assert all(name in FAMILIES or name.rsplit("_", 1)[0] in FAMILIES for name in found)
-    checked = subprocess.run([program("promtool"), "check", "metrics"], input=page.encode(), capture_output=True, check=False)
+    checked = subprocess.run(
+        [program("promtool"), "check", "metrics"], input=page.encode(), capture_output=True, check=False
+    )
     assert checked.returncode == 0, checked.stderr
 
 

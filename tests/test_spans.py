@@ -152,7 +152,9 @@ def test_private_text_does_not_leave():
 
 def test_w3c_ids_of_a_line_win():
     """trace_id over parent_trace_id, span_id as it is, parent_span_id above the session."""
-    first = line(trace_id=TRACE.upper(), parent_trace_id="x", span_id="00f067aa0ba902b7", parent_span_id="b7ad6b7169203331")
+    first = line(
+        trace_id=TRACE.upper(), parent_trace_id="x", span_id="00f067aa0ba902b7", parent_span_id="b7ad6b7169203331"
+    )
     second = line(action="b", trace_id=TRACE.upper(), span_id="00f067aa0ba902b8", parent_span_id="00f067aa0ba902b7")
     collector = Collector().feed([first, second]).finish()
     by_name = {span.name: span for _, span in collector.sent}
@@ -168,7 +170,13 @@ def test_a_parent_that_never_shows_up_is_replaced_by_a_root():
     """One tree still, with exactly one root."""
     lines = [
         line(agent_id="b", session_id="1", metadata={"parent_agent_id": "ghost"}, parent_trace_id="t"),
-        line(agent_id="c", session_id="2", metadata={"parent_agent_id": "b"}, parent_trace_id="t", timestamp="2026-03-18T09:16:00Z"),
+        line(
+            agent_id="c",
+            session_id="2",
+            metadata={"parent_agent_id": "b"},
+            parent_trace_id="t",
+            timestamp="2026-03-18T09:16:00Z",
+        ),
     ]
     assert Collector().feed(lines).finish().drawing().splitlines()[:2] == [
         "task [ghost INTERNAL]",

@@ -1,0 +1,50 @@
+# What can be done here. `make` alone lists it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-quick lint format bench lock image clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/installed ## the exporter on the sample logs: metrics and landing page at http://127.0.0.1:10777/
+	@gunzip -c tests/logs/tau-airline-gpt4o.ndjson.gz | $(BIN)/agent-exporter run - tests/logs/article.ndjson tests/logs/chain.ndjson
+
+test: $(VENV)/installed ## all tests; those of servers that are not on PATH say so and are skipped
+	$(BIN)/pytest -n 2
+
+test-quick: $(VENV)/installed ## the tests that take no more than a few seconds each
+	$(BIN)/pytest -n 2 -m "not slow"
+
+lint: $(VENV)/installed ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/installed ## have ruff put things in order
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/installed ## throughput against mtail and others, latency, scrapes; about ten minutes
+	$(BIN)/python benchmarks/run.py
+
+lock: $(VENV)/installed ## pin every dependency anew, with hashes and without the name of an index
+	$(COMPILE) -o requirements.lock pyproject.toml
+	$(COMPILE) --group build -o requirements-build.lock
+	$(COMPILE) --group dev -o requirements-dev.lock pyproject.toml
+
+image: ## the container image agent-exporter:dev
+	docker build -t agent-exporter:dev .
+
+clean: ## remove what was made here
+	rm -rf $(VENV) .pytest_cache .hypothesis .mypy_cache .ruff_cache dist
+
+$(VENV)/installed: requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("agent-exporter needs Python 3.11 or newer; name one with: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
