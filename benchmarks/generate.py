@@ -22,12 +22,13 @@ START = 1_773_792_000  # 2026-03-18T00:00:00Z, the article's day; always in the 
 STEP = 20  # ms between two lines: 50 lines/s, and no two lines have the same bytes
 SESSION = 50  # lines, on average
 POOL = 4096  # of each kind of fragment; a power of two, so that a few random bits choose one
-WORDS = (
+TEXT = (
     "kubernetes pod autoscaling best practices policy contract invoice customer refund order shipping latency error "
     "summary report quarterly revenue migration schema index vector search result passage document chapter agreement "
     "compliance audit finding token budget retry fallback queue worker deploy rollback incident Zürich café naïve "
     "配置 数据库 résumé señor größe übersicht"
-).split()
+)
+WORDS = TEXT.split()
 ROLES = ("research", "support", "billing", "planner", "coder", "review", "sales", "legal", "ops", "data")
 ACTIONS = (
     "web_search", "llm_call", "read_document", "chat_completion", "query_database", "send_email", "delegate",
@@ -95,7 +96,7 @@ class Log:
 
     def __init__(self, lines: int, *, seed: int = 1, agents: int = 200, actions: int = 20) -> None:
         self.lines = lines
-        self.accepted = self.rejected = self.sessions = self.size = 0
+        self.accepted = self.rejected = self.not_json = self.sessions = self.size = 0
         self.prompt = self.completion = self.failures = 0
         self.cost = 0.0
         self._rng = random.Random(seed)
@@ -105,6 +106,7 @@ class Log:
     def planted(self) -> dict[str, int | float]:
         return {
             "lines": self.lines, "bytes": self.size, "accepted": self.accepted, "rejected": self.rejected,
+            "not_json": self.not_json,
             "sessions": self.sessions, "failures": self.failures, "prompt": self.prompt,
             "completion": self.completion, "cost_usd": round(self.cost, 4),
         }  # fmt: skip
@@ -139,9 +141,7 @@ class Log:
             what = rng.choices(quoted, cum_weights=action_weights, k=count)
             for index in range(count):
                 second, ms = divmod((first + index) * STEP, 1000)
-                if not ms:
-                    stamp = strftime("%Y-%m-%dT%H:%M:%S", gmtime(START + second))
-                elif not index:
+                if not ms or not index:
                     stamp = strftime("%Y-%m-%dT%H:%M:%S", gmtime(START + second))
                 bits = rng.getrandbits(96)
                 agent = who[index]
@@ -174,8 +174,10 @@ class Log:
                 parts.append("}")
                 line = "".join(parts).encode()
                 if bits >> 87 < 5:  # of 512: about 1 %
-                    line = _spoil(rng, line)
+                    chance = rng.random()
+                    line = _spoil(rng, line, chance)
                     self.rejected += 1
+                    self.not_json += chance < 0.8
                 else:
                     self.accepted += 1
                     self.failures += status != "success"
@@ -195,8 +197,7 @@ def _zipf(count: int) -> list[float]:
     return weights
 
 
-def _spoil(rng: random.Random, line: bytes) -> bytes:
-    kind = rng.random()
+def _spoil(rng: random.Random, line: bytes, kind: float) -> bytes:
     if kind < 0.5:
         return line[: rng.randint(20, len(line) - 2)]
     if kind < 0.8:
@@ -217,7 +218,7 @@ def _output(rng: random.Random) -> dict[str, Any]:
     return {
         "results_count": rng.randint(0, 50),
         "selected": rng.randint(0, 5),
-        "text": _text(rng, rng.randint(6, 22)),
+        "text": _text(rng, rng.randint(6, 26)),
         "confidence": round(rng.betavariate(8, 2), 2),
     }
 

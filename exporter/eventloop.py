@@ -25,12 +25,19 @@ class EventLoop:
         self._thread.start()
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
-        """Have a coroutine run on the loop. From any other thread."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        """Have a coroutine run on the loop. From any other thread. Raises RuntimeError after `stop`."""
+        try:
+            return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        except RuntimeError:
+            coroutine.close()
+            raise
 
     def stop(self) -> None:
         """Cancel what still runs and end the thread."""
-        if not self._thread.is_alive():
+        if self._loop.is_closed():
+            return
+        if self._thread.ident is None:  # never started
+            self._loop.close()
             return
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
@@ -39,9 +46,10 @@ class EventLoop:
         asyncio.set_event_loop(self._loop)
         try:
             self._loop.run_forever()
-            left = asyncio.all_tasks(self._loop)
-            for task in left:
-                task.cancel()
-            self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+            # More than once: what was submitted meanwhile starts only now, and somebody waits for it.
+            while left := asyncio.all_tasks(self._loop):
+                for task in left:
+                    task.cancel()
+                self._loop.run_until_complete(asyncio.wait(left))
         finally:
             self._loop.close()

@@ -1,0 +1,229 @@
+"""While lines are being written: `python benchmarks/live.py [--seconds N]`. Ends by itself after about two minutes.
+
+    latency   from a line's last byte in the file to the scrape that counts it, at 1,000 lines/s
+    load      CPU of the exporter and duration of scrapes, at 10,000 lines/s and 10,000 series or more
+    linear    time per line of a log four times as long
+
+The exporter has one core, this program with its writer the other. The latency contains the scrape that sees the line,
+and is measured with few series, so that the prober looks often.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from bisect import bisect_left
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from generate import Log
+from process import EXPORTER, HERE, connected, cores, finish, free_port, quantile, samples, so_far, start, stop
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ACCEPTED = "agent_exporter_lines_accepted_total"
+READ = "agent_exporter_lines_read_total"
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+
+
+class Running(NamedTuple):
+    pid: int
+    port: int
+    began: float
+
+
+@contextmanager
+def exporter(log: Path, folder: Path) -> Iterator[Running]:
+    """`run` with a state file, following `log`, on the first core."""
+    port = free_port()
+    began = time.monotonic()
+    options = ["--state.path", folder / f"state-{port}", "--web.listen-address", f"127.0.0.1:{port}"]
+    process = start([*EXPORTER, "run", *options, log], core=cores()[0])
+    try:
+        connected(port)
+        yield Running(process.pid, port, began)
+    finally:
+        stop(process)
+
+
+class Writer(threading.Thread):
+    """Appends lines at a steady rate, some every 5 ms, and notes when each batch of them was on disk."""
+
+    def __init__(self, path: Path, lines: list[bytes], rate: int) -> None:
+        super().__init__(daemon=True)
+        self.path, self.lines, self.rate = path, lines, rate
+        self.written: list[tuple[int, float]] = []
+        """(lines so far, time)"""
+
+    def run(self) -> None:
+        began = time.monotonic()
+        done = 0
+        with self.path.open("ab", buffering=0) as file:
+            while done < len(self.lines):
+                due = min(len(self.lines), int((time.monotonic() - began) * self.rate) + 1)
+                if due > done:
+                    file.write(b"".join(self.lines[done:due]))
+                    self.written.append((due, time.monotonic()))
+                    done = due
+                time.sleep(0.005)
+
+    @property
+    def seconds(self) -> float:
+        return self.written[-1][1] - self.written[0][1]
+
+
+class Scraper:
+    """One connection that is kept."""
+
+    def __init__(self, port: int) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+
+    def get(self, accept: str = "text/plain") -> bytes:
+        self._connection.request("GET", "/metrics", headers={"Accept": accept})
+        return self._connection.getresponse().read()
+
+
+def latency(folder: Path, seconds: float, rate: int = 1000) -> None:
+    log = folder / "latency.ndjson"
+    log.touch()
+    lines = [line for line in Log(int(rate * seconds * 1.05), agents=5, actions=4) if _is_record(line)]
+    lines = lines[: int(rate * seconds)]
+    seen: list[tuple[float, float]] = []
+    with exporter(log, folder) as running:
+        scraper = Scraper(running.port)
+        writer = Writer(log, lines, rate)
+        writer.start()
+        end = time.monotonic() + seconds + 10
+        while time.monotonic() < end:
+            count = samples(scraper.get(), ACCEPTED)[ACCEPTED]
+            seen.append((count, time.monotonic()))
+            if count >= len(lines):
+                break
+        writer.join()
+        scrapes = len(seen) / (seen[-1][1] - seen[0][1])
+    if seen[-1][0] != len(lines):
+        raise RuntimeError(f"{seen[-1][0]:.0f} of {len(lines)} lines were counted")
+    counts = [count for count, _ in seen]
+    delays = []
+    before = 0
+    for upto, at in writer.written:
+        first_seen = (seen[bisect_left(counts, number)][1] for number in range(before + 1, upto + 1))
+        delays += [(noticed - at) * 1000 for noticed in first_seen]
+        before = upto
+    print(f"| latency at {rate:,} lines/s, p50 | {quantile(delays, 0.5):.0f} ms |")
+    print(f"| latency at {rate:,} lines/s, p99 | {quantile(delays, 0.99):.0f} ms |")
+    print(f"| latency at {rate:,} lines/s, longest | {max(delays):.0f} ms |")
+    print(f"| scrapes by the prober meanwhile | {scrapes:.0f} a second |", flush=True)
+
+
+def _is_record(line: bytes) -> bool:
+    return line.endswith(b"}\n") and b'"slow"' not in line and line.startswith(b"{")
+
+
+def load(folder: Path, seconds: float, rate: int = 10_000) -> None:
+    log = folder / "load.ndjson"
+    log.touch()
+    generated = Log(int(rate * seconds), agents=40, actions=5)
+    lines = list(generated)
+    with exporter(log, folder) as running:
+        idle = so_far(running.pid, running.began)
+        writer = Writer(log, lines, rate)
+        writer.start()
+        time.sleep(2)  # until the series are there
+        before = so_far(running.pid, running.began)
+        scraper = Scraper(running.port)
+        taken: dict[str, list[float]] = {"text": [], "OpenMetrics": []}
+        series = 0
+        while writer.is_alive():
+            for name, accept in (("text", "text/plain"), ("OpenMetrics", OPENMETRICS)):
+                began = time.monotonic()
+                page = scraper.get(accept)
+                taken[name].append((time.monotonic() - began) * 1000)
+                if name == "text":
+                    series = sum(not row.startswith(b"#") for row in page.splitlines())
+                time.sleep(0.1)
+        writer.join()
+        after = so_far(running.pid, running.began)
+        lag = time.monotonic()
+        while samples(scraper.get(), READ)[READ] < len(lines) and time.monotonic() - lag < 60:
+            time.sleep(0.05)
+        lag = time.monotonic() - lag
+        found = samples(scraper.get(), READ, ACCEPTED)
+    share_without = unscraped(folder, lines, rate)
+    if found[READ] != len(lines) or found[ACCEPTED] != generated.accepted:
+        raise RuntimeError(f"counted {found}, planted {generated.planted()}")
+    share = (after.cpu - before.cpu) / (after.seconds - before.seconds)
+    written = len(lines) / writer.seconds
+    print(f"| lines/s written over {seconds:.0f} s | {written:,.0f} |")
+    print(f"| CPU share of a core, not scraped | {share_without:.0%} |")
+    print(f"| CPU share of a core, scraped every 0.1 s | {share:.0%} |")
+    print(f"| behind at the end | {lag:.2f} s |")
+    print(f"| series | {series:,} |")
+    for name, times in taken.items():
+        p50, p99 = quantile(times, 0.5), quantile(times, 0.99)
+        print(f"| scrape meanwhile, {name}, p50 / p99 of {len(times)} | {p50:.0f} / {p99:.0f} ms |")
+    print(f"| peak RSS (at start {idle.rss:.0f} MB) | {after.rss:.0f} MB |", flush=True)
+
+
+def unscraped(folder: Path, lines: list[bytes], rate: int) -> float:
+    """The CPU share over the same lines when nobody looks."""
+    log = folder / "quiet.ndjson"
+    log.touch()
+    with exporter(log, folder) as running:
+        writer = Writer(log, lines[: len(lines) // 2], rate)
+        writer.start()
+        time.sleep(2)
+        before = so_far(running.pid, running.began)
+        writer.join()
+        after = so_far(running.pid, running.began)
+    return (after.cpu - before.cpu) / (after.seconds - before.seconds)
+
+
+def linear(folder: Path, rounds: int = 3) -> None:
+    costs: dict[int, list[float]] = {0: [], 250_000: [], 1_000_000: []}
+    peaks: dict[int, list[float]] = {lines: [] for lines in costs}
+    for lines in costs:
+        command = [sys.executable, HERE / "generate.py", str(lines), folder / f"{lines}.ndjson"]
+        subprocess.run(command, check=True, capture_output=True)
+    sessions = json.loads((folder / "1000000.ndjson.json").read_text())["sessions"]
+    for _ in range(rounds):
+        for lines, taken in costs.items():
+            began = time.monotonic()
+            process = start([*EXPORTER, "replay", folder / f"{lines}.ndjson"], core=cores()[0])
+            usage = finish(process, began)
+            taken.append(usage.cpu)
+            peaks[lines].append(usage.rss)
+    short = statistics.median((b - a) / 250_000 for a, b in zip(costs[0], costs[250_000], strict=True))
+    long = statistics.median((b - a) / 1_000_000 for a, b in zip(costs[0], costs[1_000_000], strict=True))
+    print(f"| time per line, 1,000,000 lines ({sessions:,} sessions) to 250,000 | {long / short:.2f} |")
+    print(f"| peak RSS, 250,000 / 1,000,000 lines | {max(peaks[250_000]):.0f} / {max(peaks[1_000_000]):.0f} MB |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measure while lines are being written.")
+    parser.add_argument("--seconds", type=float, default=15.0, help="of load; the latency takes two thirds of it")
+    parser.add_argument("--only", nargs="*", default=["latency", "load", "linear"])
+    options = parser.parse_args()
+    print("| | |\n|---|---|")
+    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="agent-exporter-live-", dir=memory) as name:
+        folder = Path(name)
+        if "latency" in options.only:
+            latency(folder, options.seconds * 2 / 3)
+        if "load" in options.only:
+            load(folder, options.seconds)
+        if "linear" in options.only:
+            linear(folder)
+
+
+if __name__ == "__main__":
+    main()
