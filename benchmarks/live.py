@@ -19,13 +19,27 @@ import sys
 import tempfile
 import threading
 import time
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from generate import Log
-from process import EXPORTER, HERE, connected, cores, finish, free_port, quantile, samples, so_far, start, stop
+from process import (
+    EXPORTER,
+    HERE,
+    connected,
+    cores,
+    finish,
+    free_port,
+    quantile,
+    read_until,
+    samples,
+    so_far,
+    start,
+    stop,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +53,7 @@ class Running(NamedTuple):
     pid: int
     port: int
     began: float
+    state: Path
 
 
 @contextmanager
@@ -46,11 +61,12 @@ def exporter(log: Path, folder: Path) -> Iterator[Running]:
     """`run` with a state file, following `log`, on the first core."""
     port = free_port()
     began = time.monotonic()
-    options = ["--state.path", folder / f"state-{port}", "--web.listen-address", f"127.0.0.1:{port}"]
+    state = folder / f"state-{port}"
+    options = ["--state.path", state, "--web.listen-address", f"127.0.0.1:{port}"]
     process = start([*EXPORTER, "run", *options, log], core=cores()[0])
     try:
         connected(port)
-        yield Running(process.pid, port, began)
+        yield Running(process.pid, port, began, state)
     finally:
         stop(process)
 
@@ -93,36 +109,45 @@ class Scraper:
 
 
 def latency(folder: Path, seconds: float, rate: int = 1000) -> None:
-    log = folder / "latency.ndjson"
-    log.touch()
-    lines = [line for line in Log(int(rate * seconds * 1.05), agents=5, actions=4) if _is_record(line)]
-    lines = lines[: int(rate * seconds)]
-    seen: list[tuple[float, float]] = []
-    with exporter(log, folder) as running:
-        scraper = Scraper(running.port)
-        writer = Writer(log, lines, rate)
-        writer.start()
-        end = time.monotonic() + seconds + 10
-        while time.monotonic() < end:
-            count = samples(scraper.get(), ACCEPTED)[ACCEPTED]
-            seen.append((count, time.monotonic()))
-            if count >= len(lines):
-                break
-        writer.join()
-        scrapes = len(seen) / (seen[-1][1] - seen[0][1])
-    if seen[-1][0] != len(lines):
-        raise RuntimeError(f"{seen[-1][0]:.0f} of {len(lines)} lines were counted")
-    counts = [count for count, _ in seen]
-    delays = []
-    before = 0
-    for upto, at in writer.written:
-        first_seen = (seen[bisect_left(counts, number)][1] for number in range(before + 1, upto + 1))
-        delays += [(noticed - at) * 1000 for noticed in first_seen]
-        before = upto
-    print(f"| latency at {rate:,} lines/s, p50 | {quantile(delays, 0.5):.0f} ms |")
-    print(f"| latency at {rate:,} lines/s, p99 | {quantile(delays, 0.99):.0f} ms |")
-    print(f"| latency at {rate:,} lines/s, longest | {max(delays):.0f} ms |")
-    print(f"| scrapes by the prober meanwhile | {scrapes:.0f} a second |", flush=True)
+    """Twice: as a scrape sees it, which itself makes the exporter look at the file, and as the state file has it."""
+    lines = [line for line in Log(int(rate * seconds * 1.05) + 1, agents=5, actions=4) if _is_record(line)]
+    first, lines = lines[0], lines[1 : int(rate * seconds) + 1]
+    offsets = [0, *accumulate(map(len, lines))]
+    for what in ("scraped without pause", "committed to the state file, not scraped"):
+        log = folder / "latency.ndjson"
+        log.write_bytes(first)
+        with exporter(log, folder) as running:
+            time.sleep(2)  # a new file is found within a second: not what is measured here
+            scraper = Scraper(running.port)
+
+            def count(scraper: Scraper = scraper, state: Path = running.state, what: str = what) -> int:
+                if what.startswith("scraped"):
+                    return int(samples(scraper.get(), ACCEPTED)[ACCEPTED]) - 1
+                time.sleep(0.002)
+                return bisect_right(offsets, read_until(state) - len(first)) - 1
+
+            writer = Writer(log, lines, rate)
+            writer.start()
+            seen: list[tuple[int, float]] = []
+            end = time.monotonic() + seconds + 10
+            while time.monotonic() < end and (not seen or seen[-1][0] < len(lines)):
+                seen.append((count(), time.monotonic()))
+            writer.join()
+        if seen[-1][0] != len(lines):
+            raise RuntimeError(f"{seen[-1][0]} of {len(lines)} lines were counted")
+        counts = [upto for upto, _ in seen]
+        delays = []
+        before = 0
+        for upto, at in writer.written:
+            noticed = (seen[bisect_left(counts, number)][1] for number in range(before + 1, upto + 1))
+            delays += [(then - at) * 1000 for then in noticed]
+            before = upto
+        p50, p99 = quantile(delays, 0.5), quantile(delays, 0.99)
+        figures = f"{p50:.0f} / {p99:.0f} / {max(delays):.0f} ms"
+        print(f"| latency at {rate:,} lines/s, {what}, p50 / p99 / longest | {figures} |")
+        looks = len(seen) / (seen[-1][1] - seen[0][1])
+        print(f"| looks meanwhile | {looks:.0f} a second |", flush=True)
+        log.unlink()
 
 
 def _is_record(line: bytes) -> bool:

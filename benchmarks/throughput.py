@@ -9,18 +9,15 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import sqlite3
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
 from process import (
     EXPORTER,
     FULL,
@@ -31,6 +28,7 @@ from process import (
     cores,
     finish,
     free_port,
+    read_until,
     samples,
     so_far,
     start,
@@ -92,7 +90,7 @@ class Bench:
         options = ["--config", self.full, "--state.path", state, "--web.listen-address", f"127.0.0.1:{port}"]
         process = start([*EXPORTER, "run", *options, self.log], core=self.core)
         try:
-            while _offset(state) < self.planted["bytes"]:
+            while read_until(state) < self.planted["bytes"]:
                 if process.poll() is not None or time.monotonic() - began > 600:
                     raise RuntimeError("`run` did not come to the end of the log")
                 time.sleep(0.05)
@@ -151,16 +149,6 @@ class Bench:
             or abs(found[COST] - wanted["cost_usd"]) > 1e-3
         ):
             raise RuntimeError(f"counted {found}, planted {wanted}")
-
-
-def _offset(state: Path) -> int:
-    """How far the file was read, as committed."""
-    try:
-        with closing(sqlite3.connect(f"file:{state}?mode=ro", uri=True, timeout=0.1)) as database:
-            found = database.execute("SELECT value FROM row WHERE kind = 'file'").fetchone()
-    except sqlite3.Error:
-        return 0
-    return msgspec.msgpack.decode(found[0])["marks"][-1][0] if found else 0
 
 
 def main() -> None:

@@ -14,10 +14,11 @@ import json
 import re
 from datetime import datetime  # noqa: TC003  (msgspec reads the annotations)
 from hashlib import sha256
-from typing import Annotated, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_args
 
 import msgspec
 from msgspec import Meta, Raw, Struct
+from msgspec.structs import force_setattr
 
 MAX_DEPTH = 64
 """Objects and arrays inside one another; design section 3."""
@@ -47,7 +48,7 @@ REASONS: tuple[Reason, ...] = get_args(Reason)
 
 STATUSES = ("success", "error", "timeout", "cancelled", "other")
 """The label `status`; whatever else a line says is counted as `other`."""
-FAILED = ("error", "timeout")
+FAILED = frozenset({"error", "timeout"})
 STATES = ("idle", "working", "other")
 """The label `state` of a heartbeat."""
 HEARTBEAT = "heartbeat"
@@ -126,58 +127,59 @@ class _Contents(_Part, frozen=True):
     output: Raw = Raw(b"null")
 
 
-class Action(Struct, frozen=True, gc=False):
-    """One thing that an agent did. None is unknown. Crosses the whole program and is never changed."""
+class Action(Record, frozen=True):
+    """One thing that an agent did: its record, with when and the line itself. Crosses the program and never changes.
 
-    at: float
-    """End of the action, seconds since 1970."""
-    agent_id: str
-    session_id: str
-    action: str
-    status: str
-    """One of STATUSES."""
-    duration: float | None
-    """Seconds."""
-    prompt: int | None
-    completion: int | None
-    cache_read: int | None
-    cache_write: int | None
-    model: str | None
-    cost_usd: float | None
-    confidence: float | None
-    state: str | None
-    """Of a heartbeat, one of STATES; None for every other action."""
-    error_type: str | None
-    error_message: str | None
-    retry_count: int | None
-    fallback_used: bool | None
-    task_type: str | None
-    team: str | None
-    parent_agent_id: str | None
-    session_end: bool | None
-    task_completed: bool | None
-    feedback: float | None
-    parent_trace_id: str | None
-    trace_id: str | None
-    span_id: str | None
-    parent_span_id: str | None
-    line: bytes
-    """The record as it was read. Its input and output may be private: they leave the exporter only on request."""
+    The decoder fills it in one go, as copying the fields into a struct of another shape cost as much as decoding them.
+    """
+
+    if TYPE_CHECKING:
+        at: float = 0.0
+        """End of the action, seconds since 1970."""
+        line: bytes = b""
+        """The record as it was read. Input and output may be private: they leave the exporter only on request."""
+    else:
+        # Not part of the schema: a line that has a key of this name has its value ignored, whatever it is.
+        at: Any = msgspec.field(default=None, name=" at")
+        line: Any = msgspec.field(default=None, name=" line")
 
     @property
-    def tokens(self) -> int:
-        """Prompt and completion; unknown counts as nothing."""
-        return (self.prompt or 0) + (self.completion or 0)
+    def outcome(self) -> str:
+        """The status as one of STATUSES."""
+        return _STATUS.get(self.status, "other")
 
     @property
-    def input(self) -> bytes | None:
-        """The JSON of `input`, decoded from the line only when asked for; None when absent or null."""
-        return _known(_decode_contents(self.line).input)
+    def duration(self) -> float | None:
+        """Seconds."""
+        return None if self.duration_ms is None else self.duration_ms / 1000
 
     @property
-    def output(self) -> bytes | None:
-        """The JSON of `output`; None when absent or null."""
-        return _known(_decode_contents(self.line).output)
+    def state(self) -> str:
+        """Of a heartbeat: one of STATES."""
+        output = self.output
+        return _STATE.get((isinstance(output, Output) and output.state) or "other", "other")
+
+    @property
+    def error_type(self) -> str | None:
+        """Where agents write it: in `error`, or in `output.error`."""
+        error = self._error()
+        return error.type if isinstance(error, Error) else None
+
+    @property
+    def error_message(self) -> str | None:
+        """The same of the message; an error that is a string is its message."""
+        error = self._error()
+        return error.message if isinstance(error, Error) else error
+
+    def _error(self) -> str | Error | None:
+        if self.error is None and isinstance(self.output, Output):
+            return self.output.error
+        return self.error
+
+    def contents(self) -> tuple[bytes | None, bytes | None]:
+        """The JSON of input and output, decoded from the line only when asked for; None when absent or null."""
+        contents = _decode_contents(self.line)
+        return _known(contents.input), _known(contents.output)
 
 
 class Rejection(NamedTuple):
@@ -187,10 +189,8 @@ class Rejection(NamedTuple):
     detail: str
 
 
-_decode_record = msgspec.json.Decoder(Record).decode
+_decode_action = msgspec.json.Decoder(Action).decode
 _decode_contents = msgspec.json.Decoder(_Contents).decode
-_NO_TOKENS = Tokens()
-_NO_METADATA = Metadata()
 _STATUS = {status: status for status in STATUSES}
 _STATE = {state: state for state in STATES}
 _TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
@@ -205,73 +205,28 @@ def decode(line: bytes, latest: float = float("inf")) -> Action | Rejection:
     """
     try:
         # Counting every bracket is a cheap upper bound of the depth; only a line with many is looked at closely.
-        if line.count(b"{") + line.count(b"[") > MAX_DEPTH and depth(line) > MAX_DEPTH:
+        brackets = line.count(b"{")
+        if b"[" in line:
+            brackets += line.count(b"[")
+        if brackets > MAX_DEPTH and depth(line) > MAX_DEPTH:
             return Rejection("too_deep", f"objects and arrays may be nested {MAX_DEPTH} deep at most")
         # msgspec does not look into the strings of fields that it skips.
         if not line.isascii():
             line.decode()
-        record = _decode_record(line)
+        action = _decode_action(line)
     except (ValueError, RecursionError) as fault:
         return _explain(line, fault)
-    at = record.timestamp.timestamp()
+    at = action.timestamp.timestamp()
     if at > latest or at < 0:
-        return Rejection("bad_timestamp", _out_of_time(record.timestamp, at))
-    agent_id = record.agent_id
-    session_id = record.session_id
-    name = record.action
+        return Rejection("bad_timestamp", _out_of_time(action.timestamp, at))
     # The schema bounds characters; no name of 64 characters can have more than 256 bytes.
-    if len(agent_id) > 64 or len(session_id) > 64 or len(name) > 64:
-        for field, value in (("agent_id", agent_id), ("session_id", session_id), ("action", name)):
-            if len(value.encode()) > 256:
+    if len(action.agent_id) > 64 or len(action.session_id) > 64 or len(action.action) > 64:
+        for field in ("agent_id", "session_id", "action"):
+            if len(getattr(action, field).encode()) > 256:
                 return Rejection("out_of_range", f"{field} must be 1 to 256 bytes of UTF-8")
-    tokens = record.tokens or _NO_TOKENS
-    metadata = record.metadata or _NO_METADATA
-    output = record.output
-    confidence = state = error_type = error_message = None
-    error = record.error
-    if isinstance(output, Output):
-        confidence = output.confidence
-        if error is None:
-            error = output.error
-    if isinstance(error, str):
-        error_message = error
-    elif error is not None:
-        error_type = error.type
-        error_message = error.message
-    if name == HEARTBEAT:
-        state = _STATE.get((isinstance(output, Output) and output.state) or "other", "other")
-    duration = record.duration_ms
-    return Action(
-        at,
-        agent_id,
-        session_id,
-        name,
-        _STATUS.get(record.status, "other"),
-        None if duration is None else duration / 1000,
-        tokens.prompt,
-        tokens.completion,
-        tokens.cache_read,
-        tokens.cache_write,
-        tokens.model,
-        tokens.cost_usd,
-        confidence,
-        state,
-        error_type,
-        error_message,
-        metadata.retry_count,
-        metadata.fallback_used,
-        metadata.task_type,
-        metadata.team,
-        metadata.parent_agent_id,
-        metadata.session_end,
-        metadata.task_completed,
-        metadata.feedback,
-        record.parent_trace_id,
-        record.trace_id,
-        record.span_id,
-        record.parent_span_id,
-        line,
-    )
+    force_setattr(action, "at", at)
+    force_setattr(action, "line", line)
+    return action
 
 
 def trace_id_of(name: str) -> str:

@@ -54,6 +54,13 @@ class Duplicates:
         self._fresh.append(key)
         return False
 
+    def window(self) -> tuple[set[int], set[int], int, list[int]]:
+        """What `seen` works with, for a loop that cannot afford a call a line: (young, old, seed, fresh).
+
+        A hash that is in neither set is to be added to `young` and `fresh`. Good until the next `age` or `changes`.
+        """
+        return self._young, self._old, self.seed, self._fresh
+
     def age(self, now: float) -> None:
         """Forget what is outside the window. `now` is the live clock; infinite when reading a log of the past."""
         young = self._young

@@ -47,6 +47,7 @@ class EventLoop:
         try:
             self._loop.run_forever()
             # More than once: what was submitted meanwhile starts only now, and somebody waits for it.
+            self._loop.run_until_complete(asyncio.sleep(0))
             while left := asyncio.all_tasks(self._loop):
                 for task in left:
                     task.cancel()

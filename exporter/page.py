@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from exporter import __version__
-from exporter.metrics.cells import AgentCell, SourceCell
+from exporter.metrics.cells import AgentCell, Day, SourceCell
 from exporter.metrics.limits import label
 
 if TYPE_CHECKING:
@@ -50,9 +50,13 @@ def _source(cell: SourceCell, now: float) -> str:
 
 
 def _agent(cell: AgentCell, now: float, today: int) -> str:
-    tokens, cost = cell.days.get(today, (0, 0.0))
+    spent = cell.days.get(today) or Day()
     return _row(
-        label(cell.agent), label(cell.team), ago(cell.last_active, now), str(cell.active), f"{tokens:,} · ${cost:,.2f}"
+        label(cell.agent),
+        label(cell.team),
+        ago(cell.last_active, now),
+        str(cell.active),
+        f"{spent.tokens:,} · ${spent.cost_usd:,.2f}",
     )
 
 

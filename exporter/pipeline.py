@@ -20,7 +20,9 @@ from collections import deque
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from exporter.action import MAX_AHEAD, Action, Rejection, decode
+from xxhash import xxh3_64_intdigest
+
+from exporter.action import HEARTBEAT, MAX_AHEAD, Action, Rejection, decode
 from exporter.metrics.families import OVERFLOWS, TABLES
 from exporter.state import Unavailable
 
@@ -100,7 +102,8 @@ class Pipeline:
     def feed(self, source: Source, batch: Batch) -> tuple[int, str]:
         """Count a batch of lines. Returns how many were rejected, and why the last one was."""
         tally, sessions, duplicates, tree, _ = self.sinks
-        add, join, seen = tally.add, sessions.add, duplicates.seen
+        add, join = tally.add, sessions.add
+        young, old, seed, fresh = duplicates.window()
         now = self.now()
         live = self.live
         arrived = now if live else 0.0
@@ -120,16 +123,19 @@ class Pipeline:
                     why = action.detail
                     tally.reject(cell, action)
                 continue
-            if seen(line):
+            key = xxh3_64_intdigest(line, seed)
+            if key in young or key in old:
                 repeated += 1
                 continue
+            young.add(key)
+            fresh.append(key)
             accepted += 1
             if action.at > newest:
                 newest = action.at
                 if not live:
                     now = self.newest = newest
             add(action, now)
-            if action.state is None:
+            if action.action != HEARTBEAT:
                 join(action, arrived)
                 if tree is not None:
                     tree.add(action, arrived)

@@ -12,8 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import hmac
 import logging
+import os
+import socket
 import ssl
 import time
 import zlib
@@ -25,14 +28,12 @@ import msgspec
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPMessageDelegate
 from tornado.ioloop import IOLoop
-from tornado.netutil import bind_sockets
 from tornado.web import Application, HTTPError, RequestHandler, stream_request_body
 
 from exporter.sources.otlp import Busy, Receipt, decode_json, decode_protobuf
 from exporter.spans.encode import field, varint
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Awaitable, Callable, Iterable
     from pathlib import Path
 
@@ -138,7 +139,8 @@ class Server:
     def stop(self) -> None:
         """Close every connection."""
         if self._http is not None:
-            with contextlib.suppress(TimeoutError):  # the loop is stuck; the rest is to be closed all the same
+            # If the loop is stuck or has ended, the rest is to be closed all the same.
+            with contextlib.suppress(TimeoutError, RuntimeError):
                 self.loop.submit(self._stop()).result(5)
         self.decoders.shutdown(wait=False, cancel_futures=True)
         self.pages.shutdown(wait=False, cancel_futures=True)
@@ -164,9 +166,10 @@ class Server:
         )
         header_deadline, body_deadline = self._deadlines
         try:
-            sockets = bind_sockets(self._port, self._host)
+            sockets = _bind(self._host, self._port)
         except OSError as error:
-            raise OSError(f"cannot listen at {self._listen}: {error.strerror or error}") from error
+            why = os.strerror(error.errno) if error.errno and error.errno > 0 else error
+            raise OSError(f"cannot listen at {self._listen}: {why}") from error
         self._http = _Bounded(
             application,
             ssl_options=self._tls.context if self._tls is not None else None,
@@ -191,6 +194,28 @@ class Server:
         self._watching.cancel()
         self._http.stop()
         await self._http.close_all_connections()
+
+
+def _bind(host: str, port: int) -> list[socket.socket]:
+    """At all addresses that the host has; localhost may have two. tornado's own leaves sockets open when it fails."""
+    with contextlib.ExitStack() as opened:
+        sockets: list[socket.socket] = []
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, _, _, _, address in dict.fromkeys(found):
+            where = (address[0], port, *address[2:])
+            try:
+                listener = opened.enter_context(socket.create_server(where, family=family, backlog=128))
+            except OSError as error:
+                if host == "localhost" and error.errno in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}:
+                    continue  # IPv6 is turned off
+                raise
+            listener.setblocking(False)
+            sockets.append(listener)
+            port = listener.getsockname()[1]
+        if not sockets:
+            raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
+        opened.pop_all()
+    return sockets
 
 
 _HEADERS, _BODY, _ANSWER = range(3)
@@ -404,7 +429,7 @@ class Certificate:
         return f"TLS cannot be used ({files}): {error.strerror or error}"
 
 
-class _Refusal(HTTPError):
+class _Refusal(HTTPError):  # noqa: N818
     """An answer that is an error, with the one sentence that its client is told."""
 
     def __init__(self, status: int, sentence: str, **headers: str) -> None:
@@ -466,6 +491,8 @@ class _Handler(RequestHandler):
         else:
             log.error("%s %s failed", self.request.method, self.request.path, exc_info=kwargs.get("exc_info"))
             sentence = "something went wrong here; the log says what"
+        if not self.request._body_future.done():  # noqa: SLF001
+            self.set_header("Connection", "close")  # tornado closes it rather than read the rest, and does not say so
         self.finish_error(sentence)
 
     def finish_error(self, sentence: str) -> None:
@@ -519,17 +546,17 @@ class Ready(_Handler):
 class Landing(_Handler):
     """The page for people."""
 
-    async def get(self) -> None:  # type: ignore[override]
+    async def get(self) -> None:
         page = await asyncio.get_running_loop().run_in_executor(self.server.pages, self.server.landing)
         self.send(page.encode(), "text/html; charset=utf-8")
 
-    head = get  # type: ignore[assignment]
+    head = get
 
 
 class Exposition(_Handler):
     """What Prometheus scrapes."""
 
-    async def get(self) -> None:  # type: ignore[override]
+    async def get(self) -> None:
         try:
             content_type, body = await asyncio.wrap_future(self.server.metrics(self.request.headers.get("Accept", "")))
         except TimeoutError as error:
@@ -545,7 +572,7 @@ class Exposition(_Handler):
             body = await asyncio.get_running_loop().run_in_executor(self.server.pages, _gzip, body)
         self.send(body, content_type)
 
-    head = get  # type: ignore[assignment]
+    head = get
 
 
 class Logs(_Handler):
@@ -667,14 +694,15 @@ _DECODERS: dict[str, Callable[[bytes | bytearray], list[Record]]] = {
 
 
 def _why(receipt: Receipt) -> str:
-    return f"{receipt.rejected} lines are no records; the last one: {receipt.why}"
+    text = f"{receipt.rejected} lines are no records; the last one: {receipt.why}"
+    return text.encode("utf-8", "replace").decode()
 
 
 def _partial_success(receipt: Receipt) -> bytes:
     """An ExportLogsServiceResponse."""
     if not receipt.rejected:
         return b""
-    return field(1, b"\x08" + varint(receipt.rejected) + field(2, _why(receipt).encode("utf-8", "replace")))
+    return field(1, b"\x08" + varint(receipt.rejected) + field(2, _why(receipt).encode()))
 
 
 def _partial_success_json(receipt: Receipt) -> bytes:

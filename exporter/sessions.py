@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 from msgspec import Struct
 
+from exporter.action import FAILED
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
@@ -62,7 +64,8 @@ class Session(Struct, eq=False, gc=False, array_like=True):
 class Sessions:
     """The table of sessions: bounded by MOST, the least recently read go first and are counted in `evictions`.
 
-    `idle` gives the idle time of a task type in seconds; `opened` and `closed` are told of every begin and end.
+    `idle` gives the idle time of a task type in seconds, never less than `shortest_idle`; `opened` and `closed` are
+    told of every begin and end.
     """
 
     def __init__(
@@ -72,8 +75,10 @@ class Sessions:
         closed: Callable[[Session], None],
         reorder: float = 3.0,
         most: int = MOST,
+        shortest_idle: float = 0.0,
     ) -> None:
         self.idle = idle
+        self.shortest_idle = shortest_idle
         self.reorder = reorder
         self.evictions = 0
         self._late = 0
@@ -93,8 +98,10 @@ class Sessions:
         key = (action.agent_id, action.session_id)
         session = self._table.get(key)
         at = action.at
-        began = at if action.duration is None else at - action.duration
-        if session is None or at - session.last > self.idle(session.task_type):
+        began = at if action.duration_ms is None else at - action.duration_ms / 1000
+        if session is None or (
+            at - session.last > self.shortest_idle and at - session.last > self.idle(session.task_type)
+        ):
             if session is not None:
                 self._close(key, session)
                 self._forget(key, session)
@@ -112,21 +119,22 @@ class Sessions:
             session.started = began
         session.arrived = now
         session.actions += 1
-        if action.prompt is not None:
-            session.tokens += action.prompt
-        if action.completion is not None:
-            session.tokens += action.completion
-        if action.cost_usd is not None:
-            session.cost_usd += action.cost_usd
-        if action.status == "error" or action.status == "timeout":  # noqa: PLR1714  (hot)
+        tokens = action.tokens
+        if tokens is not None:
+            session.tokens += (tokens.prompt or 0) + (tokens.completion or 0)
+            if tokens.cost_usd is not None:
+                session.cost_usd += tokens.cost_usd
+        if action.status in FAILED:
             session.failures += 1
-        if action.task_type is not None and session.task_type == "default":
-            session.task_type = action.task_type
-        if action.task_completed is not None:
-            session.task_completed = action.task_completed
-        if action.session_end:
-            session.ended = True
-            self._ending[key] = session
+        metadata = action.metadata
+        if metadata is not None:
+            if metadata.task_type is not None and session.task_type == "default":
+                session.task_type = metadata.task_type
+            if metadata.task_completed is not None:
+                session.task_completed = metadata.task_completed
+            if metadata.session_end:
+                session.ended = True
+                self._ending[key] = session
         self._dirty.add(session)
         return session
 
@@ -178,7 +186,7 @@ class Sessions:
     def _open(self, key: tuple[str, str], action: Action, began: float) -> Session:
         if len(self._table) >= self._most:
             self._evict()
-        task_type = action.task_type or "default"
+        task_type = (action.metadata and action.metadata.task_type) or "default"
         session = Session(action.agent_id, action.session_id, task_type, began, action.at, 0.0)
         self._table[key] = session
         self._opened(session)

@@ -69,7 +69,13 @@ class Stages:
         idle = {"default": float(config.task_type("default").idle)}
         idle |= {name: float(task.idle) for name, task in config.task_types.items()}
         self._idle = idle
-        sessions = Sessions(self._idle_of, opened, closed, reorder=config.detectors.reorder)
+        sessions = Sessions(
+            self._idle_of,
+            opened,
+            closed,
+            reorder=config.detectors.reorder,
+            shortest_idle=min(idle.values()),
+        )
         self.pipeline = Pipeline(
             sources,
             Sinks(tally, sessions, Duplicates(time.time()), tree, queue),
@@ -105,9 +111,10 @@ class Stages:
         own = self.config.sources.get(source)
         return own is not None and own.ignore_plain_text
 
-    def _baseline_from(self, name: str) -> int:
+    def _baseline_from(self, name: str) -> float:
+        """Seconds since 1970."""
         start = self.config.agent(name).baseline_from
-        return (start - datetime(1970, 1, 1, tzinfo=UTC).date()).days if start else 0
+        return datetime(start.year, start.month, start.day, tzinfo=UTC).timestamp() if start else 0.0
 
 
 def agent_settings(config: Config, name: str, now: float) -> AgentSettings:

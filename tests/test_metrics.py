@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from exporter.action import decode
 from exporter.config import parse
 from exporter.metrics import cells
 from exporter.metrics.families import FAMILIES, Collector
@@ -409,8 +408,3 @@ def test_limits_keep_a_fifth_for_configured_agents():
     admitted = [limits.admit(cells.AgentCell, f"a{n}", configured=False) for n in range(12)]
     assert sum(admitted) == 8
     assert [limits.admit(cells.AgentCell, f"c{n}", configured=True) for n in range(3)] == [True, True, False]
-
-
-def test_decoding_is_what_the_tally_relies_on():
-    """The statuses of the decoder are the keys of a cell."""
-    assert set(cells.ActionCell("k", 0.0, "a", "b", llm=False).statuses) >= {decode(line(status="x")).status}

@@ -32,7 +32,12 @@ def _counts(bounds: tuple[float, ...]) -> list[int]:
     return [0] * (len(bounds) + 1)
 
 
-class Cell(Struct, eq=False, gc=False, array_like=True):
+class _Stored(Struct, eq=False, gc=False, array_like=True, kw_only=True):
+    dirty: bool = False
+    """It has changed since the last commit. A flag, as a set of cells costs more than all that is counted."""
+
+
+class Cell(_Stored, eq=False, gc=False, array_like=True):
     """`key` is that of its row."""
 
     key: str
@@ -46,7 +51,9 @@ class ActionCell(Cell):
     agent: str
     action: str
     llm: bool
-    statuses: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(STATUSES, 0))
+    successes: int = 0
+    others: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(STATUSES[1:], 0))
+    """By the statuses other than success."""
     retries: int = 0
     fallbacks: int = 0
     durations: list[int] = msgspec.field(default_factory=lambda: _counts(DURATION))
@@ -98,12 +105,20 @@ class GenAICell(Cell):
 
 
 class Baseline(Struct, array_like=True):
-    """The mean of a quality signal over its first 7 UTC days, then frozen."""
+    """The mean of a quality signal over its first 7 UTC days, then frozen. Times are seconds since 1970."""
 
-    first_day: int
+    start: float
+    end: float
     total: float = 0.0
     count: int = 0
     frozen: bool = False
+
+
+class Day(Struct, array_like=True):
+    """What an agent spent in one UTC day."""
+
+    tokens: int = 0
+    cost_usd: float = 0.0
 
 
 class AgentCell(Cell):
@@ -122,8 +137,8 @@ class AgentCell(Cell):
     confidence_successes: int = 0
     feedback_sum: float = 0.0
     feedback_count: int = 0
-    days: dict[int, tuple[int, float]] = {}
-    """UTC day to (tokens, USD), of the two latest days."""
+    days: dict[int, Day] = {}
+    """Of the two latest UTC days, counted from 1970."""
     baselines: dict[str, Baseline] = {}
     configured: bool = False
 

@@ -37,6 +37,7 @@ from exporter.metrics.cells import (
     ActionCell,
     AgentCell,
     CountCell,
+    Day,
     ErrorCell,
     GenAICell,
     ModelCell,
@@ -295,9 +296,9 @@ def _agent(page: Exposition, cell: AgentCell, live: Live) -> None:
             page.gauge(name, a, wanted)
     page.gauge("agent_long_call_seconds", a, settings.long_call)
     page.gauge("agent_quiet_hours", a, int(settings.quiet))
-    tokens, cost = cell.days.get(int(live.now // DAY), (0, 0.0))
-    page.gauge("agent_tokens_today", a, tokens)
-    page.gauge("agent_cost_usd_today", a, cost)
+    today = cell.days.get(int(live.now // DAY)) or Day()
+    page.gauge("agent_tokens_today", a, today.tokens)
+    page.gauge("agent_cost_usd_today", a, today.cost_usd)
     page.gauge("agent_sessions_active", a, cell.active)
     if cell.first_seen:
         page.gauge("agent_first_seen_timestamp_seconds", a, cell.first_seen)
@@ -318,7 +319,7 @@ def _agent(page: Exposition, cell: AgentCell, live: Live) -> None:
 
 def _action(page: Exposition, cell: ActionCell, _: Live) -> None:
     who, what = label(cell.agent), label(cell.action)
-    for status, count in cell.statuses.items():
+    for status, count in {"success": cell.successes, **cell.others}.items():
         exemplar = cell.status_exemplars.get(status)
         page.counter("agent_actions_total", (who, what, status), count, cell.created, exemplar)
     page.histogram(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from exporter.action import FAILED, Action
+from exporter.action import FAILED, HEARTBEAT, Output, Tokens
 from exporter.metrics.cells import (
     CONFIDENCE,
     DURATION,
@@ -20,6 +20,7 @@ from exporter.metrics.cells import (
     Baseline,
     Cell,
     CountCell,
+    Day,
     ErrorCell,
     GenAICell,
     ModelCell,
@@ -32,7 +33,7 @@ from exporter.metrics.limits import MAX_NAMES, OVERFLOW, Limits, label
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from exporter.action import Rejection
+    from exporter.action import Action, Rejection
     from exporter.sessions import Session
     from exporter.state import Row
 
@@ -67,10 +68,13 @@ C = TypeVar("C", bound=Cell)
 class Agent:
     """An agent's cells by the names that its lines use. Not stored: it is found again from the cells."""
 
-    def __init__(self, cell: AgentCell, *, configured: bool, baseline_from: int = 0) -> None:
+    def __init__(self, cell: AgentCell, *, configured: bool, baseline_from: float = 0.0) -> None:
         self.cell = cell
         self.configured = configured
         self.baseline_from = baseline_from
+        self.windows: dict[str, Baseline] = {}
+        self.today = Day()
+        self.midnight = self.next_midnight = 0.0
         self.actions: dict[str, ActionCell] = {}
         # None stands for a line that names no model, or no error type.
         self.models: dict[str | None, ModelCell] = {}
@@ -88,7 +92,7 @@ class Tally:
         limits: Limits | None = None,
         team: Callable[[str], str | None] = lambda _: None,
         configured: Iterable[str] = (),
-        baseline_from: Callable[[str], int] = lambda _: 0,
+        baseline_from: Callable[[str], float] = lambda _: 0.0,
         ttl: float = AGENT_TTL,
         gen_ai: bool = True,
     ) -> None:
@@ -104,7 +108,7 @@ class Tally:
         self.sources: dict[str, SourceCell] = {}
         self.counts: dict[tuple[str, str], CountCell] = {}
         self._names: dict[str, dict[str, str]] = {"model": {}, "error_type": {}, "task_type": {}}
-        self._dirty: set[Cell] = set()
+        self._dirty: list[Cell] = []
         self._gone: list[Row] = []
         self._everyone: Agent | None = None
 
@@ -115,110 +119,128 @@ class Tally:
         agent = self.agents.get(action.agent_id) or self._agent(action.agent_id, now)
         cell = agent.cell
         dirty = self._dirty
-        dirty.add(cell)
-        at = action.at if action.at < now else now
+        if not cell.dirty:
+            cell.dirty = True
+            dirty.append(cell)
+        at = action.at
+        metadata = action.metadata
         if at > cell.last_active:
-            cell.last_active = at
-            if action.team is not None and action.team != cell.team:
-                self._move(agent, action.team)
-        if cell.first_seen == 0.0:
-            cell.first_seen = at
-        state = action.state
-        if state is not None:
-            cell.heartbeats[state] += 1
-            if at > cell.states.get(state, at):
-                cell.states[state] = at
+            cell.last_active = at if at < now else now
+            if not cell.first_seen:
+                cell.first_seen = cell.last_active
+            if metadata is not None and metadata.team is not None and metadata.team != cell.team:
+                self._move(agent, metadata.team)
+        if action.action == HEARTBEAT:
+            self._heartbeat(cell, action.state, at if at < now else now)
             return
         if at > cell.last_action:
-            cell.last_action = at
+            cell.last_action = at if at < now else now
 
         done = agent.actions.get(action.action)
         if done is None:
             done = self._action(agent, action.action, now)
         status = action.status
-        done.statuses[status] += 1
-        duration = action.duration
-        if done not in dirty:  # once per commit is often enough for an exemplar
-            dirty.add(done)
-            self._exemplify(done, action)
+        if status == "success":
+            done.successes += 1
+        else:
+            done.others[action.outcome] += 1
+        if not done.dirty:
+            done.dirty = True
+            dirty.append(done)
+            _exemplify(done, action)  # once per commit is often enough for an exemplar
         elif status in FAILED:
-            self._exemplify(done, action)
+            _exemplify(done, action)
+        duration = action.duration_ms
         if duration is not None:
+            duration /= 1000
             done.durations[bisect_left(DURATION, duration)] += 1
             done.duration_sum += duration
-        if action.retry_count:
-            done.retries += 1
-        if action.fallback_used:
-            done.fallbacks += 1
+        if metadata is not None:
+            if metadata.retry_count:
+                done.retries += 1
+            if metadata.fallback_used:
+                done.fallbacks += 1
+            if metadata.feedback is not None:
+                self._feedback(agent, metadata.feedback, at)
 
-        prompt = action.prompt
-        completion = action.completion
-        cost = action.cost_usd
-        if prompt is not None or completion is not None or cost is not None:
-            self._spend(agent, done, action, prompt or 0, completion or 0, cost or 0.0, now)
-        elif done.llm and duration is not None:
-            self._gen_ai(action.model, duration, 0, 0, now)
+        tokens = action.tokens
+        if tokens is not None:
+            prompt = tokens.prompt or 0
+            completion = tokens.completion or 0
+            model = agent.models.get(tokens.model) or self._model(agent, tokens.model, now)
+            if not model.dirty:
+                model.dirty = True
+                dirty.append(model)
+            model.prompt += prompt
+            model.completion += completion
+            today = agent.today if agent.midnight <= at < agent.next_midnight else self._turn(agent, at)
+            today.tokens += prompt + completion
+            if tokens.cost_usd is not None:
+                model.cost_usd += tokens.cost_usd
+                today.cost_usd += tokens.cost_usd
+        if done.llm and self.count_gen_ai:
+            self._gen_ai(tokens or _NO_TOKENS, duration, now)
         if status in FAILED:
-            error = agent.errors.get(action.error_type) or self._error(agent, action.error_type, now)
+            kind = action.error_type
+            error = agent.errors.get(kind) or self._error(agent, kind, now)
             error.errors += 1
-            dirty.add(error)
-        if action.confidence is not None:
-            confidence = action.confidence
+            self.touch(error)
+        output = action.output
+        if output.__class__ is Output and output.confidence is not None:
+            confidence: float = output.confidence
             cell.confidence[bisect_left(CONFIDENCE, confidence)] += 1
             cell.confidence_sum += confidence
             if status == "success":
                 cell.confidence_successes += 1
-            self._baseline(agent, "confidence", confidence, action.at)
-        if action.feedback is not None:
-            ratio = (action.feedback + 1) / 2
-            cell.feedback_sum += ratio
-            cell.feedback_count += 1
-            self._baseline(agent, "feedback", ratio, action.at)
+            window = agent.windows.get("confidence") or self._window(agent, "confidence", at)
+            if at < window.end and not window.frozen:
+                window.total += confidence
+                window.count += 1
+            else:
+                window.frozen = True
 
-    def _spend(
-        self, agent: Agent, done: ActionCell, action: Action, prompt: int, completion: int, cost: float, now: float
-    ) -> None:
-        model = agent.models.get(action.model) or self._model(agent, action.model, now)
-        model.prompt += prompt
-        model.completion += completion
-        model.cost_usd += cost
-        self._dirty.add(model)
-        cell = agent.cell
-        day = int(action.at // DAY)
-        spent = cell.days.get(day)
-        if spent is not None:
-            cell.days[day] = (spent[0] + prompt + completion, spent[1] + cost)
-        elif len(cell.days) < 2 or day > min(cell.days):
-            cell.days[day] = (prompt + completion, cost)
-            if len(cell.days) > 2:
-                del cell.days[min(cell.days)]
-        if done.llm:
-            self._gen_ai(action.model, action.duration, prompt, completion, now)
+    @staticmethod
+    def _heartbeat(cell: AgentCell, state: str, at: float) -> None:
+        cell.heartbeats[state] += 1
+        if at > cell.states.get(state, at):
+            cell.states[state] = at
 
-    def _gen_ai(self, name: str | None, duration: float | None, prompt: int, completion: int, now: float) -> None:
-        if not self.count_gen_ai:
-            return
-        model = self._name("model", name or UNKNOWN)
+    def _feedback(self, agent: Agent, feedback: float, at: float) -> None:
+        ratio = (feedback + 1) / 2
+        agent.cell.feedback_sum += ratio
+        agent.cell.feedback_count += 1
+        _average(self._window(agent, "feedback", at), ratio, at)
+
+    @staticmethod
+    def _turn(agent: Agent, at: float) -> Day:
+        """The day that a time belongs to becomes the one that is written to; of an older one than two, nobody asks."""
+        number = int(at // DAY)
+        days = agent.cell.days
+        day = days.get(number)
+        if day is None:
+            if len(days) >= 2 and number < min(days):
+                return Day()
+            day = days[number] = Day()
+            if len(days) > 2:
+                del days[min(days)]
+        agent.today, agent.midnight, agent.next_midnight = day, number * DAY, (number + 1) * DAY
+        return day
+
+    def _gen_ai(self, tokens: Tokens, duration: float | None, now: float) -> None:
+        model = self._name("model", tokens.model or UNKNOWN)
         cell = self.gen_ai.get(model)
         if cell is None:
             cell = self.gen_ai[model] = GenAICell(row_key(model), now, model)
-        cell.input[bisect_left(GEN_AI_TOKENS, prompt)] += 1
-        cell.input_sum += prompt
-        cell.output[bisect_left(GEN_AI_TOKENS, completion)] += 1
-        cell.output_sum += completion
+        if tokens.prompt is not None:
+            cell.input[bisect_left(GEN_AI_TOKENS, tokens.prompt)] += 1
+            cell.input_sum += tokens.prompt
+        if tokens.completion is not None:
+            cell.output[bisect_left(GEN_AI_TOKENS, tokens.completion)] += 1
+            cell.output_sum += tokens.completion
         if duration is not None:
             cell.seconds[bisect_left(GEN_AI_SECONDS, duration)] += 1
             cell.seconds_sum += duration
-        self._dirty.add(cell)
-
-    @staticmethod
-    def _exemplify(done: ActionCell, action: Action) -> None:
-        trace = action.trace_id or action.parent_trace_id
-        if trace is None or len(trace) > 256:
-            return
-        done.status_exemplars[action.status] = (trace, 1.0, action.at)
-        if action.duration is not None:
-            done.duration_exemplars[bisect_left(DURATION, action.duration)] = (trace, action.duration, action.at)
+        self.touch(cell)
 
     # --- a session ---------------------------------------------------------------------------------------------
 
@@ -226,7 +248,7 @@ class Tally:
         """A session has begun, or goes on after its end was counted."""
         agent = self.agents.get(session.agent_id) or self._agent(session.agent_id, now)
         agent.cell.active += 1
-        self._dirty.add(agent.cell)
+        self.touch(agent.cell)
         self._task(agent, session.task_type, now)
 
     def closed(self, session: Session, now: float) -> None:
@@ -234,7 +256,7 @@ class Tally:
         agent = self.agents.get(session.agent_id) or self._agent(session.agent_id, now)
         cell = agent.cell
         cell.active = max(0, cell.active - 1)
-        self._dirty.add(cell)
+        self.touch(cell)
         if session.counted:
             return
         task = self._task(agent, session.task_type, now)
@@ -244,9 +266,9 @@ class Tally:
         task.seconds_sum += seconds
         task.tokens[bisect_left(SESSION_TOKENS, session.tokens)] += 1
         task.tokens_sum += session.tokens
-        self._dirty.add(task)
+        self.touch(task)
         if session.task_completed is not None:
-            self._baseline(agent, "completion", float(session.task_completed), session.last)
+            _average(self._window(agent, "completion", session.last), float(session.task_completed), session.last)
 
     # --- lines and the exporter's own counters -----------------------------------------------------------------
 
@@ -255,12 +277,14 @@ class Tally:
         cell = self.sources.get(name)
         if cell is None:
             cell = self.sources[name] = SourceCell(row_key(name), now, label(name))
-            self._dirty.add(cell)
+            self.touch(cell)
         return cell
 
     def touch(self, cell: Cell) -> None:
         """The cell has changed."""
-        self._dirty.add(cell)
+        if not cell.dirty:
+            cell.dirty = True
+            self._dirty.append(cell)
 
     @staticmethod
     def reject(cell: SourceCell, rejection: Rejection) -> None:
@@ -272,10 +296,10 @@ class Tally:
         cell = self.counts.get((kind, name))
         if cell is None:
             cell = self.counts[kind, name] = CountCell(row_key(name), now, kind, name)
-            self._dirty.add(cell)
+            self.touch(cell)
         if by:
             cell.count += by
-            self._dirty.add(cell)
+            self.touch(cell)
 
     # --- cells that are new ------------------------------------------------------------------------------------
 
@@ -289,7 +313,7 @@ class Tally:
     def _make_agent(self, name: str, now: float, *, configured: bool) -> Agent:
         cell = AgentCell(row_key(name), now, name, self.team(name) or "", configured=configured)
         agent = self.agents[name] = Agent(cell, configured=configured, baseline_from=self.baseline_from(name))
-        self._dirty.add(cell)
+        self.touch(cell)
         return agent
 
     def _action(self, agent: Agent, name: str, now: float) -> ActionCell:
@@ -334,7 +358,7 @@ class Tally:
             elif not self.limits.admit(kind, who, configured=agent.configured, within_share=False):
                 return self._cell(self._rest(agent.cell.created), where, kind, OVERFLOW, make)
         cell = cells[name] = make(row_key(who, name), who, name)
-        self._dirty.add(cell)
+        self.touch(cell)
         return cell
 
     def _rest(self, now: float) -> Agent:
@@ -360,24 +384,19 @@ class Tally:
         if agent is not self._everyone and self.team(agent.cell.agent) is None:
             agent.cell.team = team
 
-    @staticmethod
-    def _baseline(agent: Agent, metric: str, value: float, at: float) -> None:
-        """Mean of the first 7 UTC days of the signal, or of those from the config's `baseline_from` on."""
-        baselines = agent.cell.baselines
-        baseline = baselines.get(metric)
-        day = int(at // DAY)
-        start = agent.baseline_from
-        if baseline is None or baseline.first_day < start:
-            if day < start:
-                return
-            baseline = baselines[metric] = Baseline(day)
-        if baseline.frozen:
-            return
-        if day >= baseline.first_day + BASELINE_DAYS:
-            baseline.frozen = True
-            return
-        baseline.total += value
-        baseline.count += 1
+    def _window(self, agent: Agent, metric: str, at: float) -> Baseline:
+        """The first 7 UTC days of a signal, or those from the config's `baseline_from` on."""
+        found = agent.windows.get(metric)
+        if found is not None:
+            return found
+        stored = agent.cell.baselines.get(metric)
+        if stored is None or stored.start < agent.baseline_from:
+            midnight = at // DAY * DAY
+            if midnight < agent.baseline_from:
+                return Baseline(midnight, midnight)
+            stored = agent.cell.baselines[metric] = Baseline(midnight, midnight + BASELINE_DAYS * DAY)
+        agent.windows[metric] = stored
+        return stored
 
     def configure(self, names: Iterable[str], now: float) -> None:
         """The config names these agents: they have series before their first line, and room in the caps."""
@@ -385,7 +404,8 @@ class Tally:
         for name, agent in self.agents.items():
             agent.configured = agent.cell.configured = name in self.configured
             agent.baseline_from = self.baseline_from(name)
-            self._dirty.add(agent.cell)
+            agent.windows.clear()
+            self.touch(agent.cell)
             team = self.team(name)
             if team is not None:
                 agent.cell.team = team
@@ -413,8 +433,8 @@ class Tally:
             held.extend({id(cell): cell for cell in cells.values()}.values())
         for cell in held:
             self.limits.count(type(cell), agent_id, -1)
-            self._dirty.discard(cell)
-            self._gone.append((_KIND_OF[type(cell)], cell.key, None))
+            key, cell.key = cell.key, ""
+            self._gone.append((_KIND_OF[type(cell)], key, None))
 
     # --- state -------------------------------------------------------------------------------------------------
 
@@ -423,8 +443,11 @@ class Tally:
         encode = msgspec.msgpack.encode
         yield from self._gone
         self._gone = []
-        dirty, self._dirty = self._dirty, set()
+        dirty, self._dirty = self._dirty, []
         for cell in dirty:
+            if not cell.key:  # forgotten since
+                continue
+            cell.dirty = False
             kind = cell.kind if isinstance(cell, CountCell) else _KIND_OF[type(cell)]
             yield kind, cell.key, encode(cell)
 
@@ -464,6 +487,27 @@ class Tally:
         if agent is not None:
             getattr(agent, where)[name] = cell
             self.limits.count(type(cell), agent_id)
+
+
+def _exemplify(done: ActionCell, action: Action) -> None:
+    trace = action.trace_id or action.parent_trace_id
+    if trace is None or len(trace) > 256:
+        return
+    done.status_exemplars[action.outcome] = (trace, 1.0, action.at)
+    duration = action.duration
+    if duration is not None:
+        done.duration_exemplars[bisect_left(DURATION, duration)] = (trace, duration, action.at)
+
+
+def _average(window: Baseline, value: float, at: float) -> None:
+    if at >= window.end:
+        window.frozen = True
+    elif not window.frozen:
+        window.total += value
+        window.count += 1
+
+
+_NO_TOKENS = Tokens()
 
 
 def _decoded(rows: Callable[[str], Iterable[tuple[str, bytes]]], kind: str, cell: type[C]) -> list[C]:

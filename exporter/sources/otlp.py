@@ -6,7 +6,11 @@ there is one decode path. The answer waits for the commit: what was answered wit
 
 from __future__ import annotations
 
+import base64
+import binascii
+import logging
 import math
+import re
 import threading
 from collections import OrderedDict, deque
 from concurrent.futures import Future
@@ -28,13 +32,21 @@ if TYPE_CHECKING:
 
     from exporter.state import Row
 
+log = logging.getLogger(__name__)
+
 KIND = "otlp_stream"
 MOST_REQUESTS = 64
 """Waiting to be counted; a collector sends a handful at a time."""
 MOST_BYTES = 64 << 20
-"""Of bodies waiting to be counted: three requests of the largest size."""
+"""Of lines waiting to be counted: three requests of the largest size."""
+PER_RECORD = 150
+"""Bytes of memory that a record takes beside its line."""
+MOST_RECORDS = 200_000
+"""In a request: 20 MiB of ordinary lines are fewer, and 20 MiB of empty ones would be ten million."""
 MOST_STREAMS = 1024
 """Files and containers of which unfinished pieces are remembered."""
+MOST_PIECES = 64 << 20
+"""Bytes of all unfinished pieces. Beyond either bound the oldest are handed on as they are, to be rejected."""
 _EXACT = 2.0**53
 """Above it a float is not every integer."""
 
@@ -78,14 +90,16 @@ class OtlpSource(Source):
         self._handed_out: list[tuple[_Request, Receipt]] = []
         self._current: _Request | None = None
         self._streams: OrderedDict[str, Unwrapper] = OrderedDict()
-        self._touched: dict[str, None] = {}
-        self._stored: set[str] = set()
+        """Those with unfinished pieces, the one touched last at the end."""
+        self._held = 0
+        self._before: dict[str, bytes | None] = {}
+        """What the last commit holds of each stream that has changed since; None for nothing."""
 
     # --- the server's threads ----------------------------------------------------------------------------------
 
     def deliver(self, records: Sequence[Record]) -> Future[Receipt]:
         """Queue one request. The future is done once its lines are committed. Raises Busy."""
-        size = sum(len(line) for _, line in records)
+        size = sum(len(line) for _, line in records) + PER_RECORD * len(records)
         request = _Request(records, size, Future())
         with self._lock:
             if self._closed is not None:
@@ -107,28 +121,61 @@ class OtlpSource(Source):
     def read(self) -> Batch | None:
         """The lines of one request."""
         with self._lock:
-            if not self._waiting:
-                return None
-            request = self._waiting.popleft()
-            self._bytes -= request.size
+            request = None
+            while self._waiting and (
+                request is None or request.answer.cancelled()
+            ):  # its sender gave up: it will retry
+                request = self._waiting.popleft()
+                self._bytes -= request.size
+        if request is None or request.answer.cancelled():
+            return None
         lines: list[bytes] = []
         too_long = 0
         for stream, line in request.records:
             if len(line) > 2 * MAX_LINE:  # twice, as a wrapper's escapes may double it
                 too_long += 1
                 continue
-            unwrapper = self._unwrapper(stream)
-            records, more = unwrapper.feed((line,))
+            records, more = self._unwrap(stream, line)
             too_long += more
             for record in records:
                 if len(record) > MAX_LINE:
                     too_long += 1
                 else:
                     lines.append(record)
-            if unwrapper.pieces or stream in self._stored:
-                self._touched[stream] = None
+        while len(self._streams) > MOST_STREAMS or self._held > MOST_PIECES:
+            pieces, more = self._forget(next(iter(self._streams)))
+            lines += pieces
+            too_long += more
         self._current = request
         return Batch(lines, too_long)
+
+    def _unwrap(self, stream: str, line: bytes) -> Batch:
+        """The records that a line ends. An unwrapper is kept only as long as it holds pieces."""
+        unwrapper = self._streams.pop(stream, None)
+        if unwrapper is None:
+            unwrapper = Unwrapper()
+            batch = unwrapper.feed((line,))
+            if not unwrapper.pieces:
+                return batch
+            self._before.setdefault(stream, None)
+        else:
+            self._remember(stream, unwrapper)
+            self._held -= _size(unwrapper)
+            batch = unwrapper.feed((line,))
+        if unwrapper.pieces:
+            self._streams[stream] = unwrapper
+            self._held += _size(unwrapper)
+        return batch
+
+    def _remember(self, stream: str, unwrapper: Unwrapper) -> None:
+        if stream not in self._before:
+            self._before[stream] = unwrapper.dump()
+
+    def _forget(self, stream: str) -> Batch:
+        unwrapper = self._streams.pop(stream)
+        self._remember(stream, unwrapper)
+        self._held -= _size(unwrapper)
+        return unwrapper.end()
 
     def note(self, rejected: int, why: str) -> None:
         """Keep for the answer what the pipeline says of the batch read last."""
@@ -142,16 +189,22 @@ class OtlpSource(Source):
             if request.answer.set_running_or_notify_cancel():
                 request.answer.set_result(receipt)
         self._handed_out.clear()
+        self._before.clear()
 
     def refused(self) -> None:
-        """Nothing is answered with 200 that is not on disk. What was counted stays; a retry is a duplicate."""
+        """Nothing is answered with 200 that is not on disk. What was counted stays; a retry is a duplicate.
+
+        Pieces go back to what they were, as the retry brings them again.
+        """
+        for stream, before in self._before.items():
+            self._put(stream, before)
         handed_out, self._handed_out = self._handed_out, []
         with self._lock:
             waiting, self._waiting = self._waiting, deque()
             self._bytes = 0
         for request in [*(request for request, _ in handed_out), *waiting]:
             if request.answer.set_running_or_notify_cancel():
-                request.answer.set_exception(Busy("state cannot be written"))
+                request.answer.set_exception(Busy(self._closed or "state cannot be written"))
 
     def close(self, why: str) -> None:
         """Take nothing more; those who wait are told to try again."""
@@ -160,36 +213,34 @@ class OtlpSource(Source):
         self.refused()
 
     def changes(self) -> Iterator[Row]:
-        """Streams with unfinished pieces: what was answered with 200 must not wait in memory alone."""
-        for stream in self._touched:
+        """Streams with unfinished pieces: what was answered with 200 must not wait in memory alone.
+
+        Until a commit succeeds they are given each time, as `refused` may have changed them back.
+        """
+        for stream in self._before:
             unwrapper = self._streams.get(stream)
-            if unwrapper is not None and unwrapper.pieces:
-                self._stored.add(stream)
-                yield KIND, stream, unwrapper.dump()
-            elif stream in self._stored:
-                self._stored.discard(stream)
-                yield KIND, stream, None
-        self._touched.clear()
+            yield KIND, stream, unwrapper.dump() if unwrapper is not None else None
 
     def restore(self, rows: Iterable[tuple[str, bytes]]) -> None:
         """Take up unfinished pieces."""
         for stream, value in rows:
-            self._streams[stream] = Unwrapper.load(value)
-            self._stored.add(stream)
+            try:
+                self._put(stream, value)
+            except msgspec.MsgspecError as error:
+                log.warning("%s: a row of state is not readable, its unfinished line is lost: %s", self.name, error)
+                self._before[stream] = None
 
-    def _unwrapper(self, stream: str) -> Unwrapper:
-        unwrapper = self._streams.get(stream)
-        if unwrapper is None:
-            unwrapper = self._streams[stream] = Unwrapper()
-            if len(self._streams) > MOST_STREAMS:
-                oldest, _ = self._streams.popitem(last=False)
-                self._touched[oldest] = None
-        else:
-            self._streams.move_to_end(stream)
-        if unwrapper.mode == "plain":
-            # Records of one stream need not come from one file: each may be wrapped or not.
-            unwrapper.mode = ""
-        return unwrapper
+    def _put(self, stream: str, value: bytes | None) -> None:
+        unwrapper = self._streams.pop(stream, None)
+        if unwrapper is not None:
+            self._held -= _size(unwrapper)
+        if value is not None:
+            unwrapper = self._streams[stream] = Unwrapper.load(value)
+            self._held += _size(unwrapper)
+
+
+def _size(unwrapper: Unwrapper) -> int:
+    return sum(len(piece) for piece in unwrapper.pieces.values() if piece)
 
 
 # --- decoding ------------------------------------------------------------------------------------------------------
@@ -197,21 +248,39 @@ class OtlpSource(Source):
 _STREAM_KEYS = ("log.file.path", "log.file.name", "log.iostream")
 
 
-def decode_protobuf(body: bytes) -> list[Record]:
+def decode_protobuf(body: bytes | bytearray) -> list[Record]:
     """The records of an ExportLogsServiceRequest. Raises ValueError."""
     try:
-        request = ExportLogsServiceRequest.FromString(body)
+        request = ExportLogsServiceRequest.FromString(body)  # type: ignore[arg-type]  # any buffer will do
     except DecodeError as error:
         raise ValueError(f"the body is no ExportLogsServiceRequest: {error}") from error
+    _check_count(len(scope.log_records) for resource in request.resource_logs for scope in resource.scope_logs)
     records = []
     for resource in request.resource_logs:
-        where = resource.resource.SerializeToString(deterministic=True)
+        stream = _Names(resource.resource.SerializeToString(deterministic=True))
         for scope in resource.scope_logs:
             for record in scope.log_records:
                 line = _body(record.body)
                 if line:
-                    records.append((_stream(where, _attributes(record.attributes)), line))
+                    records.append((stream[tuple(_attributes(record.attributes))], line))
     return records
+
+
+def _check_count(counts: Iterable[int]) -> None:
+    if sum(counts) > MOST_RECORDS:
+        raise ValueError(f"the request has over {MOST_RECORDS:,} records; send fewer at once")
+
+
+class _Names(dict[tuple[tuple[str, str], ...], str]):
+    """Names of the streams of one resource, by the attributes that tell them apart."""
+
+    def __init__(self, where: bytes) -> None:
+        super().__init__()
+        self._where = where
+
+    def __missing__(self, attributes: tuple[tuple[str, str], ...]) -> str:
+        name = self[attributes] = xxh3_64_hexdigest(self._where + repr(sorted(attributes)).encode())
+        return name
 
 
 def _attributes(attributes: Iterable[KeyValue]) -> Iterator[tuple[str, str]]:
@@ -260,63 +329,68 @@ class _AnyValue(msgspec.Struct, rename="camel"):
     bytes_value: str | None = None
 
 
+# null stands for a field's default everywhere in protobuf's JSON.
+
+
 class _Values(msgspec.Struct):
-    values: list[_AnyValue] = []
+    values: list[_AnyValue | None] | None = None
 
 
 class _Pair(msgspec.Struct):
-    key: str = ""
+    key: str | None = None
     value: _AnyValue | None = None
 
 
 class _Pairs(msgspec.Struct):
-    values: list[_Pair] = []
+    values: list[_Pair] | None = None
 
 
 class _Record(msgspec.Struct, rename="camel"):
     body: _AnyValue | None = None
-    attributes: list[_Pair] = []
+    attributes: list[_Pair] | None = None
 
 
 class _Scope(msgspec.Struct, rename="camel"):
-    log_records: list[_Record] = []
+    log_records: list[_Record] | None = None
 
 
 class _Attributes(msgspec.Struct):
-    attributes: list[_Pair] = []
+    attributes: list[_Pair] | None = None
 
 
 class _Resource(msgspec.Struct, rename="camel"):
-    resource: _Attributes = msgspec.field(default_factory=_Attributes)
-    scope_logs: list[_Scope] = []
+    resource: _Attributes | None = None
+    scope_logs: list[_Scope] | None = None
 
 
 class _Logs(msgspec.Struct, rename="camel"):
-    resource_logs: list[_Resource] = []
+    resource_logs: list[_Resource] | None = None
 
 
 _decode_logs = msgspec.json.Decoder(_Logs).decode
 
 
-def decode_json(body: bytes) -> list[Record]:
+def decode_json(body: bytes | bytearray) -> list[Record]:
     """The records of an ExportLogsServiceRequest as OTLP/JSON. Raises ValueError."""
     try:
         request = _decode_logs(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"the body is no OTLP/JSON: {error}") from error
+    resources = request.resource_logs or ()
+    _check_count(len(scope.log_records or ()) for resource in resources for scope in resource.scope_logs or ())
     records = []
-    for resource in request.resource_logs:
-        where = msgspec.json.encode(resource.resource)
-        for scope in resource.scope_logs:
-            for record in scope.log_records:
+    for resource in resources:
+        stream = _Names(msgspec.json.encode(resource.resource))
+        for scope in resource.scope_logs or ():
+            for record in scope.log_records or ():
                 line = b"" if record.body is None else _json_body(record.body)
                 if line:
-                    pairs = (
+                    pairs = tuple(
                         (item.key, item.value.string_value or "")
-                        for item in record.attributes
+                        for item in record.attributes or ()
                         if item.key in _STREAM_KEYS and item.value is not None
                     )
-                    records.append((_stream(where, pairs), line))
+                    records.append((stream[pairs], line))
     return records
 
 
@@ -324,6 +398,8 @@ def _json_body(value: _AnyValue) -> bytes:
     if value.string_value is not None:
         return value.string_value.encode()
     plain = _plain_json(value, 1)
+    if isinstance(plain, bytes):
+        return plain
     return b"" if plain is None else _json(plain)
 
 
@@ -333,24 +409,40 @@ def _plain_json(value: _AnyValue | None, depth: int) -> Any:
     if value.kvlist_value is not None:
         if depth > MAX_DEPTH:
             return _TOO_DEEP
-        return {item.key: _plain_json(item.value, depth + 1) for item in value.kvlist_value.values}
+        return {item.key or "": _plain_json(item.value, depth + 1) for item in value.kvlist_value.values or ()}
     if value.array_value is not None:
         if depth > MAX_DEPTH:
             return _TOO_DEEP
-        return [_plain_json(item, depth + 1) for item in value.array_value.values]
+        return [_plain_json(item, depth + 1) for item in value.array_value.values or ()]
     if value.int_value is not None:
-        try:
-            return int(value.int_value)
-        except ValueError as error:
-            raise ValueError("the body is no OTLP/JSON: an intValue is no integer") from error
+        return _integer(value.int_value)
     if value.double_value is not None:
         try:
             return _number(float(value.double_value))  # "NaN" and "Infinity" come as strings
         except ValueError as error:
             raise ValueError("the body is no OTLP/JSON: a doubleValue is no number") from error
-    if value.bool_value is not None:
-        return value.bool_value
-    return value.string_value if value.string_value is not None else value.bytes_value
+    if value.bytes_value is not None:
+        return _bytes(value.bytes_value)
+    return value.bool_value if value.bool_value is not None else value.string_value
+
+
+def _integer(value: int | str) -> int:
+    if isinstance(value, str):
+        if not re.fullmatch(r"-?[0-9]{1,19}", value):
+            raise ValueError("the body is no OTLP/JSON: an intValue is no 64-bit integer")
+        value = int(value)
+    if not -(2**63) <= value < 2**63:
+        raise ValueError("the body is no OTLP/JSON: an intValue is no 64-bit integer")
+    return value
+
+
+def _bytes(text: str) -> bytes:
+    """Either alphabet of base64, with or without padding, as protobuf's JSON allows."""
+    text = text.rstrip("=").replace("-", "+").replace("_", "/")
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ValueError("the body is no OTLP/JSON: a bytesValue is no base64") from error
 
 
 _TOO_DEEP = msgspec.Raw(b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1))
@@ -367,8 +459,3 @@ def _number(value: float) -> Any:
 
 def _json(value: Any) -> bytes:
     return msgspec.json.encode(value)
-
-
-def _stream(where: bytes, attributes: Iterable[tuple[str, str]]) -> str:
-    parts = sorted(attributes)
-    return xxh3_64_hexdigest(where + repr(parts).encode("utf-8", "surrogatepass"))

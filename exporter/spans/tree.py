@@ -21,7 +21,7 @@ import msgspec
 from msgspec import Struct
 from xxhash import xxh3_64_digest
 
-from exporter.action import trace_id_of
+from exporter.action import FAILED, Metadata, Output, trace_id_of
 from exporter.metrics.cells import row_key
 from exporter.spans import encode
 
@@ -91,50 +91,55 @@ class Tree:
         if part is None:
             part = self._begin(action, named, now)
         at = action.at
-        duration = action.duration
-        began = at if duration is None else at - duration
+        duration = action.duration_ms
+        began = at if duration is None else at - duration / 1000
         if at > part.last:
             part.last = at
         if began < part.started:
             part.started = began
         part.arrived = now
         part.actions += 1
-        failed = action.status == "error" or action.status == "timeout"  # noqa: PLR1714  (hot)
+        failed = action.status in FAILED
         if failed:
             part.failures += 1
-        if action.cost_usd is not None:
-            part.cost_usd += action.cost_usd
         self._dirty.add(part)
 
-        key = (action.agent_id, action.action, action.model)
+        tokens = action.tokens
+        metadata = action.metadata
+        key = (action.agent_id, action.action, None if tokens is None else tokens.model)
         static = self._static.get(key) or self._describe(action)
-        attributes = [static[1], self._session_bytes(part)[1]]
-        if action.prompt is not None:
-            part.prompt += action.prompt
-            attributes.append(_INPUT_TOKENS(action.prompt))
-        if action.completion is not None:
-            part.completion += action.completion
-            attributes.append(_OUTPUT_TOKENS(action.completion))
-        if action.cache_read is not None:
-            attributes.append(_CACHE_READ(action.cache_read))
-        if action.cache_write is not None:
-            attributes.append(_CACHE_WRITE(action.cache_write))
-        if action.cost_usd is not None:
-            attributes.append(_COST(action.cost_usd))
-        if action.confidence is not None:
-            attributes.append(_CONFIDENCE(action.confidence))
-        if action.retry_count is not None:
-            attributes.append(_RETRIES(action.retry_count))
-        if action.fallback_used is not None:
-            attributes.append(_FALLBACK if action.fallback_used else _NO_FALLBACK)
+        trace, conversation = self._session.get(part) or self._session_bytes(part)
+        attributes = [static[1], conversation]
+        if tokens is not None:
+            if tokens.prompt is not None:
+                part.prompt += tokens.prompt
+                attributes.append(_INPUT_TOKENS(tokens.prompt))
+            if tokens.completion is not None:
+                part.completion += tokens.completion
+                attributes.append(_OUTPUT_TOKENS(tokens.completion))
+            if tokens.cache_read is not None:
+                attributes.append(_CACHE_READ(tokens.cache_read))
+            if tokens.cache_write is not None:
+                attributes.append(_CACHE_WRITE(tokens.cache_write))
+            if tokens.cost_usd is not None:
+                part.cost_usd += tokens.cost_usd
+                attributes.append(_COST(tokens.cost_usd))
+        output = action.output
+        if output.__class__ is Output and output.confidence is not None:
+            attributes.append(_CONFIDENCE(output.confidence))
+        if metadata is not None:
+            if metadata.retry_count is not None:
+                attributes.append(_RETRIES(metadata.retry_count))
+            if metadata.fallback_used is not None:
+                attributes.append(_FALLBACK if metadata.fallback_used else _NO_FALLBACK)
         if failed:
             attributes.append(_failure(action))
         micros = round(at * 1e6)
-        started = micros if duration is None else max(0, micros - round(duration * 1e6))
+        started = micros if duration is None else max(0, micros - round(duration * 1e3))
         self._emit(
             action.agent_id,
             encode.span(
-                self._session_bytes(part)[0],
+                trace,
                 bytes.fromhex(action.span_id) if action.span_id is not None else _span_id(xxh3_64_digest(action.line)),
                 self._parent_of_action(action, part),
                 static[0],
@@ -203,7 +208,8 @@ class Tree:
         if part is None:
             began = action.at - (action.duration or 0.0)
             explicit = bytes.fromhex(action.parent_span_id) if action.parent_span_id else NO_PARENT
-            orphan = action.parent_agent_id is None and not explicit
+            told = action.metadata or _NOTHING_TOLD
+            orphan = told.parent_agent_id is None and not explicit
             root = orphan and not any(other.root for other in parts.values())
             part = Invocation(
                 trace=trace,
@@ -212,9 +218,9 @@ class Tree:
                 named=named,
                 span_id=root_id(trace) if root else session_span_id(trace, *name),
                 root=root,
-                parent_agent_id=action.parent_agent_id or "",
+                parent_agent_id=told.parent_agent_id or "",
                 parent_span_id=explicit,
-                task_type=action.task_type or "default",
+                task_type=told.task_type or "default",
                 started=began,
                 last=action.at,
                 arrived=now,
@@ -323,9 +329,10 @@ class Tree:
     def _describe(self, action: Action) -> tuple[bytes, bytes]:
         """Name and kind, and the attributes that all calls of this action by this agent share."""
         llm = self._is_llm(action.action)
+        model = None if action.tokens is None else action.tokens.model
         attributes = [encode.text("gen_ai.agent.name", action.agent_id), encode.text("agent.action", action.action)]
         if llm:
-            name, kind = f"chat {action.model}" if action.model else "chat", encode.CLIENT
+            name, kind = f"chat {model}" if model else "chat", encode.CLIENT
             attributes.append(encode.text("gen_ai.operation.name", "chat"))
         else:
             name, kind = f"execute_tool {action.action}", encode.INTERNAL
@@ -333,20 +340,18 @@ class Tree:
                 encode.text("gen_ai.operation.name", "execute_tool"),
                 encode.text("gen_ai.tool.name", action.action),
             )
-        if action.model:
-            attributes.append(encode.text("gen_ai.request.model", action.model))
+        if model:
+            attributes.append(encode.text("gen_ai.request.model", model))
         if len(self._static) >= 20_000:  # names may be hostile: begin again rather than grow
             self._static.clear()
         described = encode.head(name, kind), b"".join(attributes)
-        self._static[action.agent_id, action.action, action.model] = described
+        self._static[action.agent_id, action.action, model] = described
         return described
 
     def _session_bytes(self, part: Invocation) -> tuple[bytes, bytes]:
-        found = self._session.get(part)
-        if found is None:
-            found = bytes.fromhex(part.trace), encode.text("gen_ai.conversation.id", part.session_id)
-            self._session[part] = found
-        return found
+        made = bytes.fromhex(part.trace), encode.text("gen_ai.conversation.id", part.session_id)
+        self._session[part] = made
+        return made
 
 
 def root_id(trace: str) -> bytes:
@@ -373,6 +378,7 @@ def _key(part: Invocation) -> str:
     return row_key(part.trace, part.agent_id, part.session_id)
 
 
+_NOTHING_TOLD = Metadata()
 _INPUT_TOKENS = encode.Integer("gen_ai.usage.input_tokens")
 _OUTPUT_TOKENS = encode.Integer("gen_ai.usage.output_tokens")
 _CACHE_READ = encode.Integer("gen_ai.usage.cache_read.input_tokens")
