@@ -206,7 +206,7 @@ def unscraped(folder: Path, lines: list[bytes], rate: int) -> float:
     with exporter(log, folder) as running:
         writer = Writer(log, lines[: len(lines) // 2], rate)
         writer.start()
-        time.sleep(2)
+        time.sleep(0.5)
         before = so_far(running.pid, running.began)
         writer.join()
         after = so_far(running.pid, running.began)

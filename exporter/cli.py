@@ -92,6 +92,8 @@ def _replay(options: argparse.Namespace) -> int:
                 sys.stdout.buffer.write(page)
             return 0
         stages = replay(config, options.paths, progress.show)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise Usage(str(error)) from error
     progress.clear()
@@ -116,6 +118,8 @@ def _validate(options: argparse.Namespace) -> int:
                 if isinstance(result, Rejection):
                     reasons[result.reason] += 1
                     print(f"{shown}:{number}: {result.reason}: {result.detail}")
+        except BrokenPipeError:
+            raise
         except OSError as error:
             raise Usage(f"{shown}: {error.strerror or error}") from error
     bad = reasons.total()

@@ -378,7 +378,7 @@ def url_fault(text: str) -> str | None:
 
 def duration(text: str) -> Duration:
     """Read a duration as it is written in the file. Raises ValueError."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", text)
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)", text)
     seconds = float(match[1]) * _UNITS[match[2]] if match else 0.0
     if not 0 < seconds <= 366 * 86400:
         raise ValueError("must be a duration above zero, such as 30s, 5m or 7d")
@@ -416,7 +416,8 @@ def _shown(value: Any) -> str:
 
 
 def _join(path: str, key: str) -> str:
-    return f"{path}.{key}" if path else key
+    shown = key if key.isprintable() else ascii(key)
+    return f"{path}.{shown}" if path else shown
 
 
 def _is_glob(name: str) -> bool:

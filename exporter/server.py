@@ -72,9 +72,13 @@ SLOW_READER = 1.0
 """Seconds after which a reader may be hung up on for the sake of a new connection."""
 THREADS = 1
 """For decoding bodies. Decoding holds the interpreter's lock, so that more threads would only hold more memory: the
-worst body of 20 MiB makes a gigabyte of objects."""
+worst body of 20 MiB makes some hundred megabytes of objects."""
 PAGE_THREADS = 2
 """For the landing page and for compressing; rendering /metrics has its own."""
+COUNTS = {
+    200: "accepted", 401: "unauthorised", 403: "unauthorised", 413: "too_large", 500: "failed", 503: "busy",
+}  # fmt: skip
+"""What an answer counts as; all others are bad requests. Nothing that a client sends makes a new name."""
 _SECURITY = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -122,6 +126,8 @@ class Server:
         self.pages = ThreadPoolExecutor(PAGE_THREADS, thread_name_prefix="page")
         self.receiving = 0
         """Bytes of bodies in memory that are not decoded yet."""
+        self.counts = dict.fromkeys((*COUNTS.values(), "bad_request", "dropped_connections"), 0)
+        """Answers by what they said, and connections that were closed for dawdling. Changed on the loop alone."""
         self._listen = listen
         self._deadlines = header_deadline, body_deadline
         self._write_deadline = write_deadline
@@ -150,6 +156,9 @@ class Server:
         assert self._http is not None
         self._http.make_room(size)
 
+    def _count(self, handler: RequestHandler) -> None:
+        self.counts[COUNTS.get(handler.get_status(), "bad_request")] += 1
+
     async def _start(self) -> None:
         routes = [
             (r"/", Landing),
@@ -162,7 +171,7 @@ class Server:
             [(path, handler, {"server": self}) for path, handler in routes],
             default_handler_class=NotFound,
             default_handler_args={"server": self},
-            log_function=lambda _: None,
+            log_function=self._count,
         )
         header_deadline, body_deadline = self._deadlines
         try:
@@ -178,6 +187,7 @@ class Server:
             max_header_size=MOST_HEADERS,
             max_body_size=MOST_IDLE_BODY,
         )
+        self._http.counts = self.counts
         self._http.certificate = self._tls
         self._http.add_sockets(sockets)
         self._watching = asyncio.create_task(self._watch(self._http))
@@ -242,6 +252,7 @@ class _Bounded(HTTPServer):
     """
 
     certificate: Certificate | None = None
+    counts: dict[str, int]
 
     def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
         """As tornado does it, but few connections between two turns of the loop; see ACCEPT_AT_ONCE."""
@@ -269,6 +280,7 @@ class _Bounded(HTTPServer):
 
     def _handle_connection(self, connection: socket.socket, address: Any) -> None:
         if len(self._peers) >= MOST_CONNECTIONS and not self._give_one_up():
+            self.counts["dropped_connections"] += 1
             connection.close()
             return
         if self.certificate is not None:
@@ -325,6 +337,7 @@ class _Bounded(HTTPServer):
         return True
 
     def _drop(self, stream: IOStream) -> None:
+        self.counts["dropped_connections"] += 1
         self._peers.pop(stream, None)
         stream.close()
 

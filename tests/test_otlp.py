@@ -170,8 +170,8 @@ def test_deep_maps_never_crash(depth):
     body = AnyValue(string_value="x").SerializeToString()
     for _ in range(min(depth, 10_000)):
         body = _field(6, _field(1, _field(1, b"k") + _field(2, body)))
-    with pytest.raises(ValueError, match="no ExportLogsServiceRequest"):
-        decode_protobuf(_field(1, _field(2, _field(2, _field(5, body)))))
+    lines = [found for _, found in decode_protobuf(_field(1, _field(2, _field(2, _field(5, body)))))]
+    assert [decode(found, NOW).reason for found in lines] == ["too_deep"]
 
 
 def _field(number: int, content: bytes) -> bytes:
@@ -180,6 +180,29 @@ def _field(number: int, content: bytes) -> bytes:
         out.append(size & 0x7F | 0x80)
         size >>= 7
     return bytes(out) + bytes([size]) + content
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"\x0a\x02\xff{", "bad_encoding"),  # string_value
+        (b"\x32\x08\x0a\x06\x0a\x01k\x12\x01\x0a", "bad_encoding"),  # a map that is cut off
+        (b"\x32\x07\x0a\x05\x0a\x01\xff\x12\x00", "bad_encoding"),  # a key of a map
+    ],
+)
+def test_a_record_that_protobuf_refuses_leaves_its_neighbours_alone(body, reason):
+    """A sender drops a batch that is answered with 400: one bad line would take a thousand good ones with it."""
+    good = _field(2, _field(5, _field(1, line())))
+    message = _field(1, _field(2, good + _field(2, _field(5, body)) + good))
+    first, bad, last = [found for _, found in decode_protobuf(message)]
+    assert (first, decode(bad, NOW).reason, last) == (line(), reason, line())
+
+
+@pytest.mark.parametrize("body", [b"{}", b"\x0a\x05x", b"\x0a", b"\xff" * 20, b"\x0a\x04\x12\x02\x12\x05"])
+def test_malformed_protobuf_is_a_value_error(body):
+    """Cut off, of an unknown wire type, or something else altogether."""
+    with pytest.raises(ValueError, match="no ExportLogsServiceRequest"):
+        decode_protobuf(body)
 
 
 def test_depth_is_the_line_decoders():
@@ -227,10 +250,33 @@ def test_the_number_of_records_is_bounded(monkeypatch):
     """Twenty megabytes of nothing would be ten million of them."""
     monkeypatch.setattr(otlp, "MOST_RECORDS", 3)
     message = request(*"abcd")
-    with pytest.raises(ValueError, match="over 3 records"):
+    with pytest.raises(ValueError, match="send fewer"):
         decode_protobuf(message.SerializeToString())
-    with pytest.raises(ValueError, match="over 3 records"):
+    with pytest.raises(ValueError, match="send fewer"):
         decode_json(as_json(message))
+
+
+def test_protobuf_of_nothing_but_fields_is_given_up_on(monkeypatch):
+    """Ten million empty resources, scopes or records are no lines, but take time."""
+    monkeypatch.setattr(otlp, "MOST_FIELDS", 100)
+    for message in (_field(1, b"") * 102, _field(1, _field(2, b"") * 102), b"\x08\x00" * 102):
+        with pytest.raises(ValueError, match="send fewer"):
+            decode_protobuf(message)
+
+
+def test_a_record_of_nothing_but_attributes_is_too_long(source):
+    """It is not taken apart, and its neighbours count."""
+    good = _field(2, _field(5, _field(1, line())))
+    message = _field(1, _field(2, _field(2, _field(6, b"") * 2_500_000) + good))
+    source.deliver(decode_protobuf(message))
+    batch = source.read()
+    assert (batch.lines, batch.too_long) == ([line()], 1)
+
+
+def test_json_of_nothing_but_objects_is_given_up_on():
+    """Each would take a hundred bytes of memory."""
+    with pytest.raises(ValueError, match="too many objects"):
+        decode_json(raw_json("{}," * 2_000_000))
 
 
 def test_streams_are_told_apart_by_resource_and_file():

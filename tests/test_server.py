@@ -318,6 +318,21 @@ def test_pipelined_requests_are_answered_in_order(serve):
     assert answers.count(b"Connection: close") == 1
 
 
+def test_answers_are_counted_by_what_they_say(serve):
+    """In names that no client can add to."""
+    server = serve(ready=lambda: "not yet")
+    for method, path in (("GET", "/x"), ("BREW", "/metrics"), ("GET", "/metrics"), ("GET", "/-/ready")):
+        ask(server, method, path)
+    deadline = time.monotonic() + 5
+    while sum(server.counts.values()) < 4 and time.monotonic() < deadline:  # counted after the answer is sent
+        time.sleep(0.01)
+    assert {name: count for name, count in server.counts.items() if count} == {
+        "bad_request": 2,
+        "accepted": 1,
+        "busy": 1,
+    }
+
+
 def test_a_scraper_keeps_its_connection(serve):
     """Scrape after scrape, compressed, on one socket."""
     server = serve(header_deadline=5.0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import itertools
 import logging
 import math
 import re
@@ -18,7 +19,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from google.protobuf.message import DecodeError
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from xxhash import xxh3_64_hexdigest
 
 from exporter.action import MAX_DEPTH
@@ -28,7 +30,7 @@ from exporter.sources.wrappers import Unwrapper
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+    from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 
     from exporter.state import Row
 
@@ -43,6 +45,13 @@ PER_RECORD = 150
 """Bytes of memory that a record takes beside its line."""
 MOST_RECORDS = 200_000
 """In a request: 20 MiB of ordinary lines are fewer, and 20 MiB of empty ones would be ten million."""
+MOST_FIELDS = 4 * MOST_RECORDS
+"""In a request as protobuf, down to the records but not within them: one for each, three more if it is unreadable."""
+MOST_RECORD = 4 * MAX_LINE
+"""Bytes of a record as protobuf. A larger one is handed on as it is, to be counted as too long: taken apart, twenty
+megabytes of empty attributes would take half a gigabyte."""
+MOST_OBJECTS = 1 << 20
+"""In a request as JSON: one for every 20 bytes of the largest body. Empty ones would take a hundred bytes each."""
 MOST_STREAMS = 1024
 """Files and containers of which unfinished pieces are remembered."""
 MOST_PIECES = 64 << 20
@@ -249,26 +258,80 @@ _STREAM_KEYS = ("log.file.path", "log.file.name", "log.iostream")
 
 
 def decode_protobuf(body: bytes | bytearray) -> list[Record]:
-    """The records of an ExportLogsServiceRequest. Raises ValueError."""
-    try:
-        request = ExportLogsServiceRequest.FromString(body)  # type: ignore[arg-type]  # any buffer will do
-    except DecodeError as error:
-        raise ValueError(f"the body is no ExportLogsServiceRequest: {error}") from error
-    _check_count(len(scope.log_records) for resource in request.resource_logs for scope in resource.scope_logs)
-    records = []
-    for resource in request.resource_logs:
-        stream = _Names(resource.resource.SerializeToString(deterministic=True))
-        for scope in resource.scope_logs:
-            for record in scope.log_records:
-                line = _body(record.body)
+    """The records of an ExportLogsServiceRequest. Raises ValueError.
+
+    Taken apart here down to the records, for two reasons. One record that protobuf refuses must not take its
+    neighbours with it, and the collector does send such: text that is not UTF-8, and maps nested deeper than
+    protobuf's limit, about 33. And millions of empty fields are given up on early.
+    """
+    records: list[Record] = []
+    met = itertools.count()
+    for resource in _children(bytes(body), 1, met):
+        stream = _Names(b"".join(_children(resource, 1, met)))
+        for scope in _children(resource, 2, met):
+            for raw in _children(scope, 2, met):
+                attributes: Iterable[tuple[str, str]] = ()
+                if len(raw) > MOST_RECORD:
+                    records.append((stream[()], raw))
+                    continue
+                try:
+                    record = LogRecord.FromString(raw)
+                    line = _body(record.body)
+                    attributes = _attributes(record.attributes)
+                except DecodeError:
+                    line = _unreadable(b"".join(_children(raw, 5, met)), met)
                 if line:
-                    records.append((stream[tuple(_attributes(record.attributes))], line))
+                    records.append((stream[tuple(attributes)], line))
+                if len(records) > MOST_RECORDS:
+                    raise ValueError(_TOO_MANY)
     return records
 
 
-def _check_count(counts: Iterable[int]) -> None:
-    if sum(counts) > MOST_RECORDS:
-        raise ValueError(f"the request has over {MOST_RECORDS:,} records; send fewer at once")
+def _unreadable(value: bytes, met: Iterator[int]) -> bytes:
+    """The line for an AnyValue that may be none: where possible one that the decoder rejects for the right reason."""
+    try:
+        return _body(AnyValue.FromString(value))
+    except DecodeError as error:
+        return next(_children(value, 1, met), bytes(_TOO_DEEP) if "Depth" in str(error) else b"\xff")
+
+
+def _children(message: bytes, number: int, met: Iterator[int]) -> Iterator[bytes]:
+    """The fields `number` of a protobuf message, those that have a length. Raises ValueError if it is none.
+
+    `met` counts fields of any number, in all messages of one request.
+    """
+    at = 0
+    while at < len(message):
+        if next(met) > MOST_FIELDS:
+            raise ValueError(_TOO_MANY)
+        key, at = _varint(message, at)
+        kind = key & 7
+        if kind == 0:
+            _, at = _varint(message, at)
+            continue
+        if kind not in _SIZES:
+            raise ValueError(_NO_REQUEST)
+        size, at = (_SIZES[kind], at) if kind != 2 else _varint(message, at)
+        if at + size > len(message):
+            raise ValueError(_NO_REQUEST)
+        if kind == 2 and key >> 3 == number:
+            yield message[at : at + size]
+        at += size
+
+
+_SIZES = {1: 8, 2: 0, 5: 4}
+"""Bytes by wire type; 2 brings its own."""
+_TOO_MANY = f"the request has over {MOST_RECORDS:,} records; send fewer at once"
+_NO_REQUEST = "the body is no ExportLogsServiceRequest"
+
+
+def _varint(message: bytes, at: int) -> tuple[int, int]:
+    number = 0
+    for place, byte in enumerate(message[at : at + 10]):
+        number |= (byte & 0x7F) << 7 * place
+        if byte < 0x80:
+            return number, at + place + 1
+    raise ValueError(_NO_REQUEST)
 
 
 class _Names(dict[tuple[tuple[str, str], ...], str]):
@@ -317,7 +380,7 @@ def _plain(value: AnyValue, depth: int) -> Any:
     return getattr(value, kind) if kind else None
 
 
-class _AnyValue(msgspec.Struct, rename="camel"):
+class _AnyValue(msgspec.Struct, rename="camel", gc=False):
     """OTLP/JSON; google.protobuf.json_format is left alone, as it can be made to recurse without end."""
 
     string_value: str | None = None
@@ -332,38 +395,38 @@ class _AnyValue(msgspec.Struct, rename="camel"):
 # null stands for a field's default everywhere in protobuf's JSON.
 
 
-class _Values(msgspec.Struct):
+class _Values(msgspec.Struct, gc=False):
     values: list[_AnyValue | None] | None = None
 
 
-class _Pair(msgspec.Struct):
+class _Pair(msgspec.Struct, gc=False):
     key: str | None = None
     value: _AnyValue | None = None
 
 
-class _Pairs(msgspec.Struct):
+class _Pairs(msgspec.Struct, gc=False):
     values: list[_Pair] | None = None
 
 
-class _Record(msgspec.Struct, rename="camel"):
+class _Record(msgspec.Struct, rename="camel", gc=False):
     body: _AnyValue | None = None
     attributes: list[_Pair] | None = None
 
 
-class _Scope(msgspec.Struct, rename="camel"):
+class _Scope(msgspec.Struct, rename="camel", gc=False):
     log_records: list[_Record] | None = None
 
 
-class _Attributes(msgspec.Struct):
+class _Attributes(msgspec.Struct, gc=False):
     attributes: list[_Pair] | None = None
 
 
-class _Resource(msgspec.Struct, rename="camel"):
+class _Resource(msgspec.Struct, rename="camel", gc=False):
     resource: _Attributes | None = None
     scope_logs: list[_Scope] | None = None
 
 
-class _Logs(msgspec.Struct, rename="camel"):
+class _Logs(msgspec.Struct, rename="camel", gc=False):
     resource_logs: list[_Resource] | None = None
 
 
@@ -372,12 +435,15 @@ _decode_logs = msgspec.json.Decoder(_Logs).decode
 
 def decode_json(body: bytes | bytearray) -> list[Record]:
     """The records of an ExportLogsServiceRequest as OTLP/JSON. Raises ValueError."""
+    if body.count(b"{") > MOST_OBJECTS:
+        raise ValueError("the body is no OTLP/JSON of log records: it has too many objects for its length")
     try:
         request = _decode_logs(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"the body is no OTLP/JSON: {error}") from error
     resources = request.resource_logs or ()
-    _check_count(len(scope.log_records or ()) for resource in resources for scope in resource.scope_logs or ())
+    if sum(len(scope.log_records or ()) for each in resources for scope in each.scope_logs or ()) > MOST_RECORDS:
+        raise ValueError(_TOO_MANY)
     records = []
     for resource in resources:
         stream = _Names(msgspec.json.encode(resource.resource))

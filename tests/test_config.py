@@ -1,0 +1,125 @@
+"""The configuration: strict, and every fault told at once, with its path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.config import Config, ConfigError, QuietHours, duration, load, parse
+
+EXAMPLE = Path(__file__).parent / "config" / "every-key.yaml"
+INVALID = sorted((Path(__file__).parent / "config").glob("invalid-*.yaml"))
+
+
+def test_without_a_file_everything_has_its_default():
+    """An empty file is no fault."""
+    assert parse("") == Config()
+    assert Config().agent("anyone").long_call == 300
+    assert Config().task_type("anything").session_tokens == 50_000
+    assert [Config().is_llm(name) for name in ("llm_call", "chat", "chat_x", "generate_text", "web_search", "LLM_call")] == [
+        True, True, True, True, False, False,
+    ]  # fmt: skip
+
+
+def test_an_example_of_every_key_is_accepted():
+    """And the parts that have no effect yet are named."""
+    config = load(EXAMPLE)
+    assert config.agent("research-agent-01").daily_tokens == 2_000_000
+    assert config.agent("support-7").quiet_hours.contain(23 * 3600)
+    assert config.agent("old-agent").retired
+    assert config.names() == ["research-agent-01"]
+    assert config.task_type("batch").session_cost_usd == 5
+    assert config.task_type("other") == config.task_type("default")
+    assert config.sources["agents"].path == "/var/log/agents/*.log"
+    assert config.without_effect() == [
+        "breaker",
+        "detectors.loop",
+        "agents.research-agent-01.endpoint",
+        "agents.research-agent-01.sources",
+        "agents.research-agent-01.terminate",
+    ]
+
+
+@pytest.mark.parametrize("path", INVALID, ids=lambda path: path.stem)
+def test_an_invalid_file_is_refused_for_these_reasons(path):
+    """The comments at the end of each file are what is said of it, to the letter."""
+    expected = [row.removeprefix("#> ") for row in path.read_text().splitlines() if row.startswith("#> ")]
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert [fault.removeprefix(f"{path}") for fault in caught.value.faults] == expected
+
+
+def test_a_name_wins_over_a_glob_and_the_first_glob_over_the_next():
+    """Whatever the order of the file."""
+    config = parse("agents: {'a*': {team: glob}, 'ab*': {team: later}, abc: {team: name}}")
+    assert [config.agent(name).team for name in ("abc", "abd", "x")] == ["name", "glob", None]
+
+
+@pytest.mark.parametrize(
+    ("hours", "inside", "outside"),
+    [
+        ("22:00-06:00", [22, 23, 0, 5.9], [6, 12, 21.9]),
+        ("09:00-17:00", [9, 16.9], [8.9, 17]),
+        ("10:00-10:00", [], [10, 0]),
+    ],
+)
+def test_quiet_hours_may_pass_midnight(hours, inside, outside):
+    """UTC; the end is no longer part of them."""
+    quiet = QuietHours(hours)
+    assert all(quiet.contain(86400 * 5 + hour * 3600) for hour in inside)
+    assert not any(quiet.contain(86400 * 5 + hour * 3600) for hour in outside)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("250ms", 0.25), ("30s", 30), ("1.5m", 90), ("2h", 7200), ("7d", 604800)]
+)
+def test_a_duration_is_a_number_and_a_unit(text, seconds):
+    """As Prometheus writes them."""
+    assert duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "30", "s", "-1s", "0s", "1e3s", "1 s", "1y", "367d", "١s", "30s\n"])
+def test_anything_else_is_no_duration(text):
+    """A sentence, not a guess."""
+    with pytest.raises(ValueError, match="must be a duration above zero"):
+        duration(text)
+
+
+def test_a_file_that_cannot_be_read_is_a_sentence(tmp_path):
+    """Missing, a directory, or no text."""
+    with pytest.raises(ConfigError, match="missing.yaml: No such file or directory"):
+        load(tmp_path / "missing.yaml")
+    with pytest.raises(ConfigError, match="Is a directory"):
+        load(tmp_path)
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        load(tmp_path / "binary")
+
+
+plain = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+values = st.recursive(
+    plain, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(plain, inner, max_size=3), max_leaves=8
+)
+
+
+@given(st.dictionaries(st.sampled_from(list(Config.__struct_fields__)) | st.text(max_size=5), values, max_size=5))
+def test_no_document_makes_it_raise_anything_else(document):
+    """Every fault is a sentence that begins with the file's name."""
+    try:
+        parse(yaml.safe_dump(document, allow_unicode=True), "x.yaml")
+    except ConfigError as error:
+        assert error.faults
+        assert all(fault.startswith("x.yaml") and "\n" not in fault for fault in error.faults)
+
+
+@given(st.text(max_size=60))
+def test_no_text_makes_it_raise_anything_else(text):
+    """YAML has many ways to be wrong."""
+    try:
+        parse(text)
+    except ConfigError as error:
+        assert error.faults
