@@ -4,10 +4,11 @@ WORKDIR /src
 COPY requirements.lock requirements-build.lock ./
 RUN python -m venv /opt/agent-exporter \
  && /opt/agent-exporter/bin/pip install --no-cache-dir --require-hashes -r requirements.lock \
- && pip install --no-cache-dir --require-hashes -r requirements-build.lock
+ && python -m venv /opt/build \
+ && /opt/build/bin/pip install --no-cache-dir --require-hashes -r requirements-build.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY exporter ./exporter
-RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheel . \
+RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheel . \
  && /opt/agent-exporter/bin/pip install --no-cache-dir --no-deps /wheel/*.whl
 
 FROM python:3.13-slim
