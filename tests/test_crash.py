@@ -100,9 +100,9 @@ def test_kills_at_random_moments_neither_lose_nor_double_a_line_nor_take_back_a_
             watcher.join(10)
             assert running.stop() == 0
     assert settled(found) == expected(sorted(tmp_path.glob("agents.log*")), capfd)
-    assert found["agent_exporter_lines_duplicate_total"] == {
-        labels: 0.0 for labels in found["agent_exporter_lines_duplicate_total"]
-    }
+    assert found["agent_exporter_lines_duplicate_total"] == dict.fromkeys(
+        found["agent_exporter_lines_duplicate_total"], 0.0
+    )
     actions = [span for _, span in sink.spans.values() if not span.name.startswith("invoke_agent")]
     assert len(actions) == len(LINES)
     assert watcher.scrapes > 20

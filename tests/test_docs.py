@@ -81,10 +81,10 @@ def table() -> str:
         "| metric | type | labels | |",
         "|---|---|---|---|",
     ]
-    for family in FAMILIES.values():
-        rows.append(
-            f"| `{family.name}` | {family.type} | {' '.join(f'`{label}`' for label in family.labels)} | {family.help} |"
-        )
+    rows += [
+        f"| `{family.name}` | {family.type} | {' '.join(f'`{name}`' for name in family.labels)} | {family.help} |"
+        for family in FAMILIES.values()
+    ]
     return "\n".join(rows) + "\n"
 
 

@@ -69,11 +69,7 @@ def test_a_log_of_everything_bad_is_counted_by_reason_and_the_next_good_line_is_
 def test_a_million_agent_ids_cost_little_memory_and_no_total(tmp_path):
     """At most 2,000 label sets per family, and the sum over all of them is exact."""
     log = tmp_path / "agents.log"
-    text = (
-        line(agent_id="AGENT", session_id="SESSION", tokens={"prompt": 1})
-        .replace(b'"AGENT"', b'"agent-%d"')
-        .replace(b'"SESSION"', b'"s%d"')
-    )
+    template = line(agent_id="agent-%d", session_id="s%d", tokens={"prompt": 1})
     with log.open("wb") as file:
         for number in range(1_000_000):
             file.write(template % (number, number % 1000) + b"\n")
