@@ -28,8 +28,9 @@ format: $(VENV)/installed ## have ruff put things in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/installed ## throughput against mtail and others, latency, scrapes; about ten minutes
-	$(BIN)/python benchmarks/run.py
+bench: $(VENV)/installed ## throughput against mtail and others, latency, scrapes; about twenty minutes
+	env -u PYTHONPATH $(BIN)/python benchmarks/throughput.py
+	env -u PYTHONPATH $(BIN)/python benchmarks/live.py
 
 lock: $(VENV)/installed ## pin every dependency anew, with hashes and without the name of an index
 	$(COMPILE) -o requirements.lock pyproject.toml

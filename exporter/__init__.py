@@ -8,9 +8,11 @@ The folder listing is the architecture. A line flows from top to bottom, and not
     sessions   Action  ->  the Session it belongs to: totals, start and end
     metrics/   Action and Session  ->  cells; cells  ->  exposition
     spans/     Action and Session  ->  OTLP span bytes, and the queue that sends them
+    duplicates what a collector sends again is counted once
     state      one SQLite file that every stage above commits its changed rows to, together
 
-`cli` and `config` start it, `server` shows it.
+`stages` puts these together from a `config`: for `service`, which runs until it is told to end and shows itself through
+`server`, and for `replay`, which reads logs of the past. `cli` is the command line.
 """
 
 __version__ = "0.1.0"
