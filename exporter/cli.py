@@ -80,7 +80,6 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _replay(options: argparse.Namespace) -> int:
-    from exporter.metrics.families import Collector  # noqa: PLC0415
     from exporter.replay import replay, replay_in_steps  # noqa: PLC0415
     from exporter.stages import render  # noqa: PLC0415
 
@@ -98,9 +97,8 @@ def _replay(options: argparse.Namespace) -> int:
         raise Usage(str(error)) from error
     progress.clear()
     pipeline = stages.pipeline
-    families = Collector(pipeline.store.committed, stages.live(pipeline.newest), created=options.openmetrics).collect()
     accept = "application/openmetrics-text; version=1.0.0" if options.openmetrics else "text/plain"
-    sys.stdout.buffer.write(render(families, accept)[1])
+    sys.stdout.buffer.write(render(pipeline.store.committed, stages.live(pipeline.newest), accept)[1])
     sys.stdout.buffer.flush()
     return 0
 

@@ -6,13 +6,15 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
+from prometheus_client.openmetrics.exposition import generate_latest
+
 from exporter.action import Action, decode
 from exporter.eventloop import EventLoop
-from exporter.metrics.families import Collector
+from exporter.metrics.families import Collector, Given
 from exporter.metrics.tally import KINDS
 from exporter.sources import Batch
 from exporter.spans.sender import Sender
-from exporter.stages import Stages, open_sources, render, target
+from exporter.stages import Stages, open_sources, target
 from exporter.state import Memory
 
 if TYPE_CHECKING:
@@ -110,9 +112,9 @@ def _step(stages: Stages, at: float) -> bytes:
     pipeline.sinks.sessions.tick(at)
     pipeline.commit()
     families = Collector(pipeline.store.committed, stages.live(at), created=True).collect()
-    accept = "application/openmetrics-text; version=1.0.0"
-    stamped = [_stamped(family, at) for family in families if family.samples]
-    return render(stamped, accept)[1].removesuffix(b"# EOF\n")
+    stamped = Given([_stamped(family, at) for family in families if family.samples])
+    page: bytes = generate_latest(stamped)  # type: ignore[no-untyped-call]
+    return page.removesuffix(b"# EOF\n")
 
 
 def _stamped(family: Metric, at: float) -> Metric:

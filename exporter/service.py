@@ -15,14 +15,14 @@ from prometheus_client.process_collector import ProcessCollector
 from exporter import __version__
 from exporter.config import Config, ConfigError, load
 from exporter.eventloop import EventLoop
-from exporter.metrics.families import Collector, Live
+from exporter.metrics.families import Live
 from exporter.metrics.tally import KINDS
 from exporter.page import landing
 from exporter.pipeline import RETRY_EVERY, Pipeline
 from exporter.server import Server
 from exporter.sources.otlp import OtlpSource
 from exporter.spans.sender import Sender
-from exporter.stages import Stages, agent_settings, open_sources, render, target, wants_openmetrics
+from exporter.stages import Stages, agent_settings, open_sources, render, target
 from exporter.state import File, Memory, Store, Unavailable
 
 if TYPE_CHECKING:
@@ -208,9 +208,7 @@ class Exporter:
         rows: Rows = {}
         if self.stages is not None:
             rows = self.stages.pipeline.ask(self.stages.pipeline.snapshot).result(SCRAPE_WAIT)
-        live = self._live()
-        families = Collector(rows, live, created=wants_openmetrics(accept)).collect()
-        return render([*families, *self._process.collect()], accept)
+        return render(rows, self._live(), accept, self._process.collect())
 
     def _live(self) -> Live:
         now = time.time()

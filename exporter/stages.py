@@ -12,7 +12,8 @@ from prometheus_client.exposition import choose_encoder
 
 from exporter import __version__
 from exporter.duplicates import Duplicates
-from exporter.metrics.families import AgentSettings, Live, TaskSettings
+from exporter.metrics.exposition import write
+from exporter.metrics.families import AgentSettings, Collector, Given, Live, TaskSettings
 from exporter.metrics.limits import Limits
 from exporter.metrics.tally import Tally
 from exporter.pipeline import Pipeline, Sinks
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from exporter.config import Config
     from exporter.sources import Source
+    from exporter.state import Rows
 
 
 class Stages:
@@ -129,21 +131,16 @@ def _task_settings(config: Config, name: str) -> TaskSettings:
     return TaskSettings(task.session_tokens, task.session_cost_usd, task.normal_duration, task.max_duration)
 
 
-def render(families: Iterable[Metric], accept: str) -> tuple[str, bytes]:
-    """(Content-Type, body) of an exposition in the format that the Accept header asks for."""
+def render(rows: Rows, live: Live, accept: str, others: Iterable[Metric] = ()) -> tuple[str, bytes]:
+    """(Content-Type, body) of an exposition in the format that the Accept header asks for; `others` come last.
+
+    Only OpenMetrics tells of creation times and exemplars; in the old format they would be series of their own.
+    """
     encode, content_type = choose_encoder(accept)
-
-    class Page:
-        @staticmethod
-        def collect() -> Iterable[Metric]:
-            return families
-
-    return content_type, encode(Page())
-
-
-def wants_openmetrics(accept: str) -> bool:
-    """Only OpenMetrics tells of creation times and exemplars; in the old format they would be series of their own."""
-    return "openmetrics" in choose_encoder(accept)[1]
+    openmetrics = "openmetrics" in content_type
+    if content_type.endswith(("escaping=dots", "escaping=values")):  # names change: rare, so it may be slow
+        return content_type, encode(Given([*Collector(rows, live, created=openmetrics).collect(), *others]))
+    return content_type, write(rows, live, openmetrics=openmetrics, end=encode(Given(others)))
 
 
 def open_sources(config: Config, paths: Sequence[str], *, follow: bool = True) -> list[Source]:

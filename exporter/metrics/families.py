@@ -1,4 +1,4 @@
-"""The only place where a metric name is spelt: committed cells in, prometheus_client families out.
+"""The only place where a metric name is spelt: committed cells in, samples on a page out.
 
 What one line becomes, abridged (`python -m exporter replay` on the article's sample):
 
@@ -14,7 +14,7 @@ What one line becomes, abridged (`python -m exporter replay` on the article's sa
 from __future__ import annotations
 
 from itertools import accumulate
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 from prometheus_client.metrics_core import (
@@ -188,8 +188,43 @@ _SPANS = {
 }
 
 
+class Page(Protocol):
+    """What the samples of one scrape are put on. `labels` are values, in the order of the family's label names."""
+
+    def gauge(self, name: str, labels: Sequence[str], value: float) -> None:
+        """One sample."""
+
+    def counter(self, name: str, labels: Sequence[str], value: float, created: float) -> None:
+        """One sample and, if the page has those, when it was created."""
+
+    def counters(
+        self,
+        name: str,
+        labels: Sequence[str],
+        values: Mapping[str, float],
+        created: float,
+        exemplars: Mapping[str, cells.Exemplar] | None = None,
+    ) -> None:
+        """A sample for each value of the last label, which no line can invent; `labels` are the others."""
+
+    def histogram(
+        self,
+        name: str,
+        labels: Sequence[str],
+        bounds: tuple[float, ...],
+        counts: list[int],
+        total: float,
+        created: float,
+        exemplars: Mapping[int, cells.Exemplar] | None = None,
+    ) -> None:
+        """The buckets of a histogram, made cumulative, their count and their sum."""
+
+    def summary(self, name: str, labels: Sequence[str], count: int, total: float, created: float) -> None:
+        """Sum and count; no quantiles, as those cannot be added over replicas."""
+
+
 class Exposition:
-    """Collects the families of one scrape; samples keep the order in which families are listed above."""
+    """A page of prometheus_client's families, for registries, tests and samples that are to be changed."""
 
     def __init__(self, *, created: bool) -> None:
         self._created = created
@@ -201,18 +236,24 @@ class Exposition:
         """One sample."""
         self.families[name].add_metric(labels, value)  # type: ignore[attr-defined]
 
-    def counter(
+    def counter(self, name: str, labels: Sequence[str], value: float, created: float) -> None:
+        """A counter's sample, with `_created` if this exposition has it."""
+        born = created if self._created and created else None
+        self.families[name].add_metric(labels, value, created=born)  # type: ignore[attr-defined]
+
+    def counters(
         self,
         name: str,
         labels: Sequence[str],
-        value: float,
+        values: Mapping[str, float],
         created: float,
-        exemplar: cells.Exemplar | None = None,
+        exemplars: Mapping[str, cells.Exemplar] | None = None,
     ) -> None:
-        """A counter's sample, with `_created` if this exposition has it."""
+        """A sample for each value of the last label."""
         born = created if self._created and created else None
-        shown = _exemplar(exemplar) if exemplar is not None and self._created else None
-        self.families[name].add_metric(labels, value, created=born, exemplar=shown)  # type: ignore[attr-defined]
+        told = {value: _exemplar(exemplar) for value, exemplar in (exemplars or {}).items() if self._created}
+        for last, value in values.items():
+            self.families[name].add_metric((*labels, last), value, created=born, exemplar=told.get(last))  # type: ignore[attr-defined]
 
     def histogram(
         self,
@@ -226,7 +267,7 @@ class Exposition:
     ) -> None:
         """The buckets of a histogram, made cumulative."""
         family = self.families[name]
-        names = _LE[bounds]
+        names = LE[bounds]
         buckets: list[tuple[str, float] | tuple[str, float, Exemplar]] = list(
             zip(names, accumulate(counts), strict=True)
         )
@@ -253,18 +294,23 @@ _TYPES = {
     "histogram": HistogramMetricFamily,
     "summary": SummaryMetricFamily,
 }
-_LE = {
+LE = {
     bounds: (*(repr(bound) for bound in bounds), "+Inf")
     for bounds in (DURATION, CONFIDENCE, SESSION_SECONDS, SESSION_TOKENS, GEN_AI_TOKENS, GEN_AI_SECONDS)
 }
+"""The label `le` of buckets, by their bounds."""
 
 
-def expose(rows: Rows, live: Live, *, created: bool) -> Iterable[Metric]:
-    """The families of one scrape, from rows that are committed. `created` adds `_created` and exemplars: OpenMetrics.
+def shown(live: Live) -> Iterator[Family]:
+    """The families that a page has, whether there are samples or not: HELP tells of what there may be."""
+    return (family for family in FAMILIES.values() if live.gen_ai or not family.name.startswith("gen_ai_"))
+
+
+def fill(page: Page, rows: Rows, live: Live) -> None:
+    """Put all samples of one scrape on a page, from rows that are committed.
 
     Pure: the same rows and the same `live` give the same samples.
     """
-    page = Exposition(created=created)
     for name, show in _SHOWN.items():
         decode = msgspec.msgpack.Decoder(KINDS[name]).decode
         for _, value in sorted(rows.get(name, {}).items()):
@@ -278,10 +324,9 @@ def expose(rows: Rows, live: Live, *, created: bool) -> Iterable[Metric]:
     for name, level in live.gauges.items():
         page.gauge(name, (), level)
     page.gauge("agent_exporter_build_info", (live.version,), 1)
-    return [family for name, family in page.families.items() if live.gen_ai or not name.startswith("gen_ai_")]
 
 
-def _agent(page: Exposition, cell: AgentCell, live: Live) -> None:
+def _agent(page: Page, cell: AgentCell, live: Live) -> None:
     who = label(cell.agent)
     a = (who,)
     settings = live.agent(cell.agent)
@@ -307,8 +352,7 @@ def _agent(page: Exposition, cell: AgentCell, live: Live) -> None:
         page.gauge("agent_last_action_timestamp_seconds", a, min(cell.last_action, live.now))
     for state, at in cell.states.items():
         page.gauge("agent_state_timestamp_seconds", (who, state), min(at, live.now))
-    for state, count in cell.heartbeats.items():
-        page.counter("agent_heartbeats_total", (who, state), count, cell.created)
+    page.counters("agent_heartbeats_total", a, cell.heartbeats, cell.created)
     page.histogram("agent_confidence_ratio", a, CONFIDENCE, cell.confidence, cell.confidence_sum, cell.created)
     page.counter("agent_confidence_success_total", a, cell.confidence_successes, cell.created)
     page.summary("agent_feedback_ratio", a, cell.feedback_count, cell.feedback_sum, cell.created)
@@ -317,41 +361,39 @@ def _agent(page: Exposition, cell: AgentCell, live: Live) -> None:
             page.gauge("agent_baseline_ratio", (who, metric), baseline.total / baseline.count)
 
 
-def _action(page: Exposition, cell: ActionCell, _: Live) -> None:
-    who, what = label(cell.agent), label(cell.action)
-    for status, count in {"success": cell.successes, **cell.others}.items():
-        exemplar = cell.status_exemplars.get(status)
-        page.counter("agent_actions_total", (who, what, status), count, cell.created, exemplar)
+def _action(page: Page, cell: ActionCell, _: Live) -> None:
+    names = label(cell.agent), label(cell.action)
+    outcomes = {"success": cell.successes, **cell.others}
+    page.counters("agent_actions_total", names, outcomes, cell.created, cell.status_exemplars)
     page.histogram(
-        "agent_action_duration_seconds", (who, what), DURATION, cell.durations, cell.duration_sum, cell.created,
+        "agent_action_duration_seconds", names, DURATION, cell.durations, cell.duration_sum, cell.created,
         cell.duration_exemplars,
     )  # fmt: skip
-    page.counter("agent_retries_total", (who, what), cell.retries, cell.created)
-    page.counter("agent_fallbacks_total", (who, what), cell.fallbacks, cell.created)
+    page.counter("agent_retries_total", names, cell.retries, cell.created)
+    page.counter("agent_fallbacks_total", names, cell.fallbacks, cell.created)
 
 
-def _model(page: Exposition, cell: ModelCell, _: Live) -> None:
-    who, what = label(cell.agent), label(cell.model)
-    page.counter("agent_tokens_total", (who, what, "prompt"), cell.prompt, cell.created)
-    page.counter("agent_tokens_total", (who, what, "completion"), cell.completion, cell.created)
-    page.counter("agent_cost_usd_total", (who, what), cell.cost_usd, cell.created)
+def _model(page: Page, cell: ModelCell, _: Live) -> None:
+    names = label(cell.agent), label(cell.model)
+    tokens = {"prompt": cell.prompt, "completion": cell.completion}
+    page.counters("agent_tokens_total", names, tokens, cell.created)
+    page.counter("agent_cost_usd_total", names, cell.cost_usd, cell.created)
 
 
-def _error(page: Exposition, cell: ErrorCell, _: Live) -> None:
+def _error(page: Page, cell: ErrorCell, _: Live) -> None:
     page.counter("agent_errors_total", (label(cell.agent), label(cell.error_type)), cell.errors, cell.created)
 
 
-def _task(page: Exposition, cell: TaskCell, _: Live) -> None:
+def _task(page: Page, cell: TaskCell, _: Live) -> None:
     names = (label(cell.agent), label(cell.task_type))
-    for outcome, count in cell.outcomes.items():
-        page.counter("agent_sessions_total", (*names, outcome), count, cell.created)
+    page.counters("agent_sessions_total", names, cell.outcomes, cell.created)
     page.histogram(
         "agent_session_duration_seconds", names, SESSION_SECONDS, cell.seconds, cell.seconds_sum, cell.created
     )
     page.histogram("agent_session_tokens", names, SESSION_TOKENS, cell.tokens, cell.tokens_sum, cell.created)
 
 
-def _gen_ai(page: Exposition, cell: GenAICell, _: Live) -> None:
+def _gen_ai(page: Page, cell: GenAICell, _: Live) -> None:
     names = ("chat", label(cell.model))
     for what, counts, total in (("input", cell.input, cell.input_sum), ("output", cell.output, cell.output_sum)):
         page.histogram("gen_ai_client_token_usage", (*names, what), GEN_AI_TOKENS, counts, total, cell.created)
@@ -360,7 +402,7 @@ def _gen_ai(page: Exposition, cell: GenAICell, _: Live) -> None:
     )
 
 
-def _source(page: Exposition, cell: SourceCell, live: Live) -> None:
+def _source(page: Page, cell: SourceCell, live: Live) -> None:
     s = (label(cell.source),)
     page.counter("agent_exporter_lines_read_total", s, cell.read, cell.created)
     page.counter("agent_exporter_lines_accepted_total", s, cell.accepted, cell.created)
@@ -368,21 +410,21 @@ def _source(page: Exposition, cell: SourceCell, live: Live) -> None:
     page.counter("agent_exporter_lines_ignored_total", s, cell.ignored, cell.created)
     page.counter("agent_exporter_file_truncations_total", s, cell.truncations, cell.created)
     page.counter("agent_exporter_late_lines_total", s, cell.late, cell.created)
-    for reason in REASONS:
-        page.counter("agent_exporter_lines_rejected_total", (*s, reason), cell.rejected.get(reason, 0), cell.created)
+    rejected: dict[str, int] = {reason: cell.rejected.get(reason, 0) for reason in REASONS}
+    page.counters("agent_exporter_lines_rejected_total", s, rejected, cell.created)
     if cell.last_line:
         page.gauge("agent_exporter_last_line_timestamp_seconds", s, min(cell.last_line, live.now))
 
 
-def _overflowed(page: Exposition, cell: CountCell, _: Live) -> None:
+def _overflowed(page: Page, cell: CountCell, _: Live) -> None:
     page.counter("agent_exporter_series_overflow_total", (cell.label,), cell.count, cell.created)
 
 
-def _evicted(page: Exposition, cell: CountCell, _: Live) -> None:
+def _evicted(page: Page, cell: CountCell, _: Live) -> None:
     page.counter("agent_exporter_table_evictions_total", (cell.label,), cell.count, cell.created)
 
 
-def _spans(page: Exposition, cell: CountCell, _: Live) -> None:
+def _spans(page: Page, cell: CountCell, _: Live) -> None:
     page.counter(_SPANS[cell.label], (), cell.count, cell.created)
 
 
@@ -414,10 +456,23 @@ class Collector:
     def collect(self) -> Iterable[Metric]:
         """Families in the order of FAMILIES; those without a sample are left in, so that HELP tells of them."""
         rows, live, created = self._arguments
-        return expose(rows, live, created=created)
+        page = Exposition(created=created)
+        fill(page, rows, live)
+        return [page.families[family.name] for family in shown(live)]
 
     @staticmethod
     def describe() -> Iterator[Metric]:
         """Names without samples, for a registry that checks for clashes."""
         for name, kind, text, labels in FAMILIES.values():
             yield _TYPES[kind](name.removesuffix("_total"), text, labels=labels)
+
+
+class Given:
+    """Families that are there already, for an encoder of prometheus_client, which wants a collector."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        """They."""
+        return self._families

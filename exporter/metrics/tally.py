@@ -47,6 +47,9 @@ UNKNOWN = "unknown"
 OTHER = "_OTHER"
 """The label `error_type` of an error that names none, as OpenTelemetry has it."""
 
+MAX_REFUSED = 8192
+"""Names of actions that are known to have no series; about 1 MB."""
+
 KINDS: dict[str, type[Cell]] = {
     "agent": AgentCell,
     "action": ActionCell,
@@ -67,6 +70,11 @@ C = TypeVar("C", bound=Cell)
 
 class Agent:
     """An agent's cells by the names that its lines use. Not stored: it is found again from the cells."""
+
+    __slots__ = (
+        "actions", "baseline_from", "cell", "configured", "errors", "midnight", "models", "next_midnight", "tasks",
+        "today", "windows",
+    )  # fmt: skip
 
     def __init__(self, cell: AgentCell, *, configured: bool, baseline_from: float = 0.0) -> None:
         self.cell = cell
@@ -111,6 +119,8 @@ class Tally:
         self._dirty: list[Cell] = []
         self._gone: list[Row] = []
         self._everyone: Agent | None = None
+        self._refused: dict[tuple[str, str], ActionCell] = {}
+        """Actions without series of their own, by agent and name: so that a cap that is reached costs little."""
 
     # --- an action ---------------------------------------------------------------------------------------------
 
@@ -123,32 +133,34 @@ class Tally:
             cell.dirty = True
             dirty.append(cell)
         at = action.at
+        seen = at if at < now else now
         metadata = action.metadata
         if at > cell.last_active:
-            cell.last_active = at if at < now else now
+            cell.last_active = seen
             if not cell.first_seen:
-                cell.first_seen = cell.last_active
+                cell.first_seen = seen
             if metadata is not None and metadata.team is not None and metadata.team != cell.team:
                 self._move(agent, metadata.team)
-        if action.action == HEARTBEAT:
-            self._heartbeat(cell, action.state, at if at < now else now)
+        name = action.action
+        if name == HEARTBEAT:
+            self._heartbeat(cell, action.state, seen)
             return
         if at > cell.last_action:
-            cell.last_action = at if at < now else now
+            cell.last_action = seen
 
-        done = agent.actions.get(action.action)
-        if done is None:
-            done = self._action(agent, action.action, now)
+        done = agent.actions.get(name) or self._action(agent, name, now)
         status = action.status
+        failed = False
         if status == "success":
             done.successes += 1
         else:
             done.others[action.outcome] += 1
+            failed = status in FAILED
         if not done.dirty:
             done.dirty = True
             dirty.append(done)
             _exemplify(done, action)  # once per commit is often enough for an exemplar
-        elif status in FAILED:
+        elif failed:
             _exemplify(done, action)
         duration = action.duration_ms
         if duration is not None:
@@ -167,6 +179,7 @@ class Tally:
         if tokens is not None:
             prompt = tokens.prompt or 0
             completion = tokens.completion or 0
+            cost = tokens.cost_usd
             model = agent.models.get(tokens.model) or self._model(agent, tokens.model, now)
             if not model.dirty:
                 model.dirty = True
@@ -175,29 +188,30 @@ class Tally:
             model.completion += completion
             today = agent.today if agent.midnight <= at < agent.next_midnight else self._turn(agent, at)
             today.tokens += prompt + completion
-            if tokens.cost_usd is not None:
-                model.cost_usd += tokens.cost_usd
-                today.cost_usd += tokens.cost_usd
+            if cost is not None:
+                model.cost_usd += cost
+                today.cost_usd += cost
         if done.llm and self.count_gen_ai:
             self._gen_ai(tokens or _NO_TOKENS, duration, now)
-        if status in FAILED:
+        if failed:
             kind = action.error_type
             error = agent.errors.get(kind) or self._error(agent, kind, now)
             error.errors += 1
             self.touch(error)
         output = action.output
-        if output.__class__ is Output and output.confidence is not None:
-            confidence: float = output.confidence
-            cell.confidence[bisect_left(CONFIDENCE, confidence)] += 1
-            cell.confidence_sum += confidence
-            if status == "success":
-                cell.confidence_successes += 1
-            window = agent.windows.get("confidence") or self._window(agent, "confidence", at)
-            if at < window.end and not window.frozen:
-                window.total += confidence
-                window.count += 1
-            else:
-                window.frozen = True
+        if output.__class__ is Output:
+            confidence: float | None = output.confidence  # type: ignore[union-attr]
+            if confidence is not None:
+                cell.confidence[bisect_left(CONFIDENCE, confidence)] += 1
+                cell.confidence_sum += confidence
+                if status == "success":
+                    cell.confidence_successes += 1
+                window = agent.windows.get("confidence") or self._window(agent, "confidence", at)
+                if at < window.end and not window.frozen:
+                    window.total += confidence
+                    window.count += 1
+                else:
+                    window.frozen = True
 
     @staticmethod
     def _heartbeat(cell: AgentCell, state: str, at: float) -> None:
@@ -227,20 +241,27 @@ class Tally:
         return day
 
     def _gen_ai(self, tokens: Tokens, duration: float | None, now: float) -> None:
-        model = self._name("model", tokens.model or UNKNOWN)
-        cell = self.gen_ai.get(model)
-        if cell is None:
-            cell = self.gen_ai[model] = GenAICell(row_key(model), now, model)
-        if tokens.prompt is not None:
-            cell.input[bisect_left(GEN_AI_TOKENS, tokens.prompt)] += 1
-            cell.input_sum += tokens.prompt
-        if tokens.completion is not None:
-            cell.output[bisect_left(GEN_AI_TOKENS, tokens.completion)] += 1
-            cell.output_sum += tokens.completion
+        cell = self.gen_ai.get(tokens.model or UNKNOWN) or self._gen_ai_cell(tokens.model or UNKNOWN, now)
+        prompt, completion = tokens.prompt, tokens.completion
+        if prompt is not None:
+            cell.input[bisect_left(GEN_AI_TOKENS, prompt)] += 1
+            cell.input_sum += prompt
+        if completion is not None:
+            cell.output[bisect_left(GEN_AI_TOKENS, completion)] += 1
+            cell.output_sum += completion
         if duration is not None:
             cell.seconds[bisect_left(GEN_AI_SECONDS, duration)] += 1
             cell.seconds_sum += duration
-        self.touch(cell)
+        if not cell.dirty:
+            cell.dirty = True
+            self._dirty.append(cell)
+
+    def _gen_ai_cell(self, name: str, now: float) -> GenAICell:
+        model = self._name("model", name)
+        cell = self.gen_ai.get(model)
+        if cell is None:
+            cell = self.gen_ai[model] = GenAICell(row_key(model), now, model)
+        return cell
 
     # --- a session ---------------------------------------------------------------------------------------------
 
@@ -317,10 +338,19 @@ class Tally:
         return agent
 
     def _action(self, agent: Agent, name: str, now: float) -> ActionCell:
+        refused = self._refused.get((agent.cell.agent, name))
+        if refused is not None:
+            self.count("overflow", "action", 1, now)
+            return refused
         llm = self.is_llm(name)
-        return self._cell(
+        cell = self._cell(
             agent, "actions", ActionCell, name, lambda key, who, what: ActionCell(key, now, who, what, llm)
         )
+        if cell.action != name and cell.agent == agent.cell.agent:
+            if len(self._refused) >= MAX_REFUSED:
+                self._refused.clear()
+            self._refused[cell.agent, name] = cell
+        return cell
 
     def _model(self, agent: Agent, name: str | None, now: float) -> ModelCell:
         known = self._name("model", name or UNKNOWN)
@@ -401,6 +431,7 @@ class Tally:
     def configure(self, names: Iterable[str], now: float) -> None:
         """The config names these agents: they have series before their first line, and room in the caps."""
         self.configured = set(names)
+        self._refused.clear()
         for name, agent in self.agents.items():
             agent.configured = agent.cell.configured = name in self.configured
             agent.baseline_from = self.baseline_from(name)
@@ -435,6 +466,7 @@ class Tally:
             self.limits.count(type(cell), agent_id, -1)
             key, cell.key = cell.key, ""
             self._gone.append((_KIND_OF[type(cell)], key, None))
+        self._refused.clear()  # there is room again
 
     # --- state -------------------------------------------------------------------------------------------------
 
