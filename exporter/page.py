@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
 from exporter import __version__
-from exporter.metrics.cells import AgentCell, Day, SourceCell
+from exporter.action import FAILED
+from exporter.metrics.cells import ActionCell, AgentCell, Cell, Day, SourceCell
 from exporter.metrics.limits import label
 
 if TYPE_CHECKING:
     from exporter.state import Rows
+
+C = TypeVar("C", bound=Cell)
 
 MOST_AGENTS = 200
 """Rows of the table; the newest first."""
@@ -21,6 +25,12 @@ MOST_AGENTS = 200
 def landing(rows: Rows, problem: str | None, now: float) -> str:
     """The page as HTML. `rows` are committed ones, `problem` why the exporter is not ready, `now` the clock."""
     agents = sorted(_cells(rows, "agent", AgentCell), key=lambda cell: -cell.last_active)
+    actions: Counter[str] = Counter()
+    failures: Counter[str] = Counter()
+    for done in _cells(rows, "action", ActionCell):
+        failed = sum(done.others[status] for status in FAILED)
+        actions[done.agent] += done.successes + sum(done.others.values())
+        failures[done.agent] += failed
     sources = _cells(rows, "source", SourceCell)
     verdict = f'<p class="bad">Not ready: {escape(problem)}</p>' if problem else '<p class="good">Ready.</p>'
     more = f"<p>and {len(agents) - MOST_AGENTS} more</p>" if len(agents) > MOST_AGENTS else ""
@@ -30,8 +40,10 @@ def landing(rows: Rows, problem: str | None, now: float) -> str:
         verdict=verdict,
         sources="".join(_source(cell, now) for cell in sources)
         or '<tr><td colspan="6">none: lines may be sent to /v1/logs</td></tr>',
-        agents="".join(_agent(cell, now, today) for cell in agents[:MOST_AGENTS])
-        or '<tr><td colspan="5">no agent has logged yet</td></tr>',
+        agents="".join(
+            _agent(cell, now, today, actions[cell.agent], failures[cell.agent]) for cell in agents[:MOST_AGENTS]
+        )
+        or '<tr><td colspan="7">no agent has logged yet</td></tr>',
         more=more,
     )
 
@@ -49,14 +61,16 @@ def _source(cell: SourceCell, now: float) -> str:
     )
 
 
-def _agent(cell: AgentCell, now: float, today: int) -> str:
+def _agent(cell: AgentCell, now: float, today: int, actions: int, failures: int) -> str:
     spent = cell.days.get(today) or Day()
     return _row(
         label(cell.agent),
         label(cell.team),
         ago(cell.last_active, now),
-        str(cell.active),
-        f"{spent.tokens:,} · ${spent.cost_usd:,.2f}",
+        f"{actions:,}",
+        f"{failures:,}",
+        f"{cell.active:,}",
+        f"{spent.tokens:,} tokens, ${spent.cost_usd:,.2f}",
     )
 
 
@@ -76,7 +90,7 @@ def _row(first: str, *rest: str) -> str:
     return f'<tr><th scope="row">{escape(first)}</th>{cells}</tr>\n'
 
 
-def _cells(rows: Rows, kind: str, cell: type[AgentCell | SourceCell]) -> list:  # type: ignore[type-arg]
+def _cells(rows: Rows, kind: str, cell: type[C]) -> list[C]:
     decode = msgspec.msgpack.Decoder(cell).decode
     return [decode(value) for value in rows.get(kind, {}).values()]
 
@@ -124,7 +138,8 @@ td {{ font-variant-numeric: tabular-nums; }}
 <div class="wide">
 <table aria-labelledby="agents">
 <thead><tr><th scope="col">Agent</th><th scope="col">Team</th><th scope="col">Last active</th>
-<th scope="col">Open sessions</th><th scope="col">Today (UTC)</th></tr></thead>
+<th scope="col">Actions</th><th scope="col">Failed</th><th scope="col">Open sessions</th>
+<th scope="col">Spent today (UTC)</th></tr></thead>
 <tbody>
 {agents}</tbody>
 </table>
