@@ -15,8 +15,10 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
 from exporter.action import Action, Rejection, decode
-from exporter.sources import MAX_LINE, otlp
-from exporter.sources.otlp import KIND, Busy, OtlpSource, Receipt, decode_json, decode_protobuf
+from exporter.sources import MAX_LINE, otlp, otlp_protobuf, otlp_records
+from exporter.sources.otlp import KIND, Busy, OtlpSource, Receipt
+from exporter.sources.otlp_json import decode_json
+from exporter.sources.otlp_protobuf import decode_protobuf
 
 NOW = 1_800_000_000.0
 CUT = "2026-03-18T09:15:32.441234567Z stdout {} {}"
@@ -248,7 +250,7 @@ def test_either_base64_is_read(alphabet):
 
 def test_the_number_of_records_is_bounded(monkeypatch):
     """Twenty megabytes of nothing would be ten million of them."""
-    monkeypatch.setattr(otlp, "MOST_RECORDS", 3)
+    monkeypatch.setattr(otlp_records, "MOST_RECORDS", 3)
     message = request(*"abcd")
     with pytest.raises(ValueError, match="send fewer"):
         decode_protobuf(message.SerializeToString())
@@ -258,7 +260,7 @@ def test_the_number_of_records_is_bounded(monkeypatch):
 
 def test_protobuf_of_nothing_but_fields_is_given_up_on(monkeypatch):
     """Ten million empty resources, scopes or records are no lines, but take time."""
-    monkeypatch.setattr(otlp, "MOST_FIELDS", 100)
+    monkeypatch.setattr(otlp_protobuf, "MOST_FIELDS", 100)
     for message in (_field(1, b"") * 102, _field(1, _field(2, b"") * 102), b"\x08\x00" * 102):
         with pytest.raises(ValueError, match="send fewer"):
             decode_protobuf(message)

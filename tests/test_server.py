@@ -21,9 +21,12 @@ import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest, ExportLogsServiceResponse
 
-from exporter import server as module
 from exporter.eventloop import EventLoop
-from exporter.server import MOST_BODY, MOST_CONNECTIONS, Certificate, Server, Token
+from exporter.server import PAGE_THREADS, THREADS, Server, logs
+from exporter.server import connections as bounds
+from exporter.server.access import Certificate, Token
+from exporter.server.connections import MOST_CONNECTIONS
+from exporter.server.logs import MOST_BODY
 from exporter.sources.otlp import OtlpSource
 
 _STATUS = descriptor_pb2.FileDescriptorProto(name="status.proto", package="test.rpc", syntax="proto3")
@@ -417,7 +420,7 @@ def test_a_token_that_others_can_read_is_warned_of(tmp_path, caplog, token):
 
 def test_nothing_is_taken_in_before_authorisation(serve, token, monkeypatch):
     """The answer comes while the body has not, and no decoder sees a byte of it."""
-    monkeypatch.setattr(module, "_decode", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr(logs, "_decode", lambda *_: pytest.fail("decoded"))
     server = serve(token_file=token, body_deadline=5.0)
     for method, path in (("POST", "/v1/logs"), ("GET", "/metrics"), ("POST", "/metrics")):
         tracemalloc.start()
@@ -552,7 +555,7 @@ def test_the_largest_body_is_taken(serve):
 
 def test_all_bodies_together_are_bounded(serve, monkeypatch):
     """Beyond it a sender is asked to try again, at once; what was held is given back."""
-    monkeypatch.setattr(module, "MOST_BODIES", 1 << 20)
+    monkeypatch.setattr(logs, "MOST_BODIES", 1 << 20)
     server = serve(body_deadline=5.0)
     with connect(server) as first:
         first.sendall(head("Content-Length: 800000\r\n") + bytes(700_000))
@@ -742,7 +745,7 @@ def test_clients_that_go_away_leave_nothing_behind(serve, pipeline):
 def test_a_body_that_waits_for_a_thread_counts_after_its_sender_has_gone(serve, monkeypatch):
     """Else whoever hangs up at once could fill the memory."""
     go = threading.Event()
-    monkeypatch.setattr(module, "_decode", lambda *_: go.wait() and [])
+    monkeypatch.setattr(logs, "_decode", lambda *_: go.wait() and [])
     server = serve()
     body = bytes(1000)
     with connect(server) as client:
@@ -789,7 +792,7 @@ def test_dawdlers_do_not_keep_a_scraper_out(serve, start):
                 assert ask(server).body == PAGE
                 assert time.monotonic() - began < 1
                 assert connections(server) <= MOST_CONNECTIONS
-        assert threading.active_count() <= threads + module.THREADS + module.PAGE_THREADS
+        assert threading.active_count() <= threads + THREADS + PAGE_THREADS
         dripping = time.monotonic()
         while connections(server):
             assert time.monotonic() < dripping + 3, "the deadline has not closed them"
@@ -804,7 +807,7 @@ def test_dawdlers_do_not_keep_a_scraper_out(serve, start):
 
 def test_those_who_are_being_answered_are_not_given_up(serve, monkeypatch):
     """A newcomer is, when all others wait for us."""
-    monkeypatch.setattr(module, "MOST_CONNECTIONS", 2)
+    monkeypatch.setattr(bounds, "MOST_CONNECTIONS", 2)
     page = Future()
     server = serve(metrics=lambda _: page)
     clients = [connect(server) for _ in range(2)]
@@ -853,7 +856,7 @@ def test_slow_readers_hold_a_bounded_number_of_bytes(serve):
         eventually(lambda: any(peer.stage == 2 for peer in server._http._peers.values()))
         assert ask(server, path="/-/healthy").status == 200
         held.append(sum(len(stream._write_buffer or b"") for stream in list(server._http._peers)))
-    assert max(held) <= module.MOST_UNSENT
+    assert max(held) <= bounds.MOST_UNSENT
     assert connections(server) < 10
     assert len(ask(server).body) == 10 << 20
     for client in clients:

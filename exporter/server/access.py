@@ -1,0 +1,110 @@
+"""Who may come in: whoever has the token, over TLS if it is configured, and without either only this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import logging
+import ssl
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+
+class Token:
+    """The bearer token in a file, read for each request: it may change. An empty or missing file lets nobody in."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            _warn_if_shared("server.token_file", path)
+        except OSError as error:
+            log.warning("server.token_file %s: %s; nobody is let in until it is there", path, error.strerror)
+
+    def allows(self, authorization: str) -> bool:
+        """Whether a header `Bearer TOKEN` has it; takes the same time for every wrong one."""
+        scheme, _, given = authorization.partition(" ")
+        try:
+            token = self._path.read_bytes().strip()
+        except OSError:
+            token = b""
+        fits = hmac.compare_digest(given.strip().encode("latin-1", "replace"), token)  # as tornado decodes headers
+        return fits and bool(token) and scheme.lower() == "bearer"
+
+
+class Certificate:
+    """A TLS context that follows its files: a renewed certificate serves the next connection.
+
+    Raises OSError with a sentence if the files cannot be used at the beginning. Later the last good ones stay.
+    """
+
+    def __init__(self, certificate: Path, key: Path, client_ca: Path | None) -> None:
+        self._certificate, self._key, self._client_ca = certificate, key, client_ca
+        self._stamp = self._look()
+        try:
+            self.context = self._load()
+            _warn_if_shared("server.tls_key_file", key)
+        except OSError as error:
+            raise OSError(self._sentence(error)) from error
+
+    def refresh(self) -> None:
+        """Load the files again if they have changed; keep the old ones while the new ones do not fit together."""
+        stamp = self._look()
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
+        try:
+            # Into a new context: a certificate without its key would leave the old one with neither.
+            self.context = self._load()
+            log.info("TLS certificate %s loaded anew", self._certificate)
+        except OSError as error:
+            log.error("%s; the former ones stay in use", self._sentence(error))  # noqa: TRY400
+
+    def _look(self) -> list[tuple[int, int, int]]:
+        stamp = []
+        for path in (self._certificate, self._key, self._client_ca):
+            with contextlib.suppress(OSError):
+                if path is not None:
+                    status = path.stat()
+                    stamp.append((status.st_mtime_ns, status.st_ino, status.st_size))
+        return stamp
+
+    def _load(self) -> ssl.SSLContext:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if self._client_ca is not None:
+            context.load_verify_locations(self._client_ca)
+            context.verify_mode = ssl.CERT_REQUIRED
+        context.load_cert_chain(self._certificate, self._key, password=lambda: "")  # or it would ask at the terminal
+        return context
+
+    def _sentence(self, error: OSError) -> str:
+        files = f"certificate {self._certificate}, key {self._key}"
+        if self._client_ca is not None:
+            files += f", client CA {self._client_ca}"
+        return f"TLS cannot be used ({files}): {error.strerror or error}"
+
+
+def _warn_if_shared(key: str, path: Path) -> None:
+    if path.stat().st_mode & 0o077:
+        log.warning("%s %s can be read by others: chmod 600 it", key, path)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a server that listens there."""
+    return host == "localhost" or ip_address(host).is_loopback
+
+
+def names_no_other(host: str) -> bool:
+    """Whether a Host header is an address or localhost, which no other site can have resolved to this machine."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        ip_address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,201 @@
+"""What is served to be read: /metrics, the probes, the landing page, and what all handlers share.
+
+All stream, so that a request is refused before its body is taken in, and no body is kept that nobody wants.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import zlib
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tornado.web import HTTPError, RequestHandler, stream_request_body
+
+from exporter.server.access import names_no_other
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+    from exporter.server.access import Token
+
+log = logging.getLogger(__name__)
+
+_SECURITY = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+class Site(Protocol):
+    """What the pages need of the server."""
+
+    loopback: bool
+    token: Token | None
+    metrics: Callable[[str], Future[tuple[str, bytes]]]
+    ready: Callable[[], str | None]
+    landing: Callable[[], str]
+    pages: ThreadPoolExecutor
+
+    def make_room(self, size: int) -> None:
+        """Before an answer of so many bytes is sent."""
+
+
+class Refusal(HTTPError):  # noqa: N818
+    """An answer that is an error, with the one sentence that its client is told."""
+
+    def __init__(self, status: int, sentence: str, **headers: str) -> None:
+        super().__init__(status)
+        self.sentence = sentence
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+@stream_request_body
+class Handler(RequestHandler):
+    """What all pages share: headers, methods, authorisation, errors in a sentence."""
+
+    server: Site
+    open_to_all = False
+    allow = "GET, HEAD"
+
+    def initialize(self, server: Any) -> None:
+        self.server = server
+
+    def set_default_headers(self) -> None:
+        self.clear_header("Server")
+        for name, value in _SECURITY.items():
+            self.set_header(name, value)
+
+    def compute_etag(self) -> None:
+        """Nothing here is the same twice, and to find out takes time."""
+
+    def prepare(self) -> None:
+        token = self.server.token
+        # A page of another site may have its own name resolved to 127.0.0.1 and read what is served here.
+        if self.server.loopback and token is None and not names_no_other(self.request.host_name):
+            raise Refusal(403, "this address serves only requests for localhost")
+        if (
+            not self.open_to_all
+            and token is not None
+            and not token.allows(self.request.headers.get("Authorization", ""))
+        ):
+            raise Refusal(401, "a bearer token is required", WWW_Authenticate="Bearer")
+        if self.request.method not in self.allow.split(", "):
+            raise HTTPError(405)
+
+    def data_received(self, chunk: bytes) -> None:
+        """Nobody wants it."""
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        error = kwargs.get("exc_info", (None, None, None))[1]
+        if isinstance(error, Refusal):
+            sentence = error.sentence
+            for name, value in error.headers.items():
+                self.set_header(name, value)
+        elif isinstance(error, HTTPError):  # tornado's own: of what they say, nothing is ours to tell
+            if status_code == 405:
+                self.set_header("Allow", self.allow)
+            sentence = f"use {self.allow}" if status_code == 405 else self._reason
+        elif error is None or isinstance(error, asyncio.CancelledError):
+            self.set_status(503)
+            sentence = "shutting down"
+        else:
+            log.error("%s %s failed", self.request.method, self.request.path, exc_info=kwargs.get("exc_info"))
+            sentence = "something went wrong here; the log says what"
+        if not self.request._body_future.done():  # noqa: SLF001
+            self.set_header("Connection", "close")  # tornado closes it rather than read the rest, and does not say so
+        self.finish_error(sentence)
+
+    def finish_error(self, sentence: str) -> None:
+        """Say it as this page says things."""
+        self.say(sentence)
+
+    def log_exception(self, *_: Any) -> None:
+        """write_error has said it."""
+
+    def say(self, sentence: str) -> None:
+        """Answer with one line."""
+        self.send(f"{sentence}\n".encode(), "text/plain; charset=utf-8")
+
+    def send(self, body: bytes, content_type: str) -> None:
+        """Answer. Whoever takes too long to read it is hung up on by `BoundedServer`."""
+        self.set_header("Content-Type", content_type)
+        self.server.make_room(len(body))
+        self.finish(body)
+
+
+class NotFound(Handler):
+    """Everything else."""
+
+    def prepare(self) -> None:
+        raise Refusal(404, "there is nothing here; / says what there is")
+
+
+class Healthy(Handler):
+    """The process answers."""
+
+    open_to_all = True
+
+    def get(self) -> None:
+        self.say("agent-exporter is healthy")
+
+    head = get
+
+
+class Ready(Handler):
+    """It reads, and can remember what it read."""
+
+    open_to_all = True
+
+    def get(self) -> None:
+        problem = self.server.ready()
+        if problem is not None:
+            raise Refusal(503, problem)
+        self.say("agent-exporter is ready")
+
+    head = get
+
+
+class Landing(Handler):
+    """The page for people."""
+
+    async def get(self) -> None:
+        page = await asyncio.get_running_loop().run_in_executor(self.server.pages, self.server.landing)
+        self.send(page.encode(), "text/html; charset=utf-8")
+
+    head = get
+
+
+class Exposition(Handler):
+    """What Prometheus scrapes."""
+
+    async def get(self) -> None:
+        try:
+            content_type, body = await asyncio.wrap_future(self.server.metrics(self.request.headers.get("Accept", "")))
+        except TimeoutError as error:
+            raise Refusal(503, "the pipeline is too busy to answer a scrape") from error
+        except RuntimeError as error:
+            problem = self.server.ready()
+            if problem is None:
+                raise
+            raise Refusal(503, problem) from error  # the pipeline has ended before us
+        self.set_header("Vary", "Accept, Accept-Encoding")
+        if _takes_gzip(self.request.headers.get("Accept-Encoding", "")):
+            self.set_header("Content-Encoding", "gzip")
+            # Level 1: a scrape is read once, on the same machine or network. 31: as gzip.
+            body = await asyncio.get_running_loop().run_in_executor(self.server.pages, zlib.compress, body, 1, 31)
+        self.send(body, content_type)
+
+    head = get
+
+
+def _takes_gzip(accept_encoding: str) -> bool:
+    for part in accept_encoding.lower().split(","):
+        name, *parameters = part.replace(" ", "").split(";")
+        if name == "gzip":
+            return not any(parameter in {"q=0", "q=0.0", "q=0.00", "q=0.000"} for parameter in parameters)
+    return False
