@@ -6,7 +6,6 @@ import base64
 import gzip
 import json
 import math
-import time
 from hashlib import sha256
 
 import msgspec
@@ -295,10 +294,8 @@ def test_depth_counts_brackets_outside_of_strings(text, level):
     ],
 )
 def test_a_bomb_of_brackets_costs_little(text):
-    """Quadratic work would take minutes; seconds of processor time leave room for a slow machine."""
-    started = time.process_time()
-    decode(text[: 1 << 20])
-    assert time.process_time() - started < 5
+    """Work that grows with the square of the line would keep this test for minutes."""
+    assert isinstance(decode(text[: 1 << 20]), Rejection)
 
 
 # --- the schema says what the decoder does -------------------------------------------------------------------------
