@@ -105,6 +105,7 @@ def _replay(options: argparse.Namespace) -> int:
 
 def _validate(options: argparse.Namespace) -> int:
     reasons: Counter[str] = Counter()
+    progress = Progress()
     total = 0
     latest = time.time() + MAX_AHEAD
     for path in options.paths:
@@ -112,14 +113,18 @@ def _validate(options: argparse.Namespace) -> int:
         try:
             for number, line in numbered(path):
                 total += 1
+                if total % 1000 == 0:
+                    progress.draw(f"{shown}  {total:,} lines")
                 result = decode(line, latest) if line is not None else Rejection("too_long", "longer than 1 MiB")
                 if isinstance(result, Rejection):
                     reasons[result.reason] += 1
+                    progress.clear()
                     print(f"{shown}:{number}: {result.reason}: {result.detail}")
         except BrokenPipeError:
             raise
         except OSError as error:
             raise Usage(f"{shown}: {error.strerror or error}") from error
+    progress.clear()
     bad = reasons.total()
     detail = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common())
     print(f"{total:,} lines: {total - bad:,} accepted, {bad:,} rejected{f' ({detail})' if bad else ''}")
@@ -279,17 +284,19 @@ class Progress:
         self._drawn = False
 
     def show(self, source: Source) -> None:
-        """Told after each block."""
-        if not self._wanted:
-            return
-        now = time.monotonic()
-        if now - self._started < 1 or now - self._shown < 0.2:
-            return
-        self._shown = now
+        """Told after each block of a source."""
         done, total = source.progress()
         share = f" {100 * done / total:3.0f} %" if total else ""
-        rate = done / 1e6 / (now - self._started)
-        sys.stderr.write(f"\r\x1b[K{_printable(source.name)}{share}  {done / 1e6:,.0f} MB, {rate:,.0f} MB/s")
+        rate = done / 1e6 / max(0.001, time.monotonic() - self._started)
+        self.draw(f"{_printable(source.name)}{share}  {done / 1e6:,.0f} MB, {rate:,.0f} MB/s")
+
+    def draw(self, text: str) -> None:
+        """Show a text, five times a second at most."""
+        now = time.monotonic()
+        if not self._wanted or now - self._started < 1 or now - self._shown < 0.2:
+            return
+        self._shown = now
+        sys.stderr.write(f"\r\x1b[K{text}")
         sys.stderr.flush()
         self._drawn = True
 
@@ -298,3 +305,4 @@ class Progress:
         if self._drawn:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
+            self._drawn = False

@@ -216,7 +216,7 @@ def test_progress_is_shown_on_a_terminal_and_only_there(monkeypatch):
         def isatty(self):
             return True
 
-    clock = iter([0.0, 0.5, 2.0, 2.1, 3.0])
+    clock = iter([0.0, 0.5, 0.5, 2.0, 2.0, 2.1, 2.1, 3.0, 3.0])
     monkeypatch.setattr(cli.time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(cli.sys, "stderr", terminal := Terminal())
     source = Source()
