@@ -41,6 +41,10 @@ log = logging.getLogger(__name__)
 
 COMMIT_EVERY = 0.2
 """Seconds; design section 2."""
+BEHIND_BYTES = 8 << 20
+"""Bytes still to be read, some 0.2 s of reading, from which on a commit shows nothing current anyway."""
+COMMIT_BEHIND_EVERY = 1.0
+"""Seconds then: the same rows change all the time, and each is written a fifth as often."""
 POLL_EVERY = 0.1
 """Seconds between two looks at sources that had nothing: with COMMIT_EVERY, a line is counted within 250 ms."""
 TICK_EVERY = 1.0
@@ -259,7 +263,7 @@ class Pipeline:
     def run(self) -> None:
         """Read until told to stop, then commit."""
         monotonic = time.monotonic
-        next_commit = next_tick = monotonic()
+        next_commit = next_tick = overdue = monotonic()
         while not self._stopping:
             busy = waited_for = False
             if self.unavailable is None:
@@ -272,7 +276,11 @@ class Pipeline:
             self._answer()
             now = monotonic()
             if waited_for or now >= next_commit:
-                next_commit = now + (COMMIT_EVERY if self.commit() else RETRY_EVERY)
+                if not waited_for and now < overdue and self._behind():
+                    next_commit = now + COMMIT_EVERY
+                else:
+                    next_commit = now + (COMMIT_EVERY if self.commit() else RETRY_EVERY)
+                    overdue = now + COMMIT_BEHIND_EVERY
             if now >= next_tick:
                 next_tick = now + TICK_EVERY
                 self._tick()
@@ -299,6 +307,9 @@ class Pipeline:
         if tree is not None:
             tree.finish()
         self.commit()
+
+    def _behind(self) -> bool:
+        return any(total - read > BEHIND_BYTES for read, total in (source.progress() for source in self.sources))
 
     def _tick(self) -> None:
         now = self.now()

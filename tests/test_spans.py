@@ -262,7 +262,7 @@ def test_the_encoder_writes_what_the_official_classes_would(
         [
             encode.span(
                 trace, span_id, parent, encode.head(name, kind), *times,
-                encode.text("t", value) + encode.Integer("i")(number) + encode.Double("d")(ratio)
+                encode.text("t", value) + encode.integer("i")(number) + encode.double("d")(ratio)
                 + encode.boolean("b", value=flag) + encode.status(2, message),
             )
         ],

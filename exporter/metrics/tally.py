@@ -200,7 +200,7 @@ class Tally:
             self.touch(error)
         output = action.output
         if output.__class__ is Output:
-            confidence: float | None = output.confidence  # type: ignore[union-attr]
+            confidence = output.confidence
             if confidence is not None:
                 cell.confidence[bisect_left(CONFIDENCE, confidence)] += 1
                 cell.confidence_sum += confidence

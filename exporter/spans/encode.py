@@ -11,7 +11,7 @@ from struct import Struct
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 INTERNAL, SERVER, CLIENT = 1, 2, 3
 """Span kinds."""
@@ -19,14 +19,14 @@ OK_UNSET, ERROR = 0, 2
 """Status codes."""
 
 _TIMES = Struct("<BQBQ").pack
-_DOUBLE = Struct("<BBd").pack
+_DOUBLE = Struct("<d").pack
 SCOPE = "agent-exporter"
 
 
 def varint(number: int) -> bytes:
     """A non-negative integer below 2**64."""
-    if number < 0x80:
-        return _SMALL[number]
+    if number < _KNOWN:
+        return _VARINTS[number]
     out = bytearray()
     while number > 0x7F:
         out.append(number & 0x7F | 0x80)
@@ -35,7 +35,9 @@ def varint(number: int) -> bytes:
     return bytes(out)
 
 
-_SMALL = [bytes((number,)) for number in range(0x80)]
+_KNOWN = 1 << 14
+"""All varints of one and two bytes are kept at hand: the lengths of spans, and most numbers of tokens."""
+_VARINTS = [bytes((n,) if n < 0x80 else (n & 0x7F | 0x80, n >> 7)) for n in range(_KNOWN)]
 
 
 def field(number: int, value: bytes) -> bytes:
@@ -53,32 +55,32 @@ def key_value(key: str, value: str) -> bytes:
     return field(1, key.encode()) + field(2, field(1, value.encode()))
 
 
-class Integer:
-    """Writes one integer attribute. The key is encoded once: callable with the value."""
+def integer(key: str) -> Callable[[int], bytes]:
+    """What writes one integer attribute, all but the value encoded once. A closure: a `__call__` is twice as slow."""
+    head = field(1, key.encode())
+    # Field, KeyValue, key, and an AnyValue with a varint of as many bytes as the index says.
+    heads = [
+        varint(9 << 3 | 2) + varint(len(head) + 3 + size) + head + b"\x12" + varint(1 + size) + b"\x18"
+        for size in range(11)
+    ]
 
-    def __init__(self, key: str) -> None:
-        self._key = field(1, key.encode())
-        self._cache: dict[int, bytes] = {}
+    def write(value: int) -> bytes:
+        number = _VARINTS[value] if value < _KNOWN else varint(value)
+        return heads[len(number)] + number
 
-    def __call__(self, value: int) -> bytes:
-        found = self._cache.get(value)
-        if found is None:
-            found = field(9, self._key + field(2, b"\x18" + varint(value)))
-            if len(self._cache) < 4096:
-                self._cache[value] = found
-        return found
+    return write
 
 
-class Double:
-    """Writes one float attribute."""
+def double(key: str) -> Callable[[float], bytes]:
+    """What writes one float attribute."""
+    head = field(1, key.encode())
+    # KeyValue: the key, then an AnyValue of 9 bytes.
+    head = varint(9 << 3 | 2) + varint(len(head) + 11) + head + b"\x12\x09\x21"
 
-    def __init__(self, key: str) -> None:
-        head = field(1, key.encode())
-        # KeyValue: the key, then an AnyValue of 9 bytes.
-        self._head = varint(9 << 3 | 2) + varint(len(head) + 11) + head + b"\x12"
+    def write(value: float) -> bytes:
+        return head + _DOUBLE(value)
 
-    def __call__(self, value: float) -> bytes:
-        return self._head + _DOUBLE(9, 0x21, value)
+    return write
 
 
 def boolean(key: str, *, value: bool) -> bytes:
@@ -99,7 +101,7 @@ def span(
     head: bytes,
     started: int,
     ended: int,
-    attributes: bytes,
+    *attributes: bytes,
 ) -> bytes:
     """One span as a field of ScopeSpans. `head` is name and kind (see `head`), times are ns since 1970.
 
@@ -111,10 +113,11 @@ def span(
             trace_id,
             b"\x12\x08",
             span_id,
-            b"\x22\x08" + parent_id if parent_id else b"",
+            b"\x22\x08" if parent_id else b"",
+            parent_id,
             head,
             _TIMES(0x39, started, 0x41, ended),
-            attributes,
+            *attributes,
         )
     )
     return b"\x12" + varint(len(body)) + body
@@ -136,4 +139,6 @@ def resource(agent_id: str, version: str) -> tuple[bytes, bytes]:
 def request(agent_id: str, version: str, spans: Iterable[bytes]) -> bytes:
     """One ResourceSpans as a field of ExportTraceServiceRequest; requests may be joined byte by byte."""
     first, scope = resource(agent_id, version)
-    return field(1, first + field(2, scope + b"".join(spans)))
+    body = b"".join((scope, *spans))
+    size = varint(len(body))
+    return b"".join((b"\x0a", varint(len(first) + 1 + len(size) + len(body)), first, b"\x12", size, body))

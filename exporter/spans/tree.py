@@ -15,7 +15,7 @@ anything is known of its session's end.
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -37,7 +37,12 @@ MOST = 65_536
 """Invocations held at once, about 600 bytes each; the oldest traces go first, counted in `evictions`."""
 LINGER = 600.0
 """Seconds that a trace is remembered after its last line, so that a late child still finds its parent."""
+MOST_NAMES = 4096
+"""Actions, and models, whose bytes are kept."""
 NO_PARENT = b""
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class Invocation(Struct, eq=False, gc=False, array_like=True):
@@ -78,8 +83,9 @@ class Tree:
         self._count = 0
         self._open: dict[tuple[str, str], dict[str, Invocation]] = {}
         self._traces: dict[str, dict[tuple[str, str], Invocation]] = {}
-        self._static: dict[tuple[str, str, str | None], tuple[bytes, bytes]] = {}
-        self._session: dict[Invocation, tuple[bytes, bytes]] = {}
+        self._actions: dict[str, tuple[bytes, bytes]] = {}
+        self._models: dict[str | None, tuple[bytes, bytes]] = {}
+        self._parts: dict[Invocation, tuple[bytes, bytes, bytes]] = {}
         self._dirty: set[Invocation] = set()
         self._gone: list[str] = []
 
@@ -104,29 +110,38 @@ class Tree:
             part.failures += 1
         self._dirty.add(part)
 
+        trace, agent, conversation = self._parts.get(part) or self._describe_part(part)
         tokens = action.tokens
-        metadata = action.metadata
-        key = (action.agent_id, action.action, None if tokens is None else tokens.model)
-        static = self._static.get(key) or self._describe(action)
-        trace, conversation = self._session.get(part) or self._session_bytes(part)
-        attributes = [static[1], conversation]
+        model = None if tokens is None else tokens.model
+        head, called = self._actions.get(action.action) or self._describe_action(action.action)
+        if model or not head:
+            chat, asked = self._models.get(model) or self._describe_model(model)
+            attributes = [agent, called, asked, conversation]
+            head = head or chat
+        else:
+            attributes = [agent, called, conversation]
         if tokens is not None:
-            if tokens.prompt is not None:
-                part.prompt += tokens.prompt
-                attributes.append(_INPUT_TOKENS(tokens.prompt))
-            if tokens.completion is not None:
-                part.completion += tokens.completion
-                attributes.append(_OUTPUT_TOKENS(tokens.completion))
+            prompt, completion = tokens.prompt, tokens.completion
+            if prompt is not None:
+                part.prompt += prompt
+                attributes.append(_INPUT_TOKENS(prompt))
+            if completion is not None:
+                part.completion += completion
+                attributes.append(_OUTPUT_TOKENS(completion))
             if tokens.cache_read is not None:
                 attributes.append(_CACHE_READ(tokens.cache_read))
             if tokens.cache_write is not None:
                 attributes.append(_CACHE_WRITE(tokens.cache_write))
-            if tokens.cost_usd is not None:
-                part.cost_usd += tokens.cost_usd
-                attributes.append(_COST(tokens.cost_usd))
+            cost = tokens.cost_usd
+            if cost is not None:
+                part.cost_usd += cost
+                attributes.append(_COST(cost))
         output = action.output
-        if output.__class__ is Output and output.confidence is not None:
-            attributes.append(_CONFIDENCE(output.confidence))
+        if output.__class__ is Output:
+            confidence = output.confidence
+            if confidence is not None:
+                attributes.append(_CONFIDENCE(confidence))
+        metadata = action.metadata
         if metadata is not None:
             if metadata.retry_count is not None:
                 attributes.append(_RETRIES(metadata.retry_count))
@@ -141,11 +156,11 @@ class Tree:
             encode.span(
                 trace,
                 bytes.fromhex(action.span_id) if action.span_id is not None else _span_id(xxh3_64_digest(action.line)),
-                self._parent_of_action(action, part),
-                static[0],
+                part.span_id if action.parent_span_id is None else self._parent_of_action(action.parent_span_id, part),
+                head,
                 started * 1000,
                 micros * 1000,
-                b"".join(attributes),
+                *attributes,
             ),
         )
 
@@ -154,7 +169,7 @@ class Tree:
         for part in self._open.pop((session.agent_id, session.session_id), {}).values():
             part.open = False
             self._dirty.add(part)
-            self._session.pop(part, None)
+            self._parts.pop(part, None)
             self._emit_session(part, session.outcome)
 
     def tick(self, now: float) -> None:
@@ -232,12 +247,9 @@ class Tree:
         return part
 
     @staticmethod
-    def _parent_of_action(action: Action, part: Invocation) -> bytes:
-        """Its session, unless the line names a span of its own; naming the session's parent means the session."""
-        explicit = action.parent_span_id
-        if explicit is None:
-            return part.span_id
-        parent = bytes.fromhex(explicit)
+    def _parent_of_action(named: str, part: Invocation) -> bytes:
+        """The span that its line names; naming the session's parent means the session."""
+        parent = bytes.fromhex(named)
         return part.span_id if parent == part.parent_span_id else parent
 
     def _parent_of_session(self, part: Invocation) -> bytes:
@@ -307,7 +319,7 @@ class Tree:
             )
         for name, part in parts.items():
             self._dirty.discard(part)
-            self._session.pop(part, None)
+            self._parts.pop(part, None)
             self._gone.append(_key(part))
             by_trace = self._open.get(name)
             if by_trace is not None and by_trace.pop(part.named, None) is not None and not by_trace:
@@ -326,32 +338,36 @@ class Tree:
 
     # --- bytes that many spans share ---------------------------------------------------------------------------
 
-    def _describe(self, action: Action) -> tuple[bytes, bytes]:
-        """Name and kind, and the attributes that all calls of this action by this agent share."""
-        llm = self._is_llm(action.action)
-        model = None if action.tokens is None else action.tokens.model
-        attributes = [encode.text("gen_ai.agent.name", action.agent_id), encode.text("agent.action", action.action)]
-        if llm:
-            name, kind = f"chat {model}" if model else "chat", encode.CLIENT
-            attributes.append(encode.text("gen_ai.operation.name", "chat"))
+    def _describe_action(self, name: str) -> tuple[bytes, bytes]:
+        """Name and kind of its spans, empty if the model decides, and the attributes that all of them share."""
+        attributes = encode.text("agent.action", name)
+        if self._is_llm(name):
+            described = b"", attributes + encode.text("gen_ai.operation.name", "chat")
         else:
-            name, kind = f"execute_tool {action.action}", encode.INTERNAL
-            attributes += (
-                encode.text("gen_ai.operation.name", "execute_tool"),
-                encode.text("gen_ai.tool.name", action.action),
-            )
-        if model:
-            attributes.append(encode.text("gen_ai.request.model", model))
-        if len(self._static) >= 20_000:  # names may be hostile: begin again rather than grow
-            self._static.clear()
-        described = encode.head(name, kind), b"".join(attributes)
-        self._static[action.agent_id, action.action, model] = described
-        return described
+            attributes += encode.text("gen_ai.operation.name", "execute_tool") + encode.text("gen_ai.tool.name", name)
+            described = encode.head(f"execute_tool {name}", encode.INTERNAL), attributes
+        return _keep(self._actions, name, described)
 
-    def _session_bytes(self, part: Invocation) -> tuple[bytes, bytes]:
-        made = bytes.fromhex(part.trace), encode.text("gen_ai.conversation.id", part.session_id)
-        self._session[part] = made
+    def _describe_model(self, name: str | None) -> tuple[bytes, bytes]:
+        """Name and kind of a call of the model, and its attribute."""
+        asked = encode.text("gen_ai.request.model", name) if name else b""
+        return _keep(self._models, name, (encode.head(f"chat {name}" if name else "chat", encode.CLIENT), asked))
+
+    def _describe_part(self, part: Invocation) -> tuple[bytes, bytes, bytes]:
+        """The trace, and the attributes that the actions of one session share."""
+        made = self._parts[part] = (
+            bytes.fromhex(part.trace),
+            encode.text("gen_ai.agent.name", part.agent_id),
+            encode.text("gen_ai.conversation.id", part.session_id),
+        )
         return made
+
+
+def _keep(table: dict[K, V], key: K, value: V) -> V:
+    if len(table) >= MOST_NAMES:  # they may be hostile: begin again rather than grow
+        table.clear()
+    table[key] = value
+    return value
 
 
 def root_id(trace: str) -> bytes:
@@ -379,16 +395,16 @@ def _key(part: Invocation) -> str:
 
 
 _NOTHING_TOLD = Metadata()
-_INPUT_TOKENS = encode.Integer("gen_ai.usage.input_tokens")
-_OUTPUT_TOKENS = encode.Integer("gen_ai.usage.output_tokens")
-_CACHE_READ = encode.Integer("gen_ai.usage.cache_read.input_tokens")
-_CACHE_WRITE = encode.Integer("gen_ai.usage.cache_write.input_tokens")
-_RETRIES = encode.Integer("agent.retry.count")
-_CONFIDENCE = encode.Double("agent.confidence")
-_COST = encode.Double("agent.cost.usd")
+_INPUT_TOKENS = encode.integer("gen_ai.usage.input_tokens")
+_OUTPUT_TOKENS = encode.integer("gen_ai.usage.output_tokens")
+_CACHE_READ = encode.integer("gen_ai.usage.cache_read.input_tokens")
+_CACHE_WRITE = encode.integer("gen_ai.usage.cache_write.input_tokens")
+_RETRIES = encode.integer("agent.retry.count")
+_CONFIDENCE = encode.double("agent.confidence")
+_COST = encode.double("agent.cost.usd")
 _FALLBACK = encode.boolean("agent.fallback.used", value=True)
 _NO_FALLBACK = encode.boolean("agent.fallback.used", value=False)
-_ACTIONS = encode.Integer("agent.session.actions")
-_FAILURES = encode.Integer("agent.session.errors")
-_TOKENS = encode.Integer("agent.session.tokens")
-_SESSION_COST = encode.Double("agent.session.cost.usd")
+_ACTIONS = encode.integer("agent.session.actions")
+_FAILURES = encode.integer("agent.session.errors")
+_TOKENS = encode.integer("agent.session.tokens")
+_SESSION_COST = encode.double("agent.session.cost.usd")

@@ -1,0 +1,67 @@
+"""The loop: how often it commits. Its clock is moved by the source, so no real time is measured."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exporter import pipeline as module
+from exporter.config import parse
+from exporter.metrics.tally import KINDS
+from exporter.sources import Batch, Source
+from exporter.stages import Stages
+from exporter.state import Memory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from exporter.state import Row
+
+STEP = 1 / 64
+"""Seconds that a read takes."""
+
+
+class Endless(Source):
+    """Always has one more line, and says how many bytes lie behind it."""
+
+    name = "endless"
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+        self.clock = 0.0
+
+    def read(self) -> Batch:
+        self.clock += STEP
+        return Batch([b"{}"])
+
+    def progress(self) -> tuple[int, int]:
+        return 0, self.left
+
+
+@pytest.mark.parametrize(("left", "impatient", "every"), [
+    (0, False, module.COMMIT_EVERY),
+    (module.BEHIND_BYTES, False, module.COMMIT_EVERY),
+    (module.BEHIND_BYTES + 1, False, module.COMMIT_BEHIND_EVERY),
+    (module.BEHIND_BYTES + 1, True, STEP),
+])  # fmt: skip
+def test_commits_are_rare_only_while_far_behind_and_nobody_waits(monkeypatch, left, impatient, every):
+    """Up to date five times a second; far behind once a second; at once for who waits."""
+    source, times = Endless(left), []
+    source.impatient = impatient
+
+    class Noting(Memory):
+        def commit(self, rows: Iterable[Row]) -> None:
+            super().commit(rows)
+            times.append(source.clock)
+            if len(times) == 5:
+                loop.stop()
+
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: source.clock))
+    loop = Stages(parse(""), Noting(KINDS), [source]).pipeline
+    loop.run()
+    gaps = [later - earlier for earlier, later in pairwise(times[:5])]
+    # A check every 0.2 s, each up to one read late.
+    assert all(every <= gap <= every + 6 * STEP for gap in gaps)
