@@ -315,7 +315,8 @@ class Pipeline:
         now = self.now()
         tally, sessions, duplicates, tree, _ = self.sinks
         sessions.tick(now)
-        duplicates.age(now)
+        if self.unavailable is None:  # else senders will send again what is counted and not yet written
+            duplicates.age(now)
         tally.age(now)
         if tree is not None:
             tree.tick(now)

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from exporter.action import FAILED
+from exporter.state import row_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -216,4 +217,4 @@ class Sessions:
 
 
 def _key(session: Session) -> str:
-    return f"{len(session.agent_id)}:{session.agent_id}{session.session_id}"
+    return row_key(session.agent_id, session.session_id)

@@ -34,6 +34,11 @@ Rows = dict[str, dict[str, bytes]]
 """Kind to key to value."""
 
 
+def row_key(*names: str) -> str:
+    """The key of a row; no two lists of names share one, whatever the names hold."""
+    return "".join(f"{len(name)}:{name}" for name in names)
+
+
 class Locked(Exception):  # noqa: N818  (reads as what it says)
     """Another process works on this file."""
 

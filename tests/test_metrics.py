@@ -402,3 +402,19 @@ def test_limits_keep_a_fifth_for_configured_agents():
     admitted = [limits.admit(cells.AgentCell, f"a{n}", configured=False) for n in range(12)]
     assert sum(admitted) == 8
     assert [limits.admit(cells.AgentCell, f"c{n}", configured=True) for n in range(3)] == [True, True, False]
+
+
+def test_a_line_that_finds_no_room_is_counted_once_in_series_overflow():
+    """Even where its agent's own `_overflow` finds none either."""
+    lines = [line(agent_id=f"a{n % 20}", action=f"x{n}", session_id="s") for n in range(2_000)]
+    found = samples(run(*lines, config="metrics: {max_series: 10, max_samples: 1000}"))
+    named = {key: value for key, value in found["agent_actions_total"].items() if "_overflow" not in key}
+    assert found["agent_exporter_series_overflow_total"][("action",)] == 2_000 - sum(named.values())
+
+
+def test_calls_of_models_are_told_from_tools_under_overflow_too():
+    """The names are gone, the kind of each call is not."""
+    lines = [line(action=f"tool-{n}", tokens={"prompt": 1, "model": "m"}) for n in range(50)]
+    lines += [line(action=f"chat-{n}", tokens={"prompt": 1, "model": "m"}) for n in range(50)]
+    found = samples(run(*lines, config="metrics: {max_series: 10}"))
+    assert found["gen_ai_client_token_usage_sum"][("chat", "m", "input")] == 50

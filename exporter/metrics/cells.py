@@ -50,7 +50,8 @@ class ActionCell(Cell):
 
     agent: str
     action: str
-    llm: bool
+    llm: bool | None
+    """Its calls are those of a model; None for `_overflow`, which holds both kinds."""
     successes: int = 0
     others: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(STATUSES[1:], 0))
     """By the statuses other than success."""
@@ -163,8 +164,3 @@ class CountCell(Cell):
     kind: str
     label: str
     count: int = 0
-
-
-def row_key(*names: str) -> str:
-    """The key of a row; no two lists of names share one, whatever the names hold."""
-    return "".join(f"{len(name)}:{name}" for name in names)

@@ -26,9 +26,9 @@ from exporter.metrics.cells import (
     ModelCell,
     SourceCell,
     TaskCell,
-    row_key,
 )
 from exporter.metrics.limits import MAX_NAMES, OVERFLOW, Limits, label
+from exporter.state import row_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -191,7 +191,7 @@ class Tally:
             if cost is not None:
                 model.cost_usd += cost
                 today.cost_usd += cost
-        if done.llm and self.count_gen_ai:
+        if self.count_gen_ai and (done.llm or (done.llm is None and self.is_llm(name))):
             self._gen_ai(tokens or _NO_TOKENS, duration, now)
         if failed:
             kind = action.error_type
@@ -343,9 +343,11 @@ class Tally:
             self.count("overflow", "action", 1, now)
             return refused
         llm = self.is_llm(name)
-        cell = self._cell(
-            agent, "actions", ActionCell, name, lambda key, who, what: ActionCell(key, now, who, what, llm)
-        )
+
+        def make(key: str, who: str, what: str) -> ActionCell:
+            return ActionCell(key, now, who, what, None if what == OVERFLOW else llm)
+
+        cell = self._cell(agent, "actions", ActionCell, name, make)
         if cell.action != name and cell.agent == agent.cell.agent:
             if len(self._refused) >= MAX_REFUSED:
                 self._refused.clear()
@@ -379,15 +381,22 @@ class Tally:
         who = agent.cell.agent
         if name == OVERFLOW or not self.limits.admit(kind, who, configured=agent.configured):
             self.count("overflow", _KIND_OF[kind], 1, agent.cell.created)
-            found = cells.get(OVERFLOW)
-            if found is not None:
-                return found
-            name = OVERFLOW
-            if agent is self._everyone:
-                self.limits.count(kind, who)
-            elif not self.limits.admit(kind, who, configured=agent.configured, within_share=False):
-                return self._cell(self._rest(agent.cell.created), where, kind, OVERFLOW, make)
+            return self._overflow_cell(agent, where, kind, make)
         cell = cells[name] = make(row_key(who, name), who, name)
+        self.touch(cell)
+        return cell
+
+    def _overflow_cell(self, agent: Agent, where: str, kind: type[C], make: Callable[[str, str, str], C]) -> C:
+        cells: dict[str, C] = getattr(agent, where)
+        found = cells.get(OVERFLOW)
+        if found is not None:
+            return found
+        who = agent.cell.agent
+        if agent is self._everyone:
+            self.limits.count(kind, who)
+        elif not self.limits.admit(kind, who, configured=agent.configured, within_share=False):
+            return self._overflow_cell(self._rest(agent.cell.created), where, kind, make)
+        cell = cells[OVERFLOW] = make(row_key(who, OVERFLOW), who, OVERFLOW)
         self.touch(cell)
         return cell
 

@@ -22,8 +22,8 @@ from msgspec import Struct
 from xxhash import xxh3_64_digest
 
 from exporter.action import FAILED, Metadata, Output, trace_id_of
-from exporter.metrics.cells import row_key
 from exporter.spans import encode
+from exporter.state import row_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
