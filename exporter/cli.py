@@ -18,7 +18,7 @@ from exporter import __version__
 from exporter.action import MAX_AHEAD, Rejection, decode
 from exporter.config import DEFAULT_LISTEN, Config, ConfigError, duration, listen_fault, load, parse, url_fault
 from exporter.schema import schema
-from exporter.sources.files import numbered
+from exporter.sources.once import numbered
 from exporter.state import Locked
 
 if TYPE_CHECKING:

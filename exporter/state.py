@@ -166,6 +166,8 @@ class File:
             return self._connect()
 
     def _connect(self) -> sqlite3.Connection:
+        # For its owner alone: rows hold the first bytes of logs, and SQLite gives -wal and -shm the mode of the file.
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         database = sqlite3.connect(self.path, isolation_level=None, timeout=1, check_same_thread=False)
         try:
             # FULL, not NORMAL: /v1/logs answers 200 after the commit, and that has to hold over a power cut too.

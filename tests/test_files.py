@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from exporter.sources import MAX_LINE, files
-from exporter.sources.files import FileSource, numbered
+from exporter.sources.files import FileSource
+from exporter.sources.once import numbered
 
 
 class World:

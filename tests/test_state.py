@@ -173,3 +173,11 @@ def test_a_kill_at_any_moment_leaves_one_whole_commit(path):
         assert max(sums, default=0) == number >= before
         before = number
         store.close()
+
+
+def test_the_file_is_its_owners_alone(path):
+    """It holds the first bytes of logs, and those may be private."""
+    store = File(path)
+    store.commit([("a", "1", b"x")])
+    assert {found.stat().st_mode & 0o077 for found in path.parent.iterdir()} == {0}
+    store.close()

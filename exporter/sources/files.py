@@ -15,26 +15,25 @@ from __future__ import annotations
 
 import fnmatch
 import glob
-import gzip
 import logging
 import os
 import stat
 import time
 import zlib
 from collections import deque
-from contextlib import contextmanager
 from itertools import chain
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
-import xxhash
 
-from exporter.sources import BLOCK, MAX_LINE, Batch, Source
-from exporter.sources.wrappers import Splitter, Stream, Unwrapper
+from exporter.sources import BLOCK, Batch, Source
+from exporter.sources.followed import Followed, find, open_same, place_at_end
+from exporter.sources.once import reader
+from exporter.sources.place import HEAD, KIND, Identity, Place, akin, ends_line, tail_hash
+from exporter.sources.wrappers import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from io import BufferedIOBase
 
     from exporter.state import Row
 
@@ -48,150 +47,11 @@ MAX_OPEN = 512
 """Files open at once; half of the usual limit of 1,024 for a process. The longest unread ones are closed."""
 MAX_GONE = 4096
 """Files remembered that are gone, and as many truncated contents: twice the 2,000 files that one folder may hold."""
-HEAD = 1000
-"""Bytes at the start that tell one file from another, as in OpenTelemetry's filelog receiver."""
-TAIL = 256
-"""Bytes hashed before an offset."""
-MARKS = 16
-"""Offsets remembered. A copy that was made before the last few reads ends between two of them."""
 RACY = 100_000_000
 """Nanoseconds within which two changes may carry the same mtime, so that an equal one proves nothing."""
 
-KIND = "file"
-Identity = tuple[int, int]
-"""dev, inode"""
 
 log = logging.getLogger(__name__)
-
-
-class Place(msgspec.Struct):
-    """How far a file was read, and what it looked like. The value of a row of state."""
-
-    path: bytes
-    """Its name when it was first seen; bytes, as a name need not be UTF-8."""
-    dev: int
-    inode: int
-    head: bytes = b""
-    marks: Annotated[list[tuple[int, bytes]], msgspec.Meta(min_length=1)] = msgspec.field(
-        default_factory=lambda: [(0, b"")]
-    )
-    """(offset, hash of the bytes before it), oldest first. The last one is how far the file was read."""
-    unwrapper: bytes = b""
-    skipping: bool = False
-
-    @property
-    def offset(self) -> int:
-        return self.marks[-1][0]
-
-    @property
-    def key(self) -> str:
-        return f"{self.dev:x}:{self.inode:x}"
-
-    @property
-    def ghost_key(self) -> str:
-        return f"{self.key}:{self.offset:x}:{self.marks[-1][1].hex()}"
-
-    def in_copy(self, fd: int, size: int) -> int:
-        """How far the file `fd` of `size` bytes is a copy of what was read here; 0: it is none."""
-        newer = size + 1
-        for offset, tail in reversed(self.marks):
-            if 0 < offset <= size:
-                if _tail(fd, offset) == tail:
-                    # Made between two reads: all of it was read in the original. Not if it differs after this mark,
-                    # nor if the two may have no more in common than a banner.
-                    return size if HEAD <= offset < self.offset and newer > size else offset
-                newer = offset
-        return 0
-
-
-class _File:
-    """One followed file: a place, and the means to read on from there."""
-
-    def __init__(self, place: Place) -> None:
-        self.path: str | None = os.fsdecode(place.path)
-        """Where it is now; None if it has no name that is known."""
-        self.fd: int | None = None
-        self.size = self.mtime = -1
-        """As last looked at."""
-        self.changed = 0.0
-        """When it last did, by the source's clock."""
-        self.gone: float | None = None
-        """Since when the pattern has not matched it."""
-        self.queued = self.ended = self.more = self.failed = False
-        self.after: _File | None = None
-        """The file that had this one's name before: read to its end first."""
-        self.begin(place)
-
-    def begin(self, place: Place) -> None:
-        self.place = place
-        self.home = os.fsdecode(place.path)
-        self.splitter = Splitter()
-        self.splitter.skipping = place.skipping
-        self.unwrapper = Unwrapper.load(place.unwrapper) if place.unwrapper else Unwrapper()
-
-    @property
-    def id(self) -> Identity:
-        return self.place.dev, self.place.inode
-
-    @property
-    def rotated(self) -> bool:
-        """Nobody is expected to write to it any more."""
-        return self.gone is not None or self.path != self.home
-
-    def snapshot(self) -> Place:
-        self.place.unwrapper = self.unwrapper.dump()
-        self.place.skipping = self.splitter.skipping
-        return self.place
-
-    def whole(self) -> bool:
-        """What was read of it is still there."""
-        assert self.fd is not None
-        offset, tail = self.place.marks[-1]
-        return _tail(self.fd, offset) == tail and os.pread(self.fd, len(self.place.head), 0) == self.place.head
-
-    def read(self) -> Batch | None:
-        """One block, or a whole line if it is longer; None if the file is not the one it was."""
-        assert self.fd is not None
-        offset = self.place.offset
-        wanted = BLOCK
-        data = os.pread(self.fd, wanted, offset)
-        if len(data) == wanted and not self.splitter.skipping and b"\n" not in data:
-            wanted = MAX_LINE + 2  # with CR LF; any line that has no end in there is too long
-            data = os.pread(self.fd, wanted, offset)
-        if not self.whole():  # after reading: bytes from before a truncation may be given up, but not mistaken
-            return None
-        self.more = len(data) == wanted
-        lines, too_long = self.splitter.feed(data)
-        self._advance(data, len(data) - self.splitter.give_back())
-        records, more_too_long = self.unwrapper.feed(lines)
-        return Batch(records, too_long + more_too_long)
-
-    def end(self) -> Batch | None:
-        """The unterminated last line and the last pieces of a file that nobody writes to."""
-        batch = self.read()
-        if batch is None or self.more:
-            return batch
-        assert self.fd is not None
-        data = os.pread(self.fd, MAX_LINE + 2, self.place.offset)
-        stream = Stream(self.splitter, self.unwrapper)
-        parts = batch, stream.feed(data), stream.end()
-        self._advance(data, len(data))
-        self.ended = True
-        return Batch([line for part in parts for line in part.lines], sum(part.too_long for part in parts))
-
-    def _advance(self, data: bytes, length: int) -> None:
-        """`length` bytes of `data` were handed out."""
-        if not length:
-            return
-        assert self.fd is not None
-        place = self.place
-        recent = data[max(0, length - TAIL) : length]
-        if length < TAIL:
-            short = min(TAIL - length, place.offset)
-            recent = os.pread(self.fd, short, place.offset - short) + recent
-        place.marks = [*place.marks[1 - MARKS :], (place.offset + length, xxhash.xxh3_64_digest(recent))]
-        if len(place.head) < HEAD:
-            place.head = os.pread(self.fd, min(HEAD, place.offset), 0)
 
 
 class FileSource(Source):
@@ -224,13 +84,13 @@ class FileSource(Source):
         self._claims: set[Identity] = set() if claims is None else claims
         self._clock = clock
         self._at_end = start_at == "end"
-        self._files: dict[Identity, _File] = {}
+        self._files: dict[Identity, Followed] = {}
         self._ghosts: dict[str, tuple[Place, float]] = {}
         """Contents that are gone, with the time when that was seen; oldest first."""
-        self._open: dict[Identity, _File] = {}
+        self._open: dict[Identity, Followed] = {}
         """Least recently used first."""
-        self._ready: deque[_File] = deque()
-        self._homes: dict[str, _File] = {}
+        self._ready: deque[Followed] = deque()
+        self._homes: dict[str, Followed] = {}
         """The last file seen under each name."""
         self._changes: dict[str, Callable[[], Place] | None] = {}
         self._copies: dict[Identity, tuple[int, float]] = {}
@@ -280,7 +140,7 @@ class FileSource(Source):
         for key, value in rows:
             try:
                 place = msgspec.msgpack.decode(value, type=Place)
-                file = _File(place)
+                file = Followed(place)
             except msgspec.MsgspecError as error:
                 log.warning("%s: a row of state is not readable, its file is read anew: %s", self.name, error)
                 continue
@@ -376,7 +236,7 @@ class FileSource(Source):
             self._problem(path, error)
             return None
 
-    def _look(self, file: _File, st: os.stat_result, now: float) -> None:
+    def _look(self, file: Followed, st: os.stat_result, now: float) -> None:
         """Queue the file if it may have changed since the last look."""
         moved = (st.st_size, st.st_mtime_ns) != (file.size, file.mtime)
         if moved:
@@ -386,7 +246,7 @@ class FileSource(Source):
         if moved or abs(time.time_ns() - st.st_mtime_ns) < RACY:
             self._enqueue(file)
 
-    def _look_at_open(self, file: _File, now: float) -> os.stat_result | None:
+    def _look_at_open(self, file: Followed, now: float) -> os.stat_result | None:
         assert file.fd is not None
         try:
             st = os.fstat(file.fd)
@@ -398,20 +258,20 @@ class FileSource(Source):
         self._look(file, st, now)
         return st
 
-    def _enqueue(self, file: _File) -> None:
+    def _enqueue(self, file: Followed) -> None:
         if not file.queued:
             file.queued = True
             self._ready.append(file)
 
-    def _begin(self, path: str, st: os.stat_result, now: float) -> _File | None:
+    def _begin(self, path: str, st: os.stat_result, now: float) -> Followed | None:
         """A file not known by its inode, unless another source has it or it is a copy."""
         if (st.st_dev, st.st_ino) in self._claims:
             return None
-        file = _File(Place(os.fsencode(path), st.st_dev, st.st_ino))
+        file = Followed(Place(os.fsencode(path), st.st_dev, st.st_ino))
         if not self._opened(file):
             return None
         try:
-            place = _place_at_end(file) if self._at_end else self._place(file, now)
+            place = place_at_end(file) if self._at_end else self._place(file, now)
         except OSError as error:
             self._problem(path, error)
             place = None
@@ -426,11 +286,11 @@ class FileSource(Source):
             log.info("%s: %s is read from byte %d", self.name, _quoted(path), place.offset)
         return file
 
-    def _claim(self, file: _File) -> None:
+    def _claim(self, file: Followed) -> None:
         self._files[file.id] = file
         self._claims.add(file.id)
 
-    def _place(self, file: _File, now: float) -> Place | None:
+    def _place(self, file: Followed, now: float) -> Place | None:
         """Where to begin in a new file: after what was read of the file it is a copy of. None: not now."""
         assert file.fd is not None
         size = os.fstat(file.fd).st_size
@@ -438,22 +298,22 @@ class FileSource(Source):
         if not size:
             return place
         head = os.pread(file.fd, HEAD, 0)
-        others = [other for other in self._files.values() if other.place.offset and _akin(other.place.head, head)]
+        others = [other for other in self._files.values() if other.place.offset and akin(other.place.head, head)]
         for other in others:
             if not self._opened(other) or not self._opened(file):  # the latter so that it is not closed for another
                 continue
             assert other.fd is not None
             if not other.whole() or os.fstat(other.fd).st_size < size:
                 continue
-            if _tail(file.fd, size) == _tail(other.fd, size):
-                if size > other.place.offset or not _ends_line(file.fd, size) or not self._settled(file.id, size, now):
+            if tail_hash(file.fd, size) == tail_hash(other.fd, size):
+                if size > other.place.offset or not ends_line(file.fd, size) or not self._settled(file.id, size, now):
                     return None
-                return Place(file.place.path, *file.id, head[:size], [(size, _tail(file.fd, size))])
-        ghosts = (ghost for ghost, _ in self._ghosts.values() if _akin(ghost.head, head))
+                return Place(file.place.path, *file.id, head[:size], [(size, tail_hash(file.fd, size))])
+        ghosts = (ghost for ghost, _ in self._ghosts.values() if akin(ghost.head, head))
         for origin in chain(ghosts, (other.snapshot() for other in others)):
             start = origin.in_copy(file.fd, size)
             if start > place.offset:
-                place = Place(file.place.path, *file.id, head[:start], [(start, _tail(file.fd, start))])
+                place = Place(file.place.path, *file.id, head[:start], [(start, tail_hash(file.fd, start))])
                 if start == origin.offset:
                     place.unwrapper, place.skipping = origin.unwrapper, origin.skipping
         return place
@@ -466,7 +326,7 @@ class FileSource(Source):
         self._copies[identity] = size, since
         return now - since >= QUIET
 
-    def _missing(self, file: _File, now: float) -> None:
+    def _missing(self, file: Followed, now: float) -> None:
         """The pattern does not match it: renamed, deleted, or out of sight for a while."""
         if file.gone is None:
             st = self._stat(file.home)
@@ -474,7 +334,7 @@ class FileSource(Source):
                 return
             file.gone = now
             if file.fd is None:
-                file.path = _find(os.path.dirname(file.home), file.id)  # noqa: PTH120
+                file.path = find(os.path.dirname(file.home), file.id)  # noqa: PTH120
         elif now - file.gone > FORGET and now - file.changed > FORGET:
             self._forget(file)
             return
@@ -487,7 +347,7 @@ class FileSource(Source):
         if st and file.ended and not st.st_nlink:  # an open file would keep its space on disk
             self._bury(file, now)
 
-    def _bury(self, file: _File, now: float) -> None:
+    def _bury(self, file: Followed, now: float) -> None:
         """Its content is gone, and its inode free for another file. A copy of what was read may turn up."""
         ghost = file.snapshot()
         self._forget(file)
@@ -495,7 +355,7 @@ class FileSource(Source):
             self._ghosts[ghost.ghost_key] = ghost, now
             self._changes[ghost.ghost_key] = lambda: ghost
 
-    def _forget(self, file: _File) -> None:
+    def _forget(self, file: Followed) -> None:
         self._close(file)
         if file.queued:
             self._ready.remove(file)
@@ -545,7 +405,7 @@ class FileSource(Source):
         self._changes[file.place.key] = file.snapshot
         return batch
 
-    def _start_over(self, file: _File, now: float) -> None:
+    def _start_over(self, file: Followed, now: float) -> None:
         """Another content under the same inode."""
         self.truncations += 1
         offset = file.place.offset
@@ -560,7 +420,7 @@ class FileSource(Source):
             self._homes[path] = new
             self._look(new, st, now)
 
-    def _opened(self, file: _File) -> bool:
+    def _opened(self, file: Followed) -> bool:
         if file.fd is None:
             if file.path is None:
                 return False
@@ -568,7 +428,7 @@ class FileSource(Source):
                 rest = self._open.values()
                 self._close(next((other for other in rest if other.gone is None), next(iter(rest))))
             try:
-                file.fd = _open(file.path, file.id)
+                file.fd = open_same(file.path, file.id)
             except FileNotFoundError:
                 file.size = -1  # so that the next scan tries again
                 return False
@@ -581,7 +441,7 @@ class FileSource(Source):
         self._open[file.id] = file
         return True
 
-    def _close(self, file: _File) -> None:
+    def _close(self, file: Followed) -> None:
         self._open.pop(file.id, None)
         if file.fd is not None:
             os.close(file.fd)
@@ -611,7 +471,7 @@ class FileSource(Source):
             stream = Stream()
             before = self._done
             try:
-                with _reader(path) as (file, raw):
+                with reader(path) as (file, raw):
                     while data := file.read1(BLOCK):
                         if stat.S_ISREG(st.st_mode):
                             self._done = before + raw.tell()
@@ -619,107 +479,6 @@ class FileSource(Source):
             except (OSError, EOFError, zlib.error) as error:
                 self._problem(path, error)
             yield stream.end()
-
-
-def numbered(path: str) -> Iterator[tuple[int, bytes | None]]:
-    """The records of a file, a .gz or, for "-", of standard input: each with the number of the line it began in.
-
-    A record is None if it is too long. Raises OSError if the file cannot be read (to its end).
-    """
-    unwrapper = Unwrapper()
-    begun: dict[str, int] = {}
-    with _reader(path) as (file, _):
-        for number, line in enumerate(_lines(file), 1):
-            if line is None:
-                yield number, None
-                continue
-            batch = unwrapper.feed([line])
-            # One line ends the record of one stream at most, or begins it.
-            ended = begun.keys() - unwrapper.pieces.keys()
-            first = begun.pop(ended.pop()) if ended else number
-            for stream in unwrapper.pieces.keys() - begun.keys():
-                begun[stream] = number
-            for record in batch.lines:
-                yield first, record
-            if batch.too_long:
-                yield first, None
-    for stream, piece in unwrapper.pieces.items():
-        yield begun[stream], piece
-
-
-def _lines(file: BufferedIOBase) -> Iterator[bytes | None]:
-    """The lines of a file, None for one that is too long."""
-    try:
-        while line := file.readline(MAX_LINE + 2):
-            ended = line.endswith(b"\n")
-            text = line.removesuffix(b"\n").removesuffix(b"\r")
-            yield text if len(text) <= MAX_LINE else None
-            while not ended and len(text) > MAX_LINE and line:
-                line = file.readline(BLOCK)
-                ended = line.endswith(b"\n")
-    except (EOFError, zlib.error) as error:
-        raise OSError(f"{error}") from error
-
-
-@contextmanager
-def _reader(path: str) -> Iterator[tuple[BufferedIOBase, BufferedIOBase]]:
-    """The content of a file, of a .gz unpacked, or of standard input for "-"; and the file that lies on disk."""
-    if path == "-":
-        with open(0, "rb", closefd=False) as raw:
-            yield raw, raw
-    elif path.endswith(".gz"):
-        with open(path, "rb") as raw, gzip.GzipFile(fileobj=raw) as file:  # noqa: PTH123
-            yield file, raw
-    else:
-        with open(path, "rb") as raw:  # noqa: PTH123
-            yield raw, raw
-
-
-def _place_at_end(file: _File) -> Place:
-    """After what is there; the rest of a line that is being written is skipped."""
-    assert file.fd is not None
-    size = os.fstat(file.fd).st_size
-    place = Place(file.place.path, *file.id, os.pread(file.fd, min(HEAD, size), 0), [(size, _tail(file.fd, size))])
-    place.skipping = not _ends_line(file.fd, size)
-    return place
-
-
-def _open(path: str, identity: Identity) -> int:
-    """Raises FileNotFoundError if the name stands for another file by now."""
-    # Not to wait, should it have become a FIFO; nor to be ruled by a terminal.
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    st = os.fstat(fd)
-    if (st.st_dev, st.st_ino) == identity:
-        return fd
-    os.close(fd)
-    raise FileNotFoundError(path)
-
-
-def _tail(fd: int, offset: int) -> bytes:
-    """A hash of the bytes before the offset."""
-    length = min(TAIL, offset)
-    return xxhash.xxh3_64_digest(os.pread(fd, length, offset - length)) if length else b""
-
-
-def _akin(head: bytes, other: bytes) -> bool:
-    """The two may be the first bytes of the same content."""
-    return head.startswith(other) or other.startswith(head)
-
-
-def _ends_line(fd: int, offset: int) -> bool:
-    return os.pread(fd, 1, offset - 1) == b"\n"
-
-
-def _find(directory: str, identity: Identity) -> str | None:
-    """The name in the directory of the file with this inode: where a rotation has put it."""
-    try:
-        with os.scandir(directory) as entries:
-            for entry in entries:
-                if entry.inode() == identity[1] and entry.stat(follow_symlinks=False).st_dev == identity[0]:
-                    return entry.path
-    except OSError:
-        pass  # the directory is gone, too
-    return None
 
 
 def _passed_over(path: str, st: os.stat_result) -> str | None:

@@ -1,0 +1,75 @@
+"""How far a file was read, and how it is known again: its first bytes, and hashes of those before its last offsets."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import msgspec
+import xxhash
+
+KIND = "file"
+"""Of the rows of state."""
+HEAD = 1000
+"""Bytes at the start that tell one file from another, as in OpenTelemetry's filelog receiver."""
+TAIL = 256
+"""Bytes hashed before an offset."""
+MARKS = 16
+"""Offsets remembered. A copy that was made before the last few reads ends between two of them."""
+Identity = tuple[int, int]
+"""dev, inode"""
+
+
+class Place(msgspec.Struct):
+    """How far a file was read, and what it looked like. The value of a row of state."""
+
+    path: bytes
+    """Its name when it was first seen; bytes, as a name need not be UTF-8."""
+    dev: int
+    inode: int
+    head: bytes = b""
+    marks: Annotated[list[tuple[int, bytes]], msgspec.Meta(min_length=1)] = msgspec.field(
+        default_factory=lambda: [(0, b"")]
+    )
+    """(offset, hash of the bytes before it), oldest first. The last one is how far the file was read."""
+    unwrapper: bytes = b""
+    skipping: bool = False
+
+    @property
+    def offset(self) -> int:
+        return self.marks[-1][0]
+
+    @property
+    def key(self) -> str:
+        return f"{self.dev:x}:{self.inode:x}"
+
+    @property
+    def ghost_key(self) -> str:
+        return f"{self.key}:{self.offset:x}:{self.marks[-1][1].hex()}"
+
+    def in_copy(self, fd: int, size: int) -> int:
+        """How far the file `fd` of `size` bytes is a copy of what was read here; 0: it is none."""
+        newer = size + 1
+        for offset, tail in reversed(self.marks):
+            if 0 < offset <= size:
+                if tail_hash(fd, offset) == tail:
+                    # Made between two reads: all of it was read in the original. Not if it differs after this mark,
+                    # nor if the two may have no more in common than a banner.
+                    return size if HEAD <= offset < self.offset and newer > size else offset
+                newer = offset
+        return 0
+
+
+def tail_hash(fd: int, offset: int) -> bytes:
+    """A hash of the bytes before the offset."""
+    length = min(TAIL, offset)
+    return xxhash.xxh3_64_digest(os.pread(fd, length, offset - length)) if length else b""
+
+
+def akin(head: bytes, other: bytes) -> bool:
+    """The two may be the first bytes of the same content."""
+    return head.startswith(other) or other.startswith(head)
+
+
+def ends_line(fd: int, offset: int) -> bool:
+    return os.pread(fd, 1, offset - 1) == b"\n"
