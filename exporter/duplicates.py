@@ -21,8 +21,8 @@ LINES = 65_536
 """A record is remembered for at least so many further ones; design section 3."""
 SECONDS = 60.0
 """And at least so long when reading live; design section 3."""
-MOST = 600_000
-"""In one generation: SECONDS at 10,000 lines/s. Beyond it the older generation goes early, and is counted."""
+MOST = 200_000
+"""In one generation, about 15 MB: SECONDS at 3,300 lines/s. Beyond it the older one goes early, and is counted."""
 
 CHUNK = 512
 """Hashes in a row of state: a page of SQLite's."""
