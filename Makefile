@@ -11,6 +11,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/installed ## the exporter on the sample logs: metrics and landing page at http://127.0.0.1:10777/
+	@echo "http://127.0.0.1:10777/ shows it; Ctrl-C ends it"
 	@gunzip -c tests/logs/tau-airline-gpt4o.ndjson.gz | $(BIN)/agent-exporter run - tests/logs/article.ndjson tests/logs/chain.ndjson
 
 test: $(VENV)/installed ## all tests; those of servers that are not on PATH say so and are skipped

@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -61,8 +61,15 @@ def start(
 
 
 def finish(process: subprocess.Popen[bytes], began: float, most: float = 600.0) -> Usage:
-    """Wait for its end, and kill it if that takes too long."""
+    """Wait for its end, and kill it if that takes too long.
+
+    The peak is sampled while it runs: ru_maxrss of a child is at least what its parent had when it was made.
+    """
+    peak = 0
     while True:
+        with suppress(OSError, IndexError):
+            status_file = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
+            peak = int(status_file.partition("VmHWM:")[2].split()[0])
         pid, status, usage = os.wait4(process.pid, os.WNOHANG)
         if pid:
             break
@@ -73,7 +80,7 @@ def finish(process: subprocess.Popen[bytes], began: float, most: float = 600.0) 
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode not in {0, -signal.SIGTERM}:
         raise RuntimeError(f"{process.args} ended with {process.returncode}")
-    return Usage(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e6)
+    return Usage(seconds, usage.ru_utime + usage.ru_stime, peak * 1024 / 1e6)
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

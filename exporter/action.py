@@ -292,6 +292,10 @@ def _explain(line: bytes, error: Exception) -> Rejection:
             return Rejection("out_of_range", "a number is too large for a 64-bit float: numbers must be finite")
         if b"NaN" in line or b"Infinity" in line:
             return Rejection("not_json", "NaN and Infinity are not JSON: leave the field out, or write null")
+        if line.startswith(b"\xef\xbb\xbf"):
+            return Rejection(
+                "not_json", "a byte order mark (EF BB BF) stands before the record: leave it out"
+            )
         return Rejection("not_json", f"not JSON: {_lower(str(bad))}")
     match = _PATH.match(str(error))
     what, path = (match["what"], match["path"]) if match else (str(error), None)
@@ -301,9 +305,15 @@ def _explain(line: bytes, error: Exception) -> Rejection:
         name = what.rsplit("`", 2)[1]
         return Rejection("missing_field", f"{path + '.' if path else ''}{name} is required")
     if path == "timestamp" and "got" not in what:
-        return Rejection("bad_timestamp", "timestamp must be RFC 3339 with a zone, such as 2026-03-18T09:15:32.441Z")
+        return Rejection("bad_timestamp", _BAD_TIME)
     reason: Reason = "wrong_type" if "got `" in what else "out_of_range"
     return Rejection(reason, f"{path} {_demand(what)}")
+
+
+_BAD_TIME = (
+    "timestamp must be RFC 3339, a moment that exists (without leap seconds), with a zone, "
+    "such as 2026-03-18T09:15:32.441Z"
+)
 
 
 def _is_json_but_for_surrogates(line: bytes) -> bool:

@@ -100,7 +100,11 @@ def _replay(options: argparse.Namespace) -> int:
     accept = "application/openmetrics-text; version=1.0.0" if options.openmetrics else "text/plain"
     sys.stdout.buffer.write(render(pipeline.store.committed, stages.live(pipeline.newest), accept)[1])
     sys.stdout.buffer.flush()
-    return 0
+    for source in pipeline.sinks.tally.sources.values():
+        rejected = sum(source.rejected.values())
+        if rejected:
+            _say(f"{source.source}: {rejected:,} of {source.read:,} lines rejected; `agent-exporter validate` says why")
+    return 1 if any(getattr(source, "problems", None) for source in pipeline.sources) else 0
 
 
 def _validate(options: argparse.Namespace) -> int:
@@ -135,6 +139,8 @@ def _check_config(options: argparse.Namespace) -> int:
     config = load(Path(options.file))
     for path in config.without_effect():
         print(f"{options.file}: {path}: has no effect in this version")
+    for path, name in config.missing_files():
+        print(f"{options.file}: {path}: {name} is not there, at least not on this machine")
     print(f"{options.file}: fine")
     return 0
 
@@ -268,6 +274,10 @@ def _duration(text: str) -> float:
         return duration(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _say(sentence: str) -> None:
+    print(f"agent-exporter: {_printable(sentence)}", file=sys.stderr)
 
 
 def _printable(text: str) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from datetime import date  # noqa: TC003  (msgspec reads the annotations)
 from fnmatch import fnmatchcase
 from ipaddress import ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
@@ -22,7 +23,6 @@ from msgspec import Meta, Struct, field
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 DEFAULT_LISTEN = "127.0.0.1:10777"
 """9100 to 9999 are all allocated to other exporters."""
@@ -213,6 +213,18 @@ class Config(_Section, frozen=True):
         """Whether an action is a call of a model; every other one is a tool call."""
         return any(fnmatchcase(action, glob) for glob in self.llm_actions)
 
+    def missing_files(self) -> list[tuple[str, str]]:
+        """(key, path) of files that are named and not there. No fault: it may be checked on another machine."""
+        named = {
+            "server.token_file": self.server.token_file,
+            "server.tls_cert_file": self.server.tls_cert_file,
+            "server.tls_key_file": self.server.tls_key_file,
+            "server.tls_client_ca_file": self.server.tls_client_ca_file,
+            "otlp.headers_file": self.otlp.headers_file,
+            "otlp.ca_file": self.otlp.ca_file,
+        }
+        return [(key, path) for key, path in named.items() if path is not None and not Path(path).exists()]
+
     def without_effect(self) -> list[str]:
         """The paths of keys that are set, and that this version does not act on."""
         paths = []
@@ -255,10 +267,13 @@ def parse(text: str, name: str = "config") -> Config:
         raise ConfigError([f"{name}{where}: {problem}"]) from error
     except RecursionError as error:
         raise ConfigError([f"{name}: nested too deeply"]) from error
-    faults = list(_faults(document if document is not None else {}, Config, ""))
-    if not faults:
-        config = msgspec.convert(document or {}, Config, dec_hook=_decode)
-        faults = list(_contradictions(config))
+    document = {} if document is None else document
+    faults = list(_faults(document, Config, ""))
+    if isinstance(document, Mapping):
+        # Sections without a fault are looked at further, so that all faults are told at once.
+        sound = {key: value for key, value in document.items() if not any(_faults({key: value}, Config, ""))}
+        config = msgspec.convert(sound, Config, dec_hook=_decode)
+        faults += _contradictions(config)
         if not faults:
             return config
     raise ConfigError([f"{name}: {fault}" for fault in faults])
@@ -341,6 +356,8 @@ def _contradictions(config: Config) -> Iterator[str]:
         fault = url_fault(config.otlp.endpoint)
         if fault:
             yield f"otlp.endpoint: {fault}"
+    for name in config.sources.keys() & {"otlp", "-"}:
+        yield f"sources.{name}: the name is taken, by {'/v1/logs' if name == 'otlp' else 'standard input'}"
     for name, task in config.task_types.items():
         if task.normal_duration > task.max_duration:
             yield f"task_types.{name}: normal_duration is longer than max_duration"

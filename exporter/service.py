@@ -71,11 +71,12 @@ class Exporter:
 
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT. Raises OSError if the address is taken, Locked if the state file is."""
-        store = self._open_store()
+        store = None
         for number, handler in ((signal.SIGTERM, self._stop), (signal.SIGINT, self._stop), (signal.SIGHUP, self._hup)):
             signal.signal(number, handler)
-        self._loop.start()
         try:
+            store = self._open_store()  # first of all: a locked file ends it here
+            self._loop.start()
             self.server.start()
             log.info("listening at %s", self.address)
             while store is None and not self._stopping:
@@ -89,6 +90,7 @@ class Exporter:
             self._pool.shutdown(wait=False, cancel_futures=True)
             if store is not None:
                 store.close()
+        log.info("ended")
         return 0
 
     @property
@@ -115,6 +117,8 @@ class Exporter:
 
     def _work(self, store: Store) -> None:
         sources = open_sources(self.config, self._paths)
+        if not sources:
+            log.info("no files are named: lines are taken at %sv1/logs only", self.address)
         if self._otlp is not None:
             sources.append(self._otlp)
         self.stages = stages = Stages(self.config, store, sources)

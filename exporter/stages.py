@@ -149,7 +149,7 @@ def open_sources(config: Config, paths: Sequence[str], *, follow: bool = True) -
     sources: list[Source] = []
     for path in paths:
         if path == "-":
-            sources.append(StdinSource())
+            sources.append(StdinSource(announce=follow))
         else:
             sources.append(FileSource(path, path, follow=follow, claims=claims))
     if follow:

@@ -101,7 +101,9 @@ class File:
         self.committed: Rows = {kind: {} for kind in mirror}
         self._pending: dict[tuple[str, str], bytes | None] = {}
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.parent.exists():
+                path.parent.mkdir(parents=True)
+                log.warning("the directory %s was not there: made for the state file", path.parent)
             self._lock = _lock(path)
         except OSError as error:
             raise Unavailable(f"{path}: {error.strerror or error}") from error

@@ -134,6 +134,11 @@ BAD = [
         "NaN and Infinity are not JSON: leave the field out, or write null",
     ),
     (line() + b"\0", "not_json", "not JSON: trailing characters (byte 119)"),
+    (
+        b"\xef\xbb\xbf" + line(),
+        "not_json",
+        "a byte order mark (EF BB BF) stands before the record: leave it out",
+    ),
     (b"[1]", "not_object", "a record is an object {...}, not an array"),
     (b'"text"', "not_object", "a record is an object {...}, not a string"),
     (b"12", "not_object", "a record is an object {...}, not a whole number"),
@@ -179,17 +184,17 @@ BAD = [
     (
         line(timestamp="2026-03-18T09:15:32"),
         "bad_timestamp",
-        "timestamp must be RFC 3339 with a zone, such as 2026-03-18T09:15:32.441Z",
+        "timestamp must be RFC 3339, a moment that exists (without leap seconds), with a zone, such as 2026-03-18T09:15:32.441Z",
     ),
     (
         line(timestamp="2026-02-30T00:00:00Z"),
         "bad_timestamp",
-        "timestamp must be RFC 3339 with a zone, such as 2026-03-18T09:15:32.441Z",
+        "timestamp must be RFC 3339, a moment that exists (without leap seconds), with a zone, such as 2026-03-18T09:15:32.441Z",
     ),
     (
         line(timestamp="yesterday"),
         "bad_timestamp",
-        "timestamp must be RFC 3339 with a zone, such as 2026-03-18T09:15:32.441Z",
+        "timestamp must be RFC 3339, a moment that exists (without leap seconds), with a zone, such as 2026-03-18T09:15:32.441Z",
     ),
     (line(timestamp="1969-12-31T23:59:59Z"), "bad_timestamp", "timestamp 1969-12-31T23:59:59+00:00 is before 1970"),
     (

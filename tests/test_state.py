@@ -110,7 +110,7 @@ def test_a_file_of_a_newer_version_is_set_aside(path, caplog):
 def test_a_directory_that_cannot_be_made_is_a_sentence(tmp_path):
     """Not a traceback."""
     (tmp_path / "file").touch()
-    with pytest.raises(Unavailable, match="file/state.db: File exists"):
+    with pytest.raises(Unavailable, match="file/state.db: Not a directory"):
         File(tmp_path / "file" / "state.db")
 
 

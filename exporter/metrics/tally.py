@@ -148,7 +148,10 @@ class Tally:
         if at > cell.last_action:
             cell.last_action = seen
 
-        done = agent.actions.get(name) or self._action(agent, name, now)
+        done = agent.actions.get(name)
+        if done is None:
+            done = self._action(agent, name, now)
+            _exemplify(done, action)
         status = action.status
         failed = False
         if status == "success":
@@ -267,14 +270,14 @@ class Tally:
 
     def opened(self, session: Session, now: float) -> None:
         """A session has begun, or goes on after its end was counted."""
-        agent = self.agents.get(session.agent_id) or self._agent(session.agent_id, now)
+        agent = self.agents.get(session.agent_id) or self._agent(session.agent_id, now, by_line=False)
         agent.cell.active += 1
         self.touch(agent.cell)
         self._task(agent, session.task_type, now)
 
     def closed(self, session: Session, now: float) -> None:
         """A session has ended."""
-        agent = self.agents.get(session.agent_id) or self._agent(session.agent_id, now)
+        agent = self.agents.get(session.agent_id) or self._agent(session.agent_id, now, by_line=False)
         cell = agent.cell
         cell.active = max(0, cell.active - 1)
         self.touch(cell)
@@ -324,11 +327,12 @@ class Tally:
 
     # --- cells that are new ------------------------------------------------------------------------------------
 
-    def _agent(self, name: str, now: float) -> Agent:
+    def _agent(self, name: str, now: float, *, by_line: bool = True) -> Agent:
         configured = name in self.configured
         if name != OVERFLOW and self.limits.admit(AgentCell, name, configured=configured):
             return self._make_agent(name, now, configured=configured)
-        self.count("overflow", "agent", 1, now)
+        if by_line:
+            self.count("overflow", "agent", 1, now)
         return self._rest(now)
 
     def _make_agent(self, name: str, now: float, *, configured: bool) -> Agent:

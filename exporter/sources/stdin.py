@@ -15,9 +15,10 @@ log = logging.getLogger(__name__)
 class StdinSource(Source):
     """Reads what is there and never waits for more. The end, or an error (a terminal that hung up), finishes it."""
 
-    def __init__(self, name: str = "-", fd: int = 0) -> None:
+    def __init__(self, name: str = "-", fd: int = 0, *, announce: bool = False) -> None:
         self.name = name
         self._fd = fd
+        self._announce = announce
         self._stream = Stream()
 
     def read(self) -> Batch | None:
@@ -35,4 +36,6 @@ class StdinSource(Source):
         if data:
             return self._stream.feed(data)
         self.finished = True
+        if self._announce:
+            log.info("standard input has ended; /metrics is served on until SIGTERM or Ctrl-C")
         return self._stream.end()
