@@ -293,9 +293,7 @@ def _explain(line: bytes, error: Exception) -> Rejection:
         if b"NaN" in line or b"Infinity" in line:
             return Rejection("not_json", "NaN and Infinity are not JSON: leave the field out, or write null")
         if line.startswith(b"\xef\xbb\xbf"):
-            return Rejection(
-                "not_json", "a byte order mark (EF BB BF) stands before the record: leave it out"
-            )
+            return Rejection("not_json", "a byte order mark (EF BB BF) stands before the record: leave it out")
         return Rejection("not_json", f"not JSON: {_lower(str(bad))}")
     match = _PATH.match(str(error))
     what, path = (match["what"], match["path"]) if match else (str(error), None)

@@ -165,9 +165,7 @@ FAMILIES = {
         Family("agent_exporter_checkpoint_timestamp_seconds", "gauge", "Clock at the last commit of state."),
         Family("agent_exporter_file_truncations_total", "counter", "Files found shorter than read.", ("source",)),
         Family("agent_exporter_late_lines_total", "counter", "Lines that came after the reorder window.", ("source",)),
-        Family(
-            "agent_exporter_series_overflow_total", "counter", "Counted under _overflow.", ("metric",)
-        ),
+        Family("agent_exporter_series_overflow_total", "counter", "Counted under _overflow.", ("metric",)),
         Family("agent_exporter_table_evictions_total", "counter", "Entries dropped from a full table.", ("table",)),
         Family("agent_exporter_spans_sent_total", "counter", "Spans that the collector took."),
         Family("agent_exporter_spans_dropped_total", "counter", "Spans lost: refused for good, or the queue was full."),
