@@ -21,17 +21,17 @@ from msgspec import Meta, Raw, Struct
 from msgspec.structs import force_setattr
 
 MAX_DEPTH = 64
-"""Objects and arrays inside one another; design section 3."""
+"""Objects and arrays inside one another; docs/log-schema.md."""
 MAX_TOKENS = 10_000_000
-"""Per record; beyond it a typo or an attack is likelier than a call. Design section 3."""
+"""Per record; beyond it a typo or an attack is likelier than a call. docs/log-schema.md."""
 MAX_COST_USD = 10_000.0
-"""Per record; design section 3."""
+"""Per record; docs/log-schema.md."""
 MAX_DURATION_MS = 366 * 86_400_000.0
 """A year. Not in the article: without a bound one line could make a histogram's sum infinite for ever."""
 MAX_COUNT = 2**31 - 1
 """For retry_count: what every consumer of a span attribute can hold."""
 MAX_AHEAD = 600.0
-"""Seconds that a timestamp may lie in the future; design section 3."""
+"""Seconds that a timestamp may lie in the future; docs/log-schema.md."""
 
 Reason = Literal[
     "not_json",

@@ -90,7 +90,7 @@ class Agent(_Section, frozen=True):
 
 
 class TaskType(_Section, frozen=True):
-    """Budgets and times of the sessions of one task type. Defaults: design section 6, after the article."""
+    """Budgets and times of the sessions of one task type. Defaults: after the article named in the README."""
 
     session_tokens: Positive = 50_000
     session_cost_usd: PositiveUSD | None = None

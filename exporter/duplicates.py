@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from exporter.state import Row
 
 LINES = 65_536
-"""A record is remembered for at least so many further ones; design section 3."""
+"""A record is remembered for at least so many further ones; docs/log-schema.md."""
 SECONDS = 60.0
-"""And at least so long when reading live; design section 3."""
+"""And at least so long when reading live; docs/log-schema.md."""
 MOST = 200_000
 """In one generation, about 15 MB: SECONDS at 3,300 lines/s. Beyond it the older one goes early, and is counted."""
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 COMMIT_EVERY = 0.2
-"""Seconds; design section 2."""
+"""Seconds; docs/operating.md."""
 BEHIND_BYTES = 8 << 20
 """Bytes still to be read, some 0.2 s of reading, from which on a commit shows nothing current anyway."""
 COMMIT_BEHIND_EVERY = 1.0

@@ -13,7 +13,7 @@ from exporter.action import STATES, STATUSES
 from exporter.sessions import OUTCOMES
 
 DURATION = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
-"""Seconds of an action: from a cached tool to half an hour of work; design section 4 asks for up to 1,800."""
+"""Seconds of an action: from a cached tool to half an hour of work."""
 CONFIDENCE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 SESSION_SECONDS = (1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0)
 """Seconds of a session: 30 is the article's normal task, 300 its runaway."""

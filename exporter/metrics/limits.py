@@ -23,13 +23,13 @@ SHARE = 10
 KEPT = 5
 """1/KEPT of every bound is kept for configured agents."""
 MAX_SERIES = 2_000
-"""Label sets per family; design section 4."""
+"""Label sets per family; docs/operating.md."""
 MAX_SAMPLES = 100_000
 """About 10 MB of text and 0.2 s to write; the shipped prometheus.yml sets `sample_limit` above it."""
 MAX_NAMES = 100
-"""Distinct models, task types and error types; design section 4."""
+"""Distinct models, task types and error types; docs/operating.md."""
 MAX_LABEL = 128
-"""Bytes of a label value; design section 4."""
+"""Bytes of a label value; docs/operating.md."""
 
 
 def _histogram(bounds: tuple[float, ...]) -> int:

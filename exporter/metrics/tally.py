@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 
 DAY = 86_400
 BASELINE_DAYS = 7
-"""Design section 4."""
+"""A week: the rhythm of most work."""
 AGENT_TTL = 7.0 * DAY
-"""Seconds; design section 4."""
+"""Seconds; docs/operating.md."""
 UNKNOWN = "unknown"
 """The label `model` of tokens that name none."""
 OTHER = "_OTHER"
