@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from exporter.state import Row
 
 MAX_LINE = 1 << 20
-"""Bytes in a line, the newline not counted; docs/log-schema.md. A longer line is dropped without being held in memory."""
+"""Bytes in a line without its newline; docs/log-schema.md. A longer one is dropped without being held in memory."""
 
 BLOCK = 64 << 10
 """Bytes read at once. Measured: 64 KiB beats 1 MiB by a tenth, as the lines stay in the processor's cache."""
