@@ -117,7 +117,7 @@ class Exporter:
 
     def _work(self, store: Store) -> None:
         sources = open_sources(self.config, self._paths)
-        if not sources:
+        if not sources and self._otlp is not None:
             log.info("no files are named: lines are taken at %sv1/logs only", self.address)
         if self._otlp is not None:
             sources.append(self._otlp)
