@@ -29,11 +29,15 @@ CHUNK = 512
 
 
 class Duplicates:
-    """Two generations of hashes; when the younger is full and old enough, the older one is forgotten whole."""
+    """Two generations of hashes; when the younger is full and old enough, the older one is forgotten whole.
 
-    def __init__(self, now: float) -> None:
+    `stored` is False where there is no file to store them in: then nothing is set aside for `changes`.
+    """
+
+    def __init__(self, now: float, *, stored: bool = True) -> None:
         self.seed = int.from_bytes(os.urandom(8)) >> 1
         self.evictions = 0
+        self._keep = stored
         self._young: set[int] = set()
         self._old: set[int] = set()
         self._born = now
@@ -63,6 +67,9 @@ class Duplicates:
 
     def age(self, now: float) -> None:
         """Forget what is outside the window. `now` is the live clock; infinite when reading a log of the past."""
+        if not self._keep:
+            self._fresh.clear()
+            self._stored = 0
         young = self._young
         if len(young) < LINES or (now - self._born < SECONDS and len(young) < MOST):
             return

@@ -80,7 +80,7 @@ class Stages:
         )
         self.pipeline = Pipeline(
             sources,
-            Sinks(tally, sessions, Duplicates(time.time()), tree, queue),
+            Sinks(tally, sessions, Duplicates(time.time(), stored=isinstance(store, File)), tree, queue),
             store,
             live=live,
             ignore_plain_text=self._ignores,

@@ -102,3 +102,14 @@ def test_restarts_change_nothing(numbers, data):
         assert len(rows) <= 3 + (len(numbers) + 2 * 40) / 7 + 40
     finally:
         duplicates.LINES, duplicates.CHUNK = small, chunk
+
+
+def test_without_a_file_nothing_is_set_aside_for_one():
+    """A log of the past may have a billion lines."""
+    window = Duplicates(0.0, stored=False)
+    for line in numbered(2 * duplicates.LINES - 1):
+        window.seen(line)
+        window.age(float("inf"))
+    assert len(window._fresh) <= 1
+    assert sum(len(value or b"") for _, _, value in window.changes()) < 100
+    assert window.seen(b"line 0")
