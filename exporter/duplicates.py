@@ -55,21 +55,12 @@ class Duplicates:
         if key in self._young or key in self._old:
             return True
         self._young.add(key)
-        self._fresh.append(key)
+        if self._keep:
+            self._fresh.append(key)
         return False
-
-    def window(self) -> tuple[set[int], set[int], int, list[int]]:
-        """What `seen` works with, for a loop that cannot afford a call a line: (young, old, seed, fresh).
-
-        A hash that is in neither set is to be added to `young` and `fresh`. Good until the next `age` or `changes`.
-        """
-        return self._young, self._old, self.seed, self._fresh
 
     def age(self, now: float) -> None:
         """Forget what is outside the window. `now` is the live clock; infinite when reading a log of the past."""
-        if not self._keep:
-            self._fresh.clear()
-            self._stored = 0
         young = self._young
         if len(young) < LINES or (now - self._born < SECONDS and len(young) < MOST):
             return

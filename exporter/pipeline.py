@@ -20,8 +20,6 @@ from collections import deque
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from xxhash import xxh3_64_intdigest
-
 from exporter.action import HEARTBEAT, MAX_AHEAD, Action, Rejection, decode
 from exporter.metrics.families import OVERFLOWS, TABLES
 from exporter.state import Unavailable
@@ -106,8 +104,7 @@ class Pipeline:
     def feed(self, source: Source, batch: Batch) -> tuple[int, str]:
         """Count a batch of lines. Returns how many were rejected, and why the last one was."""
         tally, sessions, duplicates, tree, _ = self.sinks
-        add, join = tally.add, sessions.add
-        young, old, seed, fresh = duplicates.window()
+        add, join, seen = tally.add, sessions.add, duplicates.seen
         now = self.now()
         live = self.live
         arrived = now if live else 0.0
@@ -127,12 +124,9 @@ class Pipeline:
                     why = action.detail
                     tally.reject(cell, action)
                 continue
-            key = xxh3_64_intdigest(line, seed)
-            if key in young or key in old:
+            if seen(line):
                 repeated += 1
                 continue
-            young.add(key)
-            fresh.append(key)
             accepted += 1
             if action.at > newest:
                 newest = action.at

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 INTERNAL, SERVER, CLIENT = 1, 2, 3
 """Span kinds."""
-OK_UNSET, ERROR = 0, 2
-"""Status codes."""
+ERROR = 2
+"""Status code; a span that did not fail has none."""
 
 _TIMES = Struct("<BQBQ").pack
 _DOUBLE = Struct("<d").pack
