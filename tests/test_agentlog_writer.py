@@ -149,6 +149,22 @@ def test_lines_keep_their_place_among_what_the_agent_prints():
     assert [row[:8] for row in out.splitlines()] == [b"before 0", b'{"timest', b"before 1", b'{"timest', b"before 2", b'{"timest']
 
 
+def test_what_is_printed_without_a_buffer_does_not_end_in_a_line_of_the_log():
+    """PYTHONUNBUFFERED, as in most images: there print writes a text, and then its newline."""
+    running = script(
+        """
+        from agentlog import AgentLogger
+        log = AgentLogger("a")
+        for n in range(500):
+            log.heartbeat("idle")
+            print("result", n)
+        """,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )
+    out, _ = running.communicate()
+    assert sorted(row[:6] for row in out.splitlines()) == [b"result"] * 500 + [b'{"time'] * 500
+
+
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_a_worker_process_writes_its_own_lines_and_only_those(tmp_path, method):
     """What the parent had queued is not written twice, and what the worker said last is not lost."""

@@ -101,6 +101,10 @@ class Action:
         if counted is not None:
             self._metadata["retry_count"] = counted
 
+    def given(self, value: object) -> None:
+        """What its input was, if that is known only now."""
+        self._input = self.session.log.snapshot(value)
+
     def fallback(self) -> None:
         """It is done by other means than wanted."""
         self._metadata["fallback_used"] = True

@@ -10,6 +10,14 @@ from agentlog import record
 Status = Literal["success", "error", "timeout", "cancelled"]
 
 
+class Told(Exception):  # noqa: N818
+    """An error of which only its type's name and its message are known: how frameworks pass errors on."""
+
+    def __init__(self, kind: object, message: object = None) -> None:
+        super().__init__("" if message is None else message)
+        self.kind = record.name(kind)
+
+
 class BudgetExceeded(Exception):  # noqa: N818  (reads as what it says)
     """The session's token ceiling does not allow this action. Raised before it begins."""
 
@@ -25,18 +33,16 @@ def status_of(error: BaseException | None) -> Status:
     if isinstance(error, _CANCELLED):
         return "cancelled"
     # The timeouts of HTTP clients descend from no class in common (ReadTimeout, APITimeoutError): their names tell.
-    if isinstance(error, (TimeoutError, asyncio.TimeoutError)) or any(
-        kind.__name__.endswith(("Timeout", "TimeoutError", "TimeoutException")) for kind in type(error).__mro__
-    ):
-        return "timeout"
-    return "error"
+    names = [error.kind] if isinstance(error, Told) else [kind.__name__ for kind in type(error).__mro__]
+    return "timeout" if any(name.lower().endswith(_TIMEOUTS) for name in names) else "error"
 
 
 def told_of(error: BaseException, *, message: bool) -> record.Fields:
     """The line's `error`; a message may quote what is private."""
-    told = {"type": record.name(type(error).__name__)}
+    told = {"type": error.kind if isinstance(error, Told) else record.name(type(error).__name__)}
     return {**told, "message": record.text(error)} if message else told
 
 
 _CANCELLED = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
 """Somebody wanted it to end: no failure of the agent's."""
+_TIMEOUTS = ("timeout", "timeouterror", "timeoutexception")

@@ -52,6 +52,7 @@ class AgentLogger:
         self._logger = logging.Logger(f"agentlog.{self.agent_id}")  # noqa: LOG001
         self._logger.addHandler(self._writer)
         self._sessions: dict[Session, None] = {}
+        self._family: dict[str, AgentLogger] = {self.agent_id: self}
 
     def session(
         self,
@@ -119,16 +120,25 @@ class AgentLogger:
         return Heartbeats(self, every)
 
     def named(self, agent_id: str, *, team: str | None = None) -> AgentLogger:
-        """The log of another agent, to the same place and in the same way."""
-        place = {"path": self._place} if isinstance(self._place, Path) else {"stream": self._place}
-        return AgentLogger(
-            agent_id,
-            team=self.team if team is None else team,
-            content=self.content,
-            max_content=self.max_content,
-            clock=self.clock,
-            **place,
-        )
+        """The log of another agent, to the same place and in the same way; for the same name it is the same one.
+
+        `team` is this one's unless given, by whoever asks for the name first.
+        """
+        name = record.name(agent_id)
+        other = self._family.get(name)
+        if other is None:
+            place = {"path": self._place} if isinstance(self._place, Path) else {"stream": self._place}
+            other = AgentLogger(
+                name,
+                team=self.team if team is None else team,
+                content=self.content,
+                max_content=self.max_content,
+                clock=self.clock,
+                **place,
+            )
+            other._family = self._family  # noqa: SLF001  (one of us)
+            other = self._family.setdefault(name, other)
+        return other
 
     def flush(self) -> None:
         """Wait until the lines are written, 2 s at most. The end of the program does it, too."""

@@ -16,6 +16,7 @@ import select
 import sys
 import threading
 import weakref
+from io import TextIOWrapper
 from json import JSONEncoder
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -199,8 +200,10 @@ class File:
 class Stream:
     """Standard output, or any other text stream.
 
-    What has a descriptor is written to directly, after what the agent itself printed: the stream's own lock, held by a
-    thread that waits for a full pipe, would not let the program end.
+    What has a descriptor is written to directly: the stream's own lock, held by a thread that waits for a full pipe,
+    would not let the program end. What the agent itself prints goes first; and as `print` writes a text and its newline
+    separately where nothing is buffered (PYTHONUNBUFFERED), so that lines of ours could come between, such a stream is
+    made to write whole lines. Only a text of several lines, printed by one thread at the very moment, can still be cut.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -209,13 +212,16 @@ class Stream:
             self._file: int | None = stream.fileno()
         except (OSError, ValueError, AttributeError):
             self._file = None
+        if isinstance(stream, TextIOWrapper) and stream.write_through:
+            stream.reconfigure(line_buffering=True, write_through=False)
 
     def write(self, lines: str) -> None:
         if self._file is None:
             self._stream.write(lines)
             self._stream.flush()
         else:
-            self._stream.flush()
+            if not getattr(self._stream, "line_buffering", False):
+                self._stream.flush()
             _write(self._file, lines)
 
     def close(self) -> None:
