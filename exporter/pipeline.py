@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from exporter.spans.queue import SpanQueue
     from exporter.spans.tree import Tree
     from exporter.state import Row, Rows, Store
+    from exporter.status import Recent
 
 log = logging.getLogger(__name__)
 
@@ -56,13 +57,14 @@ T = TypeVar("T")
 
 
 class Sinks(NamedTuple):
-    """What an action is handed to. `tree` and `queue` are None where no spans are wanted."""
+    """What an action is handed to. `tree` and `queue` are None where no spans are wanted, `recent` without a page."""
 
     tally: Tally
     sessions: Sessions
     duplicates: Duplicates
     tree: Tree | None = None
     queue: SpanQueue | None = None
+    recent: Recent | None = None
 
 
 class Pipeline:
@@ -94,6 +96,7 @@ class Pipeline:
         self._evicted = dict.fromkeys(TABLES, 0)
         self._unsettled = 0
         self._truncations: dict[str, int] = {}
+        self._catching_up = False
 
     def now(self) -> float:
         """The clock, or in a log of the past the time of its newest line: so that results do not depend on today."""
@@ -103,7 +106,9 @@ class Pipeline:
 
     def feed(self, source: Source, batch: Batch) -> tuple[int, str]:
         """Count a batch of lines. Returns how many were rejected, and why the last one was."""
-        tally, sessions, duplicates, tree, _ = self.sinks
+        tally, sessions, duplicates, tree, _, recent = self.sinks
+        if self._catching_up:
+            recent = None  # what it would remember is out of date by the time that anyone looks
         add, join, seen = tally.add, sessions.add, duplicates.seen
         now = self.now()
         live = self.live
@@ -137,6 +142,8 @@ class Pipeline:
                 join(action, arrived)
                 if tree is not None:
                     tree.add(action, arrived)
+                if recent is not None:
+                    recent.add(action)
         self.newest = newest
         cell.read += len(batch.lines) + batch.too_long
         cell.accepted += accepted
@@ -166,7 +173,7 @@ class Pipeline:
     def restore(self) -> None:
         """Take up what a former run committed, and have the exporter's own counters stand at zero where it had none."""
         rows = self.store.rows
-        tally, sessions, duplicates, tree, queue = self.sinks
+        tally, sessions, duplicates, tree, queue, _ = self.sinks
         tally.restore(rows)
         sessions.restore(rows("session"))
         duplicates.restore(rows("duplicates"))
@@ -205,7 +212,7 @@ class Pipeline:
         return True
 
     def _changes(self) -> Iterator[Row]:
-        tally, sessions, duplicates, tree, queue = self.sinks
+        tally, sessions, duplicates, tree, queue, _ = self.sinks
         for source in self.sources:
             yield from source.changes()
         yield from sessions.changes()
@@ -218,7 +225,7 @@ class Pipeline:
         yield from tally.changes()  # last, as those before it count into it
 
     def _count_evictions(self) -> None:
-        tally, sessions, duplicates, tree, _ = self.sinks
+        tally, sessions, duplicates, tree, *_ = self.sinks
         now = self.now()
         for table, total in (
             ("sessions", sessions.evictions),
@@ -270,7 +277,8 @@ class Pipeline:
             self._answer()
             now = monotonic()
             if waited_for or now >= next_commit:
-                if not waited_for and now < overdue and self._behind():
+                self._catching_up = self._behind()
+                if not waited_for and now < overdue and self._catching_up:
                     next_commit = now + COMMIT_EVERY
                 else:
                     next_commit = now + (COMMIT_EVERY if self.commit() else RETRY_EVERY)
@@ -307,7 +315,7 @@ class Pipeline:
 
     def _tick(self) -> None:
         now = self.now()
-        tally, sessions, duplicates, tree, _ = self.sinks
+        tally, sessions, duplicates, tree, *_ = self.sinks
         sessions.tick(now)
         if self.unavailable is None:  # else senders will send again what is counted and not yet written
             duplicates.age(now)

@@ -24,6 +24,7 @@ from exporter.spans.queue import SpanQueue
 from exporter.spans.sender import Target
 from exporter.spans.tree import Tree
 from exporter.state import File, Store
+from exporter.status import Recent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -78,9 +79,10 @@ class Stages:
             reorder=config.detectors.reorder,
             shortest_idle=min(idle.values()),
         )
+        duplicates = Duplicates(time.time(), stored=isinstance(store, File))
         self.pipeline = Pipeline(
             sources,
-            Sinks(tally, sessions, Duplicates(time.time(), stored=isinstance(store, File)), tree, queue),
+            Sinks(tally, sessions, duplicates, tree, queue, Recent(time.time()) if live else None),
             store,
             live=live,
             ignore_plain_text=self._ignores,
