@@ -24,13 +24,20 @@ from exporter.state import Locked
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from exporter.detectors.finding import Finding
     from exporter.sources import Source
+    from exporter.stages import Stages
 
 FAULTS = ("loop", "budget", "silent", "cascade", "drift")
 """Of the demo, whose modules are not imported before they are wanted; a test compares."""
 EPILOGUE = """\
 exit codes: 0 fine; 1 something is wrong with the input; 2 wrong use, wrong config, or a state file in use
 """
+
+
+NO_RULES = """\
+NOTE: these are the findings of the detectors alone. Silence, daily budgets and drift are Prometheus rules, and rules are
+not evaluated here yet: a log without findings may still have fired alerts."""
 
 
 class Usage(Exception):  # noqa: N818  (it is what the user gets)
@@ -109,6 +116,33 @@ def _replay(options: argparse.Namespace) -> int:
     return 1 if any(getattr(source, "problems", None) for source in pipeline.sources) else 0
 
 
+def _backtest(options: argparse.Namespace) -> int:
+    from exporter.backtest import backtest  # noqa: PLC0415
+
+    config = _config(options)
+    progress = Progress()
+    try:
+        stages, findings = backtest(config, options.paths, progress.show)
+    except OSError as error:
+        raise Usage(str(error)) from error
+    progress.clear()
+    _say(NO_RULES)
+    sys.stdout.buffer.write(b"".join(finding.to_json(w3c=False) + b"\n" for finding in findings))
+    sys.stdout.buffer.flush()
+    _say(_summary(stages, findings))
+    return 0
+
+
+def _summary(stages: Stages, findings: list[Finding]) -> str:
+    lines = sum(source.read for source in stages.pipeline.sinks.tally.sources.values())
+    kinds = Counter(
+        f"{finding.kind} ({finding.evidence['loop']})" if finding.kind == "loop" else finding.kind
+        for finding in findings
+    )
+    told = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
+    return f"{lines:,} lines, {len(findings):,} findings{': ' + told if told else ''}"
+
+
 def _validate(options: argparse.Namespace) -> int:
     reasons: Counter[str] = Counter()
     progress = Progress()
@@ -168,9 +202,7 @@ def _demo(options: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         if error.name != "agentlog":
             raise
-        raise Usage(
-            "the demo's agents are written with agentlog, which is not installed: pip install agentlog"
-        ) from error
+        raise Usage("the demo's agents are written with agentlog: install that, too") from error
     faults = list(dict.fromkeys(options.fault))
     if options.stdout:
         return fleet_only(faults, options.speed, options.duration)
@@ -240,6 +272,14 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     _endpoint_option(replay)
     replay.add_argument("paths", nargs="+", metavar="PATH")
+
+    backtest = _command(
+        commands, "backtest", _backtest, "read logs to the end and print what the detectors find",
+        "Read logs of the past to their end and print every finding as one line of JSON, in order of time; a summary "
+        "goes to standard error. Rules (silence, daily budgets, drift) are not evaluated.",
+    )  # fmt: skip
+    _config_option(backtest)
+    backtest.add_argument("paths", nargs="+", metavar="PATH")
 
     validate = _command(
         commands, "validate", _validate, "check lines against the log schema",

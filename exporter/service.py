@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,12 +17,11 @@ from exporter import __version__
 from exporter.config import Config, ConfigError, load
 from exporter.eventloop import EventLoop
 from exporter.metrics.families import Live
-from exporter.metrics.tally import KINDS
 from exporter.pipeline import RETRY_EVERY, Pipeline
 from exporter.server import Server
 from exporter.sources.otlp import OtlpSource
 from exporter.spans.sender import Sender
-from exporter.stages import Stages, agent_settings, open_sources, render, target
+from exporter.stages import MIRRORED, Stages, agent_settings, open_sources, render, target
 from exporter.state import File, Memory, Store, Unavailable
 from exporter.status import Pages
 from exporter.status.seen import Seen, see
@@ -114,9 +115,9 @@ class Exporter:
             log.warning(
                 "no state.path: after a restart counters begin at zero, and files are read from their beginning"
             )
-            return Memory(KINDS)
+            return Memory(MIRRORED)
         try:
-            return File(Path(path), KINDS)
+            return File(Path(path), MIRRORED)
         except Unavailable as error:
             sentence = f"state cannot be opened, nothing is read until it can: {error}"
             if self._problem != sentence:
@@ -130,7 +131,7 @@ class Exporter:
             log.info("no files are named: lines are taken at %sv1/logs only", self.address)
         if self._otlp is not None:
             sources.append(self._otlp)
-        self.stages = stages = Stages(self.config, store, sources)
+        self.stages = stages = Stages(self.config, store, sources, write=_print)
         pipeline = stages.pipeline
         self._retire(set())
         sending = None
@@ -202,6 +203,7 @@ class Exporter:
         before = set(self.config.names())
         self.config = self.stages.config = config
         self.stages.pipeline.sinks.tally.configure(config.names(), time.time())
+        self.stages.pipeline.sinks.detectors.configure(config)
         self._retire(before)
         self.reload_ok = True
         self.loaded_at = time.time()
@@ -253,6 +255,13 @@ class Exporter:
         pipeline = self.stages.pipeline
         look = pipeline.ask(lambda: see(pipeline, self._live(), self._unready(), agent, trace_id))
         return look.result(SCRAPE_WAIT)
+
+
+def _print(lines: bytes) -> None:
+    """Standard output belongs to findings. If its reader has gone, they are in the metrics still."""
+    with contextlib.suppress(OSError):
+        sys.stdout.buffer.write(lines)
+        sys.stdout.buffer.flush()
 
 
 def warn_of_no_effect(config: Config) -> None:

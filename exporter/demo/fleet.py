@@ -32,9 +32,10 @@ PRICES = {"claude-sonnet-4-20250514": (3e-6, 15e-6), "claude-opus-4-20250514": (
 """Dollars per prompt and completion token, as Anthropic's price list of 2025-05 had them."""
 SONNET, OPUS = PRICES
 TOPICS = (
-    "pod autoscaling", "vector index size", "rate limits", "prompt caching", "blue-green deploys", "queue back-pressure",
+    "pod autoscaling", "vector index size", "rate limits", "prompt caching", "blue-green deploys", "back-pressure",
     "cold starts", "token pricing", "schema drift", "canary analysis", "log sampling", "trace propagation",
 )  # fmt: skip
+MACHINE = Clock()
 SURE = (0.78, 0.96)
 """Confidence of a healthy agent, from and to."""
 FLAKY = 0.04
@@ -45,7 +46,7 @@ class Fleet:
     """The agents of one process. `speed` divides every pause; `seed` makes the same day again."""
 
     def __init__(
-        self, speed: float = 1.0, *, seed: int | None = None, stream: TextIO | None = None, clock: Clock = Clock()
+        self, speed: float = 1.0, *, seed: int | None = None, stream: TextIO | None = None, clock: Clock = MACHINE
     ) -> None:
         self.speed = speed
         self.random = random.Random(seed)  # noqa: S311  (it draws a demo)
@@ -77,7 +78,7 @@ class Fleet:
         topic, number = self.draw(TOPICS), self._number()
         async with AsyncExitStack() as task:
             planner = self.open(task, "planner-01", "research", task=f"question-{number}")
-            await self.think(planner, 900, 260, input={"question": f"What is new in {topic}? ({number})"})
+            await self.think(planner, 900, 260, given={"question": f"What is new in {topic}? ({number})"})
             await self.hand_over(planner, self._gather, topic)
             await self.hand_over(planner, self._write, topic)
             planner.feedback(self.random.uniform(0.3, 1.0))
@@ -86,10 +87,10 @@ class Fleet:
 
     async def _gather(self, headers: dict[str, str], topic: str) -> None:
         with self.logs["researcher-01"].session(task_type="research", headers=headers) as s:
-            await self.think(s, 1100, 300, input={"topic": topic, "plan": "find three sources"})
-            await self.use(s, "web_search", 0.8, input={"query": f"{topic} {self.random.randrange(10**6)}"})
+            await self.think(s, 1100, 300, given={"topic": topic, "plan": "find three sources"})
+            await self.use(s, "web_search", 0.8, given={"query": f"{topic} {self.random.randrange(10**6)}"})
             await self.hand_over(s, self._fetch, topic)
-            await self.think(s, 1300, 420, input={"topic": topic, "summarise": self.random.randrange(10**6)})
+            await self.think(s, 1300, 420, given={"topic": topic, "summarise": self.random.randrange(10**6)})
             s.completed()
 
     async def _fetch(self, headers: dict[str, str], topic: str) -> None:
@@ -108,14 +109,14 @@ class Fleet:
 
     async def _write(self, headers: dict[str, str], topic: str) -> None:
         with self.logs["writer-01"].session(task_type="research", headers=headers) as s:
-            await self.think(s, 1500, 650, input={"topic": topic, "outline": self.random.randrange(10**6)})
+            await self.think(s, 1500, 650, given={"topic": topic, "outline": self.random.randrange(10**6)})
             await self.hand_over(s, self._review, topic)
-            await self.use(s, "publish", 0.3, input={"topic": topic, "draft": self.random.randrange(10**6)})
+            await self.use(s, "publish", 0.3, given={"topic": topic, "draft": self.random.randrange(10**6)})
             s.completed()
 
     async def _review(self, headers: dict[str, str], topic: str) -> None:
         with self.logs["reviewer-01"].session(task_type="research", headers=headers) as s:
-            await self.think(s, 1200, 180, input={"topic": topic, "draft": self.random.randrange(10**6)})
+            await self.think(s, 1200, 180, given={"topic": topic, "draft": self.random.randrange(10**6)})
             s.completed()
 
     async def support(self) -> None:
@@ -123,15 +124,15 @@ class Fleet:
         ticket = f"ticket-{self._number()}"
         async with AsyncExitStack() as task:
             triage = self.open(task, "triage-01", "support", task=ticket)
-            await self.think(triage, 500, 60, input={"ticket": ticket})
+            await self.think(triage, 500, 60, given={"ticket": ticket})
             await self.hand_over(triage, self._answer, ticket)
             triage.completed()
         await self.pause(1, 3)
 
     async def _answer(self, headers: dict[str, str], ticket: str) -> None:
         with self.logs["support-01"].session(task_type="support", headers=headers) as s:
-            await self.use(s, "search_tickets", 0.4, input={"like": ticket})
-            await self.think(s, 900, 280, input={"ticket": ticket, "step": "answer"})
+            await self.use(s, "search_tickets", 0.4, given={"like": ticket})
+            await self.think(s, 900, 280, given={"ticket": ticket, "step": "answer"})
             if self.random.random() < 0.5:
                 await self.hand_over(s, self._bill, ticket)
             s.feedback(self.random.uniform(0.2, 1.0))
@@ -139,24 +140,24 @@ class Fleet:
 
     async def _bill(self, headers: dict[str, str], ticket: str) -> None:
         with self.logs["billing-01"].session(task_type="support", headers=headers) as s:
-            await self.use(s, "get_invoice", 0.3, input={"ticket": ticket})
-            await self.think(s, 600, 90, input={"ticket": ticket, "step": "explain the invoice"})
+            await self.use(s, "get_invoice", 0.3, given={"ticket": ticket})
+            await self.think(s, 600, 90, given={"ticket": ticket, "step": "explain the invoice"})
             s.completed()
 
     async def report(self) -> None:
         """Long calls, and few of them."""
         with self.logs["reporter-01"].session(task_type="report", task=f"report-{self._number()}") as s:
-            await self.use(s, "query_ledger", 1.0, input={"since": self.random.randrange(10**6)})
-            await self.think(s, 5000, 900, input={"rows": self.random.randrange(10**6)})
+            await self.use(s, "query_ledger", 1.0, given={"since": self.random.randrange(10**6)})
+            await self.think(s, 5000, 900, given={"rows": self.random.randrange(10**6)})
             s.completed()
         await self.pause(100, 120)
 
     async def watch(self) -> None:
         """The same question again and again, and another answer each time: not a loop."""
-        while "watcher-01" in self.silenced:
-            await asyncio.sleep(1)
+        if "watcher-01" in self.silenced:
+            await asyncio.Event().wait()  # for ever
         with self.logs["watcher-01"].session(task_type="watch", task=f"watch-{self._number()}") as s:
-            await self.use(s, "poll_status", 0.1, input={"of": "ingest queue"})
+            await self.use(s, "poll_status", 0.1, given={"of": "ingest queue"})
             s.completed()
         await self.pause(4, 6)
 
@@ -174,9 +175,9 @@ class Fleet:
             await work(session.handoff(), what)
             a.output = {"done": True}
 
-    async def think(self, session: Session, prompt: int, completion: int, *, input: Any, model: str = SONNET) -> None:
+    async def think(self, session: Session, prompt: int, completion: int, *, given: Any, model: str = SONNET) -> None:
         """A call of a model that takes about so many tokens."""
-        async with session.action("llm_call", input=input) as a:
+        async with session.action("llm_call", input=given) as a:
             await self.pause(0.7, 1.8)
             self.spend(a, prompt, completion, model)
             a.confidence = round(self.random.uniform(*self.confidence.get(session.log.agent_id, SURE)), 2)
@@ -193,9 +194,9 @@ class Fleet:
             cost_usd=round(prompt * costs[0] + completion * costs[1], 6),
         )
 
-    async def use(self, session: Session, tool: str, seconds: float, *, input: Any) -> None:
+    async def use(self, session: Session, tool: str, seconds: float, *, given: Any) -> None:
         """A call of a tool."""
-        async with session.action(tool, input=input) as a:
+        async with session.action(tool, input=given) as a:
             await self.pause(seconds * 0.7, seconds * 1.3)
             a.output = {"results": self.random.randrange(1, 1000)}
 

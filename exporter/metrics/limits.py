@@ -37,11 +37,11 @@ def _histogram(bounds: tuple[float, ...]) -> int:
 
 
 SAMPLES: dict[type[cells.Cell], int] = {
-    cells.AgentCell: 35 + _histogram(cells.CONFIDENCE),
-    cells.ActionCell: 2 * 7 + _histogram(cells.DURATION),
+    cells.AgentCell: 52 + _histogram(cells.CONFIDENCE),
+    cells.ActionCell: 2 * 8 + 1 + _histogram(cells.DURATION),
     cells.ModelCell: 2 * 3,
     cells.ErrorCell: 2,
-    cells.TaskCell: 2 * 5 + _histogram(cells.SESSION_SECONDS) + _histogram(cells.SESSION_TOKENS),
+    cells.TaskCell: 2 * 6 + _histogram(cells.SESSION_SECONDS) + _histogram(cells.SESSION_TOKENS),
 }
 """Samples that one cell makes in the exposition, at most; a test counts them."""
 

@@ -1,4 +1,4 @@
-"""What the status page remembers beyond the series: each agent's last actions and minutes, the latest traces, findings.
+"""What the status page remembers beyond the series: each agent's last actions and minutes, and the latest traces.
 
 Kept in memory only, within bounds: what is older makes room. Nothing of an action's content is kept: neither input nor
 output, nor what an error said. After a restart it begins anew; the series do not.
@@ -10,11 +10,11 @@ from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from exporter.action import FAILED, Output, trace_id_of
+from exporter.lineage import own_trace, trace_name
 from exporter.metrics.limits import label
 
 if TYPE_CHECKING:
     from exporter.action import Action
-    from exporter.detectors import Finding
 
 MOST_AGENTS = 1_000
 """Agents remembered, about 30 kB each at worst; the one quiet for longest makes room."""
@@ -26,7 +26,6 @@ ACTIONS_OF_TRACE = 500
 """Actions of one trace that are shown; further ones are only counted."""
 ACTIONS_OF_AGENT = 50
 """Actions of one agent that are shown: what a person reads before they search the logs instead."""
-FINDINGS = 500
 MAX_NAME = 256
 """Characters of a trace's name that are kept; of a longer one, its id."""
 STEP = 15
@@ -62,7 +61,7 @@ class Done(NamedTuple):
     @property
     def trace_id(self) -> str:
         """32 hex digits; a session without a trace is one of its own."""
-        return trace_id_of(self.trace or f"{self.agent_id}\0{self.session_id}")
+        return trace_id_of(self.trace or own_trace(self.agent_id, self.session_id))
 
 
 class Bucket:
@@ -89,14 +88,19 @@ class Memory:
 class Member:
     """One session's part of a trace: where it hangs, as far as its first line told."""
 
-    __slots__ = ("name", "parent_agent_id", "parent_span_id", "started")
+    __slots__ = ("agent_id", "parent_agent_id", "parent_span_id", "session_id", "started")
 
-    def __init__(self, name: tuple[str, str], started: float, parent_agent_id: str, parent_span_id: str) -> None:
-        self.name = name
-        """(agent_id, session_id)."""
+    def __init__(self, action: Action, started: float) -> None:
+        self.agent_id = action.agent_id
+        self.session_id = action.session_id
         self.started = started
-        self.parent_agent_id = parent_agent_id
-        self.parent_span_id = parent_span_id
+        self.parent_agent_id = (action.metadata and action.metadata.parent_agent_id) or ""
+        self.parent_span_id = action.parent_span_id or ""
+
+    @property
+    def name(self) -> tuple[str, str]:
+        """Of its session."""
+        return self.agent_id, self.session_id
 
 
 class Trace:
@@ -114,12 +118,11 @@ class Trace:
 
 
 class Recent:
-    """A sink of actions and findings. Owned by the pipeline's thread; others ask it for copies."""
+    """A sink of actions. Owned by the pipeline's thread; others ask it for copies."""
 
     def __init__(self, since: float) -> None:
         self.since = since
         """Clock at its beginning, seconds since 1970."""
-        self.findings: deque[Finding] = deque(maxlen=FINDINGS)
         self.evictions = 0
         """Traces and agents forgotten to make room."""
         self._agents: dict[str, Memory] = {}
@@ -146,10 +149,6 @@ class Recent:
         if done.failed:
             bucket.failures += 1
         self._follow(action, done)
-
-    def found(self, finding: Finding) -> None:
-        """Remember a finding."""
-        self.findings.append(finding)
 
     # --- what the page asks for --------------------------------------------------------------------------------
 
@@ -195,7 +194,7 @@ class Recent:
         return memory
 
     def _follow(self, action: Action, done: Done) -> None:
-        key = done.trace or f"\0{done.agent_id}\0{done.session_id}"
+        key = done.trace or own_trace(done.agent_id, done.session_id)
         trace = self._traces.get(key)
         if trace is None:
             trace = self._traces[key] = Trace()
@@ -213,8 +212,7 @@ class Recent:
         if member is None:
             if len(trace.members) >= ACTIONS_OF_TRACE:
                 return
-            parent = (action.metadata and action.metadata.parent_agent_id) or ""
-            member = trace.members[name] = Member(name, done.started, parent, action.parent_span_id or "")
+            member = trace.members[name] = Member(action, done.started)
         if done.started < member.started:
             member.started = done.started
         if action.span_id is not None and len(trace.spans) < ACTIONS_OF_TRACE:
@@ -228,7 +226,7 @@ class Recent:
 def _done(action: Action) -> Done:
     tokens, output, metadata = action.tokens, action.output, action.metadata
     at = action.at
-    trace = action.trace_id or action.parent_trace_id or ""
+    trace = trace_name(action)
     return Done(
         at if action.duration_ms is None else at - action.duration_ms / 1000,
         at,

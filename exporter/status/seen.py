@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from exporter.detectors import journal
+from exporter.detectors.journal import recent as findings_in
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from exporter.detectors import Finding
+    from exporter.detectors.finding import Finding
     from exporter.metrics.families import Live
     from exporter.pipeline import Pipeline
     from exporter.sessions import Session
@@ -46,7 +49,7 @@ def see(pipeline: Pipeline, live: Live, problem: str | None, agent: str | None, 
         problem,
         recent.since,
         recent.rates(live.now),
-        list(reversed(recent.findings)),
+        findings_in(pipeline.store.committed.get(journal.ROW, {}).items())[::-1],
         recent.agent(agent) if agent is not None else (),
         pipeline.sinks.sessions.of(agent) if agent is not None else (),
         recent.trace(trace_id) if trace_id is not None else None,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from exporter.lineage import caller
 from exporter.spans.tree import root_id, session_span_id
 from exporter.status.recent import Done
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from exporter.detectors import Finding
+    from exporter.detectors.finding import Finding
     from exporter.status.recent import Member, Trace
 
 Name = tuple[str, str]
@@ -110,13 +111,9 @@ def parent_of(member: Member, trace: Trace, owners: Mapping[str, Name]) -> Name 
     owner = owners.get(member.parent_span_id)
     if owner is not None and owner != member.name:
         return owner
-    older = [
-        other
-        for other in trace.members.values()
-        if other.name[0] == member.parent_agent_id and other.started < member.started
-    ]
-    if older:
-        return max(older, key=lambda other: other.started).name
+    handed_over = caller(member, trace.members.values())
+    if handed_over is not None:
+        return handed_over.name
     return root.name if root is not None else None
 
 

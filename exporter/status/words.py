@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from exporter.detectors import Finding
+    from exporter.detectors.finding import Finding
     from exporter.metrics.cells import AgentCell, Day
     from exporter.metrics.families import AgentSettings
     from exporter.status.recent import Done
@@ -124,7 +124,7 @@ def standings(
     said += [
         Standing(level_of(kind), f"{said_of} ({ago(at, now)})")
         for kind, said_of in KINDS.items()
-        if now - (at := getattr(cell, "findings", {}).get(kind, 0.0)) < FRESH
+        if now - (at := cell.findings.get(kind, 0.0)) < FRESH
     ]
     return sorted(said, key=lambda standing: LEVELS.index(standing.level))
 
