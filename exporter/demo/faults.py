@@ -6,6 +6,7 @@ All of it is logged by actions that an HTTP status would call a success. Each sh
 from __future__ import annotations
 
 import asyncio
+import itertools
 from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +25,8 @@ SOON = 5.0
 async def loop(fleet: Fleet) -> None:
     """support-01 asks the same of a tool that is rate-limited, and never waits longer."""
     await asyncio.sleep(SOON)
-    while True:
-        with suppress(ConnectionError), fleet.logs["support-01"].session(task_type="support", task="ticket-loop") as s:
+    for number in itertools.count(1):
+        with fleet.logs["support-01"].session(task_type="support", task=f"ticket-loop-{number}") as s:
             for attempt in range(12):
                 with suppress(ConnectionError):
                     async with s.action("search_tickets", input={"like": "refund of order 4711"}) as a:
@@ -56,9 +57,7 @@ async def silent(fleet: Fleet) -> None:
 async def cascade(fleet: Fleet) -> None:
     """planner-01 hands on a plan that was cut off, and everybody after it fails."""
     await asyncio.sleep(SOON)
-    number = 0
-    while True:
-        number += 1
+    for number in itertools.count(1):
         async with AsyncExitStack() as task:
             headers: dict[str, str] | None = None
             for agent, action, fault in (

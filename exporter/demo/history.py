@@ -26,9 +26,13 @@ FLUSH = 100
 
 
 def write(path: Path, until: float, seed: int | None = None) -> None:
-    """Write the log of DAYS days to a file; the last line is before `until`, seconds since 1970."""
+    """Write the log of DAYS full UTC days to a file, up to the last midnight before `until`, seconds since 1970.
+
+    Full days, so that none of it counts as spent today.
+    """
     chance = random.Random(seed)  # noqa: S311  (it draws a demo)
-    now = start = until // 86_400 * 86_400 - DAYS * 86_400  # full days: what is spent in them is not spent today
+    midnight = until // 86_400 * 86_400
+    now = start = midnight - DAYS * 86_400
 
     def clock() -> float:
         return now
@@ -38,7 +42,7 @@ def write(path: Path, until: float, seed: int | None = None) -> None:
         for agent in ("writer-01", "reviewer-01")
     ]
     number = 0
-    while now < until - EVERY:
+    while now < midnight - EVERY:
         day = (now - start) / 86_400
         for log in logs:
             worse = max(0.0, day - HEALTHY_DAYS) / (DAYS - HEALTHY_DAYS) if log.agent_id == "writer-01" else 0.0

@@ -118,6 +118,8 @@ def parent_of(member: Member, trace: Trace, owners: Mapping[str, Name]) -> Name 
 
 
 def _concerns(finding: Finding, name: Name, done: Done | None) -> bool:
-    if (finding.agent_id, finding.session_id) != name:
+    if finding.agent_id != name[0] or finding.session_id not in {None, name[1]}:
         return False
-    return done is None or abs(done.at - finding.at) < 0.0005
+    if done is None:
+        return True
+    return finding.session_id is not None and abs(done.at - finding.at) < 0.0005  # times are told to the millisecond

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from exporter.detectors.finding import Finding
     from exporter.metrics.cells import AgentCell, Day
@@ -222,19 +222,48 @@ def level_of(kind: str) -> str:
     return "bad" if kind in PAGES else "warn"
 
 
+def kind_of(finding: Finding) -> str:
+    """What it is, in two words at most."""
+    loop = finding.evidence.get("loop")
+    return f"loop: {loop}" if loop else finding.kind.replace("_", " ")
+
+
 def evidence(finding: Finding) -> str:
-    """What a finding rests on, in one line."""
-    return ", ".join(f"{key.replace('_', ' ')}: {_value(value)}" for key, value in finding.evidence.items())
+    """What a finding rests on, in one line; of a kind that has no sentence here, its values as they are."""
+    told = finding.evidence
+    sentence = SENTENCES.get(told.get("loop", finding.kind))
+    if sentence is not None:
+        try:
+            return sentence(told)
+        except (KeyError, TypeError):  # written by another version, and kept in the state since
+            pass
+    return ", ".join(f"{key.replace('_', ' ')}: {value}" for key, value in told.items())
 
 
-def _value(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
-    if isinstance(value, (list, tuple)):
-        return " → ".join(str(one) for one in value)
-    return str(value)
+def _over_budget(told: dict[str, Any]) -> str:
+    said = []
+    if told.get("tokens", 0) > told.get("max_tokens", float("inf")):
+        said.append(f"{told['tokens']:,} tokens, where {told['max_tokens']:,} are the ceiling")
+    if told.get("cost_usd", 0) > told.get("max_cost_usd", float("inf")):
+        said.append(f"{money(told['cost_usd'])}, where {money(told['max_cost_usd'])} are the ceiling")
+    return f"{' and '.join(said)} of task type {told['task_type']}"
+
+
+SENTENCES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "retries": lambda told: f"{told['action']} is at retry {told['retry_count']}",
+    "repeat": lambda told: f"{told['action']} {told['times']} times in a row: same input, same outcome",
+    "cycle": lambda told: (
+        f"{' → '.join(told['actions'])}, {told['rounds']} times over with unchanged outcomes"
+        + (f", between {' and '.join(told['agents'])}" if "agents" in told else "")
+    ),
+    "overtime": lambda told: f"still at work after {duration(told['max_seconds'])}, the most for {told['task_type']}",
+    "session_budget": _over_budget,
+    "action_anomaly": lambda told: (
+        f"{told['action']} took {told['tokens']:,} tokens, "
+        f"{told['tokens'] / told['rolling_average']:.1f} times its average of {told['rolling_average']:,.0f}"
+    ),
+    "cascade": lambda told: f"{' → '.join(told['agents'])} failed within {duration(told['seconds'])}",
+}
 
 
 def notes(done: Done) -> str:
