@@ -34,9 +34,9 @@ bench: $(VENV)/installed ## throughput against mtail and others, latency, scrape
 	env -u PYTHONPATH $(BIN)/python benchmarks/live.py
 
 lock: $(VENV)/installed ## pin every dependency anew, with hashes and without the name of an index
-	$(COMPILE) -o requirements.lock pyproject.toml
+	$(COMPILE) -o requirements.lock pyproject.toml agentlog/pyproject.toml
 	$(COMPILE) --group build -o requirements-build.lock
-	$(COMPILE) --group dev -o requirements-dev.lock pyproject.toml
+	$(COMPILE) --group dev -o requirements-dev.lock pyproject.toml agentlog/pyproject.toml
 
 image: ## the container image agent-exporter:dev
 	docker build -t agent-exporter:dev .
