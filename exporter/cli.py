@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from exporter.sources import Source
     from exporter.stages import Stages
 
+FAULTS = ("loop", "budget", "silent", "cascade", "drift")
+"""Of the demo, whose modules are not imported before they are wanted; a test compares."""
 EPILOGUE = """\
 exit codes: 0 fine; 1 something is wrong with the input; 2 wrong use, wrong config, or a state file in use
 """
@@ -194,6 +196,22 @@ def _healthcheck(options: argparse.Namespace) -> int:
     return 1
 
 
+def _demo(options: argparse.Namespace) -> int:
+    try:
+        from exporter.demo.show import fleet_only, show  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        if error.name != "agentlog":
+            raise
+        raise Usage("the demo's agents are written with agentlog: install that, too") from error
+    faults = list(dict.fromkeys(options.fault))
+    if options.stdout:
+        return fleet_only(faults, options.speed, options.duration)
+    try:
+        return show(faults, options.speed, options.duration, f"127.0.0.1:{options.port}")
+    except OSError as error:
+        raise Usage(f"{error}; name another with --port") from error
+
+
 # --- options -------------------------------------------------------------------------------------------------------
 
 
@@ -281,6 +299,25 @@ def _parser() -> argparse.ArgumentParser:
         "Print the JSON Schema (2020-12) of one line, made from the types that decode it.",
     )  # fmt: skip
 
+    demo = _command(
+        commands, "demo", _demo, "a simulated fleet, and what this makes of it",
+        "Run ten simulated agents in four teams through a real exporter, with the status page; no Docker, no "
+        "network. With --fault something goes wrong with them, and shows on the page within a minute.",
+    )  # fmt: skip
+    demo.add_argument(
+        "--fault", action="append", default=[], choices=FAULTS,
+        help="what goes wrong: " + ", ".join(FAULTS) + "; may be given more than once",
+    )  # fmt: skip
+    demo.add_argument(
+        "--speed", type=_speed, default=1.0, metavar="N", help="work N times as fast, 0.1 to 20; default 1"
+    )
+    demo.add_argument("--duration", type=_duration, metavar="10m", help="end by itself after this long")
+    demo.add_argument("--port", type=_port, default=10777, metavar="N", help="of the exporter; default 10777")
+    demo.add_argument(
+        "--stdout", action="store_true",
+        help="only the agents, their lines to standard output: agent-exporter demo --stdout | agent-exporter run -",
+    )  # fmt: skip
+
     health = _command(
         commands, "healthcheck", _healthcheck, "ask a running exporter whether it is well",
         "For containers: exit code 0 if the exporter on this machine answers at /-/healthy, 1 if not.",
@@ -316,6 +353,22 @@ def _duration(text: str) -> float:
         return duration(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _speed(text: str) -> float:
+    try:
+        speed = float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"must be a number, not {text!r}") from error
+    if not 0.1 <= speed <= 20:
+        raise argparse.ArgumentTypeError(f"must be 0.1 to 20, not {text}")
+    return speed
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"must be 0 to 65535, not {text!r}")
+    return int(text)
 
 
 def _say(sentence: str) -> None:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from exporter.spans.queue import SpanQueue
     from exporter.spans.tree import Tree
     from exporter.state import Row, Rows, Store
+    from exporter.status import Recent
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ T = TypeVar("T")
 
 
 class Sinks(NamedTuple):
-    """What an action is handed to. `tree` and `queue` are None where no spans are wanted."""
+    """What an action is handed to. `tree` and `queue` are None where no spans are wanted, `recent` without a page."""
 
     tally: Tally
     sessions: Sessions
@@ -68,6 +69,7 @@ class Sinks(NamedTuple):
     journal: Journal
     tree: Tree | None = None
     queue: SpanQueue | None = None
+    recent: Recent | None = None
 
 
 class Pipeline:
@@ -99,6 +101,7 @@ class Pipeline:
         self._evicted = dict.fromkeys(TABLES, 0)
         self._unsettled = 0
         self._truncations: dict[str, int] = {}
+        self._catching_up = False
 
     def now(self) -> float:
         """The clock, or in a log of the past the time of its newest line: so that results do not depend on today."""
@@ -108,7 +111,9 @@ class Pipeline:
 
     def feed(self, source: Source, batch: Batch) -> tuple[int, str]:
         """Count a batch of lines. Returns how many were rejected, and why the last one was."""
-        tally, sessions, duplicates, detectors, _, tree, _ = self.sinks
+        tally, sessions, duplicates, detectors, _, tree, _, recent = self.sinks
+        if self._catching_up:
+            recent = None  # what it would remember is out of date by the time that anyone looks
         add, join, seen, detect = tally.add, sessions.add, duplicates.seen, detectors.add
         now = self.now()
         live = self.live
@@ -142,6 +147,8 @@ class Pipeline:
                 session = join(action, arrived)
                 if tree is not None:
                     tree.add(action, arrived)
+                if recent is not None:
+                    recent.add(action)
                 detect(action, session, now)
             else:
                 beating = sessions.beat(action)
@@ -176,7 +183,7 @@ class Pipeline:
     def restore(self) -> None:
         """Take up what a former run committed, and have the exporter's own counters stand at zero where it had none."""
         rows = self.store.rows
-        tally, sessions, duplicates, detectors, journal, tree, queue = self.sinks
+        tally, sessions, duplicates, detectors, journal, tree, queue, _ = self.sinks
         tally.restore(rows)
         sessions.restore(rows("session"))
         detectors.restore(rows, self.clock())
@@ -220,7 +227,7 @@ class Pipeline:
         return True
 
     def _changes(self) -> Iterator[Row]:
-        tally, sessions, duplicates, detectors, journal, tree, queue = self.sinks
+        tally, sessions, duplicates, detectors, journal, tree, queue, _ = self.sinks
         detectors.settle()
         for source in self.sources:
             yield from source.changes()
@@ -238,7 +245,7 @@ class Pipeline:
         yield from tally.changes()  # last, as those before it count into it
 
     def _count_evictions(self) -> None:
-        tally, sessions, duplicates, detectors, _, tree, _ = self.sinks
+        tally, sessions, duplicates, detectors, _, tree, _, recent = self.sinks
         now = self.now()
         for table, total in (
             ("sessions", sessions.evictions),
@@ -246,6 +253,7 @@ class Pipeline:
             ("traces", tree.evictions if tree is not None else 0),
             ("lineages", detectors.traces.evictions),
             ("windows", detectors.averages.evictions),
+            ("recent", recent.evictions if recent is not None else 0),
         ):
             tally.count("eviction", table, total - self._evicted[table], now)
             self._evicted[table] = total
@@ -292,7 +300,8 @@ class Pipeline:
             self._answer()
             now = monotonic()
             if waited_for or now >= next_commit:
-                if not waited_for and now < overdue and self._behind():
+                self._catching_up = self._behind()
+                if not waited_for and now < overdue and self._catching_up:
                     next_commit = now + COMMIT_EVERY
                 else:
                     next_commit = now + (COMMIT_EVERY if self.commit() else RETRY_EVERY)
@@ -330,7 +339,7 @@ class Pipeline:
 
     def _tick(self) -> None:
         now = self.now()
-        tally, sessions, duplicates, detectors, _, tree, _ = self.sinks
+        tally, sessions, duplicates, detectors, _, tree, *_ = self.sinks
         detectors.tick(now)
         sessions.tick(now)
         if self.unavailable is None:  # else senders will send again what is counted and not yet written

@@ -11,6 +11,7 @@ later: yesterday's log, read now, holds no abandoned sessions just because it is
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -195,6 +196,10 @@ class Sessions:
     def open(self) -> Iterator[Session]:
         """Those that are not closed."""
         return (session for session in self._table.values() if not session.closed)
+
+    def of(self, agent_id: str) -> list[Session]:
+        """Copies of an agent's open sessions."""
+        return [copy(session) for session in self.open() if session.agent_id == agent_id]
 
     def changes(self) -> Iterator[Row]:
         """Rows of the sessions that changed."""

@@ -28,6 +28,7 @@ from exporter.spans.queue import SpanQueue
 from exporter.spans.sender import Target
 from exporter.spans.tree import Tree
 from exporter.state import File, Store
+from exporter.status import Recent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -116,7 +117,7 @@ class Stages:
         duplicates = Duplicates(time.time(), stored=isinstance(store, File))
         self.pipeline = Pipeline(
             sources,
-            Sinks(tally, sessions, duplicates, detectors, journal, tree, queue),
+            Sinks(tally, sessions, duplicates, detectors, journal, tree, queue, Recent(time.time()) if live else None),
             store,
             live=live,
             ignore_plain_text=self._ignores,

@@ -1,0 +1,244 @@
+"""One thing that an agent does, from its begin to its line.
+
+with session.action("web_search", input={"query": "pods"}, timeout=10) as a:
+    a.output = search("pods", timeout=a.remaining)
+    a.confidence = 0.87
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from contextvars import ContextVar, Token
+from typing import TYPE_CHECKING, Any
+
+from agentlog import ids, record
+from agentlog.errors import RetriesExhausted, status_of
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from agentlog.session import Session
+
+COUNTS = ("prompt", "completion", "cache_read", "cache_write")
+
+
+class Action:
+    """Made by `Session.action`. Sync or async, it is timed, and what leaves it is logged and passes."""
+
+    def __init__(
+        self,
+        session: Session,
+        name: object,
+        *,
+        input: object = None,
+        expected_tokens: int = 0,
+        timeout: float | None = None,
+        span_id: str | None = None,
+    ) -> None:
+        self.session = session
+        self.name = record.name(name)
+        self.span_id = span_id or ids.span_id()
+        self.output: object = None
+        """What came of it: an object or text, else it is written as {"value": ...}."""
+        self.confidence: float | None = None
+        """0 to 1."""
+        self._input = session.log.snapshot(input)  # now: an agent goes on appending to its messages
+        self._left_out: dict[str, str] = {}
+        self._expected = record.count(expected_tokens, "expected_tokens", self._leave_out) or 0
+        self._timeout = timeout
+        self._tokens: dict[str, Any] = {}
+        self._metadata: dict[str, Any] = {}
+        self._began: float | None = None
+        self._outer: Token[Action | None] | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._expired = False
+        self._cancelled_before = 0
+
+    # --- what the agent tells of it -----------------------------------------------------------------------------
+
+    def tokens(
+        self,
+        *,
+        prompt: int | None = None,
+        completion: int | None = None,
+        model: str | None = None,
+        cost_usd: float | None = None,
+        cache_read: int | None = None,
+        cache_write: int | None = None,
+    ) -> None:
+        """What a call of a model took; of several calls, the sum. `prompt` includes what was cached."""
+        for field, value in zip(COUNTS, (prompt, completion, cache_read, cache_write), strict=True):
+            if value is not None:
+                counted = record.count(value, f"tokens.{field}", self._leave_out)
+                if counted is not None:
+                    self._tokens[field] = self._tokens.get(field, 0) + counted
+                    if field in {"prompt", "completion"}:
+                        self.session.spend(counted)
+        if cost_usd is not None:
+            cost = record.number(cost_usd, "tokens.cost_usd", self._leave_out, 0, record.MAX_COST_USD)
+            if cost is not None:
+                self._tokens["cost_usd"] = self._tokens.get("cost_usd", 0.0) + cost
+        if model is not None:
+            self._tokens["model"] = record.name(model)
+
+    def retry(self) -> None:
+        """It is being tried again. RetriesExhausted after the session's `max_retries`."""
+        retries = self._metadata.get("retry_count", 0)
+        most = self.session.max_retries
+        if most is not None and retries >= most:
+            raise RetriesExhausted(
+                f"{self.name} was tried again {retries} times, as often as session {self.session.id} allows"
+            )
+        self._metadata["retry_count"] = retries + 1
+
+    def retried(self, times: int) -> None:
+        """It is the attempt after so many others."""
+        counted = record.count(times, "metadata.retry_count", self._leave_out, record.MAX_COUNT)
+        if counted is not None:
+            self._metadata["retry_count"] = counted
+
+    def fallback(self) -> None:
+        """It is done by other means than wanted."""
+        self._metadata["fallback_used"] = True
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds until its timeout, to be passed on to what waits; None without one. TimeoutError if it is over."""
+        if self._timeout is None:
+            return None
+        left = self._timeout - (self._elapsed() or 0.0)
+        if left <= 0:
+            raise TimeoutError(self._overtime())
+        return left
+
+    # --- begin and end ------------------------------------------------------------------------------------------
+
+    def begin(self) -> Self:
+        """For code that cannot use `with`, such as callbacks. BudgetExceeded if the session's ceiling forbids it."""
+        self._began = self.session.log.clock.monotonic()
+        try:
+            self.session.reserve(self._expected)
+        except Exception as error:
+            self._expected = 0
+            self.end(error)
+            raise
+        self.session.opened(self)
+        return self
+
+    def end(
+        self, error: BaseException | None = None, *, at: float | None = None, duration: float | None = None
+    ) -> None:
+        """Write the line; once. `at`, seconds since 1970, and `duration` are for what knows them better."""
+        if self._began is None:
+            return
+        elapsed = self._elapsed() if duration is None else duration
+        self._began = None
+        self.session.closed(self, self._expected)
+        self.session.say(self, error, at, elapsed)
+
+    def fields(self, error: BaseException | None, duration: float | None) -> record.Fields:
+        """Its part of the line."""
+        log = self.session.log
+        fields: record.Fields = {"action": self.name, "status": status_of(error), "span_id": self.span_id}
+        if self._input is not None:
+            fields["input"] = self._input
+        output = self.output if log.content else None
+        if output is not None or self.confidence is not None:
+            told = record.result(output, self.confidence, log.max_content, self._leave_out)
+            if told is not None:
+                fields["output"] = told
+        if self._tokens:
+            fields["tokens"] = self._checked_tokens()
+        if duration is not None:
+            fields["duration_ms"] = round(min(max(duration * 1000, 0.0), record.MAX_DURATION_MS), 3)
+        if error is not None:
+            fields["error"] = {"type": record.name(type(error).__name__)}
+            if log.content:
+                fields["error"]["message"] = record.text(error)
+        if self._left_out:
+            self._metadata["left_out"] = self._left_out
+        fields["metadata"] = self._metadata
+        return fields
+
+    def _checked_tokens(self) -> dict[str, Any]:
+        """Sums may have grown beyond what one record may have."""
+        checked = dict(self._tokens)
+        for field, most in (*((field, record.MAX_TOKENS) for field in COUNTS), ("cost_usd", record.MAX_COST_USD)):
+            if checked.get(field, 0) > most:
+                self._leave_out(f"tokens.{field}", checked.pop(field))
+        return checked
+
+    def _leave_out(self, field: str, value: object) -> None:
+        self._left_out[field] = record.described(value)
+
+    def _elapsed(self) -> float | None:
+        return None if self._began is None else self.session.log.clock.monotonic() - self._began
+
+    def _overtime(self) -> str:
+        return f"{self.name} took longer than {self._timeout:g} s"
+
+    # --- with, and async with -----------------------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        self.begin()
+        self._outer = _current.set(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        self._leave()
+        self.end(error)
+        return None
+
+    async def __aenter__(self) -> Self:
+        self.__enter__()
+        if self._timeout is not None:
+            self._task = asyncio.current_task()
+            cancelling = getattr(self._task, "cancelling", None)
+            self._cancelled_before = cancelling() if cancelling else 0
+            self._timer = asyncio.get_running_loop().call_later(self._timeout, self._expire)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._expired and self._is_own_cancellation() and isinstance(error, asyncio.CancelledError):
+            timeout = TimeoutError(self._overtime())
+            self.__exit__(TimeoutError, timeout, trace)
+            raise timeout from error
+        return self.__exit__(kind, error, trace)
+
+    def _expire(self) -> None:
+        self._expired = True
+        if self._task is not None:
+            self._task.cancel()
+
+    def _is_own_cancellation(self) -> bool:
+        # From 3.11 on a task counts its cancellations: somebody else's wish to end it must get through.
+        uncancel = getattr(self._task, "uncancel", None)
+        return uncancel is None or uncancel() <= self._cancelled_before
+
+    def _leave(self) -> None:
+        if self._outer is not None:
+            leave(_current, self._outer)
+
+
+def leave(variable: ContextVar[Any], token: Token[Any]) -> None:
+    """Undo a `set`, or not: callbacks and async generators may end in another context than they began in."""
+    with contextlib.suppress(ValueError):
+        variable.reset(token)
+
+
+def current_action() -> Action | None:
+    """The action around this code, in this task or thread."""
+    return _current.get()
+
+
+_current: ContextVar[Action | None] = ContextVar("agentlog_action", default=None)

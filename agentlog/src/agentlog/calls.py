@@ -1,0 +1,73 @@
+"""Functions whose every call is an action.
+
+@log.action("web_search")
+def search(query: str, limit: int = 10) -> list[str]: ...      input {"query": "pods", "limit": 10}
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from agentlog.session import current_session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agentlog.logger import AgentLogger
+    from agentlog.session import Session
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+
+class Calls:
+    """Made by `AgentLogger.action`; the decorator."""
+
+    def __init__(self, log: AgentLogger, name: str, *, expected_tokens: int, timeout: float | None) -> None:
+        self._log = log
+        self._name = name
+        self._options: dict[str, Any] = {"expected_tokens": expected_tokens, "timeout": timeout}
+
+    def __call__(self, function: F) -> F:
+        """TypeError for a generator function: its call does nothing yet. Use `with` inside of it."""
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise TypeError(f"{function.__name__} is a generator, whose call does nothing yet: use `with` inside of it")
+        signature = inspect.signature(function)
+
+        def arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:
+            try:
+                bound = signature.bind(*args, **kwargs)
+            except TypeError:  # the call itself will say so
+                return None
+            bound.apply_defaults()
+            return {name: value for name, value in bound.arguments.items() if name not in {"self", "cls"}}
+
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def asynchronous(*args: Any, **kwargs: Any) -> Any:
+                given = arguments(args, kwargs)
+                async with self._around() as s, s.action(self._name, input=given, **self._options) as a:
+                    result = await function(*args, **kwargs)
+                    a.output = result if a.output is None else a.output
+                    return result
+
+            return cast("F", asynchronous)
+
+        @functools.wraps(function)
+        def plain(*args: Any, **kwargs: Any) -> Any:
+            given = arguments(args, kwargs)
+            with self._around() as s, s.action(self._name, input=given, **self._options) as a:
+                result = function(*args, **kwargs)
+                a.output = result if a.output is None else a.output
+                return result
+
+        return cast("F", plain)
+
+    def _around(self) -> Session | contextlib.nullcontext[Session]:
+        session = current_session()
+        if session is not None and session.log is self._log:
+            return contextlib.nullcontext(session)
+        return self._log.session()

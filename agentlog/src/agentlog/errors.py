@@ -1,0 +1,34 @@
+"""What went wrong, in the schema's words; and the three errors of agentlog's own, which guards raise."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Literal
+
+Status = Literal["success", "error", "timeout", "cancelled"]
+
+
+class BudgetExceeded(Exception):  # noqa: N818  (reads as what it says)
+    """The session's token ceiling does not allow this action. Raised before it begins."""
+
+
+class RetriesExhausted(Exception):  # noqa: N818
+    """It failed, and has been tried again as often as allowed. The last error is its cause."""
+
+
+def status_of(error: BaseException | None) -> Status:
+    """The status of an action that an error left."""
+    if error is None:
+        return "success"
+    if isinstance(error, _CANCELLED):
+        return "cancelled"
+    # The timeouts of HTTP clients descend from no class in common (ReadTimeout, APITimeoutError): their names tell.
+    if isinstance(error, (TimeoutError, asyncio.TimeoutError)) or any(
+        kind.__name__.endswith(("Timeout", "TimeoutError", "TimeoutException")) for kind in type(error).__mro__
+    ):
+        return "timeout"
+    return "error"
+
+
+_CANCELLED = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
+"""Somebody wanted it to end: no failure of the agent's."""

@@ -1,0 +1,162 @@
+"""An agent's log: what it imports, makes once, and asks for sessions.
+
+log = AgentLogger("research-agent-01", team="research")
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from agentlog import handoff, record
+from agentlog.calls import Calls
+from agentlog.clock import Clock, written
+from agentlog.heartbeat import HEARTBEAT, Heartbeats
+from agentlog.session import Session, current_session
+from agentlog.writer import written_to
+
+if TYPE_CHECKING:
+    from typing import Literal
+
+
+class AgentLogger:
+    """Writes the lines of one agent to a stream, standard output by default, or to the end of a file.
+
+    `content=False` leaves out what may be private: inputs, outputs and the messages of errors. Then repeats of the same
+    call cannot be told from calls that differ, so loops are found by their retries only. `max_content` is how many
+    characters of an input or output a line may hold. OSError if the file cannot be opened; nothing raises afterwards.
+    """
+
+    def __init__(
+        self,
+        agent_id: str,
+        *,
+        team: str | None = None,
+        stream: TextIO | None = None,
+        path: str | os.PathLike[str] | None = None,
+        content: bool = True,
+        max_content: int = record.MAX_CONTENT,
+        clock: Clock = Clock(),  # noqa: B008  (frozen)
+    ) -> None:
+        self.agent_id = record.name(agent_id)
+        self.team = None if team is None else record.name(team)
+        self.content = content
+        self.max_content = max_content
+        self.clock = clock
+        self._place = Path(path).absolute() if path is not None else stream or sys.stdout
+        self._writer = written_to(self._place)
+        # A logger that nobody can find: levels, filters and handlers of the agent's own logging do not touch the lines.
+        self._logger = logging.Logger(f"agentlog.{self.agent_id}")  # noqa: LOG001
+        self._logger.addHandler(self._writer)
+        self._sessions: dict[Session, None] = {}
+
+    def session(
+        self,
+        *,
+        task_type: str | None = None,
+        session_id: str | None = None,
+        task: str | None = None,
+        headers: handoff.Headers | None = None,
+        traceparent: str | None = None,
+        token_ceiling: int | None = None,
+        max_retries: int | None = None,
+        timeout: float | None = None,
+    ) -> Session:
+        """One task: `with` begins and ends it.
+
+        It belongs to the task that `headers` (of `Session.handoff`, names in any case) or a `traceparent` hand over;
+        else to that of the session around it, whoever's; else it is a task of its own, named `task` or by its trace id.
+        `token_ceiling`, `max_retries` and `timeout` (seconds) hold for its actions.
+        """
+        around = current_session()
+        if headers is not None or traceparent is not None:
+            origin = handoff.received({} if headers is None else headers, traceparent, task)
+        elif around is not None and task is None:
+            origin = around.origin._replace(parent_span_id=around.span_id, parent_agent_id=around.log.agent_id)
+        else:
+            origin = handoff.begun(task)
+        return Session(
+            self,
+            origin,
+            task_type=task_type,
+            session_id=session_id,
+            token_ceiling=token_ceiling,
+            max_retries=max_retries,
+            timeout=timeout,
+        )
+
+    def action(self, name: str, *, expected_tokens: int = 0, timeout: float | None = None) -> Calls:
+        """A decorator for functions, plain or async: every call is an action of the session around it.
+
+        The arguments are its input, the result is its output unless `current_action()` was given one. Without a session
+        of this agent's around it, a call is one by itself.
+        """
+        return Calls(self, name, expected_tokens=expected_tokens, timeout=timeout)
+
+    def heartbeat(self, state: Literal["idle", "working"], detail: str | None = None) -> None:
+        """A sign of life, and what it is at."""
+        output: record.Fields = {"state": record.text(state)}
+        if detail is not None:
+            output["detail"] = record.text(detail)
+        sessions = list(self._sessions)
+        fields: record.Fields = {
+            "timestamp": written(self.clock.now()),
+            "agent_id": self.agent_id,
+            "session_id": sessions[-1].id if sessions else f"proc_{os.getpid()}",
+            "action": HEARTBEAT,
+            "status": "success",
+            "output": output,
+        }
+        if self.team is not None:
+            fields["metadata"] = {"team": self.team}
+        self.write(fields)
+
+    def heartbeats(self, every: float = 10.0) -> Heartbeats:
+        """One every so many seconds, from a thread of its own: `with`, or `start` and `stop`."""
+        return Heartbeats(self, every)
+
+    def named(self, agent_id: str, *, team: str | None = None) -> AgentLogger:
+        """The log of another agent, to the same place and in the same way."""
+        place = {"path": self._place} if isinstance(self._place, Path) else {"stream": self._place}
+        return AgentLogger(
+            agent_id,
+            team=self.team if team is None else team,
+            content=self.content,
+            max_content=self.max_content,
+            clock=self.clock,
+            **place,
+        )
+
+    def flush(self) -> None:
+        """Wait until the lines are written, 2 s at most. The end of the program does it, too."""
+        self._writer.flush()
+
+    # --- what its sessions do with it ---------------------------------------------------------------------------
+
+    def write(self, fields: record.Fields) -> None:
+        """Send a line on its way."""
+        self._logger.handle(logging.LogRecord(self.agent_id, logging.INFO, "", 0, fields, None, None))
+
+    def snapshot(self, value: object) -> Any:
+        """An input as it is now, if inputs are written."""
+        return record.content(value, self.max_content) if self.content else None
+
+    def opened(self, session: Session) -> None:
+        """A session has begun."""
+        self._sessions[session] = None
+
+    def closed(self, session: Session) -> None:
+        """A session has ended."""
+        self._sessions.pop(session, None)
+
+    @property
+    def at_work_on(self) -> str | None:
+        """What a heartbeat says: the newest session, and how many more; None if there is none."""
+        sessions = list(self._sessions)
+        if not sessions:
+            return None
+        others = len(sessions) - 1
+        return sessions[-1].at_work_on + (f" and {others} more session{'s' * (others > 1)}" if others else "")

@@ -1,0 +1,246 @@
+"""One task of one agent, from its begin to the line that ends it.
+
+with log.session(task_type="research", token_ceiling=50_000) as s:
+    with s.action("llm_call", expected_tokens=2_000) as a: ...
+    s.completed()
+"""
+
+from __future__ import annotations
+
+import threading
+from contextvars import ContextVar, Token
+from typing import TYPE_CHECKING
+
+from agentlog import ids, record
+from agentlog.action import Action, leave
+from agentlog.attempts import Attempts
+from agentlog.clock import written
+from agentlog.errors import BudgetExceeded, status_of
+from agentlog.handoff import Origin, sent
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from agentlog.logger import AgentLogger
+
+END = "session_end"
+FEEDBACK = "feedback"
+
+
+class Session:
+    """Made by `AgentLogger.session`. Within it `current_session()` is this one, in this task or thread."""
+
+    def __init__(
+        self,
+        log: AgentLogger,
+        origin: Origin,
+        *,
+        task_type: str | None = None,
+        session_id: str | None = None,
+        token_ceiling: int | None = None,
+        max_retries: int | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        self.log = log
+        self.origin = origin
+        self.id = f"sess_{ids.span_id()}" if session_id is None else record.name(session_id)
+        self.span_id = ids.span_id_of(origin.trace_id, *(() if origin.is_root else (log.agent_id, self.id)))
+        """16 hex digits: of the span that the exporter makes of this session."""
+        self.task_type = None if task_type is None else record.name(task_type)
+        self.token_ceiling = token_ceiling
+        self.max_retries = max_retries
+        self.timeout = timeout
+        self.spent = 0
+        """Tokens, prompt and completion, that its actions have told so far."""
+        self._held = 0
+        self._lock = threading.Lock()
+        self._actions: dict[Action, None] = {}
+        self._completed: bool | None = None
+        self._told: BaseException | None = None
+        self._is_open = False
+        self._outer: Token[Session | None] | None = None
+        self._head: record.Fields = {"agent_id": log.agent_id, "session_id": self.id, "parent_trace_id": origin.task}
+        if origin.trace_id != ids.trace_id_of(origin.task):
+            self._head["trace_id"] = origin.trace_id
+        if origin.parent_span_id is not None:
+            self._head["parent_span_id"] = origin.parent_span_id
+        told = {"team": log.team, "task_type": self.task_type, "parent_agent_id": origin.parent_agent_id}
+        self._metadata = {key: value for key, value in told.items() if value is not None}
+
+    # --- what an agent does with it -----------------------------------------------------------------------------
+
+    def action(
+        self,
+        name: str,
+        *,
+        input: object = None,
+        expected_tokens: int = 0,
+        timeout: float | None = None,
+        span_id: str | None = None,
+    ) -> Action:
+        """Something to be done: `with` times and logs it.
+
+        `expected_tokens` are held of the session's ceiling while it is open: BudgetExceeded, before it begins, if they
+        do not fit. `timeout`, seconds, is the session's unless given; with `async with` it is a hard one, else
+        `Action.remaining` says what is left. `span_id`, 16 hex digits, if it has one already.
+        """
+        timeout = self.timeout if timeout is None else timeout
+        return Action(self, name, input=input, expected_tokens=expected_tokens, timeout=timeout, span_id=span_id)
+
+    def attempts(
+        self,
+        name: str,
+        *,
+        input: object = None,
+        max_retries: int | None = None,
+        base: float = 0.5,
+        cap: float = 30.0,
+        retry_on: type[Exception] | tuple[type[Exception], ...] = Exception,
+        expected_tokens: int = 0,
+        timeout: float | None = None,
+    ) -> Attempts:
+        """Something to be tried until it works: `for` or `async for`, each round `with` one attempt as an action.
+
+        After a failure it waits a random time up to `base`, doubled with every retry, `cap` at most (seconds), and
+        tries again: `max_retries` times, the session's unless given, or 3; then RetriesExhausted.
+        """
+        if max_retries is None:
+            max_retries = 3 if self.max_retries is None else self.max_retries
+
+        def attempt() -> Action:
+            return self.action(name, input=input, expected_tokens=expected_tokens, timeout=timeout)
+
+        return Attempts(attempt, self.log.clock, max_retries, base, cap, retry_on)
+
+    def handoff(self) -> dict[str, str]:
+        """Headers for the next agent, who gives them to its `session(headers=...)`: one task, one tree."""
+        return sent(self.origin, self.span_id, self.log.agent_id)
+
+    def feedback(self, score: float) -> None:
+        """What the user thinks of it, -1 bad to 1 good: a line of its own, so it may come after the end."""
+        left_out: dict[str, str] = {}
+
+        def leave_out(field: str, value: object) -> None:
+            left_out[field] = record.described(value)
+
+        told = record.number(score, "metadata.feedback", leave_out, -1, 1)
+        self._say(
+            {
+                "action": FEEDBACK,
+                "status": "success",
+                "metadata": {"left_out": left_out} if told is None else {"feedback": told},
+            }
+        )
+
+    def completed(self, completed: bool = True) -> None:  # noqa: FBT001, FBT002  (reads as what it says)
+        """Whether the task was achieved. Not said, it stays unknown; an exception out of the session says no."""
+        self._completed = bool(completed)
+
+    # --- begin and end ------------------------------------------------------------------------------------------
+
+    def begin(self) -> Self:
+        """For code that cannot use `with`, such as callbacks."""
+        self._is_open = True
+        self.log.opened(self)
+        return self
+
+    def end(self, error: BaseException | None = None, *, at: float | None = None) -> None:
+        """Write the line that ends it, once.
+
+        The end is a line of its own. To mark the last action instead would mean to hold every action back until it is
+        known not to be the last, and the exporter would learn of a runaway session one action late. The line tells no
+        duration, so that no histogram counts it. If an action has told the error already, it is not told twice.
+        """
+        if not self._is_open:
+            return
+        self._is_open = False
+        self.log.closed(self)
+        if error is not None:
+            self._completed = False
+        metadata: record.Fields = {"session_end": True}
+        if self._completed is not None:
+            metadata["task_completed"] = self._completed
+        fields: record.Fields = {"action": END, "status": "success", "metadata": metadata}
+        if error is not None and self._told not in {error, error.__cause__}:
+            fields["status"] = status_of(error)
+            fields["error"] = {"type": record.name(type(error).__name__)}
+            if self.log.content:
+                fields["error"]["message"] = record.text(error)
+        self._say(fields, at)
+
+    def __enter__(self) -> Self:
+        self.begin()
+        self._outer = _current.set(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._outer is not None:
+            leave(_current, self._outer)
+        self.end(error)
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, trace)
+
+    # --- what its actions do with it ----------------------------------------------------------------------------
+
+    def reserve(self, tokens: int) -> None:
+        """Hold tokens of the ceiling; BudgetExceeded if what is spent and held leaves no room for them."""
+        if self.token_ceiling is None:
+            return
+        with self._lock:
+            if self.spent + self._held + tokens > self.token_ceiling:
+                raise BudgetExceeded(
+                    f"session {self.id} may use {self.token_ceiling} tokens: {self.spent} are spent, "
+                    f"{self._held} held by open actions, and {tokens} more do not fit"
+                )
+            self._held += tokens
+
+    def spend(self, tokens: int) -> None:
+        """Tokens have been used."""
+        with self._lock:
+            self.spent += tokens
+
+    def opened(self, action: Action) -> None:
+        """An action has begun."""
+        self._actions[action] = None
+
+    def closed(self, action: Action, held: int) -> None:
+        """An action has ended, and with it what it held."""
+        self._actions.pop(action, None)
+        if held and self.token_ceiling is not None:
+            with self._lock:
+                self._held -= held
+
+    def say(self, action: Action, error: BaseException | None, at: float | None, duration: float | None) -> None:
+        """Write an action's line."""
+        if error is not None:
+            self._told = error
+        self._say(action.fields(error, duration), at)
+
+    @property
+    def at_work_on(self) -> str:
+        """What a heartbeat says of it: its newest open action, and its id."""
+        actions = list(self._actions)
+        return f"{actions[-1].name} in {self.id}" if actions else self.id
+
+    def _say(self, fields: record.Fields, at: float | None = None) -> None:
+        fields["metadata"] = {**self._metadata, **fields["metadata"]}
+        now = self.log.clock.now() if at is None else at
+        self.log.write({"timestamp": written(now), **self._head, **fields})
+
+
+def current_session() -> Session | None:
+    """The session around this code, in this task or thread."""
+    return _current.get()
+
+
+_current: ContextVar[Session | None] = ContextVar("agentlog_session", default=None)

@@ -1,0 +1,275 @@
+"""Lines on their way out: formatted where they come from, written by a thread of their own.
+
+An agent never waits for its log. A line goes into a queue; whoever reads the other end of a pipe too slowly, or a disk
+that is full, costs lines and not time: beyond MOST_QUEUED the newest are dropped, counted, and told in the
+`metadata.lines_dropped` of the next line that finds room.
+
+All loggers of a process that write to the same place share one writer, so that lines stay whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import sys
+import threading
+import weakref
+from json import JSONEncoder
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, Protocol, TextIO
+
+from pythonjsonlogger.json import JsonFormatter
+
+MOST_QUEUED = 16 * 2**20
+"""Bytes. At a kilobyte a line, what an agent that acts a thousand times a second says in 16 s."""
+MOST_AT_ONCE = 1_000
+"""Lines of one write."""
+IDLE = 10.0
+"""Seconds without a line until the thread ends and the file is closed; the next line begins both anew."""
+PATIENCE = 2.0
+"""Seconds that `flush`, and so the end of the program, waits for what is still queued."""
+
+
+class _Place(Protocol):
+    """Where the text goes."""
+
+    def write(self, lines: str) -> None:
+        """All of it, however long that takes; OSError or ValueError if it cannot be."""
+
+    def close(self) -> None:
+        """Until the next write."""
+
+
+class Writer(logging.Handler):
+    """The handler of one place. `written_to` finds or makes it."""
+
+    def __init__(self, place: _Place) -> None:
+        super().__init__()
+        # Compact, and one encoder for all lines: json.dumps would make one for each. The field named first comes first.
+        encode = JSONEncoder(separators=(",", ":")).encode
+        self.setFormatter(JsonFormatter("%(timestamp)s", json_serializer=lambda line, **_: encode(line)))
+        self._place = place
+        self._begin()
+        _all.add(self)
+
+    def _begin(self) -> None:
+        # Each count has one writer only, the lock's holder or the thread; so reading them takes no lock.
+        self._lines: SimpleQueue[str | threading.Event] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._taken = 0
+        self._done = 0
+        self._refused = 0
+        self._lost = 0
+        self._told = 0
+        self._complained = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queue a record whose message is the line's fields. Never raises, never waits for the place."""
+        if self._taken - self._done > MOST_QUEUED:
+            self._refused += 1
+            return
+        try:
+            untold = self._refused + self._lost - self._told
+            fields: dict[str, Any] = record.msg  # type: ignore[assignment]
+            if untold:
+                fields["metadata"] = {**fields.get("metadata", {}), "lines_dropped": untold}
+            line = self.format(record) + "\n"
+        except Exception:  # noqa: BLE001  (whatever it is, it is no reason for the agent to fail)
+            self._refused += 1
+            return
+        self._told += untold
+        self._taken += len(line)
+        self._lines.put(line)
+        if self._thread is None:
+            self._start()
+
+    def flush(self) -> None:
+        """Wait until all that was said is written, PATIENCE at most."""
+        if self._taken == self._done:
+            return
+        done = threading.Event()
+        self._lines.put(done)
+        if self._thread is not None:
+            done.wait(PATIENCE)
+
+    def _start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="agentlog", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:  # the interpreter is ending and starts no more threads
+            self._thread = None
+            self._write_queued(self._lines.get())
+        _flush_at_exit_of_a_worker()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                self._write_queued(self._lines.get(timeout=IDLE))
+            except Empty:  # noqa: PERF203  (once in ten seconds)
+                if self._ended():
+                    return
+
+    def _ended(self) -> bool:
+        self.acquire()  # nobody puts a line meanwhile
+        try:
+            if not self._lines.empty():
+                return False
+            self._thread = None
+            self._place.close()
+            return True
+        finally:
+            self.release()
+
+    def _write_queued(self, item: str | threading.Event) -> None:
+        """Write what is queued as one text."""
+        lines: list[str] = []
+        waiting: list[threading.Event] = []
+        with contextlib.suppress(Empty):
+            while True:
+                if isinstance(item, str):
+                    lines.append(item)
+                else:
+                    waiting.append(item)
+                if len(lines) == MOST_AT_ONCE:
+                    break
+                item = self._lines.get_nowait()
+        text = "".join(lines)
+        try:
+            self._place.write(text)
+        except Exception as error:  # noqa: BLE001  (a stream may be anything)
+            self._lost += len(lines)
+            self._complain(error)
+        self._done += len(text)
+        for event in waiting:
+            event.set()
+
+    def _complain(self, error: Exception) -> None:
+        if not self._complained:
+            self._complained = True
+            with contextlib.suppress(Exception):
+                sys.stderr.write(f"agentlog: lines are lost: {type(error).__name__}: {error}\n")
+
+    def forked(self) -> None:
+        """In a child process: what is queued is the parent's to write, and its thread is not here."""
+        self._begin()
+
+
+class File:
+    """A file that is appended to. If it is moved away, a new one is made."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = -1
+        self._torn = False
+        self._open()  # now, while a wrong path can still be told
+
+    def write(self, lines: str) -> None:
+        if self._file != -1 and self._moved():
+            self.close()
+        if self._file == -1:
+            self._open()
+        if self._torn:
+            lines = "\n" + lines
+        self._torn = True  # until all of it is there: what follows half a line begins on a line of its own
+        _write(self._file, lines)
+        self._torn = False
+
+    def close(self) -> None:
+        if self._file != -1:
+            os.close(self._file)
+            self._file = -1
+
+    def _open(self) -> None:
+        self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+
+    def _moved(self) -> bool:
+        try:
+            return not os.path.samestat(self._path.stat(), os.fstat(self._file))
+        except OSError:
+            return True
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class Stream:
+    """Standard output, or any other text stream.
+
+    What has a descriptor is written to directly, after what the agent itself printed: the stream's own lock, held by a
+    thread that waits for a full pipe, would not let the program end.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        try:
+            self._file: int | None = stream.fileno()
+        except (OSError, ValueError, AttributeError):
+            self._file = None
+
+    def write(self, lines: str) -> None:
+        if self._file is None:
+            self._stream.write(lines)
+            self._stream.flush()
+        else:
+            self._stream.flush()
+            _write(self._file, lines)
+
+    def close(self) -> None:
+        """It is somebody else's."""
+
+
+def written_to(place: TextIO | Path) -> Writer:
+    """The writer of a path or a stream; OSError if the file cannot be opened."""
+    key = str(place.resolve()) if isinstance(place, Path) else id(place)
+    with _lock:
+        writer = _by_place.get(key)
+        if writer is None:
+            writer = _by_place[key] = Writer(File(place) if isinstance(place, Path) else Stream(place))
+        return writer
+
+
+def _write(file: int, lines: str) -> None:
+    left = memoryview(lines.encode())
+    while left:
+        try:
+            left = left[os.write(file, left) :]
+        except BlockingIOError:  # noqa: PERF203  (somebody made it non-blocking)
+            select.select([], [file], [])
+
+
+_lock = threading.Lock()
+# An entry lives as long as its writer, and that as long as a logger or the thread needs it; so does the stream's id.
+_by_place: weakref.WeakValueDictionary[str | int, Writer] = weakref.WeakValueDictionary()
+_all: weakref.WeakSet[Writer] = weakref.WeakSet()
+
+
+_finalizing = False
+
+
+def _flush_at_exit_of_a_worker() -> None:
+    """A process of multiprocessing's ends without logging's own flush at exit; what it does run are its finalizers."""
+    global _finalizing  # noqa: PLW0603  (once a process)
+    processes = sys.modules.get("multiprocessing.util")
+    if processes is not None and not _finalizing:
+        _finalizing = True
+        processes.Finalize(None, _flush_all, exitpriority=0)
+
+
+def _flush_all() -> None:
+    for writer in list(_all):
+        writer.flush()
+
+
+def _forked() -> None:
+    global _lock, _finalizing  # noqa: PLW0603  (another thread may have held it)
+    _lock = threading.Lock()
+    _finalizing = False
+    for writer in list(_all):
+        writer.forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
