@@ -8,7 +8,8 @@ RUN python -m venv /opt/agent-exporter \
  && /opt/build/bin/pip install --no-cache-dir --require-hashes -r requirements-build.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY exporter ./exporter
-RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheel . \
+COPY agentlog ./agentlog
+RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheel . ./agentlog \
  && /opt/agent-exporter/bin/pip install --no-cache-dir --no-deps /wheel/*.whl
 
 FROM python:3.13-slim

@@ -1,5 +1,6 @@
 # What can be done here. `make` alone lists it.
 PYTHON ?= python3
+FAULTS ?= loop budget silent cascade drift
 VENV := .venv
 BIN := $(VENV)/bin
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header
@@ -10,9 +11,8 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(VENV)/installed ## the exporter on the sample logs: metrics and landing page at http://127.0.0.1:10777/
-	@echo "http://127.0.0.1:10777/ shows it; Ctrl-C ends it"
-	@gunzip -c tests/logs/tau-airline-gpt4o.ndjson.gz | $(BIN)/agent-exporter run - tests/logs/article.ndjson tests/logs/chain.ndjson
+demo: $(VENV)/installed ## ten agents that misbehave, and the page that shows it; FAULTS= for health, FAULTS="loop drift" for some
+	@$(BIN)/agent-exporter demo $(addprefix --fault ,$(FAULTS)) > /dev/null
 
 test: $(VENV)/installed ## all tests; those of servers that are not on PATH say so and are skipped
 	$(BIN)/pytest -n 2
@@ -34,9 +34,9 @@ bench: $(VENV)/installed ## throughput against mtail and others, latency, scrape
 	env -u PYTHONPATH $(BIN)/python benchmarks/live.py
 
 lock: $(VENV)/installed ## pin every dependency anew, with hashes and without the name of an index
-	$(COMPILE) -o requirements.lock pyproject.toml
+	$(COMPILE) -o requirements.lock pyproject.toml agentlog/pyproject.toml
 	$(COMPILE) --group build -o requirements-build.lock
-	$(COMPILE) --group dev -o requirements-dev.lock pyproject.toml
+	$(COMPILE) --group dev -o requirements-dev.lock pyproject.toml agentlog/pyproject.toml
 
 image: ## the container image agent-exporter:dev
 	docker build -t agent-exporter:dev .

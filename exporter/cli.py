@@ -24,11 +24,20 @@ from exporter.state import Locked
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from exporter.detectors.finding import Finding
     from exporter.sources import Source
+    from exporter.stages import Stages
 
+FAULTS = ("loop", "budget", "silent", "cascade", "drift")
+"""Of the demo, whose modules are not imported before they are wanted; a test compares."""
 EPILOGUE = """\
 exit codes: 0 fine; 1 something is wrong with the input; 2 wrong use, wrong config, or a state file in use
 """
+
+
+NO_RULES = """\
+NOTE: these are the findings of the detectors alone. Silence, daily budgets and drift are Prometheus rules, and rules are
+not evaluated here yet: a log without findings may still have fired alerts."""
 
 
 class Usage(Exception):  # noqa: N818  (it is what the user gets)
@@ -107,6 +116,33 @@ def _replay(options: argparse.Namespace) -> int:
     return 1 if any(getattr(source, "problems", None) for source in pipeline.sources) else 0
 
 
+def _backtest(options: argparse.Namespace) -> int:
+    from exporter.backtest import backtest  # noqa: PLC0415
+
+    config = _config(options)
+    progress = Progress()
+    try:
+        stages, findings = backtest(config, options.paths, progress.show)
+    except OSError as error:
+        raise Usage(str(error)) from error
+    progress.clear()
+    _say(NO_RULES)
+    sys.stdout.buffer.write(b"".join(finding.to_json(w3c=False) + b"\n" for finding in findings))
+    sys.stdout.buffer.flush()
+    _say(_summary(stages, findings))
+    return 0
+
+
+def _summary(stages: Stages, findings: list[Finding]) -> str:
+    lines = sum(source.read for source in stages.pipeline.sinks.tally.sources.values())
+    kinds = Counter(
+        f"{finding.kind} ({finding.evidence['loop']})" if finding.kind == "loop" else finding.kind
+        for finding in findings
+    )
+    told = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
+    return f"{lines:,} lines, {len(findings):,} findings{': ' + told if told else ''}"
+
+
 def _validate(options: argparse.Namespace) -> int:
     reasons: Counter[str] = Counter()
     progress = Progress()
@@ -158,6 +194,22 @@ def _healthcheck(options: argparse.Namespace) -> int:
         return 0
     print(problem, file=sys.stderr)
     return 1
+
+
+def _demo(options: argparse.Namespace) -> int:
+    try:
+        from exporter.demo.show import fleet_only, show  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        if error.name != "agentlog":
+            raise
+        raise Usage("the demo's agents are written with agentlog: install that, too") from error
+    faults = list(dict.fromkeys(options.fault))
+    if options.stdout:
+        return fleet_only(faults, options.speed, options.duration)
+    try:
+        return show(faults, options.speed, options.duration, f"127.0.0.1:{options.port}")
+    except OSError as error:
+        raise Usage(f"{error}; name another with --port") from error
 
 
 # --- options -------------------------------------------------------------------------------------------------------
@@ -221,6 +273,14 @@ def _parser() -> argparse.ArgumentParser:
     _endpoint_option(replay)
     replay.add_argument("paths", nargs="+", metavar="PATH")
 
+    backtest = _command(
+        commands, "backtest", _backtest, "read logs to the end and print what the detectors find",
+        "Read logs of the past to their end and print every finding as one line of JSON, in order of time; a summary "
+        "goes to standard error. Rules (silence, daily budgets, drift) are not evaluated.",
+    )  # fmt: skip
+    _config_option(backtest)
+    backtest.add_argument("paths", nargs="+", metavar="PATH")
+
     validate = _command(
         commands, "validate", _validate, "check lines against the log schema",
         "Print every line that would be rejected as PATH:LINE: REASON: what to change, and a summary. Exit code 1 if "
@@ -237,6 +297,25 @@ def _parser() -> argparse.ArgumentParser:
     _command(
         commands, "schema", _schema, "print the JSON Schema of a line",
         "Print the JSON Schema (2020-12) of one line, made from the types that decode it.",
+    )  # fmt: skip
+
+    demo = _command(
+        commands, "demo", _demo, "a simulated fleet, and what this makes of it",
+        "Run ten simulated agents in four teams through a real exporter, with the status page; no Docker, no "
+        "network. With --fault something goes wrong with them, and shows on the page within a minute.",
+    )  # fmt: skip
+    demo.add_argument(
+        "--fault", action="append", default=[], choices=FAULTS,
+        help="what goes wrong: " + ", ".join(FAULTS) + "; may be given more than once",
+    )  # fmt: skip
+    demo.add_argument(
+        "--speed", type=_speed, default=1.0, metavar="N", help="work N times as fast, 0.1 to 20; default 1"
+    )
+    demo.add_argument("--duration", type=_duration, metavar="10m", help="end by itself after this long")
+    demo.add_argument("--port", type=_port, default=10777, metavar="N", help="of the exporter; default 10777")
+    demo.add_argument(
+        "--stdout", action="store_true",
+        help="only the agents, their lines to standard output: agent-exporter demo --stdout | agent-exporter run -",
     )  # fmt: skip
 
     health = _command(
@@ -274,6 +353,22 @@ def _duration(text: str) -> float:
         return duration(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _speed(text: str) -> float:
+    try:
+        speed = float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"must be a number, not {text!r}") from error
+    if not 0.1 <= speed <= 20:
+        raise argparse.ArgumentTypeError(f"must be 0.1 to 20, not {text}")
+    return speed
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"must be 0 to 65535, not {text!r}")
+    return int(text)
 
 
 def _say(sentence: str) -> None:

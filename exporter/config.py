@@ -230,12 +230,6 @@ class Config(_Section, frozen=True):
         paths = []
         if self.breaker != Breaker():
             paths.append("breaker")
-        default = Detectors()
-        paths += [
-            f"detectors.{name}"
-            for name in ("loop", "action_anomaly", "cascade")
-            if getattr(self.detectors, name) != getattr(default, name)
-        ]
         for name, agent in self.agents.items():
             paths += [f"agents.{name}.{key}" for key in ("endpoint", "sources", "terminate") if getattr(agent, key)]
         return paths

@@ -1,7 +1,7 @@
 """The only loop: read, decode, drop duplicates, hand to each sink, commit.
 
     for each source:  block of lines  ->  for each line:  Action | Rejection
-                                             Action  ->  duplicates  ->  tally, sessions, spans
+                                             Action  ->  duplicates  ->  tally, sessions, detectors, spans
     every 200 ms, and before each scrape:  the changed rows of every stage, in one transaction
 
 One thread owns all of it, so nothing here needs a lock. Other threads `ask` for something to be done between two
@@ -18,6 +18,7 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from exporter.action import HEARTBEAT, MAX_AHEAD, Action, Rejection, decode
@@ -27,6 +28,8 @@ from exporter.state import Unavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from exporter.detectors import Detectors
+    from exporter.detectors.journal import Journal
     from exporter.duplicates import Duplicates
     from exporter.metrics.tally import Tally
     from exporter.sessions import Sessions
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from exporter.spans.queue import SpanQueue
     from exporter.spans.tree import Tree
     from exporter.state import Row, Rows, Store
+    from exporter.status import Recent
 
 log = logging.getLogger(__name__)
 
@@ -56,13 +60,16 @@ T = TypeVar("T")
 
 
 class Sinks(NamedTuple):
-    """What an action is handed to. `tree` and `queue` are None where no spans are wanted."""
+    """What an action is handed to. `tree` and `queue` are None where no spans are wanted, `recent` without a page."""
 
     tally: Tally
     sessions: Sessions
     duplicates: Duplicates
+    detectors: Detectors
+    journal: Journal
     tree: Tree | None = None
     queue: SpanQueue | None = None
+    recent: Recent | None = None
 
 
 class Pipeline:
@@ -94,6 +101,7 @@ class Pipeline:
         self._evicted = dict.fromkeys(TABLES, 0)
         self._unsettled = 0
         self._truncations: dict[str, int] = {}
+        self._catching_up = False
 
     def now(self) -> float:
         """The clock, or in a log of the past the time of its newest line: so that results do not depend on today."""
@@ -103,8 +111,10 @@ class Pipeline:
 
     def feed(self, source: Source, batch: Batch) -> tuple[int, str]:
         """Count a batch of lines. Returns how many were rejected, and why the last one was."""
-        tally, sessions, duplicates, tree, _ = self.sinks
-        add, join, seen = tally.add, sessions.add, duplicates.seen
+        tally, sessions, duplicates, detectors, _, tree, _, recent = self.sinks
+        if self._catching_up:
+            recent = None  # what it would remember is out of date by the time that anyone looks
+        add, join, seen, detect = tally.add, sessions.add, duplicates.seen, detectors.add
         now = self.now()
         live = self.live
         arrived = now if live else 0.0
@@ -134,9 +144,16 @@ class Pipeline:
                     now = self.newest = newest
             add(action, now)
             if action.action != HEARTBEAT:
-                join(action, arrived)
+                session = join(action, arrived)
                 if tree is not None:
                     tree.add(action, arrived)
+                if recent is not None:
+                    recent.add(action)
+                detect(action, session, now)
+            else:
+                beating = sessions.beat(action)
+                if beating is not None:
+                    detectors.beat(action, beating, now)
         self.newest = newest
         cell.read += len(batch.lines) + batch.too_long
         cell.accepted += accepted
@@ -158,7 +175,7 @@ class Pipeline:
         self._unsettled += accepted
         if self._unsettled >= SETTLE_EVERY:
             self._unsettled = 0
-            self.sinks.sessions.settle()
+            self.sinks.sessions.settle(self.newest)
             self.sinks.duplicates.age(float("inf"))
 
     # --- state -------------------------------------------------------------------------------------------------
@@ -166,9 +183,11 @@ class Pipeline:
     def restore(self) -> None:
         """Take up what a former run committed, and have the exporter's own counters stand at zero where it had none."""
         rows = self.store.rows
-        tally, sessions, duplicates, tree, queue = self.sinks
+        tally, sessions, duplicates, detectors, journal, tree, queue, _ = self.sinks
         tally.restore(rows)
         sessions.restore(rows("session"))
+        detectors.restore(rows, self.clock())
+        journal.restore(rows("finding"))
         duplicates.restore(rows("duplicates"))
         if tree is not None:
             tree.restore(rows("invocation"))
@@ -202,14 +221,22 @@ class Pipeline:
             source.committed()
         if self.sinks.queue is not None:
             self.sinks.queue.committed()
+        if self.sinks.journal.committed():
+            with suppress(Unavailable):  # then these rows go with the next commit
+                self.store.commit(self.sinks.journal.changes())
         return True
 
     def _changes(self) -> Iterator[Row]:
-        tally, sessions, duplicates, tree, queue = self.sinks
+        tally, sessions, duplicates, detectors, journal, tree, queue, _ = self.sinks
+        detectors.settle()
         for source in self.sources:
             yield from source.changes()
         yield from sessions.changes()
         yield from duplicates.changes()
+        for agent_id, action, mean in detectors.averages.averages():
+            tally.average(agent_id, action, mean)
+        yield from detectors.changes()
+        yield from journal.changes()
         if tree is not None:
             yield from tree.changes()
         if queue is not None:
@@ -218,12 +245,15 @@ class Pipeline:
         yield from tally.changes()  # last, as those before it count into it
 
     def _count_evictions(self) -> None:
-        tally, sessions, duplicates, tree, _ = self.sinks
+        tally, sessions, duplicates, detectors, _, tree, _, recent = self.sinks
         now = self.now()
         for table, total in (
             ("sessions", sessions.evictions),
             ("duplicates", duplicates.evictions),
             ("traces", tree.evictions if tree is not None else 0),
+            ("lineages", detectors.traces.evictions),
+            ("windows", detectors.averages.evictions),
+            ("recent", recent.evictions if recent is not None else 0),
         ):
             tally.count("eviction", table, total - self._evicted[table], now)
             self._evicted[table] = total
@@ -270,7 +300,8 @@ class Pipeline:
             self._answer()
             now = monotonic()
             if waited_for or now >= next_commit:
-                if not waited_for and now < overdue and self._behind():
+                self._catching_up = self._behind()
+                if not waited_for and now < overdue and self._catching_up:
                     next_commit = now + COMMIT_EVERY
                 else:
                     next_commit = now + (COMMIT_EVERY if self.commit() else RETRY_EVERY)
@@ -296,6 +327,7 @@ class Pipeline:
                 if self.sinks.queue is not None:
                     self.sinks.queue.settle()
         sessions, tree = self.sinks.sessions, self.sinks.tree
+        self.sinks.detectors.tick(float("inf"))
         sessions.settle()
         sessions.tick(self.newest)
         if tree is not None:
@@ -307,7 +339,8 @@ class Pipeline:
 
     def _tick(self) -> None:
         now = self.now()
-        tally, sessions, duplicates, tree, _ = self.sinks
+        tally, sessions, duplicates, detectors, _, tree, *_ = self.sinks
+        detectors.tick(now)
         sessions.tick(now)
         if self.unavailable is None:  # else senders will send again what is counted and not yet written
             duplicates.age(now)

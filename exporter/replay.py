@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
     from exporter.config import Config
+    from exporter.detectors.finding import Finding
     from exporter.sources import Source
 
 log = logging.getLogger(__name__)
@@ -35,12 +36,18 @@ LONGEST_GAP = 7 * 86_400.0
 """Seconds; see `replay_in_steps`."""
 
 
-def replay(config: Config, paths: Sequence[str], progress: Callable[[Source], None]) -> Stages:
+def replay(
+    config: Config,
+    paths: Sequence[str],
+    progress: Callable[[Source], None],
+    *listeners: Callable[[Finding], None],
+) -> Stages:
     """Read logs to their end, and send their spans if the config has an endpoint.
 
-    `progress` is told of a source after each block. Raises OSError for a file that is not there.
+    `progress` is told of a source after each block, `listeners` of each finding. Raises OSError for a file that is not there.
     """
     stages = Stages(config, Memory(KINDS), open_sources(config, paths, follow=False), live=False)
+    stages.listeners += listeners
     queue = stages.pipeline.sinks.queue
     if queue is None:
         stages.pipeline.drain(progress)
@@ -108,7 +115,8 @@ def replay_in_steps(config: Config, paths: Sequence[str], step: float) -> Iterat
 def _step(stages: Stages, at: float) -> bytes:
     """One exposition with timestamps, without its end mark."""
     pipeline = stages.pipeline
-    pipeline.sinks.sessions.settle()
+    pipeline.sinks.detectors.tick(at)
+    pipeline.sinks.sessions.settle(at)
     pipeline.sinks.sessions.tick(at)
     pipeline.commit()
     families = Collector(pipeline.store.committed, stages.live(at), created=True).collect()

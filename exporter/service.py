@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import signal
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,17 +17,17 @@ from exporter import __version__
 from exporter.config import Config, ConfigError, load
 from exporter.eventloop import EventLoop
 from exporter.metrics.families import Live
-from exporter.metrics.tally import KINDS
-from exporter.page import landing
 from exporter.pipeline import RETRY_EVERY, Pipeline
 from exporter.server import Server
 from exporter.sources.otlp import OtlpSource
 from exporter.spans.sender import Sender
-from exporter.stages import Stages, agent_settings, open_sources, render, target
+from exporter.stages import MIRRORED, Stages, agent_settings, open_sources, render, target
 from exporter.state import File, Memory, Store, Unavailable
+from exporter.status import Pages
+from exporter.status.seen import Seen, see
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from exporter.spans.queue import SpanQueue
     from exporter.state import Rows
@@ -40,15 +41,23 @@ SCRAPE_WAIT = 8.0
 
 
 class Exporter:
-    """The running program. `run` returns the exit code."""
+    """The running program. `run` returns the exit code; `started` is told the address once it serves."""
 
-    def __init__(self, config: Config, config_path: Path | None, paths: Sequence[str]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        config_path: Path | None,
+        paths: Sequence[str],
+        *,
+        started: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.config = config
         self.config_path = config_path
         self.loaded_at = time.time()
         self.reload_ok = True
         self.stages: Stages | None = None
         self._paths = paths
+        self._started = started
         self._problem: str | None = "starting"
         self._stopping = False
         self._loop = EventLoop()
@@ -61,7 +70,7 @@ class Exporter:
             listen=config.server.listen,
             metrics=lambda accept: self._pool.submit(self._scrape, accept),
             ready=self._unready,
-            landing=self._landing,
+            status=Pages(self._look).render,
             otlp=self._otlp,
             tls=_tls(config),
             token_file=Path(config.server.token_file) if config.server.token_file else None,
@@ -72,13 +81,14 @@ class Exporter:
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT. Raises OSError if the address is taken, Locked if the state file is."""
         store = None
-        for number, handler in ((signal.SIGTERM, self._stop), (signal.SIGINT, self._stop), (signal.SIGHUP, self._hup)):
+        for number, handler in ((signal.SIGTERM, self.stop), (signal.SIGINT, self.stop), (signal.SIGHUP, self._hup)):
             signal.signal(number, handler)
         try:
             store = self._open_store()  # first of all: a locked file ends it here
             self._loop.start()
             self.server.start()
             log.info("listening at %s", self.address)
+            self._started(self.address)
             while store is None and not self._stopping:
                 time.sleep(RETRY_EVERY)
                 store = self._open_store()
@@ -95,7 +105,7 @@ class Exporter:
 
     @property
     def address(self) -> str:
-        """The URL of the landing page."""
+        """The URL of the status page."""
         scheme = "https" if self.config.server.tls_cert_file else "http"
         return f"{scheme}://{self.config.server.listen.rpartition(':')[0]}:{self.server.port}/"
 
@@ -105,9 +115,9 @@ class Exporter:
             log.warning(
                 "no state.path: after a restart counters begin at zero, and files are read from their beginning"
             )
-            return Memory(KINDS)
+            return Memory(MIRRORED)
         try:
-            return File(Path(path), KINDS)
+            return File(Path(path), MIRRORED)
         except Unavailable as error:
             sentence = f"state cannot be opened, nothing is read until it can: {error}"
             if self._problem != sentence:
@@ -121,7 +131,7 @@ class Exporter:
             log.info("no files are named: lines are taken at %sv1/logs only", self.address)
         if self._otlp is not None:
             sources.append(self._otlp)
-        self.stages = stages = Stages(self.config, store, sources)
+        self.stages = stages = Stages(self.config, store, sources, write=_print)
         pipeline = stages.pipeline
         self._retire(set())
         sending = None
@@ -161,7 +171,8 @@ class Exporter:
 
     # --- signals -----------------------------------------------------------------------------------------------
 
-    def _stop(self, *_: object) -> None:
+    def stop(self, *_: object) -> None:
+        """End `run` after the current block. From any thread, or a signal handler."""
         self._stopping = True
         self._problem = "shutting down"
         if self.stages is not None:
@@ -192,6 +203,7 @@ class Exporter:
         before = set(self.config.names())
         self.config = self.stages.config = config
         self.stages.pipeline.sinks.tally.configure(config.names(), time.time())
+        self.stages.pipeline.sinks.detectors.configure(config)
         self._retire(before)
         self.reload_ok = True
         self.loaded_at = time.time()
@@ -237,12 +249,19 @@ class Exporter:
             return f"state cannot be written, reading pauses: {self.stages.pipeline.unavailable}"
         return self._problem
 
-    def _landing(self) -> str:
-        rows: Rows = {}
-        if self.stages is not None:
-            with contextlib.suppress(RuntimeError):
-                rows = {kind: dict(cells) for kind, cells in self.stages.pipeline.store.committed.items()}
-        return landing(rows, self._unready(), time.time())
+    def _look(self, agent: str | None, trace_id: str | None) -> Seen:
+        if self.stages is None:
+            return Seen({}, self._live(), self._problem, self.loaded_at)
+        pipeline = self.stages.pipeline
+        look = pipeline.ask(lambda: see(pipeline, self._live(), self._unready(), agent, trace_id))
+        return look.result(SCRAPE_WAIT)
+
+
+def _print(lines: bytes) -> None:
+    """Standard output belongs to findings. If its reader has gone, they are in the metrics still."""
+    with contextlib.suppress(OSError):
+        sys.stdout.buffer.write(lines)
+        sys.stdout.buffer.flush()
 
 
 def warn_of_no_effect(config: Config) -> None:

@@ -11,12 +11,14 @@ later: yesterday's log, read now, holds no abandoned sessions just because it is
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 from msgspec import Struct
 
 from exporter.action import FAILED
+from exporter.detectors.steps import Trail
 from exporter.state import row_key
 
 if TYPE_CHECKING:
@@ -53,6 +55,10 @@ class Session(Struct, eq=False, gc=False, array_like=True):
     closed: bool = False
     counted: bool = False
     """Its end is in the metrics."""
+    beaten: float = 0.0
+    """Time of the latest heartbeat that named it, or was taken for its sign of life."""
+    trail: Trail = msgspec.field(default_factory=Trail)
+    """What the detectors remember of it."""
 
     @property
     def outcome(self) -> Outcome:
@@ -88,6 +94,7 @@ class Sessions:
         self._closed = closed
         self._table: dict[tuple[str, str], Session] = {}
         self._ending: dict[tuple[str, str], Session] = {}
+        self._latest: dict[str, Session] = {}
         self._dirty: set[Session] = set()
         self._gone: list[str] = []
 
@@ -139,6 +146,29 @@ class Sessions:
         self._dirty.add(session)
         return session
 
+    def beat(self, action: Action) -> Session | None:
+        """The session that a heartbeat is a sign of life of: the one that it names, or else the one begun last.
+
+        It neither opens nor prolongs one, but keeps it from being forgotten.
+        """
+        session = self._table.get((action.agent_id, action.session_id)) or self._latest.get(action.agent_id)
+        if session is not None and action.at > session.beaten:
+            session.beaten = action.at
+            self._dirty.add(session)
+        return session
+
+    def get(self, agent_id: str, session_id: str) -> Session | None:
+        """A session that is remembered."""
+        return self._table.get((agent_id, session_id))
+
+    def everyone(self) -> Iterable[Session]:
+        """All that are remembered."""
+        return self._table.values()
+
+    def touch(self, session: Session) -> None:
+        """What the detectors remember of it has changed."""
+        self._dirty.add(session)
+
     def take_late(self) -> int:
         """How many actions since the last call were older than their session's newest by more than `reorder`."""
         late, self._late = self._late, 0
@@ -150,20 +180,26 @@ class Sessions:
             if now - session.arrived >= self.reorder:
                 self._close(key, session)
         for key, session in list(self._table.items()):
-            if now - max(session.last, session.arrived) > self.idle(session.task_type):
-                if session.closed:
-                    self._forget(key, session)
-                else:
+            idle = self.idle(session.task_type)
+            if now - max(session.last, session.arrived) > idle:
+                if not session.closed:
                     self._close(key, session)
+                elif now - session.beaten > idle:
+                    self._forget(key, session)
 
-    def settle(self) -> None:
-        """In a log of the past, where no clock runs: close those whose end was read."""
+    def settle(self, now: float = float("inf")) -> None:
+        """In a log of the past, where no clock runs but the lines' own: close those whose end was read."""
         for key, session in list(self._ending.items()):
-            self._close(key, session)
+            if now - session.last >= self.reorder:
+                self._close(key, session)
 
     def open(self) -> Iterator[Session]:
         """Those that are not closed."""
         return (session for session in self._table.values() if not session.closed)
+
+    def of(self, agent_id: str) -> list[Session]:
+        """Copies of an agent's open sessions."""
+        return [copy(session) for session in self.open() if session.agent_id == agent_id]
 
     def changes(self) -> Iterator[Row]:
         """Rows of the sessions that changed."""
@@ -181,6 +217,9 @@ class Sessions:
             session = decode(value)
             key = (session.agent_id, session.session_id)
             self._table[key] = session
+            latest = self._latest.get(session.agent_id)
+            if latest is None or latest.started <= session.started:
+                self._latest[session.agent_id] = session
             if session.ended and not session.closed:
                 self._ending[key] = session
 
@@ -189,7 +228,7 @@ class Sessions:
             self._evict()
         task_type = (action.metadata and action.metadata.task_type) or "default"
         session = Session(action.agent_id, action.session_id, task_type, began, action.at, 0.0)
-        self._table[key] = session
+        self._table[key] = self._latest[action.agent_id] = session
         self._opened(session)
         return session
 
@@ -203,6 +242,8 @@ class Sessions:
 
     def _forget(self, key: tuple[str, str], session: Session) -> None:
         del self._table[key]
+        if self._latest.get(session.agent_id) is session:
+            del self._latest[session.agent_id]
         self._dirty.discard(session)
         self._gone.append(_key(session))
 

@@ -11,11 +11,15 @@ from urllib.parse import urlsplit
 from prometheus_client.exposition import choose_encoder
 
 from exporter import __version__
+from exporter.detectors import Detectors, cascade
+from exporter.detectors import journal as findings
+from exporter.detectors.finding import Finding
+from exporter.detectors.journal import Journal
 from exporter.duplicates import Duplicates
 from exporter.metrics.exposition import write
 from exporter.metrics.families import AgentSettings, Collector, Given, Live, TaskSettings
 from exporter.metrics.limits import Limits
-from exporter.metrics.tally import Tally
+from exporter.metrics.tally import KINDS, Tally
 from exporter.pipeline import Pipeline, Sinks
 from exporter.sessions import Session, Sessions
 from exporter.sources.files import FileSource
@@ -24,9 +28,10 @@ from exporter.spans.queue import SpanQueue
 from exporter.spans.sender import Target
 from exporter.spans.tree import Tree
 from exporter.state import File, Store
+from exporter.status import Recent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from prometheus_client.metrics_core import Metric
 
@@ -35,11 +40,28 @@ if TYPE_CHECKING:
     from exporter.state import Rows
 
 
-class Stages:
-    """The sinks and the pipeline, made from a config that a reload may replace."""
+MIRRORED = (*KINDS, findings.ROW)
+"""Kinds of rows of which a page is made: metrics, and the latest findings."""
 
-    def __init__(self, config: Config, store: Store, sources: Sequence[Source], *, live: bool = True) -> None:
+
+class Stages:
+    """The sinks and the pipeline, made from a config that a reload may replace.
+
+    `write` prints a line of standard output. Each of `listeners` is told of every finding as it is made, in the
+    pipeline's thread and before it is committed.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        sources: Sequence[Source],
+        *,
+        live: bool = True,
+        write: Callable[[bytes], None] | None = None,
+    ) -> None:
         self.config = config
+        self.listeners: list[Callable[[Finding], None]] = []
         tally = Tally(
             self._is_llm,
             limits=Limits(config.metrics.max_series, config.metrics.max_samples),
@@ -60,10 +82,23 @@ class Stages:
             )
             tree = Tree(self._is_llm, queue.offer)
 
+        journal = Journal(write)
+
+        def found(finding: Finding) -> None:
+            tally.found(finding, self.pipeline.now(), live=live)
+            if finding.kind == cascade.MEMBER:
+                return
+            journal.add(finding)
+            if tree is not None:
+                tree.found(finding)
+            for listener in self.listeners:
+                listener(finding)
+
         def opened(session: Session) -> None:
             tally.opened(session, self.pipeline.now())
 
         def closed(session: Session) -> None:
+            detectors.flush(session)
             tally.closed(session, self.pipeline.now())
             if tree is not None:
                 tree.end(session)
@@ -78,9 +113,11 @@ class Stages:
             reorder=config.detectors.reorder,
             shortest_idle=min(idle.values()),
         )
+        detectors = Detectors(config, sessions, found, live=live)
+        duplicates = Duplicates(time.time(), stored=isinstance(store, File))
         self.pipeline = Pipeline(
             sources,
-            Sinks(tally, sessions, Duplicates(time.time(), stored=isinstance(store, File)), tree, queue),
+            Sinks(tally, sessions, duplicates, detectors, journal, tree, queue, Recent(time.time()) if live else None),
             store,
             live=live,
             ignore_plain_text=self._ignores,

@@ -1,6 +1,7 @@
 """The server answers legal clients whatever the others do, and takes in nothing from strangers."""
 
 import asyncio
+import base64
 import contextlib
 import gzip
 import http.client
@@ -99,7 +100,7 @@ def serve(pipeline, caplog):
             "listen": "127.0.0.1:0",
             "metrics": lambda accept: done(("text/plain; version=0.0.4", PAGE)),  # noqa: ARG005
             "ready": lambda: None,
-            "landing": lambda: "<html>ü</html>",
+            "status": lambda _path, _refresh: "<html>ü</html>",
             "otlp": pipeline.source,
         }
         server = Server(loop, **(defaults | SHORT | options))
@@ -360,6 +361,7 @@ def token(tmp_path):
     return path
 
 
+PASSWORD = 'Basic realm="agent-exporter: the token as password"'
 GOOD = {"Authorization": "Bearer se-crét".encode()}
 
 
@@ -377,9 +379,10 @@ def test_a_token_opens_metrics_and_logs(serve, pipeline, token):
         b"\xff",
     ):
         headers = {} if wrong is None else {"Authorization": wrong}
-        for answer in (ask(server, headers=headers), ask(server, path="/", headers=headers)):
+        for path, challenge in (("/metrics", "Bearer"), ("/", PASSWORD), ("/status.css", PASSWORD)):
+            answer = ask(server, path=path, headers=headers)
             assert (answer.status, answer.body) == (401, b"a bearer token is required\n")
-            assert answer.getheader("WWW-Authenticate") == "Bearer"
+            assert answer.getheader("WWW-Authenticate") == challenge
         refused = post(server, export("x"), **headers)
         assert refused.status == 401
         assert Status.FromString(refused.body).code == 16
@@ -390,6 +393,19 @@ def test_a_token_opens_metrics_and_logs(serve, pipeline, token):
     assert ask(server, headers={"Authorization": "bearer  se-crét ".encode()}).status == 200
     assert post(server, export("x"), **GOOD).status == 200
     assert pipeline.lines == [b"x"]
+
+
+def test_a_browser_gives_the_token_as_a_password_and_only_for_pages(serve, pipeline, token):
+    """What a browser remembers it also sends with another site's request: nothing can be changed by it."""
+    server = serve(token_file=token)
+    remembered = {"Authorization": b"Basic " + base64.b64encode("any:se-crét".encode())}
+    for path in ("/", "/findings", "/status.css", "/icon.svg"):
+        assert ask(server, path=path, headers=remembered).status == 200
+    assert ask(server, headers=remembered).status == 401
+    assert post(server, export("x"), **remembered).status == 401
+    assert pipeline.lines == []
+    for wrong in (b"", b"!", base64.b64encode(b"any:other"), base64.b64encode("se-crét".encode()), b"\xff"):
+        assert ask(server, path="/", headers={"Authorization": b"Basic " + wrong}).status == 401
 
 
 def test_a_token_may_change(serve, token):

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from exporter.action import STATES, STATUSES
+from exporter.detectors.finding import KINDS, LOOPS
 from exporter.sessions import OUTCOMES
 
 DURATION = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
@@ -61,6 +62,9 @@ class ActionCell(Cell):
     duration_sum: float = 0.0
     status_exemplars: dict[str, Exemplar] = {}
     duration_exemplars: dict[int, Exemplar] = {}
+    anomalies: int = 0
+    average: float | None = None
+    """Tokens of its latest calls; None if none told any."""
 
 
 class ModelCell(Cell):
@@ -91,6 +95,7 @@ class TaskCell(Cell):
     seconds_sum: float = 0.0
     tokens: list[int] = msgspec.field(default_factory=lambda: _counts(SESSION_TOKENS))
     tokens_sum: int = 0
+    over_budget: int = 0
 
 
 class GenAICell(Cell):
@@ -142,6 +147,12 @@ class AgentCell(Cell):
     """Of the two latest UTC days, counted from 1970."""
     baselines: dict[str, Baseline] = {}
     configured: bool = False
+    loops: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(LOOPS, 0))
+    cascades: int = 0
+    """Of which it is the suspected root."""
+    cascade_members: int = 0
+    findings: dict[str, float] = msgspec.field(default_factory=lambda: dict.fromkeys(KINDS, 0.0))
+    """By kind, the clock when the last one was made; 0 never."""
 
 
 class SourceCell(Cell):

@@ -145,6 +145,20 @@ FAMILIES = {
         Family("agent_session_normal_duration_seconds", "gauge", "What a session usually takes.", ("task_type",)),
         Family("agent_session_max_duration_seconds", "gauge", "What a session may take at most.", ("task_type",)),
         Family(
+            "agent_session_budget_exceeded_total", "counter", "Sessions over their budget.", ("agent_id", "task_type")
+        ),
+        Family("agent_action_token_anomalies_total", "counter", "Calls over a multiple of their rolling average.", B),
+        Family("agent_action_tokens_rolling_average", "gauge", "Mean tokens of the latest calls of an action.", B),
+        Family("agent_loops_total", "counter", "Loops found, by what gave them away.", (*A, "kind")),
+        Family("agent_cascades_total", "counter", "Cascades, by the suspected root.", ("root_agent_id",)),
+        Family("agent_cascade_members_total", "counter", "Cascades in which the agent failed.", A),
+        Family(
+            "agent_finding_timestamp_seconds",
+            "gauge",
+            "Clock when a finding of this kind was last made; 0 never.",
+            (*A, "kind"),
+        ),
+        Family(
             "gen_ai_client_token_usage",
             "histogram",
             "Tokens per call of a model, as the OpenTelemetry GenAI conventions name it.",
@@ -178,7 +192,7 @@ FAMILIES = {
         Family("agent_exporter_build_info", "gauge", "1, with the version.", ("version",)),
     )
 }
-TABLES = ("duplicates", "sessions", "traces")
+TABLES = ("duplicates", "lineages", "recent", "sessions", "traces", "windows")
 """The label `table`."""
 OVERFLOWS = ("agent", "action", "model", "error", "task")
 """The label `metric` of series_overflow: the group of families that share their label sets."""
@@ -356,6 +370,11 @@ def _agent(page: Page, cell: AgentCell, live: Live) -> None:
     page.histogram("agent_confidence_ratio", a, CONFIDENCE, cell.confidence, cell.confidence_sum, cell.created)
     page.counter("agent_confidence_success_total", a, cell.confidence_successes, cell.created)
     page.summary("agent_feedback_ratio", a, cell.feedback_count, cell.feedback_sum, cell.created)
+    page.counters("agent_loops_total", a, cell.loops, cell.created)
+    page.counter("agent_cascades_total", a, cell.cascades, cell.created)
+    page.counter("agent_cascade_members_total", a, cell.cascade_members, cell.created)
+    for kind, at in cell.findings.items():
+        page.gauge("agent_finding_timestamp_seconds", (who, kind), at)
     for metric, baseline in cell.baselines.items():
         if baseline.frozen and baseline.count:
             page.gauge("agent_baseline_ratio", (who, metric), baseline.total / baseline.count)
@@ -371,6 +390,9 @@ def _action(page: Page, cell: ActionCell, _: Live) -> None:
     )  # fmt: skip
     page.counter("agent_retries_total", names, cell.retries, cell.created)
     page.counter("agent_fallbacks_total", names, cell.fallbacks, cell.created)
+    page.counter("agent_action_token_anomalies_total", names, cell.anomalies, cell.created)
+    if cell.average is not None:
+        page.gauge("agent_action_tokens_rolling_average", names, cell.average)
 
 
 def _model(page: Page, cell: ModelCell, _: Live) -> None:
@@ -391,6 +413,7 @@ def _task(page: Page, cell: TaskCell, _: Live) -> None:
         "agent_session_duration_seconds", names, SESSION_SECONDS, cell.seconds, cell.seconds_sum, cell.created
     )
     page.histogram("agent_session_tokens", names, SESSION_TOKENS, cell.tokens, cell.tokens_sum, cell.created)
+    page.counter("agent_session_budget_exceeded_total", names, cell.over_budget, cell.created)
 
 
 def _gen_ai(page: Page, cell: GenAICell, _: Live) -> None:

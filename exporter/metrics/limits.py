@@ -37,11 +37,11 @@ def _histogram(bounds: tuple[float, ...]) -> int:
 
 
 SAMPLES: dict[type[cells.Cell], int] = {
-    cells.AgentCell: 35 + _histogram(cells.CONFIDENCE),
-    cells.ActionCell: 2 * 7 + _histogram(cells.DURATION),
+    cells.AgentCell: 52 + _histogram(cells.CONFIDENCE),
+    cells.ActionCell: 2 * 8 + 1 + _histogram(cells.DURATION),
     cells.ModelCell: 2 * 3,
     cells.ErrorCell: 2,
-    cells.TaskCell: 2 * 5 + _histogram(cells.SESSION_SECONDS) + _histogram(cells.SESSION_TOKENS),
+    cells.TaskCell: 2 * 6 + _histogram(cells.SESSION_SECONDS) + _histogram(cells.SESSION_TOKENS),
 }
 """Samples that one cell makes in the exposition, at most; a test counts them."""
 
@@ -81,13 +81,18 @@ class Limits:
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 
 
+def printable(text: str) -> str:
+    """A text without the characters that steer terminals and pages: controls, and those that turn the direction."""
+    return _UNSAFE.sub("", text)
+
+
 def label(name: str) -> str:
     """A name as a label value: no control or direction characters, MAX_LABEL bytes at most, no two names the same.
 
     A name that had to be changed ends in a hash of what it was.
     """
     encoded = name.encode()
-    safe = _UNSAFE.sub("", name)
+    safe = printable(name)
     if safe == name and len(encoded) <= MAX_LABEL:
         return name
     cut = safe.encode()[: MAX_LABEL - 9].decode(errors="ignore")

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from exporter.action import Action, Rejection
+    from exporter.detectors.finding import Finding
     from exporter.sessions import Session
     from exporter.state import Row
 
@@ -42,6 +43,8 @@ BASELINE_DAYS = 7
 """A week: the rhythm of most work."""
 AGENT_TTL = 7.0 * DAY
 """Seconds; docs/operating.md."""
+NEWS = 3600.0
+"""Seconds; what was found in older lines is no news, so that the first read of an old log pages nobody."""
 UNKNOWN = "unknown"
 """The label `model` of tokens that name none."""
 OTHER = "_OTHER"
@@ -293,6 +296,41 @@ class Tally:
         self.touch(task)
         if session.task_completed is not None:
             _average(self._window(agent, "completion", session.last), float(session.task_completed), session.last)
+
+    # --- findings ----------------------------------------------------------------------------------------------
+
+    def found(self, finding: Finding, now: float, *, live: bool) -> None:
+        """A detector has found something. `now` is the clock, or in a log of the past the time of its newest line."""
+        agent = self.agents.get(finding.agent_id) or self._agent(finding.agent_id, now, by_line=False)
+        cell = agent.cell
+        kind = finding.kind
+        if kind == "loop":
+            cell.loops[finding.evidence["loop"]] += 1
+        elif kind == "session_budget":
+            task = self._task(agent, finding.evidence["task_type"], now)
+            task.over_budget += 1
+            self.touch(task)
+        elif kind == "action_anomaly":
+            done = agent.actions.get(finding.evidence["action"]) or self._action(agent, finding.evidence["action"], now)
+            done.anomalies += 1
+            self.touch(done)
+        elif kind == "cascade":
+            cell.cascades += 1
+        else:
+            cell.cascade_members += 1
+        if not live:
+            cell.findings[kind] = max(cell.findings[kind], finding.at)
+        elif now - finding.at <= NEWS:
+            cell.findings[kind] = now
+        self.touch(cell)
+
+    def average(self, agent_id: str, action: str, tokens: float) -> None:
+        """The rolling average of an action's tokens; of one without series of its own, nobody asks."""
+        agent = self.agents.get(agent_id)
+        done = agent.actions.get(action) if agent is not None else None
+        if done is not None and done.action == action:
+            done.average = tokens
+            self.touch(done)
 
     # --- lines and the exporter's own counters -----------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""HTTP: /metrics, /-/healthy, /-/ready, /v1/logs and the landing page.
+"""HTTP: /metrics, /-/healthy, /-/ready, /v1/logs and the status page.
 
 tornado serves, because it bounds what must be bounded here: one thread for any number of connections, one deadline for
 all headers and one for a whole body (not one per read, which a byte a second satisfies for ever), sizes of both, TLS.
@@ -23,7 +23,7 @@ from tornado.web import Application, RequestHandler
 from exporter.server.access import Certificate, Token, is_loopback
 from exporter.server.connections import BODY_DEADLINE, HEADER_DEADLINE, WRITE_DEADLINE, BoundedServer
 from exporter.server.logs import ANSWER_DEADLINE, Intake, Logs
-from exporter.server.pages import Exposition, Healthy, Landing, NotFound, Ready
+from exporter.server.pages import Asset, Exposition, Healthy, NotFound, Ready, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ROUTES: list[tuple[str, type[RequestHandler]]] = [
-    (r"/", Landing),
+    (r"/(?:findings|agents/.+|traces/[0-9a-f]{32})?", Status),
+    (r"/(?:status\.css|icon\.svg)", Asset),
     (r"/metrics", Exposition),
     (r"/-/healthy", Healthy),
     (r"/-/ready", Ready),
@@ -45,7 +46,7 @@ THREADS = 1
 """For decoding bodies. Decoding holds the interpreter's lock, so that more threads would only hold more memory: the
 worst body of 20 MiB makes some hundred megabytes of objects."""
 PAGE_THREADS = 2
-"""For the landing page and for compressing; rendering /metrics has its own."""
+"""For the status page and for compressing; rendering /metrics has its own."""
 COUNTS = {
     200: "accepted", 401: "unauthorised", 403: "unauthorised", 413: "too_large", 500: "failed", 503: "busy",
 }  # fmt: skip
@@ -55,7 +56,8 @@ COUNTS = {
 class Server:
     """Listens from `start` to `stop`. `start` raises OSError with a sentence if the address cannot be had.
 
-    `metrics` gives (content type, body) for an Accept header, `ready` a sentence why not or None, `landing` the page.
+    `metrics` gives (content type, body) for an Accept header, `ready` a sentence why not or None, `status` the
+    page of a path, or None.
     """
 
     def __init__(
@@ -65,7 +67,7 @@ class Server:
         listen: str,
         metrics: Callable[[str], Future[tuple[str, bytes]]],
         ready: Callable[[], str | None],
-        landing: Callable[[], str],
+        status: Callable[[str, int | None], str | None],
         otlp: OtlpSource | None = None,
         tls: tuple[Path, Path, Path | None] | None = None,
         token_file: Path | None = None,
@@ -79,7 +81,7 @@ class Server:
         """The one that it listens at; 0 until it does."""
         self.metrics = metrics
         self.ready = ready
-        self.landing = landing
+        self.status = status
         self.otlp = otlp
         self.answer_deadline = answer_deadline
         self._listen = listen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hmac
 import logging
@@ -25,15 +26,27 @@ class Token:
         except OSError as error:
             log.warning("server.token_file %s: %s; nobody is let in until it is there", path, error.strerror)
 
-    def allows(self, authorization: str) -> bool:
-        """Whether a header `Bearer TOKEN` has it; takes the same time for every wrong one."""
+    def allows(self, authorization: str, *, as_password: bool = False) -> bool:
+        """Whether a header `Bearer TOKEN` has it; takes the same time for every wrong one.
+
+        With `as_password` also `Basic` with the token as password, whoever the user: what a browser can send.
+        """
         scheme, _, given = authorization.partition(" ")
+        if as_password and scheme.lower() == "basic":
+            scheme, given = "bearer", _password(given)
         try:
             token = self._path.read_bytes().strip()
         except OSError:
             token = b""
         fits = hmac.compare_digest(given.strip().encode("latin-1", "replace"), token)  # as tornado decodes headers
         return fits and bool(token) and scheme.lower() == "bearer"
+
+
+def _password(credentials: str) -> str:
+    try:
+        return base64.b64decode(credentials, validate=True).decode("latin-1").partition(":")[2]
+    except ValueError:
+        return ""
 
 
 class Certificate:

@@ -1,4 +1,4 @@
-"""What is served to be read: /metrics, the probes, the landing page, and what all handlers share.
+"""What is served to be read: /metrics, the probes, the status page, and what all handlers share.
 
 All stream, so that a request is refused before its body is taken in, and no body is kept that nobody wants.
 """
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from exporter.server.access import names_no_other
+from exporter.status.pages import ASSETS, HERE, REFRESH
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _SECURITY = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'",
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; "
+    "frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -38,7 +40,7 @@ class Site(Protocol):
     token: Token | None
     metrics: Callable[[str], Future[tuple[str, bytes]]]
     ready: Callable[[], str | None]
-    landing: Callable[[], str]
+    status: Callable[[str, int | None], str | None]
     pages: ThreadPoolExecutor
 
     def make_room(self, size: int) -> None:
@@ -60,6 +62,7 @@ class Handler(RequestHandler):
 
     server: Site
     open_to_all = False
+    for_browsers = False
     allow = "GET, HEAD"
 
     def initialize(self, server: Any) -> None:
@@ -81,9 +84,12 @@ class Handler(RequestHandler):
         if (
             not self.open_to_all
             and token is not None
-            and not token.allows(self.request.headers.get("Authorization", ""))
+            and not token.allows(self.request.headers.get("Authorization", ""), as_password=self.for_browsers)
         ):
-            raise Refusal(401, "a bearer token is required", WWW_Authenticate="Bearer")
+            # A browser asks for a password then, and the token is one. Never where something can be changed: what a
+            # browser remembers it also sends along with another site's request.
+            scheme = 'Basic realm="agent-exporter: the token as password"' if self.for_browsers else "Bearer"
+            raise Refusal(401, "a bearer token is required", WWW_Authenticate=scheme)
         if self.request.method not in self.allow.split(", "):
             raise HTTPError(405)
 
@@ -160,12 +166,35 @@ class Ready(Handler):
     head = get
 
 
-class Landing(Handler):
-    """The page for people."""
+class Status(Handler):
+    """The pages for people."""
+
+    for_browsers = True
 
     async def get(self) -> None:
-        page = await asyncio.get_running_loop().run_in_executor(self.server.pages, self.server.landing)
+        refresh = None if "hold" in self.request.query_arguments else REFRESH
+        try:
+            page = await asyncio.get_running_loop().run_in_executor(
+                self.server.pages, self.server.status, self.request.path, refresh
+            )
+        except TimeoutError as error:
+            raise Refusal(503, "the pipeline is too busy to show anything") from error
+        if page is None:
+            raise Refusal(404, "nothing of that name is remembered here; / shows what is")
         self.send(page.encode(), "text/html; charset=utf-8")
+
+    head = get
+
+
+class Asset(Handler):
+    """What the pages for people name: a style sheet and an icon."""
+
+    for_browsers = True
+
+    def get(self) -> None:
+        path = self.request.path
+        self.set_header("Cache-Control", "max-age=300")
+        self.send((HERE / path.removeprefix("/")).read_bytes(), ASSETS[path])
 
     head = get
 

@@ -19,6 +19,7 @@ ERROR = 2
 """Status code; a span that did not fail has none."""
 
 _TIMES = Struct("<BQBQ").pack
+_TIME = Struct("<BQ").pack
 _DOUBLE = Struct("<d").pack
 SCOPE = "agent-exporter"
 
@@ -86,6 +87,24 @@ def double(key: str) -> Callable[[float], bytes]:
 def boolean(key: str, *, value: bool) -> bytes:
     """A bool attribute."""
     return field(9, field(1, key.encode()) + field(2, b"\x10" + (b"\x01" if value else b"\x00")))
+
+
+def event(name: str, at: int, *key_values: bytes) -> bytes:
+    """A span event, as a field of a span; `at` is ns since 1970."""
+    return field(11, _TIME(9, at) + field(2, name.encode()) + b"".join(field(3, pair) for pair in key_values))
+
+
+def pair(key: str, value: str | float | Iterable[str]) -> bytes:
+    """A KeyValue of any kind: text, a number, or several texts."""
+    if isinstance(value, str):
+        return key_value(key, value)
+    if isinstance(value, int):
+        any_value = b"\x18" + varint(value)
+    elif isinstance(value, float):
+        any_value = b"\x21" + _DOUBLE(value)
+    else:
+        any_value = field(5, b"".join(field(1, field(1, text.encode())) for text in value))
+    return field(1, key.encode()) + field(2, any_value)
 
 
 @lru_cache(maxsize=4096)

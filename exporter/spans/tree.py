@@ -22,6 +22,7 @@ from msgspec import Struct
 from xxhash import xxh3_64_digest
 
 from exporter.action import FAILED, Metadata, Output, trace_id_of
+from exporter.lineage import caller, own_trace, trace_name
 from exporter.spans import encode
 from exporter.state import row_key
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from exporter.action import Action
+    from exporter.detectors.finding import Finding
     from exporter.sessions import Session
     from exporter.state import Row
 
@@ -70,6 +72,7 @@ class Invocation(Struct, eq=False, gc=False, array_like=True):
     open: bool = True
     below_root: bool = False
     """It was sent as a child of the root without being told of any other parent."""
+    findings: int = 0
 
 
 class Tree:
@@ -91,7 +94,7 @@ class Tree:
 
     def add(self, action: Action, now: float) -> None:
         """Emit the span of an action that is no heartbeat."""
-        named = action.trace_id or action.parent_trace_id or ""
+        named = trace_name(action)
         by_trace = self._open.get((action.agent_id, action.session_id))
         part = None if by_trace is None else by_trace.get(named)
         if part is None:
@@ -164,6 +167,44 @@ class Tree:
             ),
         )
 
+    def found(self, finding: Finding) -> None:
+        """Emit a finding: a span without length below its session, or below the root if it is about the trace.
+
+        Not an event on its line's own span: that one is sent when the line is read, and what depends on order is
+        decided later. Sent again it would be a second span of the same id, of which Tempo shows one, not always the
+        newer. And not an event on the session's span alone: that would come when the runaway is over.
+        """
+        assert finding.trace_id is not None
+        name = (finding.agent_id, finding.session_id or "")
+        part = self._traces.get(finding.trace_id, {}).get(name)
+        if part is not None:
+            part.findings += 1
+            self._dirty.add(part)
+        at = round(finding.at * 1e6) * 1000
+        told = [encode.pair(f"agent.finding.{key}", value) for key, value in finding.evidence.items()]
+        if finding.root_agent is not None:
+            told.append(encode.pair("agent.finding.root_agent", finding.root_agent))
+        attributes = [
+            encode.text("gen_ai.agent.name", finding.agent_id),
+            encode.text("agent.finding.kind", finding.kind),
+        ]
+        if finding.session_id is not None:
+            attributes.append(encode.text("gen_ai.conversation.id", finding.session_id))
+        self._emit(
+            finding.agent_id,
+            encode.span(
+                bytes.fromhex(finding.trace_id),
+                _span_id(xxh3_64_digest(finding.to_json())),
+                root_id(finding.trace_id) if part is None else part.span_id,
+                encode.head(f"finding {finding.kind}", encode.INTERNAL),
+                at,
+                at,
+                *attributes,
+                encode.event(finding.kind, at, *told),
+                encode.status(encode.ERROR, finding.kind),
+            ),
+        )
+
     def end(self, session: Session) -> None:
         """A session is over: emit its own spans, one per trace that it had a part in."""
         for part in self._open.pop((session.agent_id, session.session_id), {}).values():
@@ -212,8 +253,7 @@ class Tree:
 
     def _begin(self, action: Action, named: str, now: float) -> Invocation:
         name = (action.agent_id, action.session_id)
-        # Without a trace of its own a session is one: its agent and session stand for it.
-        trace = trace_id_of(named or f"{action.agent_id}\0{action.session_id}")
+        trace = trace_id_of(named or own_trace(*name))
         parts = self._traces.get(trace)
         if parts is None:
             if self._count >= self._most:
@@ -258,14 +298,9 @@ class Tree:
             return NO_PARENT
         if part.parent_span_id:
             return part.parent_span_id
-        # That agent's latest session that began earlier: so A -> B -> A is no cycle.
-        older = [
-            other
-            for other in self._traces[part.trace].values()
-            if other.agent_id == part.parent_agent_id and other.started < part.started
-        ]
-        if older:
-            return max(older, key=lambda other: other.started).span_id
+        parent = caller(part, self._traces[part.trace].values())
+        if parent is not None:
+            return parent.span_id
         part.below_root = True
         return root_id(part.trace)
 
@@ -284,6 +319,7 @@ class Tree:
                 _FAILURES(part.failures),
                 _TOKENS(part.prompt + part.completion),
                 _SESSION_COST(part.cost_usd),
+                _FINDINGS(part.findings),
             )
         )
         name = f"invoke_agent {part.agent_id}"
@@ -407,4 +443,5 @@ _NO_FALLBACK = encode.boolean("agent.fallback.used", value=False)
 _ACTIONS = encode.integer("agent.session.actions")
 _FAILURES = encode.integer("agent.session.errors")
 _TOKENS = encode.integer("agent.session.tokens")
+_FINDINGS = encode.integer("agent.session.findings")
 _SESSION_COST = encode.double("agent.session.cost.usd")

@@ -1,0 +1,101 @@
+"""When are two calls the same? A hash of agent, action, input and outcome, with what is never the same left out.
+
+These two have one fingerprint, as only the ids of the calls and a time differ:
+
+    {"agent_id": "a", "action": "search", "input": {"q": "x", "request": "9f86d081"}, "status": "error",
+     "output": {"error": {"type": "RateLimitError", "message": "slow down (request 1b4f0e)"}}}
+    {"agent_id": "a", "action": "search", "input": {"request": "60303ae2", "q": "x"}, "status": "error",
+     "output": {"error": {"type": "RateLimitError", "message": "slow down (request fd61a0)"}}}
+
+Left out of input and output: ids of calls, times and counters of attempts, by the names of their keys. Masked in what
+comes out: UUIDs and times within texts; in the text of a failure every number. Never masked: other numbers, since
+`{"percent": 40}` after `{"percent": 30}` is progress and `INV-1002` after `INV-1001` is the next item.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+from xxhash import xxh3_64_intdigest
+
+from exporter.action import FAILED
+
+UNKNOWN = 0
+"""The fingerprint of a call that does not tell its input or its outcome: it equals nothing, not even itself."""
+
+_VOLATILE = re.compile(
+    r"(?:(?:request|req|run|call|tool_?call|trace|span|session|correlation|invocation|execution|idempotency)_?(?:id|key)"
+    r"|uuid|guid|nonce|timestamp|ts|time|now|date_?time|(?:created|updated|started|finished|ended|requested|sent)_?at"
+    r"|(?:start|end|elapsed|response|request)_?time|(?:duration|elapsed|latency|took)(?:_?(?:ms|s|seconds))?"
+    r"|attempts?|attempt_?(?:number|no)|retry|retries|retry_?count|seq|sequence|counter)",
+    re.IGNORECASE,
+)
+"""Keys whose values say which call it was, or when, and not what it was about."""
+_PERHAPS = re.compile(r"(?:request|req|run|call|id)", re.IGNORECASE)
+"""Keys that are volatile where the value is an opaque id: `"run": "9f86d081"`, not `"run": "unit tests"`."""
+_OPAQUE = re.compile(r"(?=[a-z_\-]*\d)(?:[a-z]{1,8}[_\-])?[0-9a-f]{6,64}|[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
+_MASKED = re.compile(
+    r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
+    r"|\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?",
+    re.IGNORECASE,
+)
+_NUMBERS = re.compile(r"(?<![0-9a-z])(?=[a-f]*\d)[0-9a-f]{6,}(?![0-9a-z])|\d+(?:\.\d+)?", re.IGNORECASE)
+"""In the text of a failure: hex ids of six digits and more, and every number."""
+
+
+class _Call(Struct, gc=False):
+    agent_id: str
+    action: str
+    status: str
+    input: Raw = Raw(b"null")
+    output: Raw = Raw(b"null")
+    error: Raw = Raw(b"null")
+
+
+_decode_call = msgspec.json.Decoder(_Call).decode
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+def fingerprint(line: bytes) -> int:
+    """63 bits of a call, or UNKNOWN. The line must be a valid record. The same in every process and version."""
+    call = _decode_call(line)
+    given, came, error = _decode(call.input), _decode(call.output), _decode(call.error)
+    failed = call.status in FAILED
+    if given is None or (came is None and error is None):
+        return UNKNOWN
+    if isinstance(came, dict) and error is None:
+        error = came.pop("error", None)
+    came = _canonical(came, _failure if failed and isinstance(came, str) else _outcome)
+    what = (call.agent_id, call.action, call.status, _canonical(given, str), came, _canonical(error, _failure))
+    return xxh3_64_intdigest(_encode(what)) >> 1 or 1
+
+
+def _outcome(text: str) -> str:
+    return _MASKED.sub("#", text)
+
+
+def _failure(text: str) -> str:
+    return _NUMBERS.sub("#", _MASKED.sub("#", text))
+
+
+def _canonical(value: Any, text: Any) -> Any:
+    """A JSON value without what is volatile; `text` masks its strings. Keys are sorted when it is encoded."""
+    if isinstance(value, str):
+        return text(value)
+    if isinstance(value, dict):
+        return {key: _canonical(inner, text) for key, inner in value.items() if not _is_volatile(key, inner)}
+    if isinstance(value, list):
+        return [_canonical(inner, text) for inner in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)  # 1.0 is 1 in JSON
+    return value
+
+
+def _is_volatile(key: str, value: Any) -> bool:
+    if _VOLATILE.fullmatch(key):
+        return True
+    return isinstance(value, str) and _PERHAPS.fullmatch(key) is not None and _OPAQUE.fullmatch(value) is not None

@@ -1,0 +1,10 @@
+"""The status page, for people without Grafana at hand: the fleet, an agent, a task, and what was found.
+
+It judges nothing a second time: silence, budgets and drift are read off the very series that the alert rules read, and
+loops and cascades are the detectors' findings. `recent` holds what no series may, `words` says it, `pages` writes it.
+"""
+
+from exporter.status.pages import Pages
+from exporter.status.recent import Recent
+
+__all__ = ["Pages", "Recent"]

@@ -1,0 +1,56 @@
+"""What one page is made from: copies, taken by the pipeline's thread between two blocks, so that it may read on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from exporter.detectors import journal
+from exporter.detectors.journal import recent as findings_in
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from exporter.detectors.finding import Finding
+    from exporter.metrics.families import Live
+    from exporter.pipeline import Pipeline
+    from exporter.sessions import Session
+    from exporter.state import Rows
+    from exporter.status.recent import Done, Trace
+
+
+class Seen(NamedTuple):
+    """A moment of the exporter."""
+
+    rows: Rows
+    """Committed cells."""
+    live: Live
+    problem: str | None
+    """Why the exporter is not ready."""
+    since: float
+    """When it began, seconds since 1970."""
+    rates: Mapping[str, list[tuple[int, int, int]]] = {}
+    findings: Sequence[Finding] = ()
+    """Newest first."""
+    actions: Sequence[Done] = ()
+    """Of the agent asked for, newest first."""
+    sessions: Sequence[Session] = ()
+    """Of the agent asked for, those that are open."""
+    trace: Trace | None = None
+    """The one asked for."""
+
+
+def see(pipeline: Pipeline, live: Live, problem: str | None, agent: str | None, trace_id: str | None) -> Seen:
+    """What there is now; with an agent its actions and open sessions, with a trace id that trace."""
+    recent = pipeline.sinks.recent
+    assert recent is not None
+    return Seen(
+        {kind: dict(cells) for kind, cells in pipeline.store.committed.items()},
+        live,
+        problem,
+        recent.since,
+        recent.rates(live.now),
+        findings_in(pipeline.store.committed.get(journal.ROW, {}).items())[::-1],
+        recent.agent(agent) if agent is not None else (),
+        pipeline.sinks.sessions.of(agent) if agent is not None else (),
+        recent.trace(trace_id) if trace_id is not None else None,
+    )

@@ -1,0 +1,195 @@
+"""The demo: a healthy fleet is called healthy, and every fault is on the page within a minute. In virtual time."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import pytest
+from running import ROOT, free_port
+from test_metrics import Lines
+from test_status import read
+from virtual import START, fleet_log
+
+from exporter.action import Action, decode, trace_id_of
+from exporter.cli import FAULTS as OFFERED
+from exporter.cli import command
+from exporter.config import load
+from exporter.demo import history
+from exporter.demo.faults import FAULTS
+from exporter.demo.fleet import TEAMS
+from exporter.demo.show import CONFIG, WATCH
+from exporter.sources import Batch
+from exporter.stages import MIRRORED, Stages
+from exporter.state import Memory
+from exporter.status import Pages
+from exporter.status.seen import see
+
+
+class Demo:
+    """The demo's exporter, that has read a log as it was written: line by line, at the time that the line tells."""
+
+    def __init__(self, lines: list[bytes], past: list[bytes] = ()) -> None:
+        source = Lines(name="agents.log")
+        self.stages = Stages(load(CONFIG), Memory(MIRRORED), [source])
+        self.pipeline = self.stages.pipeline
+        self.pipeline.clock = lambda: self.now
+        self.pipeline.sinks.recent.since = self.now = START
+        self.pipeline.feed(source, Batch(list(past)))
+        for line in lines:
+            self.now = decode(line).at
+            self.pipeline.feed(source, Batch([line]))
+            self.pipeline._tick()
+        self.pipeline.commit()
+        pages = Pages(lambda agent, trace: see(self.pipeline, self.stages.live(self.now), None, agent, trace))
+        self.fleet = {row[0].split()[0]: row[1] for row in read(pages.render("/")).rows if len(row) == 8}
+        self.findings = [row for row in read(pages.render("/findings")).rows if len(row) == 6][1:]
+        self.pages = pages
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_ten_minutes_of_health_flag_nothing(seed):
+    """No finding, no word of concern, no line that is rejected."""
+    demo = Demo(fleet_log(600, seed=seed))
+    assert demo.findings == []
+    assert {words.split(" ", 1)[1] for agent, words in demo.fleet.items() if agent != "Agent"} <= {
+        "working", "idle", "between tasks",
+    }  # fmt: skip
+    [source] = demo.pipeline.sinks.tally.sources.values()
+    assert source.read == source.accepted > 3_000
+
+
+def test_a_healthy_day_at_any_speed_stays_within_its_budgets():
+    """A tenth of a day, times ten."""
+    spent = Counter()
+    for line in fleet_log(8_640):
+        action = decode(line)
+        spent[action.agent_id] += action.tokens.cost_usd if action.tokens is not None else 0.0
+    config = load(CONFIG)
+    assert [agent for agent, cost in spent.items() if 10 * cost > 0.8 * config.agent(agent).daily_cost_usd] == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("fault", "agent", "words", "kinds"),
+    [
+        ("loop", "support-01", "▲ looping", {"loop: repeat", "loop: retries"}),
+        ("budget", "reporter-01", "▲ over its daily budget: $", {"session budget", "action anomaly"}),
+        ("silent", "watcher-01", "▲ silent for ", set()),
+        ("cascade", "planner-01", "▲ suspected root of a cascade", {"cascade"}),
+    ],
+)
+def test_each_fault_is_on_the_page_within_a_minute(fault, agent, words, kinds, seed):
+    """And nobody else is blamed for more than being part of it."""
+    demo = Demo(fleet_log(60, FAULTS[fault], seed=seed))
+    assert demo.fleet[agent].startswith(words)
+    assert {row[1].split(" ", 1)[1] for row in demo.findings} <= kinds
+    assert {row[2] for row in demo.findings} <= {agent}
+    assert bool(demo.findings) == bool(kinds)
+    blamed = {name: said for name, said in demo.fleet.items() if said.startswith(("▲", "◆")) and name != agent}
+    assert set(blamed.values()) <= (
+        {said for said in blamed.values() if "cascade" in said} if fault == "cascade" else set()
+    )
+
+
+def test_a_budget_is_passed_by_the_session_first():
+    """Tokens of the session, then the dollars of the day; the evidence has the numbers."""
+    demo = Demo(fleet_log(60, FAULTS["budget"]))
+    assert "a session over its budget" in demo.fleet["reporter-01"]
+    [row] = [row for row in demo.findings if row[1] == "▲ session budget"]
+    assert row[4].endswith("tokens, where 50,000 are the ceiling of task type report")
+
+
+def test_three_weeks_of_drift_are_on_the_page_at_once(tmp_path):
+    """Of writer-01 alone, in all three signals; and the history itself holds no finding."""
+    history.write(tmp_path / "past.ndjson", START, seed=1)
+    past = (tmp_path / "past.ndjson").read_bytes().splitlines()
+    lines = fleet_log(30, FAULTS["drift"])
+    demo = Demo(lines, past)
+    assert demo.findings == []
+    said = demo.fleet["writer-01"]
+    assert [said.count(f"◆ {metric} has drifted") for metric in ("confidence", "completion", "feedback")] == [1, 1, 1]
+    assert demo.fleet["reviewer-01"].startswith("●")
+    [source] = demo.pipeline.sinks.tally.sources.values()
+    assert source.read == source.accepted
+    spent = [action.tokens for action in map(decode, lines) if action.agent_id == "writer-01" and action.tokens]
+    today = demo.pipeline.sinks.tally.agents["writer-01"].cell.days[int(START // 86400)]
+    assert today.tokens == sum(tokens.prompt + tokens.completion for tokens in spent)
+
+
+def test_a_question_is_one_trace_over_five_agents():
+    """By the headers that were handed over alone."""
+    demo = Demo(fleet_log(60))
+    page = read(demo.pages.render(f"/traces/{trace_id_of('question-1')}"))
+    sessions = [row[0].split()[0] for row in page.rows if len(row) == 5 and "sess_" in row[0]]
+    assert sessions == list(TEAMS["research"])
+    assert "5 agents" in page.text
+
+
+def test_faults_are_offered_watched_and_done():
+    """One table each, with the same names."""
+    assert tuple(FAULTS) == OFFERED == tuple(WATCH)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--speed", "0"], "must be 0.1 to 20, not 0"),
+        (["--speed", "fast"], "must be a number, not 'fast'"),
+        (["--port", "70000"], "must be 0 to 65535, not '70000'"),
+        (["--fault", "fire"], "invalid choice: 'fire'"),
+        (["--duration", "5"], "30s"),
+    ],
+)
+def test_what_the_demo_does_not_understand_it_says(arguments, sentence, capsys):
+    """Exit code 2."""
+    with pytest.raises(SystemExit) as ended:
+        command(["demo", *arguments])
+    assert ended.value.code == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_make_demo_shows_every_fault():
+    """What the README's first command does."""
+    assert f"FAULTS ?= {' '.join(FAULTS)}\n" in (ROOT / "Makefile").read_text()
+
+
+def demo(*arguments: str, **options) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "exporter", "demo", *arguments],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False, **options,
+    )  # fmt: skip
+
+
+def test_a_port_that_is_taken_is_said():
+    """With what to do."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = demo("--port", str(taken.getsockname()[1]))
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith("Address already in use; name another with --port")
+
+
+def test_the_demo_ends_by_itself_and_leaves_nothing_behind(tmp_path):
+    """Both processes, for real; findings on standard output, words on the other."""
+    done = demo("--port", str(free_port()), "--duration", "14s", "--fault", "loop", env={"TMPDIR": str(tmp_path)})
+    assert done.returncode == 0
+    assert {json.loads(line)["evidence"]["loop"] for line in done.stdout.splitlines()} == {"repeat", "retries"}
+    assert "10 agents of 4 teams are at work: http://127.0.0.1:" in done.stderr
+    assert WATCH["loop"] in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_fleet_alone_writes_to_standard_output():
+    """For a container, or a pipe."""
+    started = time.time()
+    done = demo("--stdout", "--duration", "2s", "--speed", "10")
+    assert (done.returncode, done.stderr) == (0, "")
+    actions = [decode(line.encode()) for line in done.stdout.splitlines()]
+    assert len(actions) > 50
+    assert all(isinstance(action, Action) and action.at >= started - 1 for action in actions)
+    assert {action.agent_id for action in actions} == {agent for agents in TEAMS.values() for agent in agents}

@@ -1,0 +1,381 @@
+"""The status page: what a person reads on it, and that no name from a log can do more than be read."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from urllib.parse import quote
+
+import pytest
+from conftest import LOGS, line, record
+from test_metrics import HOSTILE, Lines
+
+from exporter.action import decode
+from exporter.config import parse
+from exporter.metrics.cells import AgentCell, Baseline, Day
+from exporter.metrics.families import AgentSettings
+from exporter.metrics.tally import KINDS
+from exporter.sources import Batch
+from exporter.stages import Stages
+from exporter.state import Memory
+from exporter.status import Pages, recent, words
+from exporter.status.recent import Recent
+from exporter.status.seen import see
+from exporter.status.waterfall import waterfall
+
+NOW = 1_773_825_392.0  # a minute after the sample line
+
+
+class Reader(HTMLParser):
+    """A page as a person without eyes for style gets it: rows of cells, links, all text. Fails on unclosed tags."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self.links: list[str] = []
+        self.text = ""
+        self.open: list[str] = []
+        self.tags: set[str] = set()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        if tag not in {"meta", "link", "br"}:
+            self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in {"td", "th"}:
+            self.rows[-1].append("")
+        if tag == "a":
+            self.links.append(dict(attrs)["href"])
+
+    def handle_startendtag(self, tag, _attrs):
+        self.tags.add(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+        if {"td", "th"} & set(self.open):
+            self.rows[-1][-1] += data
+
+
+def read(page: str) -> Reader:
+    reader = Reader()
+    reader.feed(page)
+    reader.close()
+    assert reader.open == []
+    reader.text = " ".join(reader.text.split())
+    reader.rows = [[" ".join(cell.split()) for cell in row] for row in reader.rows]
+    return reader
+
+
+class Site:
+    """A live exporter that has read some lines, and its pages at a time."""
+
+    def __init__(self, *lines: bytes, config: str = "", now: float = NOW, problem: str | None = None) -> None:
+        source = Lines(name="test")
+        self.stages = Stages(parse(config), Memory(KINDS), [source])
+        self.stages.pipeline.clock = lambda: now
+        self.stages.pipeline.sinks.recent.since = 0.0
+        self.stages.pipeline.feed(source, Batch(list(lines)))
+        self.stages.pipeline.commit()
+        self.now = now
+        self.problem = problem
+        self.pages = Pages(self.look)
+
+    def look(self, agent, trace_id):
+        return see(self.stages.pipeline, self.stages.live(self.now), self.problem, agent, trace_id)
+
+    def __getitem__(self, path: str) -> Reader:
+        return read(self.pages.render(path))
+
+
+def test_the_fleet_shows_every_agent_and_every_source():
+    """Those that want attention first, then the newest; numbers with units."""
+    site = Site(
+        line(
+            timestamp="2026-03-18T09:16:12Z", duration_ms=10,
+            tokens={"prompt": 1500, "cost_usd": 0.5}, metadata={"team": "research"},
+        ),
+        line(agent_id="b", timestamp="2026-03-18T09:16:02Z", status="error"),
+        b"{}",
+        b"[]",
+        b"[]",
+        config="agents: {a: {daily_tokens: 1000, daily_cost_usd: 2}}",
+    )  # fmt: skip
+    page = site["/"]
+    assert page.rows == [
+        ["Agent", "Status", "Last active", "Tokens/min", "Last 30 min", "Errors, 15 min", "Cost today", "Sessions"],
+        [
+            "a research", "▲ over its daily budget: 1,500 tokens of 1,000 tokens", "20 s ago", "1,500",
+            "tokens per minute over 30 minutes: now 1,500, at most 1,500", "0 %", "$0.50 of $2.00", "1",
+        ],
+        ["b", "● working", "30 s ago", "0", "no tokens", "100 %", "$0.00", "1"],
+        ["Source", "Lines read", "Accepted", "Rejected", "Duplicates", "Newest line"],
+        ["test", "5", "2", "3 (not_object most)", "0", "0 s ago"],
+    ]  # fmt: skip
+    assert "2 agents 1 want a person now 0 worth a look $0.50 today 1,500 tokens today" in page.text
+    assert "/agents/a" in page.links
+
+
+def test_an_agents_page_shows_sessions_against_their_ceilings_and_actions_without_content():
+    """And links every action to its trace."""
+    secret = "the text of the user"
+    site = Site(
+        line(
+            tokens={"prompt": 45_000, "completion": 10, "model": "m", "cost_usd": 0.25},
+            input=secret, output={"text": secret, "confidence": 0.5}, error={"message": secret}, duration_ms=2300,
+            parent_trace_id="t", metadata={"task_type": "batch", "retry_count": 2},
+        ),
+        line(timestamp="2026-03-18T09:15:40Z", status="timeout", error={"type": "ReadTimeout", "message": secret}),
+        config="task_types: {batch: {session_tokens: 50000, normal_duration: 1s, max_duration: 5s}}",
+    )  # fmt: skip
+    html = site.pages.render("/agents/a")
+    assert secret not in html
+    page = read(html)
+    assert ["s", "batch", "45.0 k of 50.0 k", "$0.25", "9.9 s of 5 s", "2", "1"] in page.rows
+    assert page.rows[-2:] == [
+        ["09:15:40", "search", "timeout ReadTimeout", "0 s", "", "", "", "654100f2"],
+        ["09:15:32", "search", "success", "2.3 s", "45.0 k", "$0.25", "m, retry 2, confidence 0.50", "e3b98a4d"],
+    ]
+    assert [link for link in page.links if link.startswith("/traces/")] == [
+        f"/traces/{done.trace_id}" for done in site.stages.pipeline.sinks.recent.agent("a")
+    ]
+
+
+def test_a_trace_is_a_waterfall_of_who_worked_for_whom():
+    """The same tree as the spans make."""
+    site = Site(*(LOGS / "chain.ndjson").read_bytes().splitlines())
+    page = site["/traces/4bf92f3577b34da6a3ce929d0e0e4736"]
+    rows = [(cells[0], cells[-1]) for cells in page.rows if len(cells) == 5][1:]
+    assert rows == [
+        ("planner p1", "3 actions"),
+        ("llm_call", "success claude-sonnet-4-20250514"),
+        ("delegate", "success"),
+        ("researcher r1", "3 actions"),
+        ("llm_call", "success claude-sonnet-4-20250514"),
+        ("fetcher f1", "▲ 1 of 2 failed"),
+        ("http_get", "▲ timeout ReadTimeout"),
+        ("http_get", "success retry 1, confidence 0.90"),
+        ("summarise", "success claude-sonnet-4-20250514, confidence 0.72"),
+        ("finish", "success"),
+        ("writer w1", "▲ 1 of 2 failed"),
+        ("llm_call", "success claude-sonnet-4-20250514"),
+        ("planner p2", "2 actions"),
+        ("check_facts", "success confidence 0.40"),
+        ("finish", "success"),
+        ("publish", "▲ error PermissionError"),
+        ("finish", "success"),
+    ]
+    assert "4 agents 12 actions 2 failed" in page.text
+
+
+def test_what_nobody_remembers_has_no_page():
+    """None is 404."""
+    site = Site(line())
+    assert site.pages.render("/agents/nobody") is None
+    assert site.pages.render(f"/traces/{'0' * 31}1") is None
+    assert site.pages.render("/elsewhere") is None
+
+
+def test_pages_refresh_themselves_unless_told_not_to():
+    """Without a script."""
+    site = Site(line())
+    assert '<meta http-equiv="refresh" content="5">' in site.pages.render("/", 5)
+    held = site.pages.render("/", None)
+    assert "refresh" not in held.split("</head>")[0]
+    assert "Refresh every 5 s" in held
+
+
+@pytest.mark.parametrize("path", ["/", "/findings", "/agents/{}", "/traces/{}"])
+def test_a_page_of_hostile_names_has_only_our_tags(path):
+    """Everything is escaped, in texts and in links."""
+    site = Site(
+        *[
+            line(
+                agent_id=name, session_id=name, action=name, parent_trace_id="t", status="error",
+                error={"type": name}, tokens={"model": name, "prompt": 1}, metadata={"team": name, "task_type": name},
+            )
+            for name in HOSTILE
+        ],
+        problem="<script>alert(1)</script>",
+    )  # fmt: skip
+    trace = site.stages.pipeline.sinks.recent.agent(HOSTILE[0])[0].trace_id
+    for name in set(HOSTILE) - {"_overflow"}:  # whoever is called so is one of the rest
+        html = site.pages.render(path.format(trace if "traces" in path else quote(name, safe="")))
+        page = read(html)
+        assert page.tags <= {
+            "html", "head", "meta", "title", "link", "body", "a", "header", "p", "nav", "time", "main", "b", "h1", "h2",
+            "ul", "li", "div", "table", "caption", "thead", "tbody", "tr", "th", "td", "span", "i", "small", "svg",
+            "rect", "footer", "code",
+        }  # fmt: skip
+        assert all(re.fullmatch(r"[/?#][-\w%.~/]*", link) for link in page.links)
+        assert not re.search("[\x00-\x08\x0b-\x1f\u202e]", html)
+
+
+# --- words -------------------------------------------------------------------------------------------------------
+
+
+def said(cell: AgentCell, *, outcomes=None, now: float = NOW, since: float = 0.0, today=None, **settings):
+    base = AgentSettings(None, 300.0, quiet=False, daily_tokens=None, daily_cost_usd=None)
+    return [
+        (one.level, one.words)
+        for one in words.standings(cell, base._replace(**settings), today or Day(), outcomes or {}, now, since)
+    ]
+
+
+def cell(**fields) -> AgentCell:
+    made = AgentCell("a", NOW - 1000, "a")
+    for name, value in fields.items():
+        setattr(made, name, value)
+    return made
+
+
+def test_silence_is_told_by_the_cycle_and_forgiven_by_plan_and_at_the_start():
+    """As the rule does: more than twice the cycle, no quiet hours, the exporter up for a minute."""
+    silent = cell(last_active=NOW - 61, last_action=NOW - 61)
+    assert said(silent, expected_cycle=30.0) == [("bad", "silent for 1 min 1 s; expected every 30 s")]
+    assert said(silent, expected_cycle=31.0) == [("good", "between tasks")]
+    assert said(silent, expected_cycle=30.0, quiet=True) == [("quiet", "silent by plan (quiet hours)")]
+    assert said(silent, expected_cycle=30.0, since=NOW - 59) == [("good", "between tasks")]
+    assert said(silent) == [("good", "between tasks")]
+
+
+def test_an_agent_that_never_logged_is_missed_only_if_it_was_expected():
+    """The config names it."""
+    assert said(cell(), expected_cycle=30.0) == [("bad", "never seen; expected every 30 s")]
+    assert said(cell()) == [("quiet", "not seen yet")]
+
+
+def test_stuck_is_told_from_a_long_call():
+    """It says that it works, and has not acted for longer than a call may take."""
+    stuck = cell(last_active=NOW, last_action=NOW - 301, states={"idle": NOW - 400, "working": NOW - 5})
+    assert said(stuck) == [("bad", "stuck: says it works, no action for 5 min 1 s")]
+    assert said(stuck, long_call=400.0) == [("good", "idle")]
+    idle = cell(last_active=NOW, last_action=NOW - 301, states={"idle": NOW - 5, "working": NOW - 10})
+    assert said(idle) == [("good", "idle")]
+
+
+def test_daily_budgets_warn_at_four_fifths_and_are_bad_when_passed():
+    """Tokens and dollars beside one another, the worst first."""
+    assert said(cell(last_active=NOW, active=1), daily_tokens=100, today=Day(79)) == [("good", "working")]
+    assert said(
+        cell(last_active=NOW, active=1), daily_tokens=100, daily_cost_usd=1.0, today=Day(80, 1.5)
+    ) == [
+        ("bad", "over its daily budget: $1.50 of $1.00"),
+        ("warn", "near its daily budget: 80 tokens of 100 tokens"),
+        ("good", "working"),
+    ]  # fmt: skip
+
+
+def test_drift_is_told_against_the_first_week():
+    """By more than a tenth, over enough values, and only once the first week is over."""
+    drifted = cell(
+        last_active=NOW,
+        confidence=[140],
+        confidence_sum=90 + 40 * 0.7,
+        baselines={"confidence": Baseline(0, 1, 90.0, 100, frozen=True)},
+    )
+    assert said(drifted)[0] == ("warn", "confidence has drifted: 0.70, was 0.90 in its first week")
+    drifted.baselines["confidence"].frozen = False
+    assert said(drifted) == [("good", "between tasks")]
+    outcomes = {"completed": 100, "failed": 50, "ended": 7}
+    completion = cell(last_active=NOW, baselines={"completion": Baseline(0, 1, 90.0, 100, frozen=True)})
+    assert said(completion, outcomes=outcomes)[0] == (
+        "warn",
+        "completion has drifted: 0.20, was 0.90 in its first week",
+    )
+
+
+def test_an_agent_without_a_cycle_is_not_called_well_for_ever():
+    """Nobody said when to expect it."""
+    assert said(cell(last_active=NOW - 7300)) == [("quiet", "nothing for 2 h 1 min; no cycle is configured")]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"), (0.04, "0 s"), (2.34, "2.3 s"), (59, "59 s"), (60, "1 min"), (61, "1 min 1 s"), (3599, "59 min"),
+        (7199, "1 h 59 min"), (86400 * 3, "3 d"), (86400 * 30 + 5000, "30 d"),
+    ],
+)  # fmt: skip
+def test_a_duration_is_told_in_its_largest_units(seconds, text):
+    """Two of them while the second matters."""
+    assert words.duration(seconds) == text
+
+
+def test_numbers_are_short():
+    """And small amounts of money are told from none."""
+    assert [words.count(number) for number in (0, 9_999, 12_345, 3_100_000, 2e9)] == [
+        "0", "9,999", "12.3 k", "3.1 M", "2.0 G",
+    ]  # fmt: skip
+    assert [words.money(dollars) for dollars in (0, 0.0089, 0.05, 1234.5)] == ["$0.00", "$0.0089", "$0.05", "$1,234.50"]
+    assert [words.percent(*pair) for pair in ((0, 0), (0, 5), (1, 30), (1, 3))] == ["—", "0 %", "3.3 %", "33 %"]
+    assert words.ago(NOW + 5, NOW) == "0 s ago"
+    assert words.ago(0.0, NOW) == "never"
+
+
+# --- what is remembered ------------------------------------------------------------------------------------------
+
+
+def remember(*records: dict) -> Recent:
+    memory = Recent(0.0)
+    for one in records:
+        memory.add(decode(json.dumps(one).encode()))
+    return memory
+
+
+def test_what_is_remembered_is_bounded(monkeypatch):
+    """The oldest traces and the agents quiet for longest make room, and are counted."""
+    monkeypatch.setattr(recent, "MOST_AGENTS", 8)
+    monkeypatch.setattr(recent, "MOST_TRACES", 10)
+    memory = remember(
+        *[
+            record(agent_id=f"a{number}", timestamp=f"2026-03-18T09:15:{number:02}Z", parent_trace_id=f"t{number}")
+            for number in range(20)
+        ]
+    )
+    assert [bool(memory.agent(f"a{number}")) for number in range(20)] == [False] * 12 + [True] * 8
+    assert len(memory._traces) == 10
+    assert memory.evictions == 12 + 10
+
+
+def test_a_trace_is_remembered_as_far_as_it_fits(monkeypatch):
+    """What is over is counted; all together have a bound of their own."""
+    monkeypatch.setattr(recent, "ACTIONS_OF_TRACE", 5)
+    monkeypatch.setattr(recent, "MOST_ACTIONS", 8)
+    memory = remember(*[record(parent_trace_id="t") for _ in range(7)])
+    trace = memory.trace(memory.agent("a")[0].trace_id)
+    assert (len(trace.actions), trace.dropped) == (5, 2)
+    for number in range(4):
+        memory.add(decode(line(parent_trace_id="u", session_id=f"s{number}")))
+    assert [len(trace.actions) for trace in memory._traces.values()] == [4]
+    assert memory._held == 4
+
+
+def test_rates_are_of_the_last_half_hour():
+    """Older buckets do not show, and a late line counts in the newest."""
+    memory = remember(
+        record(timestamp="2026-03-18T08:00:00Z", tokens={"prompt": 7}),
+        record(timestamp="2026-03-18T09:15:32Z", tokens={"prompt": 5}, status="error"),
+        record(timestamp="2026-03-18T09:15:01Z", tokens={"prompt": 1}),
+    )
+    steps = memory.rates(NOW)["a"]
+    assert [(index, step) for index, step in enumerate(steps) if any(step)] == [(115, (2, 1, 6))]
+    assert memory.rates(NOW + 3600) == {}
+
+
+def test_hostile_parents_neither_hang_nor_hide_a_session():
+    """A circle of span ids, a parent that is not there, and one's own child as parent."""
+    ids = [f"{number:016x}" for number in range(1, 5)]
+    memory = remember(
+        record(session_id="x", parent_trace_id="t", span_id=ids[0], parent_span_id=ids[1]),
+        record(session_id="y", parent_trace_id="t", span_id=ids[1], parent_span_id=ids[0]),
+        record(session_id="z", parent_trace_id="t", span_id=ids[2], parent_span_id=ids[3]),
+        record(session_id="w", parent_trace_id="t", metadata={"parent_agent_id": "a"}),
+    )
+    rows = waterfall(memory.trace(memory.agent("a")[0].trace_id), [])
+    assert sorted(row.session_id for row in rows if row.done is None) == ["w", "x", "y", "z"]
+    assert len([row for row in rows if row.done is not None]) == 4
