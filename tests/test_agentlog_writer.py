@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 from agentlines import Log
+from agentlog import AgentLogger, writer
 from running import eventually
 
-from agentlog import AgentLogger, writer
 from exporter.action import Action, decode
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="agents run on POSIX here")
@@ -146,7 +146,14 @@ def test_lines_keep_their_place_among_what_the_agent_prints():
             log.flush()
     """)
     out, _ = running.communicate()
-    assert [row[:8] for row in out.splitlines()] == [b"before 0", b'{"timest', b"before 1", b'{"timest', b"before 2", b'{"timest']
+    assert [row[:8] for row in out.splitlines()] == [
+        b"before 0",
+        b'{"timest',
+        b"before 1",
+        b'{"timest',
+        b"before 2",
+        b'{"timest',
+    ]
 
 
 def test_what_is_printed_without_a_buffer_does_not_end_in_a_line_of_the_log():
@@ -201,7 +208,12 @@ def test_a_fork_in_the_middle_of_a_session_goes_on_in_both():
             with s.action("parent"): pass
     """)
     out, _ = running.communicate()
-    assert sorted(json.loads(line)["action"] for line in out.splitlines()) == ["before", "child", "parent", "session_end"]
+    assert sorted(json.loads(line)["action"] for line in out.splitlines()) == [
+        "before",
+        "child",
+        "parent",
+        "session_end",
+    ]
     assert len({json.loads(line).get("span_id") for line in out.splitlines()}) == 4
 
 

@@ -18,9 +18,8 @@ from agentlog.errors import RetriesExhausted, status_of, told_of
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from typing_extensions import Self
-
     from agentlog.session import Session
+    from typing_extensions import Self
 
 COUNTS = ("prompt", "completion", "cache_read", "cache_write")
 

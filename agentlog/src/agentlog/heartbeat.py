@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from typing_extensions import Self
-
     from agentlog.logger import AgentLogger
+    from typing_extensions import Self
 
 HEARTBEAT = "heartbeat"
 

@@ -136,7 +136,7 @@ class AgentLogger:
                 clock=self.clock,
                 **place,
             )
-            other._family = self._family  # noqa: SLF001  (one of us)
+            other._family = self._family
             other = self._family.setdefault(name, other)
         return other
 

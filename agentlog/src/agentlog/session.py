@@ -21,9 +21,8 @@ from agentlog.handoff import Origin, sent
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from typing_extensions import Self
-
     from agentlog.logger import AgentLogger
+    from typing_extensions import Self
 
 END = "session_end"
 FEEDBACK = "feedback"

@@ -1,0 +1,204 @@
+"""OpenTelemetry: a span processor that writes spans of the GenAI conventions as an agent's log.
+
+    from agentlog.opentelemetry import Processor
+
+    tracer_provider.add_span_processor(Processor(log))
+
+    invoke_agent                        a session of the agent that `gen_ai.agent.name` names
+    chat, generate_content, ...         llm_call, with `gen_ai.usage.*`
+    execute_tool                        an action named by `gen_ai.tool.name`
+    any other gen_ai operation          an action of its name
+    everything else                     nothing
+
+The trace stays the same, and an action's span id is the span's. What no agent's span encloses is in a session of
+`log`'s own agent. Names are those of the conventions of 2026 and older ones, and OpenInference's. Inputs and outputs are there if
+the instrumentation captures them, which most do only when told to.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from agentlog.errors import Told
+from agentlog.handoff import Origin
+from agentlog.quiet import quiet
+from agentlog.session import Session
+from opentelemetry.sdk.trace import SpanProcessor
+from opentelemetry.trace import StatusCode
+
+if TYPE_CHECKING:
+    from agentlog.action import Action
+    from agentlog.logger import AgentLogger
+    from opentelemetry.context import Context
+    from opentelemetry.sdk.trace import ReadableSpan, Span
+
+AGENT = "invoke_agent"
+MODEL = {"chat", "generate_content", "text_completion"}
+WIRING = {"invoke_workflow"}
+OPENINFERENCE = {
+    "AGENT": AGENT,
+    "LLM": "chat",
+    "TOOL": "execute_tool",
+    "RETRIEVER": "retrieval",
+    "EMBEDDING": "embeddings",
+}
+
+# The first that a span has.
+OPERATION = ("gen_ai.operation.name", "llm.request.type")
+CONVERSATION = ("gen_ai.conversation.id", "session.id")
+NAME = ("gen_ai.agent.name", "agent.name", "gen_ai.agent.id")
+TOOL = ("gen_ai.tool.name", "tool.name")
+REQUESTED = ("gen_ai.response.model", "gen_ai.request.model", "llm.model_name")
+PROMPT = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens", "llm.token_count.prompt")
+COMPLETION = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens", "llm.token_count.completion")
+CACHE_READ = ("gen_ai.usage.cache_read.input_tokens", "llm.token_count.prompt_details.cache_read")
+CACHE_WRITE = (
+    "gen_ai.usage.cache_write.input_tokens",
+    "gen_ai.usage.cache_creation.input_tokens",
+    "llm.token_count.prompt_details.cache_write",
+)
+INPUT = ("gen_ai.tool.call.arguments", "gen_ai.input.messages", "input.value")
+OUTPUT = ("gen_ai.tool.call.result", "gen_ai.output.messages", "output.value")
+
+
+class _Open:
+    """A span that has begun; the one around it, if it is of this process; and the session that it is."""
+
+    def __init__(self, span: Span, around: _Open | None) -> None:
+        self.span = span
+        self.around = around
+        self.session: Session | None = None
+        self.told = False
+
+    @property
+    def is_agent(self) -> bool:
+        """Looked at late: some set the attributes after the start."""
+        return _operation(self.span) == AGENT
+
+
+class Processor(SpanProcessor):
+    """One for a tracer provider. `task_type` is that of all sessions."""
+
+    def __init__(self, log: AgentLogger, *, task_type: str | None = None) -> None:
+        self._log = log
+        self._task_type = task_type
+        self._open: dict[int, _Open] = {}
+
+    @quiet
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002
+        around = None if span.parent is None else self._open.get(span.parent.span_id)
+        context = span.get_span_context()
+        if context is not None:
+            self._open[context.span_id] = _Open(span, around)
+
+    @quiet
+    def on_end(self, span: ReadableSpan) -> None:
+        context = span.get_span_context()
+        part = None if context is None else self._open.pop(context.span_id, None)
+        if part is None:
+            return
+        operation, error = _operation(span), _error(span)
+        if operation == AGENT:
+            self._session(part)
+        elif operation and operation not in WIRING:
+            self._log_action(part, span, operation, error)
+        if part.session is not None:
+            part.session.completed(error is None)
+            part.session.end(None if part.told else error, at=_seconds(span.end_time))
+
+    def shutdown(self) -> None:
+        self._log.flush()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:  # noqa: ARG002
+        self._log.flush()
+        return True
+
+    def _log_action(self, part: _Open, span: ReadableSpan, operation: str, error: Told | None) -> None:
+        owner = _owner(part)
+        owner.told = owner.told or error is not None
+        tool = _first(span, TOOL)
+        name = "llm_call" if operation in MODEL else tool if operation == "execute_tool" and tool else operation
+        context = span.get_span_context()
+        session = self._session(owner)
+        action = session.action(name, span_id=None if context is None else f"{context.span_id:016x}").begin()
+        _tell(action, span)
+        began, ended = _seconds(span.start_time), _seconds(span.end_time)
+        action.end(error, at=ended, duration=None if began is None or ended is None else ended - began)
+
+    def _session(self, owner: _Open) -> Session:
+        """The session that an agent's span is, or the outermost span of this process."""
+        if owner.session is not None:
+            return owner.session
+        span, log = owner.span, self._log
+        if owner.is_agent:
+            log = log.named(str(_first(span, NAME) or span.name.removeprefix(AGENT).strip()))
+        context = span.get_span_context()
+        trace_id = f"{0 if context is None else context.trace_id:032x}"
+        around = None if owner.around is None else self._session(_owner(owner.around))
+        if around is not None:
+            origin = Origin(trace_id, trace_id, around.span_id, around.log.agent_id)
+        elif span.parent is not None:
+            origin = Origin(trace_id, trace_id, f"{span.parent.span_id:016x}")
+        else:
+            origin = Origin(trace_id, trace_id)
+        conversation = _first(span, CONVERSATION) or f"{0 if context is None else context.span_id:016x}"
+        owner.session = Session(log, origin, session_id=conversation, task_type=self._task_type).begin()
+        return owner.session
+
+
+def _owner(part: _Open) -> _Open:
+    """The nearest agent's span from here outwards, or the outermost one."""
+    while not part.is_agent and part.around is not None:
+        part = part.around
+    return part
+
+
+def _tell(action: Action, span: ReadableSpan) -> None:
+    action.given(_content(span, INPUT))
+    action.output = _content(span, OUTPUT)
+    action.tokens(
+        prompt=_first(span, PROMPT),
+        completion=_first(span, COMPLETION),
+        cache_read=_first(span, CACHE_READ),
+        cache_write=_first(span, CACHE_WRITE),
+        model=_first(span, REQUESTED),
+    )
+
+
+def _operation(span: ReadableSpan | Span) -> str | None:
+    attributes = span.attributes or {}
+    return _first(span, OPERATION) or OPENINFERENCE.get(str(attributes.get("openinference.span.kind")))
+
+
+def _first(span: ReadableSpan | Span, names: tuple[str, ...]) -> Any:
+    attributes = span.attributes or {}
+    return next((attributes[name] for name in names if attributes.get(name) is not None), None)
+
+
+def _content(span: ReadableSpan, names: tuple[str, ...]) -> Any:
+    """Messages and arguments come as JSON; of a list of messages, how many they are and the last."""
+    text = _first(span, names)
+    try:
+        content = json.loads(text)
+    except (TypeError, ValueError):
+        return text
+    if isinstance(content, list) and names is INPUT:
+        return {"messages": len(content), "last": content[-1] if content else None}
+    return content
+
+
+def _error(span: ReadableSpan) -> Told | None:
+    attributes = span.attributes or {}
+    kind = attributes.get("error.type")
+    if kind is None and span.status.status_code is not StatusCode.ERROR:
+        return None
+    raised: Any = next((event.attributes for event in span.events if event.name == "exception"), None) or {}
+    return Told(
+        str(kind or raised.get("exception.type") or "_OTHER").rpartition(".")[2],
+        span.status.description or raised.get("exception.message"),
+    )
+
+
+def _seconds(nanoseconds: int | None) -> float | None:
+    return None if nanoseconds is None else nanoseconds / 1e9
