@@ -63,3 +63,8 @@ class Log(AgentLogger):
 def tree(lines: list[bytes]) -> str:
     """One connected tree, as text."""
     return Collector().feed(lines).finish().drawing()
+
+
+def told(lines: list[dict], *fields: str) -> list[tuple]:
+    """Some fields of each line."""
+    return [tuple(line.get(field) for field in fields) for line in lines]

@@ -76,10 +76,10 @@ def test_calls_at_the_same_time_hold_what_they_expect():
 def test_an_agents_own_retries_are_counted_and_stopped():
     """retry() says that it is being tried again."""
     log = Log()
-    with pytest.raises(RetriesExhausted, match="act was tried again 2 times"), log.session(max_retries=2) as s:
-        with s.action("act") as a:
-            while True:
-                a.retry()
+    again = pytest.raises(RetriesExhausted, match="act was tried again 2 times")
+    with again, log.session(max_retries=2) as s, s.action("act") as a:
+        while True:
+            a.retry()
     assert log.lines()[0]["metadata"] == {"retry_count": 2}
 
 
@@ -239,13 +239,13 @@ def test_both_at_once_is_a_cancellation():
 def test_a_sync_action_is_told_what_time_remains():
     """Python cannot interrupt a function that does not return; it can say how long to wait, and refuse to go on."""
     log = Log()
-    with pytest.raises(TimeoutError, match="fetch took longer than 10 s"), log.session(timeout=10) as s:
-        with s.action("fetch") as a:
-            assert a.remaining == 10
-            log.hands.at += 4
-            assert a.remaining == 6
-            log.hands.at += 6
-            assert a.remaining
+    late = pytest.raises(TimeoutError, match="fetch took longer than 10 s")
+    with late, log.session(timeout=10) as s, s.action("fetch") as a:
+        assert a.remaining == 10
+        log.hands.at += 4
+        assert a.remaining == 6
+        log.hands.at += 6
+        assert a.remaining
     assert log.lines()[0]["status"] == "timeout"
 
 

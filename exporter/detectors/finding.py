@@ -1,7 +1,7 @@
 """What a detector has found: data, for the metrics, the trace, standard output, the page and the breaker.
 
-{"kind":"loop","agent_id":"billing-agent-01","session_id":"sess_84a0","trace_id":"5f0c...","at":"2026-03-18T00:30:26.461Z",
- "evidence":{"loop":"repeat","action":"issue_refund","times":4}}
+    {"kind":"loop","agent_id":"billing-agent-01","session_id":"sess_84a0","trace_id":"5f0c...","at":"2026-03-18T00:30:26.461Z",
+     "evidence":{"loop":"repeat","action":"issue_refund","times":4}}
 """
 
 from __future__ import annotations

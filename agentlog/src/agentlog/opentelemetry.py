@@ -11,8 +11,8 @@
     everything else                     nothing
 
 The trace stays the same, and an action's span id is the span's. What no agent's span encloses is in a session of
-`log`'s own agent. Names are those of the conventions of 2026 and older ones, and OpenInference's. Inputs and outputs are there if
-the instrumentation captures them, which most do only when told to.
+`log`'s own agent. Names are those of the conventions of 2026 and older ones, and OpenInference's. Inputs and outputs
+are there if the instrumentation captures them, which most do only when told to.
 """
 
 from __future__ import annotations

@@ -57,7 +57,8 @@ class Session:
         self._lock = threading.Lock()
         self._actions: dict[Action, None] = {}
         self._completed: bool | None = None
-        self._told: BaseException | None = None
+        self._told: record.Fields | None = None
+        """The last error of an action. By what it says: on its way through threads one may become another object."""
         self._is_open = False
         self._outer: Token[Session | None] | None = None
         self._head: record.Fields = {"agent_id": log.agent_id, "session_id": self.id, "parent_trace_id": origin.task}
@@ -162,7 +163,9 @@ class Session:
         if self._completed is not None:
             metadata["task_completed"] = self._completed
         fields: record.Fields = {"action": END, "status": "success", "metadata": metadata}
-        if error is not None and not any(self._told is told for told in (error, error.__cause__ or error)):
+        if error is not None and self._told not in [
+            told_of(e, message=True) for e in (error, error.__cause__ or error)
+        ]:
             fields |= {"status": status_of(error), "error": told_of(error, message=self.log.content)}
         self._say(fields, at)
 
@@ -219,7 +222,7 @@ class Session:
     def say(self, action: Action, error: BaseException | None, at: float | None, duration: float | None) -> None:
         """Write an action's line."""
         if error is not None:
-            self._told = error
+            self._told = told_of(error, message=True)
         self._say(action.fields(error, duration), at)
 
     @property

@@ -1,0 +1,181 @@
+"""agentlog: the way in for OpenTelemetry, with the real SDK and spans as OpenTelemetry's own GenAI utilities make them."""
+
+from __future__ import annotations
+
+import pytest
+from agentlines import Log, told
+from agentlog import Clock
+from agentlog.opentelemetry import Processor
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
+from opentelemetry.util.genai.handler import TelemetryHandler
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+SPAN = "00f067aa0ba902b7"
+
+
+@pytest.fixture
+def log():
+    return Log("service", clock=Clock())
+
+
+@pytest.fixture
+def provider(log):
+    provider = TracerProvider()
+    provider.add_span_processor(Processor(log, task_type="report"))
+    yield provider
+    provider.shutdown()
+
+
+@pytest.fixture
+def genai(provider):
+    return TelemetryHandler(tracer_provider=provider)
+
+
+def test_agents_models_and_tools_of_the_conventions_are_one_tree(log, genai):
+    """As opentelemetry-util-genai, on which instrumentations are built, makes them."""
+    with genai.workflow(name="report"), genai.invoke_local_agent(agent_name="planner"):
+        with genai.inference("openai", request_model="gpt") as asked:
+            asked.input_tokens, asked.output_tokens, asked.response_model_name = 10, 3, "gpt-2026"
+        with pytest.raises(TimeoutError), genai.tool("web_search"):
+            raise TimeoutError("slow")
+        with genai.invoke_local_agent(agent_name="writer"), genai.inference("openai", request_model="gpt") as asked:
+            asked.input_tokens = 1
+    assert log.tree() == """\
+invoke_agent service [service INTERNAL]
+  invoke_agent planner [service CLIENT]
+    invoke_agent planner [planner SERVER]
+      chat gpt-2026 [planner CLIENT]
+      execute_tool web_search [planner INTERNAL]  ERROR TimeoutError
+      invoke_agent writer [planner CLIENT]
+        invoke_agent writer [writer SERVER]
+          chat gpt [writer CLIENT]
+          execute_tool session_end [writer INTERNAL]
+      execute_tool session_end [planner INTERNAL]
+  execute_tool session_end [service INTERNAL]
+"""  # fmt: skip
+    asked, searched, *_ = log.lines()
+    assert asked["tokens"] == {"prompt": 10, "completion": 3, "model": "gpt-2026"}
+    assert (searched["status"], searched["error"]) == ("timeout", {"type": "TimeoutError", "message": "slow"})
+
+
+def test_ids_and_times_are_those_of_the_spans(log, provider):
+    """A line leads to its span in any other tracing that gets it; a conversation is the session."""
+    around = SpanContext(int(TRACE, 16), int(SPAN, 16), is_remote=True, trace_flags=TraceFlags(1))
+    tracer = provider.get_tracer("t")
+    agent = tracer.start_span(
+        "invoke_agent planner",
+        context=set_span_in_context(NonRecordingSpan(around)),
+        attributes={"gen_ai.operation.name": "invoke_agent", "gen_ai.conversation.id": "c1"},
+    )
+    asked = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}
+    call = tracer.start_span(
+        "chat m", set_span_in_context(agent), attributes=asked, start_time=1_773_835_200_000_000_000
+    )
+    call.end(1_773_835_202_500_000_000)
+    agent.end()
+    raw = log.raw()
+    line, end = log.lines()
+    assert f'"span_id":"{call.get_span_context().span_id:016x}"'.encode() in raw[0]
+    assert line == {
+        "timestamp": "2026-03-18T12:00:02.500000Z",
+        "agent_id": "planner",
+        "session_id": "c1",
+        "parent_trace_id": TRACE,
+        "parent_span_id": SPAN,
+        "action": "llm_call",
+        "status": "success",
+        "tokens": {"model": "m"},
+        "duration_ms": 2500.0,
+        "metadata": {"task_type": "report"},
+    }
+    assert (end["parent_span_id"], end["session_id"]) == (SPAN, "c1")
+
+
+OTEL = {
+    "gen_ai.operation.name": "chat",
+    "gen_ai.request.model": "m",
+    "gen_ai.usage.input_tokens": 10,
+    "gen_ai.usage.output_tokens": 3,
+    "gen_ai.usage.cache_read.input_tokens": 4,
+    "gen_ai.usage.cache_creation.input_tokens": 2,
+    "gen_ai.input.messages": '[{"role": "system"}, {"role": "user"}]',
+    "gen_ai.output.messages": '[{"role": "assistant"}]',
+}
+OPENINFERENCE = {
+    "openinference.span.kind": "LLM",
+    "llm.model_name": "m",
+    "llm.token_count.prompt": 10,
+    "llm.token_count.completion": 3,
+    "llm.token_count.prompt_details.cache_read": 4,
+    "llm.token_count.prompt_details.cache_write": 2,
+    "input.value": '[{"role": "system"}, {"role": "user"}]',
+    "output.value": '[{"role": "assistant"}]',
+}
+
+
+@pytest.mark.parametrize("attributes", [OTEL, OPENINFERENCE], ids=["gen_ai", "openinference"])
+def test_a_call_of_a_model_under_either_names(log, provider, attributes):
+    """Without any agent around it, it is the service's own."""
+    with provider.get_tracer("t").start_as_current_span("x", attributes=attributes):
+        pass
+    assert told(log.lines(), "agent_id", "action", "input", "output", "tokens") == [
+        (
+            "service",
+            "llm_call",
+            {"messages": 2, "last": {"role": "user"}},
+            {"value": [{"role": "assistant"}]},
+            {"prompt": 10, "completion": 3, "cache_read": 4, "cache_write": 2, "model": "m"},
+        ),
+        ("service", "session_end", None, None, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "action"),
+    [
+        ({"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "search"}, "search"),
+        ({"gen_ai.operation.name": "execute_tool"}, "execute_tool"),
+        ({"gen_ai.operation.name": "text_completion"}, "llm_call"),
+        ({"gen_ai.operation.name": "search_memory"}, "search_memory"),
+        ({"openinference.span.kind": "TOOL", "tool.name": "search"}, "search"),
+        ({"openinference.span.kind": "RETRIEVER"}, "retrieval"),
+    ],
+)
+def test_what_is_done_has_a_name(log, provider, attributes, action):
+    """The tool's, or the operation's."""
+    with provider.get_tracer("t").start_as_current_span("x", attributes=attributes):
+        pass
+    assert [line["action"] for line in log.lines()] == [action, "session_end"]
+
+
+def test_spans_that_are_of_no_agent_are_nothing(log, provider):
+    """Requests, queries; nor is a workflow, in which nothing is done."""
+    tracer = provider.get_tracer("t")
+    with tracer.start_as_current_span("GET /"), tracer.start_as_current_span("SELECT"):
+        pass
+    with tracer.start_as_current_span("w", attributes={"gen_ai.operation.name": "invoke_workflow"}):
+        pass
+    assert log.lines() == []
+
+
+def test_what_ends_after_its_agent_still_belongs_to_it(log, provider):
+    """A stream that is read to its end when the agent has long returned."""
+    tracer = provider.get_tracer("t")
+    with tracer.start_as_current_span(
+        "a", attributes={"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "planner"}
+    ):
+        call = tracer.start_span("c", attributes={"gen_ai.operation.name": "chat"})
+    call.end()
+    assert told(log.lines(), "agent_id", "action") == [("planner", "session_end"), ("planner", "llm_call")]
+
+
+def test_an_error_without_a_type_takes_that_of_the_exception(log, provider):
+    """Its class, without the module; or else none that is known."""
+    tracer = provider.get_tracer("t")
+    attributes = {"gen_ai.operation.name": "chat"}
+    with pytest.raises(KeyError), tracer.start_as_current_span("c", attributes=attributes):
+        raise KeyError("x")
+    failed, end = log.lines()
+    assert failed["error"]["type"] == "KeyError"
+    assert (end["status"], end["metadata"]["task_completed"]) == ("success", False)
