@@ -147,7 +147,7 @@ invoke_agent planner [planner INTERNAL]
     assert (found["input"], found["output"]) == ({"query": "pods"}, "found pods")
     assert handoff["input"] == {"from": "planner", "to": "writer"}
     assert end["metadata"] == {"team": "press", "session_end": True, "task_completed": True}
-    assert answer["tokens"]["prompt"], answer["tokens"]["cache_read"] == (20, 8)
+    assert (answer["tokens"]["prompt"], answer["tokens"]["cache_read"]) == (20, 8)
     assert answer["metadata"]["parent_agent_id"] == "planner"
 
 
