@@ -120,7 +120,10 @@ def test_attempts_go_on_until_one_works_and_wait_longer_each_time():
 def test_attempts_end_in_an_error_that_says_so():
     """The last error is its cause; it has been told, so the session's end does not tell it again."""
     log = Log()
-    with pytest.raises(RetriesExhausted, match="fetch failed 3 times: OSError") as raised, log.session(max_retries=2) as s:
+    with (
+        pytest.raises(RetriesExhausted, match="fetch failed 3 times: OSError") as raised,
+        log.session(max_retries=2) as s,
+    ):
         for attempt in s.attempts("fetch"):
             with attempt:
                 Flaky(9)()

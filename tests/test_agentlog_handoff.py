@@ -110,7 +110,13 @@ def test_a_session_within_a_session_is_handed_over_by_itself():
             pass
         with log.session(headers={}) as other:
             assert other.origin.is_root  # from outside, and without a parent: a task of its own
-    assert [line.get("metadata", {}).get("parent_agent_id") for line in log.lines()] == ["b", "planner", None, None, None]
+    assert [line.get("metadata", {}).get("parent_agent_id") for line in log.lines()] == [
+        "b",
+        "planner",
+        None,
+        None,
+        None,
+    ]
     assert {line["parent_trace_id"] for line in log.lines()} == {"ticket-1", other.origin.task}
 
 

@@ -9,11 +9,11 @@ import threading
 
 import pytest
 from agentlines import Log
+from agentlog.record import MOST_CONTENT
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from agentlog import AgentLogger, current_action, current_session
-from agentlog.record import MOST_CONTENT
 from exporter.action import Action, decode
 
 HEAD = {"agent_id": "planner", "session_id": "s1", "parent_trace_id": "ticket-1"}
@@ -92,7 +92,7 @@ class Silly(Exception):
     [
         (ValueError("bad"), "error", {"type": "ValueError", "message": "bad"}),
         (TimeoutError("slow"), "timeout", {"type": "TimeoutError", "message": "slow"}),
-        (asyncio.TimeoutError("slow"), "timeout", {"type": "TimeoutError", "message": "slow"}),
+        (TimeoutError("slow"), "timeout", {"type": "TimeoutError", "message": "slow"}),
         (ReadTimeout("slow"), "timeout", {"type": "ReadTimeout", "message": "slow"}),
         (asyncio.CancelledError(), "cancelled", {"type": "CancelledError", "message": ""}),
         (KeyboardInterrupt(), "cancelled", {"type": "KeyboardInterrupt", "message": ""}),
@@ -259,7 +259,14 @@ def test_content_without_end_is_cut():
         deep = {"in": deep}
     log = Log(max_content=10**9)
     with session(log) as s:
-        for endless in (loop, deep, list(range(1_000_000)), dict.fromkeys(range(1_000_000)), "🦜" * 10**6, ["\0"] * 10**6):
+        for endless in (
+            loop,
+            deep,
+            list(range(1_000_000)),
+            dict.fromkeys(range(1_000_000)),
+            "🦜" * 10**6,
+            ["\0"] * 10**6,
+        ):
             with s.action("act", input=endless) as a:
                 a.output = endless
     assert max(map(len, log.raw())) < 2**20
@@ -593,12 +600,16 @@ def test_every_line_that_can_be_written_is_accepted(data):
     shared.text.truncate()
     most = data.draw(st.sampled_from([1, 100, MOST_CONTENT, 10**9]))
     log = AgentLogger(some(), team=some(), stream=shared.text, max_content=most)
-    told = data.draw(st.none() | st.dictionaries(st.sampled_from(["traceparent", "agentlog-agent", "Agentlog-Task"]), anything))
+    told = data.draw(
+        st.none() | st.dictionaries(st.sampled_from(["traceparent", "agentlog-agent", "Agentlog-Task"]), anything)
+    )
     s = log.session(task_type=some(), session_id=some(), task=some(), headers=told)
     with s:
-        with pytest.raises(ValueError), s.action(some(), input=some()) as a:  # noqa: PT011, PT012
+        with pytest.raises(ValueError), s.action(some(), input=some()) as a:  # noqa: PT011
             a.output, a.confidence = some(), some()
-            a.tokens(prompt=some(), completion=some(), cost_usd=some(), model=some(), cache_read=some(), cache_write=some())
+            a.tokens(
+                prompt=some(), completion=some(), cost_usd=some(), model=some(), cache_read=some(), cache_write=some()
+            )
             a.retried(some())
             raise ValueError(some())
         log.heartbeat(some(), some())

@@ -146,7 +146,14 @@ def test_lines_keep_their_place_among_what_the_agent_prints():
             log.flush()
     """)
     out, _ = running.communicate()
-    assert [row[:8] for row in out.splitlines()] == [b"before 0", b'{"timest', b"before 1", b'{"timest', b"before 2", b'{"timest']
+    assert [row[:8] for row in out.splitlines()] == [
+        b"before 0",
+        b'{"timest',
+        b"before 1",
+        b'{"timest',
+        b"before 2",
+        b'{"timest',
+    ]
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
@@ -185,7 +192,12 @@ def test_a_fork_in_the_middle_of_a_session_goes_on_in_both():
             with s.action("parent"): pass
     """)
     out, _ = running.communicate()
-    assert sorted(json.loads(line)["action"] for line in out.splitlines()) == ["before", "child", "parent", "session_end"]
+    assert sorted(json.loads(line)["action"] for line in out.splitlines()) == [
+        "before",
+        "child",
+        "parent",
+        "session_end",
+    ]
     assert len({json.loads(line).get("span_id") for line in out.splitlines()}) == 4
 
 

@@ -163,7 +163,11 @@ class Session:
         if self._completed is not None:
             metadata["task_completed"] = self._completed
         fields: record.Fields = {"action": END, "status": "success", "metadata": metadata}
-        if error is not None and self._told is not error and (error.__cause__ is None or self._told is not error.__cause__):
+        if (
+            error is not None
+            and self._told is not error
+            and (error.__cause__ is None or self._told is not error.__cause__)
+        ):
             fields |= {"status": status_of(error), "error": told_of(error, message=self.log.content)}
         self._say(fields, at)
 
