@@ -44,7 +44,8 @@ def replay(
 ) -> Stages:
     """Read logs to their end, and send their spans if the config has an endpoint.
 
-    `progress` is told of a source after each block, `listeners` of each finding. Raises OSError for a file that is not there.
+    `progress` is told of a source after each block, `listeners` of each finding. Raises OSError for a file that is not
+    there.
     """
     stages = Stages(config, Memory(KINDS), open_sources(config, paths, follow=False), live=False)
     stages.listeners += listeners

@@ -13,7 +13,6 @@ from prometheus_client.exposition import choose_encoder
 from exporter import __version__
 from exporter.detectors import Detectors, cascade
 from exporter.detectors import journal as findings
-from exporter.detectors.finding import Finding
 from exporter.detectors.journal import Journal
 from exporter.duplicates import Duplicates
 from exporter.metrics.exposition import write
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
     from exporter.config import Config
+    from exporter.detectors.finding import Finding
     from exporter.sources import Source
     from exporter.state import Rows
 

@@ -49,11 +49,13 @@ class Running:
             [sys.executable, "-m", "exporter", "run", "--web.listen-address", listen, *map(str, arguments)],
             cwd=ROOT,
             stdin=stdin,
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             env=os.environ | {"PYTHONPATH": str(ROOT)},
         )
         self.log: list[str] = []
+        self.printed: list[str] = []
         self.url = ""
         for row in self.process.stderr:
             self.log.append(row)
@@ -62,12 +64,15 @@ class Running:
                 self.url = found[1]
                 break
         assert self.url, "".join(self.log)
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+        pipes = ((self.process.stderr, self.log), (self.process.stdout, self.printed))
+        self._readers = [threading.Thread(target=self._read, args=pipe, daemon=True) for pipe in pipes]
+        for reader in self._readers:
+            reader.start()
 
-    def _read(self) -> None:
+    @staticmethod
+    def _read(pipe, rows: list[str]) -> None:
         with contextlib.suppress(ValueError):
-            self.log.extend(self.process.stderr)
+            rows.extend(pipe)
 
     def __enter__(self) -> Running:
         return self
@@ -76,7 +81,9 @@ class Running:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
-        self._reader.join(5)
+        for reader in self._readers:
+            reader.join(5)
+        self.process.stdout.close()
         self.process.stderr.close()
 
     def get(self, path: str, **headers: str) -> tuple[int, str]:

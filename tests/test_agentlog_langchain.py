@@ -155,7 +155,7 @@ def test_models_tools_and_retrievers_are_logged_outside_of_any_chain():
     """Each is a session by itself."""
 
     class Shelf(BaseRetriever):
-        def _get_relevant_documents(self, query, **_):  # noqa: ARG002
+        def _get_relevant_documents(self, query, **_):
             return [Document("a page")]
 
     log = Log("reader")

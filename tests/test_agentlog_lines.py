@@ -78,11 +78,11 @@ def test_what_is_not_told_is_not_written():
     ]
 
 
-class ReadTimeout(OSError):  # noqa: N818
+class ReadTimeout(OSError):
     """As those of HTTP clients are."""
 
 
-class Silly(Exception):  # noqa: N818
+class Silly(Exception):
     def __str__(self) -> str:
         raise RuntimeError("no message")
 
@@ -356,7 +356,7 @@ def test_a_decorated_coroutine_is_timed_to_its_end():
 
     class Agent:
         @log.action("fetch")
-        async def fetch(self, url: str) -> str:  # noqa: ARG002
+        async def fetch(self, url: str) -> str:
             await asyncio.sleep(0)
             log.hands.at += 1.5
             return "page"

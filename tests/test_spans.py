@@ -137,6 +137,7 @@ def test_a_session_span_carries_its_totals():
         "agent.session.errors": 0,
         "agent.session.tokens": 5360,
         "agent.session.cost.usd": pytest.approx(0.0216),
+        "agent.session.findings": 0,
     }
 
 

@@ -153,7 +153,7 @@ class Detectors:
             if step.at >= trail.started + max_duration and "overtime" not in found:
                 self._note_loop(session, step, loop.overtime(trail, step, max_duration))
             if marks & BEAT:
-                trail.resting = marks & IDLE != 0
+                trail.resting = trail.resting or marks & IDLE != 0
                 continue
             if step.began < trail.started:
                 trail.started = step.began
@@ -166,17 +166,17 @@ class Detectors:
                 trail.tokens += step.tokens
                 trail.cost_usd += step.cost_usd
                 self._spend(session, trail.tokens, trail.cost_usd, step.at)
-            every.append(step)
-            names.append(step.action)
-            evidence = loop.rounds(every, names, self._shapes)
-            if evidence is not None:
-                self._note_loop(session, step, evidence)
             if not marks & MODEL:
                 tools.append(step)
                 tool_names.append(step.action)
                 evidence = loop.rounds(tools, tool_names, self._shapes)
                 if evidence is not None:
                     self._note_loop(session, step, evidence)
+            every.append(step)
+            names.append(step.action)
+            evidence = loop.rounds(every, names, self._shapes)
+            if evidence is not None:
+                self._note_loop(session, step, evidence)
         del every[: -self._longest], tools[: -self._longest]
 
     def _spend(self, session: Session, tokens: int, cost_usd: float, at: float) -> None:
@@ -250,13 +250,13 @@ class Detectors:
         for step in ready:
             if step.marks & FAILED:
                 self._fall(trace, step)
-            every.append(step)
-            names.append(step.action)
-            self._note_cycle(trace, every, loop.rounds(every, names, self._cycles))
             if not step.marks & MODEL:
                 tools.append(step)
                 tool_names.append(step.action)
                 self._note_cycle(trace, tools, loop.rounds(tools, tool_names, self._cycles))
+            every.append(step)
+            names.append(step.action)
+            self._note_cycle(trace, every, loop.rounds(every, names, self._cycles))
         del every[: -self._longest], tools[: -self._longest]
 
     def _note_cycle(self, trace: Trace, steps: list[Step], evidence: dict[str, Any] | None) -> None:

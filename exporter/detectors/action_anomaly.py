@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
 from exporter.detectors.reorder import BATCH, Stream
 from exporter.lineage import trace_name
@@ -44,7 +44,7 @@ class Window(Stream[Sample], eq=False, gc=False, array_like=True, kw_only=True):
 
     agent_id: str
     action: str
-    tokens: list[int] = []
+    tokens: list[int] = field(default_factory=list)
     total: int = 0
     seen: float = 0.0
     """The clock when its newest line was read, or that line's time in a log of the past."""

@@ -1,7 +1,7 @@
 """What a detector has found: data, for the metrics, the trace, standard output, the page and the breaker.
 
-    {"kind":"loop","agent_id":"billing-agent-01","session_id":"sess_84a0","trace_id":"5f0c...","at":"2026-03-18T00:30:26.461Z",
-     "evidence":{"loop":"repeat","action":"issue_refund","times":4}}
+{"kind":"loop","agent_id":"billing-agent-01","session_id":"sess_84a0","trace_id":"5f0c...",
+ "at":"2026-03-18T00:30:26.461Z","evidence":{"loop":"repeat","action":"issue_refund","times":4}}
 """
 
 from __future__ import annotations
@@ -42,9 +42,8 @@ class Finding(Struct, frozen=True, kw_only=True):
             names = {"trace_id": self.trace_id, "parent_trace_id": self.parent_trace_id}
         else:
             names = {"trace_id": self.parent_trace_id}
-        for key, value in {"session_id": self.session_id, **names, "root_agent": self.root_agent}.items():
-            if value is not None:
-                shown[key] = value
+        perhaps = {"session_id": self.session_id, **names, "root_agent": self.root_agent}
+        shown |= {key: value for key, value in perhaps.items() if value is not None}
         stamp = datetime.fromtimestamp(self.at, UTC).isoformat(timespec="milliseconds")
         shown["at"] = stamp.replace("+00:00", "Z")
         shown["evidence"] = self.evidence

@@ -36,7 +36,9 @@ _VOLATILE = re.compile(
 """Keys whose values say which call it was, or when, and not what it was about."""
 _PERHAPS = re.compile(r"(?:request|req|run|call|id)", re.IGNORECASE)
 """Keys that are volatile where the value is an opaque id: `"run": "9f86d081"`, not `"run": "unit tests"`."""
-_OPAQUE = re.compile(r"(?=[a-z_\-]*\d)(?:[a-z]{1,8}[_\-])?[0-9a-f]{6,64}|[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
+_OPAQUE = re.compile(
+    r"(?=[a-z_\-]*\d)(?:[a-z]{1,8}[_\-])?[0-9a-f]{6,64}|[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE
+)
 _MASKED = re.compile(
     r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
     r"|\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct
 
-from exporter.detectors.finding import Finding
+from exporter.detectors.finding import Finding  # noqa: TC001  (msgspec reads the annotations)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

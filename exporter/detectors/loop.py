@@ -1,5 +1,6 @@
-"""A session that goes round, or goes on and on. Each of its four kinds is found once in a session, a cycle across agents
-once in a trace.
+"""A session that goes round, or goes on and on.
+
+Each of its four kinds is found once in a session, a cycle across agents once in a trace.
 
     retries    {"action": "search", "metadata": {"retry_count": 4}, ...}                   <- more than 3
 
@@ -43,7 +44,7 @@ def overtime(trail: Trail, step: Step, max_duration: float) -> dict[str, Any] | 
         return None
     if step.marks & BEAT and (trail.ended or trail.resting):
         return None
-    return {"loop": "overtime", "seconds": round(step.at - trail.started, 3), "max_seconds": float(max_duration)}
+    return {"loop": "overtime", "max_seconds": float(max_duration)}
 
 
 def shapes(settings: Loop) -> list[tuple[int, int]]:
@@ -55,7 +56,7 @@ def shapes(settings: Loop) -> list[tuple[int, int]]:
 
 
 def rounds(steps: list[Step], names: list[str], wanted: list[tuple[int, int]]) -> dict[str, Any] | None:
-    """The latest steps go round. Of several cycles it is the shortest; a repeat is none. `names` are those of `steps`."""
+    """The latest steps go round. Of several cycles it is the shortest; a repeat is none. `names`: of the `steps`."""
     count = len(names)
     name = names[-1]
     for length, total in wanted:

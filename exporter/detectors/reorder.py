@@ -3,7 +3,7 @@
     arrives        at 10.0   at 12.0   at 11.0   at 14.5
     is ready                                     10.0, 11.0      a window of 3 s: nothing before 11.5 is waited for
 
-A stream is a session, a trace, or the calls of one action by one agent. Each has a watermark of its own: one agent whose
+A stream is a session, a trace, or the calls of one action by one agent. Each has a watermark of its own: an agent whose
 clock is ahead makes nobody else late. Equal times are put in order by content, so every order of arrival within the
 window gives one order of release.
 

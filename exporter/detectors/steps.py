@@ -6,7 +6,7 @@ part of a loop, or is about to be stored. While catching up that is one line in 
 
 from __future__ import annotations
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from exporter.detectors.fingerprint import UNKNOWN, fingerprint
 from exporter.detectors.reorder import Stream
@@ -59,9 +59,9 @@ class Steps(Stream[Step], eq=False, gc=False, array_like=True, kw_only=True):
     Real runs put a call of a model, with ever new text, between the tools of a loop.
     """
 
-    every: list[Step] = []
-    tools: list[Step] = []
-    found: list[str] = []
+    every: list[Step] = field(default_factory=list)
+    tools: list[Step] = field(default_factory=list)
+    found: list[str] = field(default_factory=list)
     """Kinds and sub-kinds that were found already: each is told once."""
     held: bool = False
     """Some step still has its line."""
@@ -109,14 +109,14 @@ class Trace(Steps, eq=False, gc=False, array_like=True, kw_only=True):
     trace_id: str
     names: list[str]
     """What lines call it."""
-    members: dict[str, Member] = {}
+    members: dict[str, Member] = field(default_factory=dict)
     shared: bool = False
     """More than one agent is at work in it: only then is there a path through it that no session shows."""
-    spans: dict[str, str] = {}
+    spans: dict[str, str] = field(default_factory=dict)
     """W3C ids that lines gave, with the member each belongs to."""
-    failures: list[Failure] = []
+    failures: list[Failure] = field(default_factory=list)
     """The latest, in order of time."""
-    failing: list[str] = []
+    failing: list[str] = field(default_factory=list)
     """Agents of the cascade that goes on."""
     seen: float = 0.0
     """The clock when its newest line was read, or that line's time in a log of the past."""

@@ -1,0 +1,411 @@
+"""Session budgets, anomalies and cascades; and that order, duplicates and restarts change no finding."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+from detecting import START, Exporter, call, findings, line
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.config import parse
+from exporter.detectors import traces
+from exporter.detectors.finding import Finding
+from exporter.detectors.journal import MOST, ROW, Journal, recent
+from exporter.metrics.tally import KINDS
+from exporter.sources import Batch, Source
+from exporter.stages import Stages
+from exporter.state import Memory
+
+
+def kinds(*lines: bytes, config: str = "") -> list[str]:
+    """The kinds of what is found."""
+    return [found["kind"] for found in findings(*lines, config=config)]
+
+
+# --- session budget ------------------------------------------------------------------------------------------------
+
+
+def spent(second: float, tokens: int, **fields) -> bytes:
+    """A call of some tokens."""
+    return line(second, tokens={"prompt": tokens, "completion": 0}, **fields)
+
+
+def test_many_small_calls_pass_the_budget_together_and_once():
+    """Over it, not at it."""
+    config = "task_types: {support: {session_tokens: 1000}}"
+    support = {"metadata": {"task_type": "support"}}
+    lines = [spent(second, 100, **support) for second in range(10)]
+    assert findings(*lines, config=config) == []
+    [found] = findings(*lines, spent(10, 1, **support), spent(11, 1, **support), config=config)
+    assert found == {
+        "kind": "session_budget",
+        "agent_id": "a",
+        "session_id": "s",
+        "at": "2026-03-18T09:00:10.000Z",
+        "evidence": {"tokens": 1001, "max_tokens": 1000, "task_type": "support"},
+    }
+
+
+def test_dollars_have_a_budget_of_their_own():
+    """Only where one is configured."""
+    lines = [line(second, tokens={"cost_usd": 0.3}) for second in range(5)]
+    assert findings(*lines) == []
+    [found] = findings(*lines, config="task_types: {default: {session_cost_usd: 1}}")
+    assert found["evidence"] == {"cost_usd": 1.2, "max_cost_usd": 1, "task_type": "default"}
+
+
+def test_live_a_budget_is_decided_on_arrival():
+    """The breaker cannot wait for order."""
+    found: list[Finding] = []
+    stages = Stages(parse(""), Memory(KINDS), [])
+    stages.listeners.append(found.append)
+    source = Source()
+    source.name = "test"
+    stages.pipeline.feed(source, Batch([spent(0, 50_001)]))
+    assert [finding.kind for finding in found] == ["session_budget"]
+
+
+# --- action anomaly ------------------------------------------------------------------------------------------------
+
+
+def test_a_call_of_more_than_twice_the_rolling_average_is_an_anomaly():
+    """From the 20th earlier one on; exactly twice is none; each such call is one."""
+    usual = [spent(second, 100) for second in range(20)]
+    assert findings(*usual[:19], spent(30, 999)) == []
+    assert findings(*usual, spent(30, 200)) == []
+    found = findings(*usual, spent(30, 201), spent(31, 400, parent_trace_id="t"))
+    assert [one["at"] for one in found] == ["2026-03-18T09:00:30.000Z", "2026-03-18T09:00:31.000Z"]
+    assert found[1] == {
+        "kind": "action_anomaly",
+        "agent_id": "a",
+        "session_id": "s",
+        "trace_id": "t",
+        "at": "2026-03-18T09:00:31.000Z",
+        "evidence": {"action": "search", "tokens": 400, "rolling_average": 104.8, "factor": 2.0},
+    }
+
+
+def test_the_average_is_that_of_the_last_fifty_of_this_agent_and_action():
+    """What is long ago, of others, or told no tokens does not count; zero does."""
+    old = [spent(second, 10_000, session_id=f"s{second}") for second in range(30)]
+    new = [spent(100 + second, 100, session_id=f"t{second}") for second in range(50)]
+    others = [spent(200 + second, 9_000, action="read", session_id=f"u{second}") for second in range(9)]
+    silent = [line(300 + second) for second in range(60)]
+    assert kinds(*old, *new, *others, *silent, spent(400, 201)) == ["action_anomaly"]
+    zeros = [spent(500 + second, 0, session_id=f"v{second}") for second in range(50)]
+    assert kinds(*zeros, spent(600, 1)) == ["action_anomaly"]
+
+
+# --- cascade -------------------------------------------------------------------------------------------------------
+
+
+def work(second: float, agent: str, parent: str | None = None, status: str = "success", **fields) -> bytes:
+    """An action of an agent in the trace t."""
+    told = {"parent_trace_id": "t", "metadata": {"parent_agent_id": parent} if parent else None}
+    return line(second, agent_id=agent, session_id=agent, status=status, **(told | fields))
+
+
+CHAIN = [work(0, "planner"), work(1, "research", "planner"), work(2, "writer", "research"), work(3, "editor", "writer")]
+
+
+def fail(second: float, agent: str, **fields) -> bytes:
+    """It errs."""
+    return work(second, agent, status="error", **fields)
+
+
+def test_three_agents_that_fail_within_a_minute_are_a_cascade():
+    """The most upstream of them is the suspected root, though it failed last."""
+    [found] = findings(*CHAIN, fail(10, "editor"), fail(20, "writer", action="x"), fail(70, "research"))
+    assert found == {
+        "kind": "cascade",
+        "agent_id": "research",
+        "trace_id": "t",
+        "root_agent": "research",
+        "at": "2026-03-18T09:01:10.000Z",
+        "evidence": {"agents": ["editor", "writer", "research"], "seconds": 60.0, "window_seconds": 60.0},
+    }
+
+
+@pytest.mark.parametrize("lines", [
+    [fail(10, "editor"), fail(20, "writer")],
+    [fail(10, "editor"), fail(20, "writer"), fail(30, "writer", action="x"), fail(31, "editor", action="x")],
+    [fail(10, "editor"), fail(20, "writer"), fail(70.1, "research")],
+    [fail(10, "editor"), fail(20, "writer"), work(30, "research", status="cancelled")],
+    [fail(10, "editor"), fail(20, "writer"), fail(30, "research", parent_trace_id="u")],
+])  # fmt: skip
+def test_these_are_none(lines):
+    """Two agents; one of them twice; over a minute; given up; another trace."""
+    assert findings(*CHAIN, *lines) == []
+
+
+def test_without_a_lineage_the_earliest_is_suspected():
+    """Nothing else is known."""
+    lines = [fail(second, name) for second, name in enumerate(["c", "a", "b"])]
+    assert [found["root_agent"] for found in findings(*lines)] == ["c"]
+
+
+def test_explicit_span_ids_tell_the_lineage_too():
+    """The first of a session names the span that called it."""
+    lines = [
+        work(0, "a", span_id="00f067aa0ba902b7"),
+        work(1, "b", span_id="00F067AA0BA902B8", parent_span_id="00f067aa0ba902b7"),
+        work(2, "c", parent_span_id="00f067aa0ba902b8"),
+        *[fail(second, name) for second, name in ((10, "c"), (11, "b"), (12, "a"))],
+    ]
+    assert [found["root_agent"] for found in findings(*lines)] == ["a"]
+
+
+def test_a_cascade_is_told_again_only_after_a_minute_without_failures():
+    """Until then whoever fails is a member of it."""
+    first = [fail(second, name) for second, name in ((10, "research"), (11, "writer"), (12, "editor"))]
+    going_on = [fail(second, "planner", action=f"x{second}") for second in (60, 110, 160)]
+    again = [fail(second, name, action="y") for second, name in ((170, "research"), (171, "writer"), (172, "editor"))]
+    later = [fail(second, name, action="z") for second, name in ((233, "research"), (234, "writer"), (235, "editor"))]
+    exporter = Exporter().read(*CHAIN, *first, *going_on, *again, *later)
+    assert [found["at"][-10:-5] for found in exporter.findings()] == ["00:12", "03:55"]
+    agents = exporter.pipeline.sinks.tally.agents
+    members = {name: agent.cell.cascade_members for name, agent in agents.items()}
+    assert members == {"planner": 1, "research": 2, "writer": 2, "editor": 2}
+    assert [agents["planner"].cell.cascades, agents["research"].cell.cascades] == [0, 2]
+
+
+# --- any order, any duplication, any restart -----------------------------------------------------------------------
+
+CONFIG = """
+task_types: {default: {session_tokens: 900, normal_duration: 5s, max_duration: 20s}, batch: {session_tokens: 2000, session_cost_usd: 0.5}}
+detectors: {loop: {max_retries: 2}, action_anomaly: {window: 6, min_samples: 3}, cascade: {agents: 2, window: 5s}}
+"""
+AGENTS = {"a": None, "b": "a", "c": "b"}
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from([1, 40, 700, 1300, 3100, 9000]),  # ms since the one before
+        st.sampled_from(sorted(AGENTS)),
+        st.sampled_from(["1", "2"]),
+        st.sampled_from(["llm_call", "read", "read", "edit", "heartbeat"]),
+        st.sampled_from(["x", "x", "y"]),
+        st.sampled_from(["fine", "fine", "fine", "error"]),
+        st.sampled_from([0, 60, 60, 300]),
+        st.sampled_from([0, 0, 0, 3]),
+    ),
+    min_size=1,
+    max_size=60,
+)
+
+
+def log(drawn) -> list[tuple[float, bytes]]:
+    """(second, line) in order of time."""
+    lines, now = [], 0.0
+    for number, (wait, agent, session, action, wanted, came, tokens, retries) in enumerate(drawn):
+        now += wait / 1000
+        task = "batch" if agent == "c" else "default"
+        told = {"parent_agent_id": AGENTS[agent], "retry_count": retries, "task_type": task, "n": number}
+        fields = {"agent_id": agent, "session_id": agent + session, "metadata": told}
+        if action == "heartbeat":
+            lines.append((now, line(now, action=action, output={"state": "working"}, **fields)))
+            continue
+        fields |= {"parent_trace_id": "t" + session, "tokens": {"prompt": tokens, "cost_usd": tokens / 1000}}
+        fields["status"] = "error" if came == "error" else "success"
+        lines.append((now, call(now, action, wanted, came, **fields)))
+    return lines
+
+
+def shuffled(lines: list[tuple[float, bytes]], rng: random.Random) -> list[bytes]:
+    """Each up to 2.9 s later than its time."""
+    return [text for _, text in sorted((second + rng.uniform(0, 2.9), text) for second, text in lines)]
+
+
+@given(steps, st.randoms(use_true_random=False))
+def test_any_order_within_the_window_gives_the_same_findings(drawn, rng):
+    """Word by word."""
+    lines = log(drawn)
+    assert findings(*shuffled(lines, rng), config=CONFIG) == findings(*[text for _, text in lines], config=CONFIG)
+
+
+@given(steps, st.randoms(use_true_random=False))
+def test_any_duplication_gives_the_same_findings(drawn, rng):
+    """A collector sends again what it had no answer for."""
+    lines = [text for _, text in log(drawn)]
+    twice = lines.copy()
+    for text in rng.choices(lines, k=len(lines)):
+        twice.insert(rng.randrange(lines.index(text) + 1, len(twice) + 1), text)
+    assert findings(*twice, config=CONFIG) == findings(*lines, config=CONFIG)
+
+
+@given(steps, st.randoms(use_true_random=False))
+def test_any_restart_gives_the_same_findings(drawn, rng):
+    """Nothing is forgotten and nothing told twice, wherever it stops and in whatever order the lines came."""
+    lines = shuffled(log(drawn), rng)
+    exporter = Exporter(CONFIG)
+    for text in lines:
+        exporter.read(text)
+        if rng.random() < 0.3:
+            exporter.pipeline.commit()
+            exporter.restart()
+    assert exporter.findings() == findings(*lines, config=CONFIG)
+
+
+def test_a_restart_without_a_commit_finds_anew_what_it_reads_anew():
+    """The state is as it was: lines that were not committed were not seen."""
+    lines = [call(second, duration_ms=second) for second in range(6)]
+    exporter = Exporter()
+    exporter.read(*lines[:2])
+    exporter.pipeline.commit()
+    exporter.read(*lines[2:])
+    exporter.restart()
+    exporter.read(*lines[2:])
+    assert len(exporter.findings()) == 1
+
+
+# --- the clock -----------------------------------------------------------------------------------------------------
+
+
+class Clocked:
+    """Live stages with a clock of the test's own."""
+
+    def __init__(self) -> None:
+        self.found: list[Finding] = []
+        self.now = START
+        self.stages = Stages(parse(""), Memory(KINDS), [])
+        self.stages.listeners.append(self.found.append)
+        self.pipeline = self.stages.pipeline
+        self.pipeline.clock = lambda: self.now
+        self.source = Source()
+        self.source.name = "test"
+
+    def read(self, second: float, *lines: bytes) -> list[str]:
+        """At that second some lines are read, and then it is looked at what has gone quiet."""
+        self.now = START + second
+        self.pipeline.feed(self.source, Batch(list(lines)))
+        self.pipeline._tick()
+        return [finding.kind for finding in self.found]
+
+
+def test_where_the_log_goes_quiet_the_clock_decides():
+    """Three seconds after the last line."""
+    clocked = Clocked()
+    lines = [call(second, duration_ms=second) for second in range(4)]
+    assert clocked.read(3, *lines) == []
+    assert clocked.read(5.9) == []
+    assert clocked.read(6) == ["loop"]
+
+
+def test_a_clock_that_is_ahead_makes_nobody_late():
+    """A line of the future is of now, also for its own session."""
+    clocked = Clocked()
+    clocked.read(0, call(500, duration_ms=9), call(400, agent_id="b"))
+    assert clocked.read(1, *[call(0.1 * number, duration_ms=number) for number in range(3)]) == []
+    assert clocked.read(4.1) == ["loop"]
+    assert clocked.found[0].at == START + 0.2
+
+
+def test_an_old_log_pages_nobody():
+    """The counter moves, the timestamp that rules look at does not."""
+    clocked = Clocked()
+    clocked.read(3601, line(0, metadata={"retry_count": 4}))
+    clocked.read(3700)
+    cell = clocked.pipeline.sinks.tally.agents["a"].cell
+    assert (cell.loops["retries"], cell.findings["loop"]) == (1, 0.0)
+    clocked.read(3701, line(3700, session_id="new", metadata={"retry_count": 4}))
+    clocked.read(3710)
+    assert (cell.loops["retries"], cell.findings["loop"]) == (2, START + 3710)
+
+
+# --- bounds --------------------------------------------------------------------------------------------------------
+
+
+def test_the_tables_are_bounded_and_count_what_they_drop():
+    """Agents that invent names, and traces."""
+    exporter = Exporter()
+    detectors = exporter.pipeline.sinks.detectors
+    detectors.averages._most = detectors.traces._most = 80
+    exporter.read(*[spent(n / 100, 1, action=f"x{n}", session_id=f"s{n}", parent_trace_id=f"t{n}") for n in range(500)])
+    assert len(detectors.averages._windows) <= 80
+    assert len(list(detectors.traces)) <= 80
+    exporter.pipeline.commit()
+    counts = exporter.pipeline.sinks.tally.counts
+    assert counts["eviction", "windows"].count == 500 - len(detectors.averages._windows)
+    assert counts["eviction", "lineages"].count == 500 - len(list(detectors.traces))
+    kept = {kind for kind, _ in exporter.store.kept}
+    assert {"window", "lineage"} <= kept
+    assert sum(kind == "lineage" for kind, _ in exporter.store.kept) <= 80
+
+
+def test_one_trace_for_everything_stays_small():
+    """Some agents give all that they do the same one."""
+    exporter = Exporter()
+    exporter.read(*[fail(n / 100, f"a{n}", span_id=f"{n + 1:016x}") for n in range(2_000)])
+    [trace] = exporter.pipeline.sinks.detectors.traces
+    assert len(trace.members) <= traces.MOST_MEMBERS
+    assert len(trace.spans) <= traces.MOST_SPANS
+    assert len(trace.failures) <= 256
+
+
+def test_lines_are_given_up_when_they_become_many(monkeypatch):
+    """What is found stays the same."""
+    lines = [call(second, came="y" * 1000, duration_ms=second) for second in range(4)]
+    monkeypatch.setattr("exporter.detectors.MOST_HELD", 1500)
+    assert kinds(*lines) == ["loop"]
+
+
+# --- the journal ---------------------------------------------------------------------------------------------------
+
+
+def finding(number: int) -> Finding:
+    """One of many."""
+    return Finding(kind="loop", agent_id="a", session_id=f"s{number}", at=START + number, evidence={"loop": "repeat"})
+
+
+def test_a_finding_is_printed_after_its_commit_and_once():
+    """As one line of JSON, with the ids by which a trace viewer and the log know it."""
+    printed: list[bytes] = []
+    journal = Journal(printed.append)
+    journal.add(Finding(kind="loop", agent_id="a", at=START, trace_id="0" * 31 + "1", parent_trace_id="t"))
+    rows = list(journal.changes())
+    assert printed == []
+    assert journal.committed()
+    assert [json.loads(text) for text in printed] == [
+        {
+            "kind": "loop",
+            "agent_id": "a",
+            "trace_id": "0" * 31 + "1",
+            "parent_trace_id": "t",
+            "at": "2026-03-18T09:00:00.000Z",
+            "evidence": {},
+        }
+    ]
+    rows += journal.changes()
+    assert not journal.committed()
+    restarted = Journal(printed.append)
+    restarted.restore({key: value for _, key, value in rows if value is not None}.items())
+    assert not restarted.committed()
+
+
+def test_what_a_crash_left_unprinted_is_printed_by_the_next_run():
+    """It was committed; nobody has seen it."""
+    printed: list[bytes] = []
+    journal = Journal(printed.append)
+    journal.add(finding(1))
+    rows = {key: value for _, key, value in journal.changes()}
+    restarted = Journal(printed.append)
+    restarted.restore(rows.items())
+    assert restarted.committed()
+    assert len(printed) == 1
+
+
+def test_the_latest_findings_are_kept_for_whoever_shows_them():
+    """Oldest first."""
+    journal = Journal()
+    rows: dict[str, bytes] = {}
+    for number in range(MOST + 10):
+        journal.add(finding(number))
+        for kind, key, value in journal.changes():
+            assert kind == ROW
+            if value is None:
+                del rows[key]
+            else:
+                rows[key] = value
+    assert recent(rows.items()) == [finding(number) for number in range(10, MOST + 10)]

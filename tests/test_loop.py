@@ -1,0 +1,300 @@
+"""Loops: what is one, and above all what only looks like one."""
+
+from __future__ import annotations
+
+import gzip
+
+import pytest
+from conftest import LOGS
+from detecting import call, findings, line, loops
+
+from exporter.detectors.fingerprint import UNKNOWN, fingerprint
+
+
+def calls(count: int, step: float = 1, **fields) -> list[bytes]:
+    """The same call again and again, logged by one whose retry_count stays 0."""
+    return [call(number * step, duration_ms=number + 1, **fields) for number in range(count)]
+
+
+# --- repeat --------------------------------------------------------------------------------------------------------
+
+
+def test_the_fourth_like_call_in_a_row_is_a_repeat_and_told_once():
+    """With the session, the trace as the lines name it, and the time of the fourth."""
+    assert findings(*calls(9, parent_trace_id="t")) == [
+        {
+            "kind": "loop",
+            "agent_id": "a",
+            "session_id": "s",
+            "trace_id": "t",
+            "at": "2026-03-18T09:00:03.000Z",
+            "evidence": {"loop": "repeat", "action": "search", "times": 4},
+        }
+    ]
+
+
+def test_three_are_none():
+    """More than three."""
+    assert loops(*calls(3)) == []
+
+
+def test_the_number_is_the_configs():
+    """detectors.loop.max_repeats."""
+    config = "detectors: {loop: {max_repeats: 5}}"
+    assert loops(*calls(5), config=config) == []
+    assert loops(*calls(6), config=config) == ["repeat"]
+
+
+def test_a_call_of_a_model_in_between_hides_nothing():
+    """Real runs put one, with ever new text, between the tools of a loop."""
+    between = [call(number + 0.5, action="llm_call", wanted=number, came=-number) for number in range(4)]
+    lines = sorted([*calls(4), *between])
+    assert loops(*lines) == ["repeat"]
+    assert loops(*lines, config="llm_actions: [other]") == []
+
+
+def test_calls_of_a_model_alone_can_go_round_too():
+    """The same prompt and the same answer."""
+    assert loops(*calls(4, action="llm_call")) == ["repeat"]
+
+
+def test_another_tool_in_between_ends_a_repeat():
+    """In a row."""
+    assert loops(*calls(3), call(3, action="read"), *[call(second, duration_ms=7) for second in (4, 5, 6)]) == []
+
+
+def test_another_session_does_not_count():
+    """Two sessions, and two agents with one session id."""
+    assert loops(*calls(2), *calls(2, session_id="z"), *calls(2, agent_id="b")) == []
+
+
+def test_an_outcome_that_changes_is_progress():
+    """As in polling: at most three times the same answer."""
+    answers = [10, 10, 10, 20, 20, 20, 30]
+    assert loops(*[call(second, came=answer) for second, answer in enumerate(answers)]) == []
+
+
+def test_the_next_item_is_another_call():
+    """All answered alike."""
+    assert loops(*[call(number, wanted=f"INV-{number}", came="done") for number in range(9)]) == []
+
+
+def test_a_status_that_changes_is_another_outcome():
+    """Two failures, a success, two failures."""
+    statuses = ["error", "error", "success", "error", "error"]
+    assert loops(*[call(second, status=status) for second, status in enumerate(statuses)]) == []
+
+
+def test_what_is_unknown_equals_nothing():
+    """No input, or neither output nor error."""
+    assert loops(*[line(second, output={"n": 1}, duration_ms=second) for second in range(9)]) == []
+    assert loops(*[line(second, input={"n": 1}, duration_ms=second) for second in range(9)]) == []
+    refused = {"input": {"n": 1}, "status": "error", "error": "refused"}
+    assert loops(*[line(second, duration_ms=second, **refused) for second in range(9)]) == ["repeat"]
+
+
+def test_polling_actions_are_exempt_and_exempt_what_they_stand_in():
+    """By glob; waiting between two looks is no loop either."""
+    config = "detectors: {loop: {polling_actions: ['poll*']}}"
+    poll = [call(number, action="poll_status") for number in range(9)]
+    wait = [call(number + 0.5, action="wait") for number in range(9)]
+    assert loops(*sorted(poll + wait), config=config) == []
+    assert loops(*poll) == ["repeat"]
+
+
+# --- cycle ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("names", ["ab", "abc", "aab", "abcd"])
+def test_two_to_four_actions_three_times_over_are_a_cycle(names):
+    """At the last action of the third round."""
+    steps = list(names * 3)
+    lines = [call(second, action=name) for second, name in enumerate(steps)]
+    [found] = findings(*lines)
+    assert found["evidence"] == {"loop": "cycle", "actions": list(names), "rounds": 3}
+    assert found["at"] == f"2026-03-18T09:00:{len(steps) - 1:02}.000Z"
+    assert loops(*lines[:-1]) == []
+
+
+def test_five_actions_are_a_procedure():
+    """Not a cycle of at most four."""
+    assert loops(*[call(second, action=name) for second, name in enumerate("abcde" * 5)]) == []
+
+
+def test_editing_and_testing_goes_round_in_names_only():
+    """Every edit is another one, and fewer tests fail."""
+    lines = []
+    for number in range(6):
+        lines += [call(2 * number, action="edit", wanted=number), call(2 * number + 1, action="test", came=6 - number)]
+    assert loops(*lines) == []
+
+
+def test_tests_that_fail_alike_after_each_new_edit_are_no_cycle():
+    """One of the two changes, so the round does."""
+    lines = []
+    for number in range(6):
+        lines += [call(2 * number, action="edit", wanted=number), call(2 * number + 1, action="test")]
+    assert loops(*lines) == []
+
+
+def handoffs(rounds: int, **more) -> list[bytes]:
+    """Two agents of one trace pass the same question to and fro."""
+    lines = []
+    for number in range(rounds):
+        front = {"agent_id": "front", "session_id": "f", "action": "handoff", "duration_ms": number}
+        back = {"agent_id": "back", "session_id": "b", "action": "clarify", "duration_ms": number}
+        lines += [
+            call(2 * number, parent_trace_id="t", **front),
+            call(2 * number + 1, parent_trace_id="t", **back, metadata={"parent_agent_id": "front"}, **more),
+        ]
+    return lines
+
+
+def test_agents_of_one_trace_can_go_round_together():
+    """Neither session shows it; it is the trace's, and told once."""
+    assert findings(*handoffs(3)) == [
+        {
+            "kind": "loop",
+            "agent_id": "back",
+            "trace_id": "t",
+            "at": "2026-03-18T09:00:05.000Z",
+            "evidence": {
+                "loop": "cycle",
+                "actions": ["handoff", "clarify"],
+                "rounds": 3,
+                "agents": ["front", "back"],
+            },
+        }
+    ]
+
+
+def test_two_agents_in_traces_of_their_own_do_not():
+    """What they share is the time of day."""
+    assert loops(*[text.replace(b'"t"', b'"u"') if b"back" in text else text for text in handoffs(3)]) == []
+
+
+# --- retries -------------------------------------------------------------------------------------------------------
+
+
+def test_more_than_three_retries_are_a_loop_whoever_logs_the_ones_before():
+    """Three are not."""
+    retry = [line(second, metadata={"retry_count": second}) for second in range(9)]
+    assert loops(*retry[:4]) == []
+    [found] = findings(*retry)
+    assert found["evidence"] == {"loop": "retries", "action": "search", "retry_count": 4}
+    assert loops(line(0, metadata={"retry_count": 7})) == ["retries"]
+
+
+# --- overtime ------------------------------------------------------------------------------------------------------
+
+
+def work(*seconds: float, **fields) -> list[bytes]:
+    """Different calls."""
+    return [call(second, wanted=second, **fields) for second in seconds]
+
+
+def test_a_session_at_work_after_its_time_is_overtime_from_that_instant_on():
+    """Five minutes from the start of its first action; the instant counts."""
+    lines = work(0, 200, duration_ms=2000)
+    assert loops(*lines, *work(297.9)) == []
+    [found] = findings(*lines, *work(301))
+    assert found["at"] == "2026-03-18T09:04:58.000Z"
+    assert found["evidence"] == {"loop": "overtime", "max_seconds": 300.0, "task_type": "default"}
+    assert loops(*lines, *work(298)) == ["overtime"]
+
+
+def test_the_time_is_that_of_the_task_type():
+    """A batch may take longer."""
+    config = "task_types: {batch: {max_duration: 10m}}"
+    lines = work(0, 200, 400, 599, metadata={"task_type": "batch"})
+    assert loops(*lines, config=config) == []
+    assert loops(*lines, *work(600), config=config) == ["overtime"]
+
+
+def beat(second: float, state: str, session_id: str = "proc") -> bytes:
+    """A sign of life."""
+    return line(second, action="heartbeat", session_id=session_id, output={"state": state})
+
+
+@pytest.mark.parametrize("named", ["s", "proc"])
+def test_a_long_call_is_overtime_while_heartbeats_say_that_it_goes_on(named):
+    """Whether they name the session or only their process."""
+    lines = [*work(0, 30), beat(60, "working", named), beat(299, "working", named)]
+    assert loops(*lines) == []
+    assert loops(*lines, beat(310, "working", named)) == ["overtime"]
+
+
+@pytest.mark.parametrize("before", [
+    [line(31, metadata={"session_end": True})],
+    [beat(31, "idle")],
+    [line(31, metadata={"session_end": True}, parent_trace_id="u"), line(305, session_id="z", input={"q": 1})],
+])  # fmt: skip
+def test_heartbeats_after_the_end_or_a_rest_are_of_other_work(before):
+    """And a session that just stops is not at work."""
+    assert loops(*work(0, 30), *before, beat(310, "working"), beat(600, "working")) == []
+
+
+# --- fingerprints --------------------------------------------------------------------------------------------------
+
+
+ALIKE = [
+    ({"input": {"a": 1, "b": [1.0]}, "output": {"c": None}}, {"input": {"b": [1], "a": 1.0}, "output": {"c": None}}),
+    ({"input": {"q": "x", "request": "9f86d081"}}, {"input": {"request": "60303ae2", "q": "x"}}),
+    ({"input": {"q": "x", "attempt": 1}}, {"input": {"q": "x", "attempt": 2}}),
+    ({"output": {"id": "9f86d081", "took_ms": 3}}, {"output": {"id": "60303ae2", "took_ms": 40}}),
+    ({"output": {"text": "made 2026-03-18T09:15:32Z"}}, {"output": {"text": "made 2026-03-18 09:16:00+01:00"}}),
+    (
+        {"status": "error", "output": {"error": {"message": "slow down (request 1b4f0e), 3 left"}}},
+        {"status": "error", "output": {"error": {"message": "slow down (request fd61a0), 2 left"}}},
+    ),
+    ({"status": "error", "output": "Error: line 3"}, {"status": "error", "output": "Error: line 17"}),
+    (
+        {"output": {"text": "job 3f2b8a90-1c2d-4e5f-8a9b-0c1d2e3f4a5b"}},
+        {"output": {"text": "job 00000000-1c2d-4e5f-8a9b-0c1d2e3f4a5b"}},
+    ),
+    ({"timestamp": "2026-03-18T09:00:00Z", "duration_ms": 1}, {"timestamp": "2026-03-18T10:00:00Z", "duration_ms": 2}),
+]
+DIFFERENT = [
+    ({"output": {"percent": 30}}, {"output": {"percent": 40}}),
+    ({"input": {"invoice": "INV-1001"}}, {"input": {"invoice": "INV-1002"}}),
+    ({"input": {"id": 17}}, {"input": {"id": 18}}),
+    ({"input": {"document": "9f86d081"}}, {"input": {"document": "60303ae2"}}),
+    ({"input": {"run": "unit tests"}}, {"input": {"run": "smoke tests"}}),
+    ({"input": {"when": "2026-03-18T10:00"}}, {"input": {"when": "2026-03-18T11:00"}}),
+    ({"input": {"page": 1}}, {"input": {"page": 2}}),
+    ({"input": {"x": 1}}, {"input": {"x": True}}),
+    ({"input": {"x": 1}}, {"input": {"x": "1"}}),
+    ({"output": "found 3"}, {"output": "found 4"}),
+    ({"status": "error"}, {"status": "timeout"}),
+    ({"action": "a"}, {"action": "b"}),
+    ({"agent_id": "a"}, {"agent_id": "b"}),
+    ({"error": "refused"}, {"error": "not found"}),
+]
+
+
+def mark(**fields) -> int:
+    """The fingerprint of a call."""
+    return fingerprint(line(0, **({"input": {}, "output": {}} | fields)))
+
+
+@pytest.mark.parametrize(("one", "other"), ALIKE)
+def test_what_says_when_or_which_call_it_was_is_left_out(one, other):
+    """Ids of calls, times, counters of attempts; numbers in error texts."""
+    assert mark(**one) == mark(**other) != UNKNOWN
+
+
+@pytest.mark.parametrize(("one", "other"), DIFFERENT)
+def test_what_says_what_it_was_about_is_not(one, other):
+    """Masking every number would make progress a loop."""
+    assert mark(**one) != mark(**other)
+
+
+# --- real runs -----------------------------------------------------------------------------------------------------
+
+
+def test_of_two_hundred_real_runs_one_goes_round_three_times():
+    """Booking, refused, thinking, three times over. The run that asks twice for the same two flights does not."""
+    lines = gzip.decompress((LOGS / "tau-airline-gpt4o.ndjson.gz").read_bytes()).splitlines()
+    [found] = [found for found in findings(*lines) if found["kind"] == "loop"]
+    assert found["session_id"] == "sess_airline_9_2_109"
+    assert found["evidence"] == {"loop": "cycle", "actions": ["book_reservation", "think"], "rounds": 3}
