@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from agentlog import AgentLogger
-from agentlog.langchain import Handler
 from langchain.agents import create_agent
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.tools import tool
+
+from agentlog import AgentLogger
+from agentlog.langchain import Handler
 
 
 class Scripted(BaseChatModel):

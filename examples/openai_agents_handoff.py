@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from agentlog import AgentLogger
-from agentlog.openai_agents import Processor
 from agents import Agent, Model, ModelResponse, Runner, Usage, function_tool, generation_span, set_trace_processors
 from openai.types.responses import ResponseFunctionToolCall, ResponseOutputMessage, ResponseOutputText
+
+from agentlog import AgentLogger
+from agentlog.openai_agents import Processor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

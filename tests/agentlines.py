@@ -6,9 +6,9 @@ import asyncio
 import io
 import json
 
-from agentlog import AgentLogger, Clock
 from test_spans import Collector
 
+from agentlog import AgentLogger, Clock
 from exporter.action import Action, decode
 
 NOON = 1_773_835_200.0

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from agentlines import Log
+
 from agentlog import BudgetExceeded, RetriesExhausted
 
 # --- tokens -----------------------------------------------------------------------------------------------------------

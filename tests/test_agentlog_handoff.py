@@ -6,10 +6,10 @@ import random
 
 import pytest
 from agentlines import Log, tree
-from agentlog import Clock, ids
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agentlog import Clock, ids
 from exporter.action import trace_id_of
 from exporter.spans.tree import root_id, session_span_id
 

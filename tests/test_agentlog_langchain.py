@@ -7,8 +7,6 @@ import runpy
 
 import pytest
 from agentlines import Log, told
-from agentlog import BudgetExceeded, Clock
-from agentlog.langchain import Handler
 from langchain.agents import create_agent
 from langchain_core.documents import Document
 from langchain_core.language_models.fake import FakeListLLM
@@ -19,6 +17,9 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.types import interrupt
 from running import ROOT
+
+from agentlog import BudgetExceeded, Clock
+from agentlog.langchain import Handler
 
 
 @pytest.fixture(scope="module")

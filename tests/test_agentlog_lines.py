@@ -9,11 +9,11 @@ import threading
 
 import pytest
 from agentlines import Log
-from agentlog import AgentLogger, current_action, current_session
-from agentlog.record import MOST_CONTENT
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from agentlog import AgentLogger, current_action, current_session
+from agentlog.record import MOST_CONTENT
 from exporter.action import Action, decode
 
 HEAD = {"agent_id": "planner", "session_id": "s1", "parent_trace_id": "ticket-1"}

@@ -9,8 +9,6 @@ import httpx2
 import openai
 import pytest
 from agentlines import Log, told
-from agentlog import Clock
-from agentlog.openai_agents import Processor
 from agents import (
     Agent,
     GuardrailFunctionOutput,
@@ -26,6 +24,9 @@ from agents import (
     set_trace_processors,
     trace,
 )
+
+from agentlog import Clock
+from agentlog.openai_agents import Processor
 
 
 class Service:

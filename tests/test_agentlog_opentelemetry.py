@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 from agentlines import Log, told
-from agentlog import Clock
-from agentlog.opentelemetry import Processor
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 from opentelemetry.util.genai.handler import TelemetryHandler
+
+from agentlog import Clock
+from agentlog.opentelemetry import Processor
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 SPAN = "00f067aa0ba902b7"

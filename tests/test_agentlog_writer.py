@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 from agentlines import Log
-from agentlog import AgentLogger, writer
 from running import eventually
 
+from agentlog import AgentLogger, writer
 from exporter.action import Action, decode
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="agents run on POSIX here")

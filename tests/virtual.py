@@ -8,7 +8,6 @@ import json
 import selectors
 
 from agentlog import Clock
-
 from exporter.demo.fleet import Fleet
 
 START = 1_790_000_000.0

@@ -18,8 +18,9 @@ from agentlog.errors import RetriesExhausted, status_of, told_of
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from agentlog.session import Session
     from typing_extensions import Self
+
+    from agentlog.session import Session
 
 COUNTS = ("prompt", "completion", "cache_read", "cache_write")
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from agentlog.logger import AgentLogger
     from typing_extensions import Self
+
+    from agentlog.logger import AgentLogger
 
 HEARTBEAT = "heartbeat"
 

@@ -18,21 +18,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from langchain_core.callbacks import BaseCallbackHandler
+
 from agentlog.errors import BudgetExceeded, Told
 from agentlog.quiet import quiet
 from agentlog.session import current_session
-from langchain_core.callbacks import BaseCallbackHandler
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from uuid import UUID
 
+    from langchain_core.messages import BaseMessage
+    from langchain_core.outputs import LLMResult
+
     from agentlog.action import Action
     from agentlog.handoff import Headers
     from agentlog.logger import AgentLogger
     from agentlog.session import Session
-    from langchain_core.messages import BaseMessage
-    from langchain_core.outputs import LLMResult
 
 
 class _Run(NamedTuple):

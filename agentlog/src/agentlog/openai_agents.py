@@ -21,16 +21,18 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from agents.tracing import TracingProcessor
+
 from agentlog.errors import Told
 from agentlog.quiet import quiet
 from agentlog.session import current_session
-from agents.tracing import TracingProcessor
 
 if TYPE_CHECKING:
+    from agents.tracing import Span, Trace
+
     from agentlog.action import Action
     from agentlog.logger import AgentLogger
     from agentlog.session import Session
-    from agents.tracing import Span, Trace
 
 DEFAULT_WORKFLOW = "Agent workflow"
 """The SDK's name for a workflow that has none: no task type."""

@@ -8,7 +8,8 @@
     chat, generate_content, ...         llm_call, with `gen_ai.usage.*`
     execute_tool                        an action named by `gen_ai.tool.name`
     any other gen_ai operation          an action of its name
-    everything else                     nothing
+    invoke_workflow, create_agent       nothing: in these nothing is done
+    spans that are no gen_ai operation  nothing
 
 The trace stays the same, and an action's span id is the span's. What no agent's span encloses is in a session of
 `log`'s own agent. Names are those of the conventions of 2026 and older ones, and OpenInference's. Inputs and outputs
@@ -20,22 +21,24 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from opentelemetry.sdk.trace import SpanProcessor
+from opentelemetry.trace import StatusCode
+
 from agentlog.errors import Told
 from agentlog.handoff import Origin
 from agentlog.quiet import quiet
 from agentlog.session import Session
-from opentelemetry.sdk.trace import SpanProcessor
-from opentelemetry.trace import StatusCode
 
 if TYPE_CHECKING:
-    from agentlog.action import Action
-    from agentlog.logger import AgentLogger
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import ReadableSpan, Span
 
+    from agentlog.action import Action
+    from agentlog.logger import AgentLogger
+
 AGENT = "invoke_agent"
 MODEL = {"chat", "generate_content", "text_completion"}
-WIRING = {"invoke_workflow"}
+WIRING = {"invoke_workflow", "create_agent"}
 OPENINFERENCE = {
     "AGENT": AGENT,
     "LLM": "chat",

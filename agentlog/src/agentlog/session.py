@@ -21,8 +21,9 @@ from agentlog.handoff import Origin, sent
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from agentlog.logger import AgentLogger
     from typing_extensions import Self
+
+    from agentlog.logger import AgentLogger
 
 END = "session_end"
 FEEDBACK = "feedback"
@@ -163,9 +164,7 @@ class Session:
         if self._completed is not None:
             metadata["task_completed"] = self._completed
         fields: record.Fields = {"action": END, "status": "success", "metadata": metadata}
-        if error is not None and self._told not in [
-            told_of(e, message=True) for e in (error, error.__cause__ or error)
-        ]:
+        if error is not None and not self._has_told(error) and not self._has_told(error.__cause__):
             fields |= {"status": status_of(error), "error": told_of(error, message=self.log.content)}
         self._say(fields, at)
 
@@ -230,6 +229,9 @@ class Session:
         """What a heartbeat says of it: its newest open action, and its id."""
         actions = list(self._actions)
         return f"{actions[-1].name} in {self.id}" if actions else self.id
+
+    def _has_told(self, error: BaseException | None) -> bool:
+        return error is not None and told_of(error, message=True) == self._told
 
     def _say(self, fields: record.Fields, at: float | None = None) -> None:
         fields["metadata"] = {**self._metadata, **fields["metadata"]}
