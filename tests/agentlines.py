@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import itertools
 import json
 
 from test_spans import Collector
@@ -32,6 +33,12 @@ class Hands:
 
     def clock(self) -> Clock:
         return Clock(now=lambda: self.at, monotonic=lambda: self.at, sleep=self.sleep, asleep=self.asleep)
+
+
+def ticking() -> Clock:
+    """A clock that goes on by a millisecond with every look at it: no two lines are of the same time."""
+    ticks = itertools.count(round(NOON * 1000))
+    return Clock(now=lambda: next(ticks) / 1000, monotonic=lambda: next(ticks) / 1000)
 
 
 class Log(AgentLogger):

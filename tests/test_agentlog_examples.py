@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 from agentlines import tree
 from running import ROOT
+
+from exporter.action import Action, decode
 
 EXAMPLES = ROOT / "examples"
 
@@ -60,3 +63,23 @@ def test_every_example_writes_lines_that_are_valid_and_one_tree(example):
     drawing, summary = drawn(example)
     assert drawing == TREES[example]
     assert summary.endswith("accepted, 0 rejected\n")
+
+
+@pytest.mark.parametrize("readme", ["README.md", "agentlog/README.md"])
+def test_the_three_lines_in_the_readmes_are_the_example(readme):
+    """To the letter."""
+    [shown] = re.findall(r"<!-- examples/three_lines.py -->\n```python\n(.*?)```", (ROOT / readme).read_text(), re.DOTALL)
+    assert shown == (EXAMPLES / "three_lines.py").read_text()
+
+
+DOCS = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "agentlog.md").read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize("example", DOCS)
+def test_every_example_in_the_docs_runs_and_writes_lines_that_are_valid(example):
+    """Each by itself, as it stands; what it prints itself is no line."""
+    ran = subprocess.run([sys.executable, "-c", example], capture_output=True, check=True)
+    assert ran.stderr == b""
+    lines = [line for line in ran.stdout.splitlines() if not line.startswith(b"stopped: ")]
+    assert lines
+    assert [fault for fault in map(decode, lines) if not isinstance(fault, Action)] == []

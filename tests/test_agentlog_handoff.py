@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 
 import pytest
-from agentlines import Log, tree
+from agentlines import Log, ticking, tree
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentlog import Clock, ids
+from agentlog import ids
 from exporter.action import trace_id_of
 from exporter.spans.tree import root_id, session_span_id
 
@@ -31,7 +31,7 @@ def test_the_headers_of_a_handoff_are_a_traceparent_the_task_and_the_caller():
 
 def relay(*agents: str) -> list[bytes]:
     """Every agent calls the next one from within its first action, as over HTTP: the caller's lines come last."""
-    log = Log(clock=Clock())
+    log = Log(clock=ticking())
 
     def serve(name: str, headers: dict[str, str] | None, rest: tuple[str, ...]) -> None:
         with log.named(name).session(headers=headers) as s:
@@ -82,7 +82,7 @@ def test_the_order_of_arrival_does_not_change_the_tree(rng: random.Random):
 
 def test_handoffs_to_several_agents_hang_side_by_side():
     """All of them below the one that called."""
-    log = Log(clock=Clock())
+    log = Log(clock=ticking())
     with log.session() as s:
         headers = s.handoff()
         for name in ("b", "c"):
@@ -104,7 +104,7 @@ invoke_agent planner [planner INTERNAL]
 
 def test_a_session_within_a_session_is_handed_over_by_itself():
     """In one process no headers are needed."""
-    log = Log(clock=Clock())
+    log = Log(clock=ticking())
     with log.session(task="ticket-1") as s, s.action("delegate"):
         with log.named("b").session(), log.named("c").session():
             pass

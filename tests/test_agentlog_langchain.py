@@ -6,7 +6,7 @@ import asyncio
 import runpy
 
 import pytest
-from agentlines import Log, told
+from agentlines import Log, ticking, told
 from langchain.agents import create_agent
 from langchain_core.documents import Document
 from langchain_core.language_models.fake import FakeListLLM
@@ -18,7 +18,7 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.types import interrupt
 from running import ROOT
 
-from agentlog import BudgetExceeded, Clock
+from agentlog import BudgetExceeded
 from agentlog.langchain import Handler
 
 
@@ -90,7 +90,7 @@ def test_agents_within_agents_are_agents_of_their_own(graph):
     builder.add_edge(START, "plan")
     builder.add_edge("plan", "work")
     builder.add_edge("work", END)
-    log = Log("team", clock=Clock())
+    log = Log("team", clock=ticking())
     options = {"callbacks": [Handler(log, agents=["plan"])]}
     asked = {"messages": [HumanMessage("go")]}
     with pytest.raises(TimeoutError):

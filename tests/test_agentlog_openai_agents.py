@@ -8,7 +8,7 @@ import json
 import httpx2
 import openai
 import pytest
-from agentlines import Log, told
+from agentlines import Log, ticking, told
 from agents import (
     Agent,
     GuardrailFunctionOutput,
@@ -25,7 +25,6 @@ from agents import (
     trace,
 )
 
-from agentlog import Clock
 from agentlog.openai_agents import Processor
 
 
@@ -102,7 +101,7 @@ def publish(page: str) -> str:
 @pytest.fixture
 def log():
     """With the processor in place, and no other: nothing goes to OpenAI."""
-    log = Log("service", clock=Clock(), team="press")
+    log = Log("service", clock=ticking(), team="press")
     set_trace_processors([Processor(log)])
     yield log
     set_trace_processors([])

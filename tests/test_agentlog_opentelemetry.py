@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from agentlines import Log, told
+from agentlines import Log, ticking, told
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 from opentelemetry.util.genai.handler import TelemetryHandler
 
-from agentlog import Clock
 from agentlog.opentelemetry import Processor
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -17,7 +16,7 @@ SPAN = "00f067aa0ba902b7"
 
 @pytest.fixture
 def log():
-    return Log("service", clock=Clock())
+    return Log("service", clock=ticking())
 
 
 @pytest.fixture
