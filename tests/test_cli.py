@@ -240,7 +240,6 @@ def test_run_shows_real_runs_as_replay_counts_them(tmp_path):
     wanted = {name: golden[name] for name in golden.keys() - live}
     with Running(log) as running:
         eventually(lambda: running.total("agent_exporter_lines_accepted_total") == 3618)
-        eventually(lambda: running.total("agent_loops_total") == 1)
-        eventually(lambda: {name: running.samples()[name] for name in wanted} == wanted)
+        eventually(lambda: agents_only(running.samples()).items() >= wanted.items())
         page = running.get("/metrics", Accept=OPENMETRICS)[1]
     assert page.endswith("# EOF\n")
