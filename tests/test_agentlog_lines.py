@@ -92,7 +92,6 @@ class Silly(Exception):
     [
         (ValueError("bad"), "error", {"type": "ValueError", "message": "bad"}),
         (TimeoutError("slow"), "timeout", {"type": "TimeoutError", "message": "slow"}),
-        (TimeoutError("slow"), "timeout", {"type": "TimeoutError", "message": "slow"}),
         (ReadTimeout("slow"), "timeout", {"type": "ReadTimeout", "message": "slow"}),
         (asyncio.CancelledError(), "cancelled", {"type": "CancelledError", "message": ""}),
         (KeyboardInterrupt(), "cancelled", {"type": "KeyboardInterrupt", "message": ""}),
