@@ -235,6 +235,7 @@ class Config(_Section, frozen=True):
         return paths
 
 
+_OF_NAMES = {name for name, hint in get_type_hints(Config).items() if get_origin(hint) is dict}
 _NOBODY = Agent()
 _ANY_TASK = TaskType()
 
@@ -266,6 +267,8 @@ def parse(text: str, name: str = "config") -> Config:
     if isinstance(document, Mapping):
         # Sections without a fault are looked at further, so that all faults are told at once.
         sound = {key: value for key, value in document.items() if not any(_faults({key: value}, Config, ""))}
+        for section in _OF_NAMES & sound.keys():  # `name:` with nothing after it is a name with the defaults
+            sound[section] = {name: {} if inner is None else inner for name, inner in sound[section].items()}
         config = msgspec.convert(sound, Config, dec_hook=_decode)
         faults += _contradictions(config)
         if not faults:

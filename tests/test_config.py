@@ -105,6 +105,11 @@ values = st.recursive(
 )
 
 
+def test_a_name_with_nothing_after_it_has_the_defaults():
+    """As YAML writes an empty mapping."""
+    assert parse("agents: {a: }\ntask_types: {b: }").agent("a") == parse("").agent("a")
+
+
 @given(st.dictionaries(st.sampled_from(list(Config.__struct_fields__)) | st.text(max_size=5), values, max_size=5))
 def test_no_document_makes_it_raise_anything_else(document):
     """Every fault is a sentence that begins with the file's name."""

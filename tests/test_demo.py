@@ -175,7 +175,7 @@ def test_a_port_that_is_taken_is_said():
 
 def test_the_demo_ends_by_itself_and_leaves_nothing_behind(tmp_path):
     """Both processes, for real; findings on standard output, words on the other."""
-    done = demo("--port", str(free_port()), "--duration", "14s", "--fault", "loop", env={"TMPDIR": str(tmp_path)})
+    done = demo("--port", str(free_port()), "--duration", "20s", "--fault", "loop", env={"TMPDIR": str(tmp_path)})
     assert done.returncode == 0
     assert {json.loads(line)["evidence"]["loop"] for line in done.stdout.splitlines()} == {"repeat", "retries"}
     assert "10 agents of 4 teams are at work: http://127.0.0.1:" in done.stderr

@@ -67,7 +67,7 @@ class Averages:
         self._found = found
         self._most = most
         self._windows: dict[tuple[str, str], Window] = {}
-        self._dirty: list[Window] = []
+        self._dirty: set[Window] = set()
         self._gone: list[str] = []
 
     def add(self, action: Action, now: float) -> None:
@@ -84,7 +84,7 @@ class Averages:
         window.seen = now
         if not window.dirty:
             window.dirty = True
-            self._dirty.append(window)
+            self._dirty.add(window)
         waiting = window.waiting
         at = action.at
         waiting.append(
@@ -99,9 +99,8 @@ class Averages:
             if window.waiting:
                 quiet = window.seen <= now - self.reorder
                 self._compare(window, window.flush() if quiet else window.ready(self.reorder))
-                if not window.dirty:
-                    window.dirty = True
-                    self._dirty.append(window)
+                window.dirty = True
+                self._dirty.add(window)
 
     def averages(self) -> Iterator[tuple[str, str, float]]:
         """(agent, action, mean) of those that changed since the last commit."""
@@ -116,11 +115,10 @@ class Averages:
         for key in self._gone:
             yield ROW, key, None
         self._gone.clear()
-        dirty, self._dirty = self._dirty, []
-        for window in dirty:
-            if window.dirty:
-                window.dirty = False
-                yield ROW, row_key(window.agent_id, window.action), msgspec.msgpack.encode(window)
+        for window in self._dirty:
+            window.dirty = False
+            yield ROW, row_key(window.agent_id, window.action), msgspec.msgpack.encode(window)
+        self._dirty.clear()
 
     def restore(self, rows: Iterable[tuple[str, bytes]]) -> None:
         """Take up the windows of a former run."""
@@ -154,7 +152,7 @@ class Averages:
             oldest = sorted(self._windows.items(), key=lambda item: item[1].seen)
             for name, window in oldest[: self._most // 8]:
                 self._compare(window, window.flush())
-                window.dirty = False
+                self._dirty.discard(window)
                 del self._windows[name]
                 self._gone.append(row_key(*name))
                 self.evictions += 1
