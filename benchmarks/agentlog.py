@@ -1,7 +1,7 @@
 """What logging an action costs an agent: `python benchmarks/agentlog.py [--actions N] [--rounds N]`; a minute or less.
 
     agentlog            `with session.action(...)`, with input, output and tokens; the agent's thread and the writer's
-    logging alone       the standard library's logging, python-json-logger and a StreamHandler: a dict of the same fields
+    agentlog        `with session.action(...)` with input, output, tokens; the agent's thread and the writer's
 
 Both write to a file of their own in memory, pinned to one core. CPU time of the whole process, in rounds that take
 turns; only ratios within a round mean much on a machine that others use.
@@ -16,15 +16,16 @@ import statistics
 import sys
 import tempfile
 import time
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 # This file has the package's name, and Python looks beside it first.
 sys.path = [place for place in sys.path if Path(place or ".").resolve() != Path(__file__).resolve().parent]
 
-from agentlog import AgentLogger  # noqa: E402
 from pythonjsonlogger.json import JsonFormatter  # noqa: E402
+
+from agentlog import AgentLogger  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,7 +64,7 @@ def with_logging(path: Path, actions: int) -> float:
         started = time.perf_counter()
         logger.info(
             {
-                "timestamp": datetime.now(timezone.utc).isoformat(),
+                "timestamp": datetime.now(UTC).isoformat(),
                 "agent_id": "research-agent-01",
                 "session_id": "sess_8f2a1b8f2a1b8f2a",
                 "parent_trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",

@@ -68,7 +68,9 @@ def test_every_example_writes_lines_that_are_valid_and_one_tree(example):
 @pytest.mark.parametrize("readme", ["README.md", "agentlog/README.md"])
 def test_the_three_lines_in_the_readmes_are_the_example(readme):
     """To the letter."""
-    [shown] = re.findall(r"<!-- examples/three_lines.py -->\n```python\n(.*?)```", (ROOT / readme).read_text(), re.DOTALL)
+    [shown] = re.findall(
+        r"<!-- examples/three_lines.py -->\n```python\n(.*?)```", (ROOT / readme).read_text(), re.DOTALL
+    )
     assert shown == (EXAMPLES / "three_lines.py").read_text()
 
 
