@@ -1,7 +1,6 @@
 """What logging an action costs an agent: `python benchmarks/agentlog.py [--actions N] [--rounds N]`; a minute or less.
 
-    agentlog            `with session.action(...)`, with input, output and tokens; the agent's thread and the writer's
-    agentlog        `with session.action(...)` with input, output, tokens; the agent's thread and the writer's
+    agentlog            an action with input, output and tokens; the CPU of the agent's thread and the writer's
 
 Both write to a file of their own in memory, pinned to one core. CPU time of the whole process, in rounds that take
 turns; only ratios within a round mean much on a machine that others use.

@@ -11,8 +11,6 @@ import pytest
 from agentlines import tree
 from running import ROOT
 
-from exporter.action import Action, decode
-
 EXAMPLES = ROOT / "examples"
 
 
@@ -72,16 +70,3 @@ def test_the_three_lines_in_the_readmes_are_the_example(readme):
         r"<!-- examples/three_lines.py -->\n```python\n(.*?)```", (ROOT / readme).read_text(), re.DOTALL
     )
     assert shown == (EXAMPLES / "three_lines.py").read_text()
-
-
-DOCS = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "agentlog.md").read_text(), re.DOTALL)
-
-
-@pytest.mark.parametrize("example", DOCS)
-def test_every_example_in_the_docs_runs_and_writes_lines_that_are_valid(example):
-    """Each by itself, as it stands; what it prints itself is no line."""
-    ran = subprocess.run([sys.executable, "-c", example], capture_output=True, check=True)
-    assert ran.stderr == b""
-    lines = [line for line in ran.stdout.splitlines() if not line.startswith(b"stopped: ")]
-    assert lines
-    assert [fault for fault in map(decode, lines) if not isinstance(fault, Action)] == []
