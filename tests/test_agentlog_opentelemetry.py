@@ -149,6 +149,21 @@ def test_what_is_done_has_a_name(log, provider, attributes, action):
     assert [line["action"] for line in log.lines()] == [action, "session_end"]
 
 
+@pytest.mark.parametrize(
+    ("attributes", "agent"),
+    [
+        ({"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "planner"}, "planner"),
+        ({"gen_ai.operation.name": "invoke_agent"}, "planner"),
+        ({"openinference.span.kind": "AGENT", "graph.node.id": "planner"}, "planner"),
+    ],
+)
+def test_an_agent_has_the_name_that_its_span_gives(log, provider, attributes, agent):
+    """In an attribute, or else in the span's own name."""
+    with provider.get_tracer("t").start_as_current_span("invoke_agent planner", attributes=attributes):
+        pass
+    assert [line["agent_id"] for line in log.lines()] == [agent]
+
+
 def test_spans_that_are_of_no_agent_are_nothing(log, provider):
     """Requests, queries; nor is a workflow, in which nothing is done."""
     tracer = provider.get_tracer("t")

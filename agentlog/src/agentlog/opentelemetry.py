@@ -50,7 +50,7 @@ OPENINFERENCE = {
 # The first that a span has.
 OPERATION = ("gen_ai.operation.name", "llm.request.type")
 CONVERSATION = ("gen_ai.conversation.id", "session.id")
-NAME = ("gen_ai.agent.name", "agent.name")  # no id: some make one for every run
+NAME = ("gen_ai.agent.name", "agent.name", "graph.node.id")  # no id: some make one for every run
 TOOL = ("gen_ai.tool.name", "tool.name")
 REQUESTED = ("gen_ai.response.model", "gen_ai.request.model", "llm.model_name")
 PROMPT = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens", "llm.token_count.prompt")
