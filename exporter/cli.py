@@ -35,9 +35,10 @@ exit codes: 0 fine; 1 something is wrong with the input; 2 wrong use, wrong conf
 """
 
 
-NO_RULES = """\
-NOTE: these are the findings of the detectors alone. Silence, daily budgets and drift are Prometheus rules, and rules
-are not evaluated here yet: a log without findings may still have fired alerts."""
+NO_RULES = (
+    "NOTE: these are the findings of the detectors alone. Silence, daily budgets and drift are Prometheus rules, and "
+    "rules are not evaluated here yet: a log without findings may still have fired alerts."
+)
 
 
 class Usage(Exception):  # noqa: N818  (it is what the user gets)

@@ -59,6 +59,8 @@ class Session(Struct, eq=False, gc=False, array_like=True):
     """Time of the latest heartbeat that named it, or was taken for its sign of life."""
     trail: Trail = msgspec.field(default_factory=Trail)
     """What the detectors remember of it."""
+    stored: bool = False
+    """There is a row of it."""
 
     @property
     def outcome(self) -> Outcome:
@@ -206,6 +208,7 @@ class Sessions:
         for key in self._gone:
             yield KIND, key, None
         for session in self._dirty:
+            session.stored = True
             yield KIND, _key(session), msgspec.msgpack.encode(session)
         self._gone.clear()
         self._dirty.clear()
@@ -245,7 +248,8 @@ class Sessions:
         if self._latest.get(session.agent_id) is session:
             del self._latest[session.agent_id]
         self._dirty.discard(session)
-        self._gone.append(_key(session))
+        if session.stored:  # a log of the past is committed at its end alone: its sessions must not pile up here
+            self._gone.append(_key(session))
 
     def _evict(self) -> None:
         """Make room for an eighth: sorting so rarely costs less than keeping the table in order on every line."""

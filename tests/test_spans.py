@@ -14,6 +14,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 
 from exporter.action import decode, trace_id_of
+from exporter.detectors.finding import Finding
 from exporter.sessions import Sessions
 from exporter.spans import encode
 from exporter.spans.tree import Tree, root_id
@@ -299,3 +300,40 @@ def test_the_encoder_writes_what_the_official_classes_would(
         ]
     )
     assert ExportTraceServiceRequest.FromString(ours) == theirs
+
+
+def test_a_finding_is_a_span_below_its_session_with_the_evidence_in_an_event():
+    """At once, and not when the session is over; that one's span has their number."""
+    collector = Collector().feed([line(parent_trace_id="t")])
+    found = Finding(
+        kind="loop",
+        agent_id="a",
+        session_id="s",
+        trace_id=trace_id_of("t"),
+        at=1773825332.441,
+        evidence={"loop": "cycle", "actions": ["b", "c"], "rounds": 3, "max_seconds": 1.5},
+    )
+    collector.tree.found(found)
+    of_trace = Finding(kind="cascade", agent_id="z", trace_id=trace_id_of("t"), root_agent="z", at=1773825332.441)
+    collector.tree.found(of_trace)
+    collector.finish()
+    spans = {span.name: (service, span) for service, span in collector.sent}
+    service, span = spans["finding loop"]
+    session = spans["invoke_agent a"][1]
+    assert service == "a"
+    assert span.parent_span_id == session.span_id
+    assert span.start_time_unix_nano == span.end_time_unix_nano == 1773825332441000000
+    assert attributes(span) == {
+        "gen_ai.agent.name": "a",
+        "gen_ai.conversation.id": "s",
+        "agent.finding.kind": "loop",
+    }
+    [event] = span.events
+    assert (event.name, event.time_unix_nano) == ("loop", 1773825332441000000)
+    told = attributes(event)
+    assert [value.string_value for value in told.pop("agent.finding.actions").values] == ["b", "c"]
+    assert told == {"agent.finding.loop": "cycle", "agent.finding.rounds": 3, "agent.finding.max_seconds": 1.5}
+    assert attributes(session)["agent.session.findings"] == 1
+    service, span = spans["finding cascade"]
+    assert (service, span.parent_span_id) == ("z", root_id(trace_id_of("t")))
+    assert attributes(span.events[0]) == {"agent.finding.root_agent": "z"}

@@ -49,6 +49,8 @@ class Window(Stream[Sample], eq=False, gc=False, array_like=True, kw_only=True):
     seen: float = 0.0
     """The clock when its newest line was read, or that line's time in a log of the past."""
     dirty: bool = False
+    stored: bool = False
+    """There is a row of it."""
 
 
 class Averages:
@@ -117,6 +119,7 @@ class Averages:
         self._gone.clear()
         for window in self._dirty:
             window.dirty = False
+            window.stored = True
             yield ROW, row_key(window.agent_id, window.action), msgspec.msgpack.encode(window)
         self._dirty.clear()
 
@@ -154,7 +157,8 @@ class Averages:
                 self._compare(window, window.flush())
                 self._dirty.discard(window)
                 del self._windows[name]
-                self._gone.append(row_key(*name))
+                if window.stored:
+                    self._gone.append(row_key(*name))
                 self.evictions += 1
         window = self._windows[agent_id, action] = Window(agent_id=agent_id, action=action)
         return window
