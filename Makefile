@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick lint format bench lock image clean
+.PHONY: help demo boards test test-quick lint format bench lock image clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ test: $(VENV)/installed ## all tests; those of servers that are not on PATH say 
 
 test-quick: $(VENV)/installed ## the tests that take no more than a few seconds each
 	$(BIN)/pytest -n 2 -m "not slow"
+
+boards: $(VENV)/installed ## write dashboards/json from its Python
+	$(BIN)/python -m dashboards.build
 
 lint: $(VENV)/installed ## ruff and mypy
 	$(BIN)/ruff check .
