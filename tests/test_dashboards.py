@@ -71,9 +71,11 @@ def asked(uid: str) -> list[str]:
     queries = [query.strip() for kind, query in library if kind == language]
     for board in BOARDS:
         for panel in board["panels"]:
-            for target in panel.get("targets", ()):
-                if target["datasource"]["uid"] == uid and target.get("queryType") != "serviceMap":
-                    queries.append(target.get("expr") or target["query"])
+            queries += [
+                target.get("expr") or target["query"]
+                for target in panel.get("targets", ())
+                if target["datasource"]["uid"] == uid and target.get("queryType") != "serviceMap"
+            ]
         if uid == "prometheus":
             queries += [mark["expr"] for mark in board["annotations"]["list"]]
     assert queries
