@@ -22,6 +22,7 @@ from exporter.action import FAILED as FAILURES
 from exporter.action import trace_id_of
 from exporter.detectors import action_anomaly, cascade, loop, session_budget, traces
 from exporter.detectors.finding import Finding, Kind
+from exporter.detectors.reorder import BATCH
 from exporter.detectors.steps import BEAT, END, FAILED, IDLE, MODEL, POLLING, WORKING, Step, Steps, Trace
 from exporter.detectors.traces import Traces
 from exporter.lineage import own_trace
@@ -39,6 +40,9 @@ MOST_HELD = 32 << 20
 """Bytes of lines kept for their fingerprints."""
 MOST_NAMES = 4096
 """Actions whose marks are kept."""
+
+
+_BEATS = {"working": WORKING, "idle": IDLE}
 
 
 class Detectors:
@@ -59,7 +63,7 @@ class Detectors:
         self.traces = Traces(self._leave)
         self._held: list[Steps] = []
         self._bytes = 0
-        self._marks: dict[str, int] = {}
+        self._marks: dict[str, tuple[str, int]] = {}
         self._tasks: dict[str, TaskType] = {}
         self.configure(config)
 
@@ -69,6 +73,7 @@ class Detectors:
         self._settings = config.detectors
         self._reorder = float(config.detectors.reorder)
         self._shapes = loop.shapes(config.detectors.loop)
+        self._cycles = self._shapes[1:]
         self._longest = max(total for _, total in self._shapes)
         self.averages.settings = config.detectors.action_anomaly
         self.averages.reorder = self._reorder
@@ -79,14 +84,7 @@ class Detectors:
 
     def add(self, action: Action, session: Session, now: float) -> None:
         """Take in an action that is no heartbeat, and that `session` has taken in already."""
-        tokens = action.tokens
-        if tokens is not None:
-            self.averages.add(action, now)
-            if self.live:
-                self._spend(session, session.tokens, session.cost_usd, session.last)
-        marks = self._marks.get(action.action)
-        if marks is None:
-            marks = self._mark(action.action)
+        name, marks = self._marks.get(action.action) or self._mark(action.action)
         at = action.at
         duration = action.duration_ms
         retries = 0
@@ -98,41 +96,47 @@ class Detectors:
                 marks |= END
         if action.status in FAILURES:
             marks |= FAILED
+        line = action.line
         step = Step(
-            at,
+            at if at < now else now,  # a line that claims to be of the future is of now
             at if duration is None else at - duration / 1000,
             action.agent_id,
             action.session_id,
-            action.action,
+            name,
             marks,
             retries,
-            action.line,
+            line,
         )
-        if not self.live and tokens is not None:
-            step.tokens = (tokens.prompt or 0) + (tokens.completion or 0)
-            step.cost_usd = tokens.cost_usd or 0.0
         trail = session.trail
+        tokens = action.tokens
+        if tokens is not None:
+            self.averages.add(action, now)
+            if self.live:
+                self._spend(session, session.tokens, session.cost_usd, session.last)
+            else:
+                step.tokens = (tokens.prompt or 0) + (tokens.completion or 0)
+                step.cost_usd = tokens.cost_usd or 0.0
         if not trail.held:
-            self._hold(trail)
-        self._bytes += len(action.line)
-        ready = trail.put(step, now, self._reorder)
-        if ready:
-            self._decide(session, ready)
-        name = action.trace_id or action.parent_trace_id
-        if name is not None:
-            self._pass_on(action, session, step, name, now)
+            trail.held = True
+            self._held.append(trail)
+        self._bytes += len(line)
+        waiting = trail.waiting
+        waiting.append(step)
+        if len(waiting) >= BATCH:
+            self._decide(session, trail.ready(self._reorder))
+        trace = action.trace_id or action.parent_trace_id
+        if trace is not None and (trail.shared or trace != trail.trace or marks & FAILED or action.span_id is not None):
+            self._pass_on(action, session, step, trace, now)
         if self._bytes > MOST_HELD:
             self.settle()
 
     def beat(self, action: Action, session: Session, now: float) -> None:
         """Take in a heartbeat of an agent whose session this is, as far as is known."""
-        marks = {"working": WORKING, "idle": IDLE}.get(action.state)
-        if marks is None:
-            return
-        step = Step(action.at, action.at, action.agent_id, session.session_id, action.action, marks, 0)
-        ready = session.trail.put(step, now, self._reorder)
-        if ready:
-            self._decide(session, ready)
+        mark = _BEATS.get(action.state)
+        if mark is not None:
+            at = min(action.at, now)
+            step = Step(at, at, action.agent_id, session.session_id, action.action, mark, 0)
+            session.trail.waiting.append(step)
 
     # --- in order ----------------------------------------------------------------------------------------------
 
@@ -141,37 +145,39 @@ class Detectors:
         trail = session.trail
         found = trail.found
         settings = self._settings.loop
-        task = self._task(session.task_type)
+        max_duration = self._task(session.task_type).max_duration
+        every, tools = trail.every, trail.tools
+        names, tool_names = [step.action for step in every], [step.action for step in tools]
         for step in ready:
-            began = step.began
             marks = step.marks
-            if began < trail.started and not marks & BEAT:
-                trail.started = began
-            if step.at >= trail.started + task.max_duration and "overtime" not in found:
-                self._note_loop(session, step, loop.overtime(trail, step, task.max_duration))
+            if step.at >= trail.started + max_duration and "overtime" not in found:
+                self._note_loop(session, step, loop.overtime(trail, step, max_duration))
             if marks & BEAT:
-                trail.resting = bool(marks & IDLE)
+                trail.resting = marks & IDLE != 0
                 continue
+            if step.began < trail.started:
+                trail.started = step.began
             trail.resting = False
             if marks & END:
                 trail.ended = True
             if step.retries > settings.max_retries and "retries" not in found:
                 self._note_loop(session, step, loop.retries(step, settings))
-            if step.tokens or step.cost_usd:
+            if not self.live:
                 trail.tokens += step.tokens
                 trail.cost_usd += step.cost_usd
                 self._spend(session, trail.tokens, trail.cost_usd, step.at)
-            self._walk(session, trail.every, step)
+            every.append(step)
+            names.append(step.action)
+            evidence = loop.rounds(every, names, self._shapes)
+            if evidence is not None:
+                self._note_loop(session, step, evidence)
             if not marks & MODEL:
-                self._walk(session, trail.tools, step)
-
-    def _walk(self, session: Session, steps: list[Step], step: Step) -> None:
-        steps.append(step)
-        evidence = loop.rounds(steps, self._shapes)
-        if evidence is not None and evidence["loop"] not in session.trail.found:
-            self._note_loop(session, step, evidence)
-        if len(steps) > 2 * self._longest:
-            del steps[: self._longest]
+                tools.append(step)
+                tool_names.append(step.action)
+                evidence = loop.rounds(tools, tool_names, self._shapes)
+                if evidence is not None:
+                    self._note_loop(session, step, evidence)
+        del every[: -self._longest], tools[: -self._longest]
 
     def _spend(self, session: Session, tokens: int, cost_usd: float, at: float) -> None:
         task = self._task(session.task_type)
@@ -184,7 +190,7 @@ class Detectors:
             self._tell(session, "session_budget", at, evidence)
 
     def _note_loop(self, session: Session, step: Step, evidence: dict[str, Any] | None) -> None:
-        if evidence is None:
+        if evidence is None or evidence["loop"] in session.trail.found:
             return
         session.trail.found.append(evidence["loop"])
         at = step.at
@@ -203,60 +209,65 @@ class Detectors:
         if trace is None or trail.trace != name:
             trace = self.traces.join(name, action, session)
             trail.trace = name
+            trail.shared = trace.shared
             if not trace.shared and len({member.agent_id for member in trace.members.values()}) > 1:
-                self._share(trace, session, now)
+                self._share(trace, session)
         trace.seen = now
         if action.span_id is not None:
             self.traces.keep_span(trace, action.span_id, session)
         if trace.shared:
             self.traces.touch(trace)
-            member = trace.members[cascade.key(action.agent_id, action.session_id)]
-            if step.began < member.started:
+            member = trace.members.get(cascade.key(action.agent_id, action.session_id))
+            if member is not None and step.began < member.started:
                 member.started = step.began
             if not trace.held:
-                self._hold(trace)
-            ready = trace.put(step, now, self._reorder)
-            if ready:
-                self._decide_in_trace(trace, ready)
+                trace.held = True
+                self._held.append(trace)
+            trace.waiting.append(step)
+            if len(trace.waiting) >= BATCH:
+                self._decide_in_trace(trace, trace.ready(self._reorder))
         elif step.marks & FAILED:
             cascade.note(trace, step)
             self.traces.touch(trace)
 
-    def _share(self, trace: Trace, newcomer: Session, now: float) -> None:
+    def _share(self, trace: Trace, newcomer: Session) -> None:
         """A second agent: the steps of the first become those of the trace, as if they had been all along."""
         trace.shared = True
-        steps: list[Step] = []
         for member in trace.members.values():
             session = self._sessions.get(member.agent_id, member.session_id)
             if session is not None:
+                session.trail.shared = True
+                self._sessions.touch(session)
                 member.started = min(member.started, session.started)
                 if session is not newcomer:
-                    steps += (*session.trail.every, *session.trail.waiting)
-        for step in sorted(steps):
-            if not step.marks & BEAT:
-                self._decide_in_trace(trace, trace.put(step, now, self._reorder))
+                    steps = (*session.trail.every, *session.trail.waiting)
+                    trace.waiting += [step for step in steps if not step.marks & BEAT]
 
     def _decide_in_trace(self, trace: Trace, ready: Sequence[Step]) -> None:
         """Steps of a trace in their turn."""
+        every, tools = trace.every, trace.tools
+        names, tool_names = [step.action for step in every], [step.action for step in tools]
         for step in ready:
             if step.marks & FAILED:
                 self._fall(trace, step)
-            self._walk_in_trace(trace, trace.every, step)
+            every.append(step)
+            names.append(step.action)
+            self._note_cycle(trace, every, loop.rounds(every, names, self._cycles))
             if not step.marks & MODEL:
-                self._walk_in_trace(trace, trace.tools, step)
+                tools.append(step)
+                tool_names.append(step.action)
+                self._note_cycle(trace, tools, loop.rounds(tools, tool_names, self._cycles))
+        del every[: -self._longest], tools[: -self._longest]
 
-    def _walk_in_trace(self, trace: Trace, steps: list[Step], step: Step) -> None:
-        steps.append(step)
-        if "cycle" not in trace.found:
-            evidence = loop.rounds(steps, self._shapes[1:])
-            if evidence is not None:
-                agents = sorted({step.agent_id for step in steps[-len(evidence["actions"]) :]})
-                if len(agents) > 1:
-                    trace.found.append("cycle")
-                    evidence["agents"] = agents
-                    self._tell_of_trace(trace, "loop", step.agent_id, step.at, evidence)
-        if len(steps) > 2 * self._longest:
-            del steps[: self._longest]
+    def _note_cycle(self, trace: Trace, steps: list[Step], evidence: dict[str, Any] | None) -> None:
+        """A cycle of one agent alone is its session's matter."""
+        if evidence is None or "cycle" in trace.found:
+            return
+        agents = [step.agent_id for step in steps[-len(evidence["actions"]) :]]
+        if len(set(agents)) > 1:
+            trace.found.append("cycle")
+            evidence["agents"] = agents
+            self._tell_of_trace(trace, "loop", agents[-1], steps[-1].at, evidence)
 
     def _fall(self, trace: Trace, step: Step) -> None:
         fallen = cascade.failed(trace, step, self._settings.cascade)
@@ -276,28 +287,31 @@ class Detectors:
     # --- the clock ---------------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> None:
-        """Decide what waits where the log has gone quiet; forget what has been quiet for long."""
+        """Decide on what need wait no longer; forget what has been quiet for long."""
         before = now - self._reorder
         for session in self._sessions.everyone():
             trail = session.trail
-            if trail.waiting and session.arrived <= before and trail.newest <= before:
-                self.flush(session)
+            if trail.waiting:
+                quiet = session.arrived <= before and trail.waiting[-1].at <= before
+                self._decide(session, trail.flush() if quiet else trail.ready(self._reorder))
+                self._sessions.touch(session)
         for trace in self.traces:
-            if trace.waiting and trace.seen <= before:
+            if trace.waiting:
+                self._decide_in_trace(trace, trace.flush() if trace.seen <= before else trace.ready(self._reorder))
                 self.traces.touch(trace)
-                self._decide_in_trace(trace, trace.flush())
-        self.averages.flush(before)
-        self.traces.age(now)
+        self.averages.tick(now)
+        self.traces.age(now, self._sessions)
 
     def flush(self, session: Session) -> None:
-        """Decide what waits in a session: it is over, or quiet."""
-        if session.trail.waiting:
-            self._sessions.touch(session)
-            self._decide(session, session.trail.flush())
+        """A session is over: decide on what waits in it, and forget its steps. Should it go on, it begins anew."""
+        trail = session.trail
+        self._decide(session, trail.flush())
+        trail.every.clear()
+        trail.tools.clear()
+        self._sessions.touch(session)
 
     def _leave(self, trace: Trace) -> None:
-        if trace.waiting:
-            self._decide_in_trace(trace, trace.flush())
+        self._decide_in_trace(trace, trace.flush())
 
     # --- state -------------------------------------------------------------------------------------------------
 
@@ -364,13 +378,14 @@ class Detectors:
 
     # --- settings ----------------------------------------------------------------------------------------------
 
-    def _mark(self, action: str) -> int:
+    def _mark(self, action: str) -> tuple[str, int]:
+        """The name, one and the same object each time, and what all actions of it are marked with."""
         polling = any(fnmatchcase(action, glob) for glob in self._settings.loop.polling_actions)
         marks = MODEL * self._config.is_llm(action) | POLLING * polling
         if len(self._marks) >= MOST_NAMES:
             self._marks.clear()
-        self._marks[action] = marks
-        return marks
+        self._marks[action] = action, marks
+        return action, marks
 
     def _task(self, task_type: str) -> TaskType:
         task = self._tasks.get(task_type)
@@ -379,7 +394,3 @@ class Detectors:
                 self._tasks.clear()
             task = self._tasks[task_type] = self._config.task_type(task_type)
         return task
-
-    def _hold(self, steps: Steps) -> None:
-        steps.held = True
-        self._held.append(steps)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Struct
 
-from exporter.detectors.reorder import Stream
+from exporter.detectors.reorder import BATCH, Stream
 from exporter.lineage import trace_name
 from exporter.state import row_key
 
@@ -85,16 +85,20 @@ class Averages:
         if not window.dirty:
             window.dirty = True
             self._dirty.append(window)
-        sample = Sample(action.at, (prompt or 0) + (completion or 0), action.session_id, trace_name(action))
-        ready = window.put(sample, now, self.reorder)
-        if ready:
-            self._compare(window, ready)
+        waiting = window.waiting
+        at = action.at
+        waiting.append(
+            Sample(at if at < now else now, (prompt or 0) + (completion or 0), action.session_id, trace_name(action))
+        )
+        if len(waiting) >= BATCH:
+            self._compare(window, window.ready(self.reorder))
 
-    def flush(self, before: float) -> None:
-        """Decide on the calls that no line came after since `before`."""
+    def tick(self, now: float) -> None:
+        """Decide on what need wait no longer."""
         for window in self._windows.values():
-            if window.waiting and window.seen <= before:
-                self._compare(window, window.flush())
+            if window.waiting:
+                quiet = window.seen <= now - self.reorder
+                self._compare(window, window.flush() if quiet else window.ready(self.reorder))
                 if not window.dirty:
                     window.dirty = True
                     self._dirty.append(window)

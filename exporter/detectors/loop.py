@@ -54,25 +54,26 @@ def shapes(settings: Loop) -> list[tuple[int, int]]:
     ]
 
 
-def rounds(steps: list[Step], wanted: list[tuple[int, int]]) -> dict[str, Any] | None:
-    """The latest steps go round. Of several cycles it is the shortest; a repeat is none."""
-    name = steps[-1].action
-    count = len(steps)
+def rounds(steps: list[Step], names: list[str], wanted: list[tuple[int, int]]) -> dict[str, Any] | None:
+    """The latest steps go round. Of several cycles it is the shortest; a repeat is none. `names` are those of `steps`."""
+    count = len(names)
+    name = names[-1]
     for length, total in wanted:
-        # Names first: most steps end here, and their fingerprints are never computed.
-        if count < total or steps[-1 - length].action != name or not _goes_round(steps, length, total):
-            continue
-        if length == 1:
-            return {"loop": "repeat", "action": name, "times": total}
-        latest = steps[-length:]
-        if any(step.mark != latest[0].mark for step in latest):
-            return {"loop": "cycle", "actions": [step.action for step in latest], "rounds": total // length}
+        # Names first: nearly all steps end here, and their fingerprints are never computed.
+        if count >= total and names[-1 - length] == name and names[-total:-length] == names[length - total :]:
+            latest = steps[-total:]
+            if not _alike(latest, length):
+                continue
+            if length == 1:
+                return {"loop": "repeat", "action": name, "times": total}
+            if any(step.mark != latest[-1].mark for step in latest[-length:]):
+                return {"loop": "cycle", "actions": names[-length:], "rounds": total // length}
     return None
 
 
-def _goes_round(steps: list[Step], length: int, total: int) -> bool:
-    """Each of the last `total` steps, but for the first round, is the one `length` before it."""
-    pairs = [(steps[at], steps[at - length]) for at in range(-1, length - total - 1, -1)]
-    if any(step.action != before.action for step, before in pairs):
-        return False
-    return all(step.fingerprint() == before.fingerprint() != UNKNOWN for step, before in pairs)
+def _alike(steps: list[Step], length: int) -> bool:
+    """Each, but for the first round, is the same call as the one `length` before it. The newest tells most."""
+    return all(
+        steps[at].fingerprint() == steps[at - length].fingerprint() != UNKNOWN
+        for at in range(len(steps) - 1, length - 1, -1)
+    )

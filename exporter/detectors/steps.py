@@ -82,6 +82,8 @@ class Trail(Steps, eq=False, gc=False, array_like=True, kw_only=True):
 
     trace: str = ""
     """As its latest line names it."""
+    shared: bool = False
+    """Other agents are at work in that trace."""
     started: float = float("inf")
     ended: bool = False
     resting: bool = False

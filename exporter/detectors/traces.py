@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from exporter.action import Action
-    from exporter.sessions import Session
+    from exporter.sessions import Session, Sessions
     from exporter.state import Row
 
 ROW = "lineage"
@@ -80,10 +80,15 @@ class Traces:
     def __iter__(self) -> Iterator[Trace]:
         return iter(self._table.values())
 
-    def age(self, now: float) -> None:
-        """Forget those that have been quiet for long."""
+    def age(self, now: float, sessions: Sessions) -> None:
+        """Forget those that have been quiet for long, and whose sessions have."""
         for trace in [trace for trace in self._table.values() if now - trace.seen > LINGER]:
-            self._forget(trace)
+            for member in trace.members.values():
+                session = sessions.get(member.agent_id, member.session_id)
+                if session is not None:
+                    trace.seen = max(trace.seen, session.last, session.arrived)
+            if now - trace.seen > LINGER:
+                self._forget(trace)
 
     def changes(self) -> Iterator[Row]:
         """Rows of the traces that changed."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Literal
 
+from agentlog import record
+
 Status = Literal["success", "error", "timeout", "cancelled"]
 
 
@@ -28,6 +30,12 @@ def status_of(error: BaseException | None) -> Status:
     ):
         return "timeout"
     return "error"
+
+
+def told_of(error: BaseException, *, message: bool) -> record.Fields:
+    """The line's `error`; a message may quote what is private."""
+    told = {"type": record.name(type(error).__name__)}
+    return {**told, "message": record.text(error)} if message else told
 
 
 _CANCELLED = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)

@@ -81,10 +81,10 @@ _TRACEPARENT = re.compile(
 def _lowered(headers: Headers) -> dict[str, str]:
     try:
         pairs = headers.items() if isinstance(headers, Mapping) else headers
-        return {_ascii(name).lower(): _ascii(value) for name, value in pairs}
-    except (TypeError, ValueError, AttributeError):
+        return {_text(name).lower(): _text(value) for name, value in pairs}
+    except Exception:  # noqa: BLE001  (no headers then)
         return {}
 
 
-def _ascii(value: str | bytes) -> str:
-    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
+def _text(value: str | bytes) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else value if isinstance(value, str) else ""

@@ -64,7 +64,7 @@ def count(value: object, field: str, note: Note, most: int = MAX_TOKENS) -> int 
     """A whole number from 0 to `most`; None, noted, for anything else."""
     try:
         number = int(value) if isinstance(value, float) and value.is_integer() else operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
+    except Exception:  # noqa: BLE001  (a class of the agent's may do anything when it is looked at)
         note(field, value)
         return None
     if isinstance(value, bool) or not 0 <= number <= most:
@@ -77,7 +77,7 @@ def number(value: object, field: str, note: Note, least: float, most: float) -> 
     """A number from `least` to `most`; None, noted, for anything else."""
     try:
         found = math.nan if isinstance(value, (bool, str, bytes)) else float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError):
+    except Exception:  # noqa: BLE001  (the same)
         found = math.nan
     if not least <= found <= most:
         note(field, value)
@@ -139,7 +139,7 @@ class _Tidy:
             return value if math.isfinite(value) else repr(value)  # type: ignore[arg-type]
         try:
             return self._other(value, level)
-        except Exception:  # noqa: BLE001  (a class of the agent's may do anything when it is looked at)
+        except Exception:  # noqa: BLE001  (the same)
             return f"<{kind.__name__}>"
 
     def _other(self, value: object, level: int) -> Any:
@@ -161,7 +161,8 @@ class _Tidy:
             if self._room <= 0:
                 tidied["…"] = f"{len(value)} fields"
                 break
-            tidied[self._text(key if type(key) is str else _say(key))] = self.value(item, level)
+            field = self._text(key if type(key) is str else _say(key))
+            tidied[field] = self.value(item, level)
         return tidied
 
     def _array(self, value: list[object] | tuple[object, ...], level: int) -> list[Any]:

@@ -15,7 +15,7 @@ from agentlog import ids, record
 from agentlog.action import Action, leave
 from agentlog.attempts import Attempts
 from agentlog.clock import written
-from agentlog.errors import BudgetExceeded, status_of
+from agentlog.errors import BudgetExceeded, status_of, told_of
 from agentlog.handoff import Origin, sent
 
 if TYPE_CHECKING:
@@ -163,11 +163,8 @@ class Session:
         if self._completed is not None:
             metadata["task_completed"] = self._completed
         fields: record.Fields = {"action": END, "status": "success", "metadata": metadata}
-        if error is not None and self._told not in {error, error.__cause__}:
-            fields["status"] = status_of(error)
-            fields["error"] = {"type": record.name(type(error).__name__)}
-            if self.log.content:
-                fields["error"]["message"] = record.text(error)
+        if error is not None and self._told is not error and (error.__cause__ is None or self._told is not error.__cause__):
+            fields |= {"status": status_of(error), "error": told_of(error, message=self.log.content)}
         self._say(fields, at)
 
     def __enter__(self) -> Self:

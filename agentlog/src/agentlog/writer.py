@@ -1,8 +1,8 @@
 """Lines on their way out: formatted where they come from, written by a thread of their own.
 
 An agent never waits for its log. A line goes into a queue; whoever reads the other end of a pipe too slowly, or a disk
-that is full, costs lines and not time: beyond MOST_QUEUED the newest are dropped, counted, and told in the
-`metadata.lines_dropped` of the next line that finds room.
+that is full, costs lines and not time: beyond MOST_QUEUED the newest are dropped and counted, and the next line that
+finds room tells how many there were so far, in `metadata.lines_dropped`.
 
 All loggers of a process that write to the same place share one writer, so that lines stay whole.
 """
@@ -72,15 +72,15 @@ class Writer(logging.Handler):
             self._refused += 1
             return
         try:
-            untold = self._refused + self._lost - self._told
+            dropped = self._refused + self._lost
             fields: dict[str, Any] = record.msg  # type: ignore[assignment]
-            if untold:
-                fields["metadata"] = {**fields.get("metadata", {}), "lines_dropped": untold}
+            if dropped != self._told:  # all so far, not those since the last word of it: that line may be lost itself
+                fields["metadata"] = {**fields.get("metadata", {}), "lines_dropped": dropped}
             line = self.format(record) + "\n"
         except Exception:  # noqa: BLE001  (whatever it is, it is no reason for the agent to fail)
             self._refused += 1
             return
-        self._told += untold
+        self._told = dropped
         self._taken += len(line)
         self._lines.put(line)
         if self._thread is None:
@@ -138,7 +138,8 @@ class Writer(logging.Handler):
                 item = self._lines.get_nowait()
         text = "".join(lines)
         try:
-            self._place.write(text)
+            if text:
+                self._place.write(text)
         except Exception as error:  # noqa: BLE001  (a stream may be anything)
             self._lost += len(lines)
             self._complain(error)
