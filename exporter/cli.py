@@ -16,7 +16,7 @@ import msgspec
 
 from exporter import __version__
 from exporter.action import MAX_AHEAD, Rejection, decode
-from exporter.config import DEFAULT_LISTEN, Config, ConfigError, duration, listen_fault, load, parse, url_fault
+from exporter.config import DEFAULT_LISTEN, Config, ConfigError, Duration, duration, listen_fault, load, parse, url_fault
 from exporter.schema import schema
 from exporter.sources.once import numbered
 from exporter.state import Locked
@@ -228,6 +228,9 @@ def _config(options: argparse.Namespace) -> Config:
         if fault := url_fault(endpoint):
             raise Usage(f"--otlp.endpoint: {fault}")
         config = msgspec.structs.replace(config, otlp=msgspec.structs.replace(config.otlp, endpoint=endpoint))
+    hold = getattr(options, "hold", None)
+    if hold is not None:
+        config = msgspec.structs.replace(config, otlp=msgspec.structs.replace(config.otlp, hold=Duration(hold)))
     state = getattr(options, "state", None)
     if state is not None:
         config = msgspec.structs.replace(config, state=msgspec.structs.replace(config.state, path=state))
