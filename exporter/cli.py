@@ -257,6 +257,10 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--state.path", dest="state", metavar="FILE", help="remember counters and offsets here")
     _endpoint_option(run)
     run.add_argument(
+        "--otlp.hold", dest="hold", type=_duration, metavar="10m",
+        help="for a collector that samples: send a trace's spans together, when its sessions have ended or after this long",
+    )  # fmt: skip
+    run.add_argument(
         "paths", nargs="*", metavar="PATH|GLOB|-",
         help="files to follow; quote a glob, so that new files are found; - is standard input",
     )  # fmt: skip
