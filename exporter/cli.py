@@ -16,7 +16,17 @@ import msgspec
 
 from exporter import __version__
 from exporter.action import MAX_AHEAD, Rejection, decode
-from exporter.config import DEFAULT_LISTEN, Config, ConfigError, Duration, duration, listen_fault, load, parse, url_fault
+from exporter.config import (
+    DEFAULT_LISTEN,
+    Config,
+    ConfigError,
+    Duration,
+    duration,
+    listen_fault,
+    load,
+    parse,
+    url_fault,
+)
 from exporter.schema import schema
 from exporter.sources.once import numbered
 from exporter.state import Locked
@@ -258,7 +268,7 @@ def _parser() -> argparse.ArgumentParser:
     _endpoint_option(run)
     run.add_argument(
         "--otlp.hold", dest="hold", type=_duration, metavar="10m",
-        help="for a collector that samples: send a trace's spans together, when its sessions have ended or after this long",
+        help="for a collector that samples: send a trace's spans together, at its end or after this long",
     )  # fmt: skip
     run.add_argument(
         "paths", nargs="*", metavar="PATH|GLOB|-",

@@ -147,7 +147,7 @@ class Stages:
             tree = self.pipeline.sinks.tree
             return tree is not None and tree.is_open(trace.hex())
 
-        queue.hold = Hold(queue.offer, seconds, is_open=is_open, clock=lambda: self.pipeline.now())
+        queue.hold = Hold(queue.offer, seconds, is_open=is_open, clock=time.time)
         return queue.hold
 
     def _is_llm(self, action: str) -> bool:

@@ -18,7 +18,13 @@ OTHER = bytes(15) + b"\2"
 
 def span(trace: bytes, number: int) -> bytes:
     return encode.span(
-        trace, number.to_bytes(8, "big"), b"", encode.head(f"span {number}", encode.INTERNAL), 1, 2, encode.text("k", "v" * 200)
+        trace,
+        number.to_bytes(8, "big"),
+        b"",
+        encode.head(f"span {number}", encode.INTERNAL),
+        1,
+        2,
+        encode.text("k", "v" * 200),
     )
 
 

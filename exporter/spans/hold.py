@@ -1,8 +1,9 @@
 """Keeps the spans of a trace together until its sessions have ended (`otlp.hold`), between the tree and the queue.
 
 A collector that samples decides once for a trace, and a span that comes after "drop" cannot bring the trace back. So
-what it decides on has to be whole: actions, findings and the sessions with their totals go out together. A trace longer
-than the hold goes out with what there is, marked `agent.trace.keep`, and is not held again: a sampler keeps it by the mark.
+what it decides on has to be whole: actions, findings and the sessions with their totals go out together. A trace
+longer than the hold goes out with what there is, marked `agent.trace.keep`, and is not held again: a sampler keeps it
+by the mark.
 
 Held spans are rows of the state like all else, so a restart loses none. Beyond the bound the trace begun first goes out
 early, marked: nothing is dropped here.
@@ -25,7 +26,7 @@ KIND = "held"
 MOST_BYTES = 32 << 20
 """Of spans held at once: 100 actions a second for ten minutes, at 500 bytes each."""
 SETTLE = 3.0
-"""Seconds after the last session's end: another session of the trace may begin, and findings wait for `detectors.reorder`."""
+"""Seconds of quiet after the last session's end: another one may begin, and findings wait for `detectors.reorder`."""
 MOST_MARKED = 65_536
 """Traces remembered as gone out early; as many as the tree remembers."""
 _MARK = encode.boolean("agent.trace.keep", value=True)
