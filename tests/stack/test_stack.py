@@ -69,7 +69,7 @@ class Stack:
     def get(self, service: str, port: int, path: str, **query: str) -> object:
         """An answer of a server's API, or None while it has none."""
         address = self.compose("port", service, str(port), check=False).strip()
-        url = f"http://{address}{path}?{urllib.parse.urlencode(query)}"
+        url = f"http://{address}{path}" + (f"?{urllib.parse.urlencode(query)}" if query else "")
         with contextlib.suppress(OSError, ValueError), urllib.request.urlopen(url, timeout=10) as answer:
             return json.load(answer)
         return None
