@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick lint format bench lock image clean
+.PHONY: help demo test test-quick test-stack lint format bench lock image clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,7 +18,10 @@ test: $(VENV)/installed ## all tests; those of servers that are not on PATH say 
 	$(BIN)/pytest -n 2
 
 test-quick: $(VENV)/installed ## the tests that take no more than a few seconds each
-	$(BIN)/pytest -n 2 -m "not slow"
+	$(BIN)/pytest -n 2 -m "not slow and not stack"
+
+test-stack: $(VENV)/installed ## docker-compose.yml on a real engine: faults become alerts, each service is killed; ten minutes
+	$(BIN)/pytest -m stack tests/stack
 
 lint: $(VENV)/installed ## ruff and mypy
 	$(BIN)/ruff check .

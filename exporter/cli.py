@@ -16,7 +16,17 @@ import msgspec
 
 from exporter import __version__
 from exporter.action import MAX_AHEAD, Rejection, decode
-from exporter.config import DEFAULT_LISTEN, Config, ConfigError, duration, listen_fault, load, parse, url_fault
+from exporter.config import (
+    DEFAULT_LISTEN,
+    Config,
+    ConfigError,
+    Duration,
+    duration,
+    listen_fault,
+    load,
+    parse,
+    url_fault,
+)
 from exporter.schema import schema
 from exporter.sources.once import numbered
 from exporter.state import Locked
@@ -229,6 +239,9 @@ def _config(options: argparse.Namespace) -> Config:
         if fault := url_fault(endpoint):
             raise Usage(f"--otlp.endpoint: {fault}")
         config = msgspec.structs.replace(config, otlp=msgspec.structs.replace(config.otlp, endpoint=endpoint))
+    hold = getattr(options, "hold", None)
+    if hold is not None:
+        config = msgspec.structs.replace(config, otlp=msgspec.structs.replace(config.otlp, hold=Duration(hold)))
     state = getattr(options, "state", None)
     if state is not None:
         config = msgspec.structs.replace(config, state=msgspec.structs.replace(config.state, path=state))
@@ -254,6 +267,10 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--web.listen-address", dest="listen", metavar="HOST:PORT", help=f"default {DEFAULT_LISTEN}")
     run.add_argument("--state.path", dest="state", metavar="FILE", help="remember counters and offsets here")
     _endpoint_option(run)
+    run.add_argument(
+        "--otlp.hold", dest="hold", type=_duration, metavar="10m",
+        help="for a collector that samples: send a trace's spans together, at its end or after this long",
+    )  # fmt: skip
     run.add_argument(
         "paths", nargs="*", metavar="PATH|GLOB|-",
         help="files to follow; quote a glob, so that new files are found; - is standard input",

@@ -347,6 +347,8 @@ class Pipeline:
         tally.age(now)
         if tree is not None:
             tree.tick(now)
+        if self.sinks.queue is not None:
+            self.sinks.queue.tick(now)
 
     def _answer(self) -> None:
         while self._asked:
