@@ -208,7 +208,7 @@ def test_amtool_finds_no_fault(program):
 def test_inhibition_names_alerts_that_exist():
     """A renamed alert would otherwise go on paging beside its cause."""
     rules = yaml.safe_load((RULES / "alertmanager.yml").read_text())["inhibit_rules"]
-    named = {name for name in re.findall(r"\b(?:Agent[A-Z]\w+|Watchdog)\b", json.dumps(rules))}
+    named = set(re.findall(r"\b(?:Agent[A-Z]\w+|Watchdog)\b", json.dumps(rules)))
     assert named <= set(ALERTS)
 
 
@@ -239,7 +239,9 @@ class Alertmanager:
             (tmp_path / "pagerduty_key").write_text("key\n")
         text = (tmp_path / "alertmanager.yml").read_text()
         text = re.sub(r"group_wait: \S+", "group_wait: 1s", text)
-        text = text.replace("        severity: critical\n", f"        severity: critical\n        url: {there}/pagerduty\n")
+        text = text.replace(
+            "        severity: critical\n", f"        severity: critical\n        url: {there}/pagerduty\n"
+        )
         (tmp_path / "alertmanager.yml").write_text(text)
         self.url = f"http://127.0.0.1:{free_port()}"
         self.process = subprocess.Popen(
@@ -336,8 +338,7 @@ def test_the_digest_is_one_message_with_a_line_for_each_alert(program, tmp_path)
     digest = expected("AgentDailyDigest") | {"startsAt": datetime.now(UTC).isoformat()}
     other = digest | {
         "labels": digest["labels"] | {"fired": "AgentStackServiceDown", "was": "warning"},
-        "annotations": digest["annotations"]
-        | {"description": "AgentStackServiceDown (warning) fired for 12m 0s."},
+        "annotations": digest["annotations"] | {"description": "AgentStackServiceDown (warning) fired for 12m 0s."},
     }
     with Alertmanager(program, tmp_path, secrets=True) as alertmanager:
         alertmanager.fire(expected("AgentStackServiceDown"), digest, other)

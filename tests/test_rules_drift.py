@@ -81,7 +81,9 @@ def firing(program, tmp_path, told, days) -> set[str]:
     }
     path = tmp_path / "weeks.test.yml"
     path.write_text(yaml.safe_dump(test, width=10**9))
-    done = subprocess.run([program("promtool"), "test", "rules", str(path)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [program("promtool"), "test", "rules", str(path)], capture_output=True, text=True, check=False
+    )
     output = done.stdout + done.stderr
     fired = {name for name in DRIFTS if f"alertname: {name}," in output}
     assert bool(fired) == bool(done.returncode), output
