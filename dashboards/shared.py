@@ -1,0 +1,77 @@
+"""What several boards have in common: where links lead, what is marked on graphs, what states are called."""
+
+from __future__ import annotations
+
+from dashboards.panels import BAD, GOOD, QUIET, WARN, annotation, goes_to, link, thresholds, variable, words
+
+OVERVIEW, TEAM, AGENT, TRACES, BUDGET, EXPORTER = (
+    "agent-overview", "agent-team", "agent-detail", "agent-traces", "agent-budget", "agent-exporter",
+)  # fmt: skip
+TITLES = {
+    OVERVIEW: "Agents: overview",
+    TEAM: "Agents: team",
+    AGENT: "Agents: one agent",
+    TRACES: "Agents: traces",
+    BUDGET: "Agents: budgets and cost",
+    EXPORTER: "Agents: the exporter itself",
+}
+
+TO_AGENT = link("Show this agent", f"/d/{AGENT}?var-agent_id=${{__field.labels.agent_id:percentencode}}&${{__url_time_range}}")
+ROW_TO_AGENT = link(
+    "Show this agent", f"/d/{AGENT}?var-agent_id=${{__data.fields.agent_id:percentencode}}&${{__url_time_range}}"
+)
+ROW_TO_TRACES = link(
+    "Its traces", f"/d/{TRACES}?var-agent_id=${{__data.fields.agent_id:percentencode}}&${{__url_time_range}}"
+)
+ROW_TO_TEAM = link("Show this team", f"/d/{TEAM}?var-team=${{__data.fields.team:percentencode}}&${{__url_time_range}}")
+AGENT_COLUMN = {"agent_id": {"displayName": "Agent", "links": [ROW_TO_AGENT, ROW_TO_TRACES]}}
+
+TEAM_CHOICE = variable("team", "Team", 'label_values(agent_info{agent_id!="_overflow"}, team)')
+
+STANDING = """max by (agent_id) (ALERTS{alertstate="firing", severity="critical"} * 0 + 3)
+  or max by (agent_id) (ALERTS{alertstate="firing", severity="warning"} * 0 + 2)
+  or max by (agent_id) (agent_quiet_hours == 1) * 0
+  or max by (agent_id) (agent_info)"""
+"""An agent's worst alert as a number; WORST_SAID has the words, with the marks of the status page."""
+WORST_SAID = words(
+    {3: ("▲ page", BAD), 2: ("◆ warning", WARN), 1: ("● well", GOOD), 0: ("○ quiet by plan", QUIET)},
+)
+
+NONE_IS_WELL = thresholds((None, GOOD), (1, BAD))
+SHARE_OF_BUDGET = thresholds((None, GOOD), (0.8, WARN), (1, BAD))
+"""The lines of the rules: a word at 80 %, a page beyond it all."""
+
+ANNOTATIONS = [
+    annotation(
+        "Critical alerts", 'ALERTS{alertstate="firing", severity="critical"}', "{{alertname}}", "{{agent_id}}", BAD
+    ),
+    annotation(
+        "New model",
+        "(sum by (agent_id, model) (agent_tokens_total) unless on (agent_id, model) "
+        "sum by (agent_id, model) (agent_tokens_total offset 5m)) "
+        "and on (agent_id) sum by (agent_id) (agent_tokens_total offset 5m)",
+        "New model: {{model}}",
+        "{{agent_id}} uses {{model}}, which it did not five minutes before",
+        "#5794f2",
+    ),
+    annotation(
+        "New agent or team",
+        "(max by (agent_id, team) (agent_info) unless on (agent_id, team) "
+        "max by (agent_id, team) (agent_info offset 5m)) and on () count(agent_info offset 5m)",
+        "{{agent_id}} is new",
+        "in team {{team}}",
+        "#5794f2",
+    ),
+    annotation(
+        "Exporter deployed",
+        'changes(process_start_time_seconds{job="agent-exporter"}[2m]) > 0',
+        "Exporter restarted",
+        "{{instance}}",
+        QUIET,
+    ),
+]
+
+
+def links_but(here: str) -> list[dict[str, object]]:
+    """To every other board, with what is chosen and the time range."""
+    return [goes_to(uid, title.removeprefix("Agents: ").capitalize()) for uid, title in TITLES.items() if uid != here]
