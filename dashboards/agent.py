@@ -3,8 +3,32 @@
 from __future__ import annotations
 
 from dashboards.panels import (
-    BAD, COLORED, GOOD, QUIET, WARN, Json, alerts, bars, board, column, counted_column, given, heatmap, lines, link, logs,
-    now, prom, stat, table, thresholds, timeline, timeseries, traces, found, variable, words,
+    BAD,
+    COLORED,
+    GOOD,
+    QUIET,
+    WARN,
+    Json,
+    alerts,
+    bars,
+    board,
+    counted_column,
+    found,
+    given,
+    heatmap,
+    lines,
+    link,
+    logs,
+    now,
+    prom,
+    stat,
+    table,
+    thresholds,
+    timeline,
+    timeseries,
+    traces,
+    variable,
+    words,
 )  # fmt: skip
 from dashboards.shared import AGENT, ANNOTATIONS, SHARE_OF_BUDGET, STANDING, TITLES, TRACES, WORST_SAID, links_but
 
@@ -13,7 +37,8 @@ LINES = '{service_name="agents", agent=~"$agent_id|other"} | agent_id="$agent_id
 """Its lines; an agent that no config names is under `other`."""
 SESSION = '| session_id=~".*$session.*"'
 TO_SESSION = link(
-    "Its lines, below", f"/d/{AGENT}?var-agent_id=$agent_id&var-session=${{__data.fields.session_id:percentencode}}&${{__url_time_range}}"
+    "Its lines, below",
+    f"/d/{AGENT}?var-agent_id=$agent_id&var-session=${{__data.fields.session_id:percentencode}}&${{__url_time_range}}",
 )
 TO_SESSION_TRACES = link(
     "Its traces", f"/d/{TRACES}?var-session=${{__data.fields.session_id:percentencode}}&${{__url_time_range}}"
@@ -33,8 +58,10 @@ def build() -> Json:
                     "Status",
                     "Its worst alert; the list below has the words, and links to the runbook.",
                     "none",
-                    now(f"({STANDING.replace('(agent_info)', f'(agent_info{{{ME}}})')}) "
-                        f"and on (agent_id) agent_info{{{ME}}}"),
+                    now(
+                        f"({STANDING.replace('(agent_info)', f'(agent_info{{{ME}}})')}) "
+                        f"and on (agent_id) agent_info{{{ME}}}"
+                    ),
                     mappings=WORST_SAID,
                 ),
                 stat(
@@ -94,15 +121,15 @@ def build() -> Json:
                     now(f"agent:cost_usd_today:sum{{{ME}}}"),
                     decimals=2,
                 ),
-                alerts("Its alerts", "Firing and pending. Open one for what to do.", '{agent_id="$agent_id"}', w=8, h=7),
+                alerts(
+                    "Its alerts", "Firing and pending. Open one for what to do.", '{agent_id="$agent_id"}', w=8, h=7
+                ),
                 bars(
                     "Findings, how long ago",
                     "When each kind was last found. Less than ten minutes ago pages for loop, session_budget and cascade. Kinds "
                     "never found are left out.",
                     "s",
-                    now(
-                        f"time() - max by (kind) (agent_finding_timestamp_seconds{{{ME}}} > 0)", "{{kind}}"
-                    ),
+                    now(f"time() - max by (kind) (agent_finding_timestamp_seconds{{{ME}}} > 0)", "{{kind}}"),
                     limits=thresholds((None, BAD), (600, GOOD)),
                     w=8,
                     h=7,
@@ -164,9 +191,7 @@ def build() -> Json:
                 found(
                     "Its newest tasks",
                     "Traces that it took part in, by root. A click shows the tree. A session's own span arrives when it ends.",
-                    traces(
-                        '{ span.gen_ai.agent.name = "$agent_id" && span.gen_ai.conversation.id =~ ".*$session.*" }'
-                    ),
+                    traces('{ span.gen_ai.agent.name = "$agent_id" && span.gen_ai.conversation.id =~ ".*$session.*" }'),
                     w=14,
                     h=10,
                 ),
@@ -212,7 +237,8 @@ def build() -> Json:
                     "context that grows.",
                     "short",
                     prom(
-                        f"histogram_quantile(0.5, sum by (le) (rate(agent_session_tokens_bucket{{{ME}}}[1h])))", "median"
+                        f"histogram_quantile(0.5, sum by (le) (rate(agent_session_tokens_bucket{{{ME}}}[1h])))",
+                        "median",
                     ),
                     prom(
                         f"histogram_quantile(0.95, sum by (le) (rate(agent_session_tokens_bucket{{{ME}}}[1h])))", "95 %"
@@ -265,7 +291,8 @@ def build() -> Json:
                     "What kind of thing fails; _OTHER did not say, _overflow is beyond the first hundred types.",
                     "none",
                     prom(
-                        f"60 * sum by (error_type) (rate(agent_errors_total{{{ME}}}[$__rate_interval]))", "{{error_type}}"
+                        f"60 * sum by (error_type) (rate(agent_errors_total{{{ME}}}[$__rate_interval]))",
+                        "{{error_type}}",
                     ),
                     w=8,
                     stacked=True,
@@ -275,7 +302,8 @@ def build() -> Json:
                     "By action. More than three retries of one action is a loop. Fallbacks: it works, but not as meant.",
                     "none",
                     prom(
-                        f"60 * sum by (action) (rate(agent_retries_total{{{ME}}}[$__rate_interval])) > 0", "retry of {{action}}"
+                        f"60 * sum by (action) (rate(agent_retries_total{{{ME}}}[$__rate_interval])) > 0",
+                        "retry of {{action}}",
                     ),
                     prom(
                         f"60 * sum by (action) (rate(agent_fallbacks_total{{{ME}}}[$__rate_interval])) > 0",

@@ -3,10 +3,33 @@
 from __future__ import annotations
 
 from dashboards.panels import (
-    BAD, COLORED, GOOD, WARN, Json, bars, board, column, now, prom, stat, table, thresholds, timeseries, variable, words,
+    BAD,
+    COLORED,
+    GOOD,
+    WARN,
+    Json,
+    bars,
+    board,
+    column,
+    now,
+    prom,
+    stat,
+    table,
+    thresholds,
+    timeseries,
+    variable,
+    words,
 )  # fmt: skip
 from dashboards.shared import (
-    AGENT_COLUMN, ANNOTATIONS, BUDGET, NONE_IS_WELL, SHARE_OF_BUDGET, TEAM_CHOICE, TITLES, TO_AGENT, links_but,
+    AGENT_COLUMN,
+    ANNOTATIONS,
+    BUDGET,
+    NONE_IS_WELL,
+    SHARE_OF_BUDGET,
+    TEAM_CHOICE,
+    TITLES,
+    TO_AGENT,
+    links_but,
 )  # fmt: skip
 
 WHO = 'agent_id=~"$agent_id"'
@@ -17,9 +40,7 @@ DOLLARS_BY_MIDNIGHT = (
     f"agent:cost_usd_today:sum{{{WHO}}} + on (agent_id) "
     f"sum by (agent_id) (rate(agent_cost_usd_total{{{WHO}}}[1h])) * {TO_COME}"
 )
-TOKENS_BY_MIDNIGHT = (
-    f"agent:tokens_today:sum{{{WHO}}} + on (agent_id) sum by (agent_id) (rate(agent_tokens_total{{{WHO}}}[1h])) * {TO_COME}"
-)
+TOKENS_BY_MIDNIGHT = f"agent:tokens_today:sum{{{WHO}}} + on (agent_id) sum by (agent_id) (rate(agent_tokens_total{{{WHO}}}[1h])) * {TO_COME}"
 
 
 def build() -> Json:
@@ -94,11 +115,15 @@ def build() -> Json:
                     "Sorted by what they will have cost at midnight UTC if the last hour goes on.",
                     {
                         "Dollars today": (
-                            column(f"agent:cost_usd_today:sum{{{WHO}}} {OURS}"), "currencyUSD", {"decimals": 2},
+                            column(f"agent:cost_usd_today:sum{{{WHO}}} {OURS}"),
+                            "currencyUSD",
+                            {"decimals": 2},
                         ),
                         "By midnight": (column(f"({DOLLARS_BY_MIDNIGHT}) {OURS}"), "currencyUSD", {"decimals": 2}),
                         "Budget": (
-                            column(f"max by (agent_id) (agent_daily_cost_budget_usd{{{WHO}}}) {OURS}"), "currencyUSD", {},
+                            column(f"max by (agent_id) (agent_daily_cost_budget_usd{{{WHO}}}) {OURS}"),
+                            "currencyUSD",
+                            {},
                         ),
                         "Spent": (
                             column(f"agent:daily_cost:ratio{{{WHO}}} {OURS}"),
@@ -156,7 +181,8 @@ def build() -> Json:
                     "A model that should not be there shows here.",
                     "currencyUSD",
                     prom(
-                        f"3600 * sum by (model) (rate(agent_cost_usd_total{{{WHO}}}[$__rate_interval]) {OURS})", "{{model}}"
+                        f"3600 * sum by (model) (rate(agent_cost_usd_total{{{WHO}}}[$__rate_interval]) {OURS})",
+                        "{{model}}",
                     ),
                     w=8,
                     stacked=True,

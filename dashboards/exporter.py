@@ -70,7 +70,14 @@ def build() -> Json:
                     "latched: it stopped too much at once and now only observes, until an operator runs breaker unlatch.",
                     "none",
                     now("max(agent_breaker_enforcing) - 2 * max(agent_breaker_latched)"),
-                    mappings=words({1: ("● enforcing", GOOD), 0: ("observing", "text"), -1: ("▲ latched", BAD), -2: ("▲ latched", BAD)}),
+                    mappings=words(
+                        {
+                            1: ("● enforcing", GOOD),
+                            0: ("observing", "text"),
+                            -1: ("▲ latched", BAD),
+                            -2: ("▲ latched", BAD),
+                        }
+                    ),
                     none="none",
                 ),
                 stat(
@@ -121,9 +128,7 @@ def build() -> Json:
                     "Time since the newest line, by source",
                     "A source that climbs has gone quiet: its agents are idle, or its file or sender is gone.",
                     "s",
-                    prom(
-                        "time() - max by (source) (agent_exporter_last_line_timestamp_seconds)", "{{source}}"
-                    ),
+                    prom("time() - max by (source) (agent_exporter_last_line_timestamp_seconds)", "{{source}}"),
                     w=8,
                 ),
                 timeseries(
@@ -132,7 +137,9 @@ def build() -> Json:
                     "copytruncate loses what comes between; rename instead.",
                     "none",
                     prom("sum by (source) (increase(agent_exporter_late_lines_total[1h])) > 0", "late: {{source}}"),
-                    prom("sum by (source) (increase(agent_exporter_file_truncations_total[1h])) > 0", "cut: {{source}}"),
+                    prom(
+                        "sum by (source) (increase(agent_exporter_file_truncations_total[1h])) > 0", "cut: {{source}}"
+                    ),
                     w=8,
                 ),
                 timeseries(
@@ -155,7 +162,8 @@ def build() -> Json:
                     "only if the names are real.",
                     "none",
                     prom(
-                        "60 * sum by (metric) (rate(agent_exporter_series_overflow_total[$__rate_interval])) > 0", "{{metric}}"
+                        "60 * sum by (metric) (rate(agent_exporter_series_overflow_total[$__rate_interval])) > 0",
+                        "{{metric}}",
                     ),
                     w=8,
                     limits=thresholds((None, GOOD), (1, WARN)),
@@ -174,7 +182,8 @@ def build() -> Json:
                     "sessions and traces: more open at once than are kept, the oldest end early. recent concerns the status page only.",
                     "none",
                     prom(
-                        "60 * sum by (table) (rate(agent_exporter_table_evictions_total[$__rate_interval])) > 0", "{{table}}"
+                        "60 * sum by (table) (rate(agent_exporter_table_evictions_total[$__rate_interval])) > 0",
+                        "{{table}}",
                     ),
                     w=8,
                     limits=thresholds((None, GOOD), (1, WARN)),

@@ -3,11 +3,34 @@
 from __future__ import annotations
 
 from dashboards.panels import (
-    BAD, COLORED, GOOD, QUIET, WARN, Json, alerts, bars, board, column, now, prom, stat, table, thresholds, timeseries,
+    BAD,
+    COLORED,
+    GOOD,
+    QUIET,
+    WARN,
+    Json,
+    alerts,
+    bars,
+    board,
+    column,
+    now,
+    prom,
+    stat,
+    table,
+    thresholds,
+    timeseries,
     words,
 )  # fmt: skip
 from dashboards.shared import (
-    AGENT_COLUMN, ANNOTATIONS, NONE_IS_WELL, OVERVIEW, SHARE_OF_BUDGET, STANDING, TITLES, TO_AGENT, WORST_SAID,
+    AGENT_COLUMN,
+    ANNOTATIONS,
+    NONE_IS_WELL,
+    OVERVIEW,
+    SHARE_OF_BUDGET,
+    STANDING,
+    TITLES,
+    TO_AGENT,
+    WORST_SAID,
     links_but,
 )  # fmt: skip
 
@@ -107,7 +130,9 @@ def build() -> Json:
                     {
                         "Status": (column(STANDING), "none", {"mappings": WORST_SAID, "custom.width": 140, **COLORED}),
                         "Last sign of life": (
-                            column("time() - max by (agent_id) (agent_last_active_timestamp_seconds)"), "s", {"decimals": 0},
+                            column("time() - max by (agent_id) (agent_last_active_timestamp_seconds)"),
+                            "s",
+                            {"decimals": 0},
                         ),
                         "Of its cycle": (
                             column(
@@ -120,7 +145,9 @@ def build() -> Json:
                         "Sessions": (column("sum by (agent_id) (agent_sessions_active)"), "none", {}),
                         "Tokens/min": (column("60 * sum by (agent_id) (rate(agent_tokens_total[5m]))"), "short", {}),
                         "$/h": (
-                            column("3600 * sum by (agent_id) (rate(agent_cost_usd_total[5m]))"), "currencyUSD", {"decimals": 2},
+                            column("3600 * sum by (agent_id) (rate(agent_cost_usd_total[5m]))"),
+                            "currencyUSD",
+                            {"decimals": 2},
                         ),
                         "Errors, 1 h": (
                             column("agent:errors:ratio1h"),
@@ -163,7 +190,9 @@ def build() -> Json:
                     "Tokens per minute",
                     "The ten agents that use most. One that climbs alone is in a loop or drags its context along: open it.",
                     "short",
-                    prom("topk(10, 60 * sum by (agent_id) (rate(agent_tokens_total[$__rate_interval])))", "{{agent_id}}"),
+                    prom(
+                        "topk(10, 60 * sum by (agent_id) (rate(agent_tokens_total[$__rate_interval])))", "{{agent_id}}"
+                    ),
                     w=8,
                     links=[TO_AGENT],
                 ),
@@ -171,7 +200,10 @@ def build() -> Json:
                     "Dollars per hour",
                     "The ten agents that cost most at their present pace, as they log it.",
                     "currencyUSD",
-                    prom("topk(10, 3600 * sum by (agent_id) (rate(agent_cost_usd_total[$__rate_interval])))", "{{agent_id}}"),
+                    prom(
+                        "topk(10, 3600 * sum by (agent_id) (rate(agent_cost_usd_total[$__rate_interval])))",
+                        "{{agent_id}}",
+                    ),
                     w=8,
                     links=[TO_AGENT],
                 ),
@@ -181,7 +213,7 @@ def build() -> Json:
                     "Only agents that have a budget.",
                     "percentunit",
                     now(
-                        "sort_desc(max by (agent_id) (label_replace(agent:daily_tokens:ratio, \"of\", \"tokens\", \"\", \"\") "
+                        'sort_desc(max by (agent_id) (label_replace(agent:daily_tokens:ratio, "of", "tokens", "", "") '
                         'or label_replace(agent:daily_cost:ratio, "of", "dollars", "", "")))',
                         "{{agent_id}}",
                     ),

@@ -313,7 +313,11 @@ def table(
             },
             "overrides": overrides,
         },
-        options={"showHeader": True, "cellHeight": "sm", "sortBy": [{"displayName": sort, "desc": True}] if sort else []},
+        options={
+            "showHeader": True,
+            "cellHeight": "sm",
+            "sortBy": [{"displayName": sort, "desc": True}] if sort else [],
+        },
     )
 
 
@@ -338,7 +342,9 @@ def found(title: str, description: str, query: Json, *, w: int = 12, h: int = 8)
                 "noValue": "no trace found (the newest half minute is not searched)",
             },
             "overrides": [
-                _override("traceID", {"displayName": "Trace", "custom.width": 150, "links": [link("Show it below", here)]})
+                _override(
+                    "traceID", {"displayName": "Trace", "custom.width": 150, "links": [link("Show it below", here)]}
+                )
             ],
         },
         options={"showHeader": True, "cellHeight": "sm"},
@@ -473,7 +479,9 @@ def board(
     placed: list[Json] = []
     y = 0
     for question, panels in rows:
-        placed.append({"type": "row", "title": question, "collapsed": False, "panels": [], "gridPos": _at(0, y, GRID, 1)})
+        placed.append(
+            {"type": "row", "title": question, "collapsed": False, "panels": [], "gridPos": _at(0, y, GRID, 1)}
+        )
         y, x, tallest = y + 1, 0, 0
         for made in panels:
             w, h = made["gridPos"]["w"], made["gridPos"]["h"]

@@ -16,7 +16,9 @@ TITLES = {
     EXPORTER: "Agents: the exporter itself",
 }
 
-TO_AGENT = link("Show this agent", f"/d/{AGENT}?var-agent_id=${{__field.labels.agent_id:percentencode}}&${{__url_time_range}}")
+TO_AGENT = link(
+    "Show this agent", f"/d/{AGENT}?var-agent_id=${{__field.labels.agent_id:percentencode}}&${{__url_time_range}}"
+)
 ROW_TO_AGENT = link(
     "Show this agent", f"/d/{AGENT}?var-agent_id=${{__data.fields.agent_id:percentencode}}&${{__url_time_range}}"
 )

@@ -3,10 +3,31 @@
 from __future__ import annotations
 
 from dashboards.panels import (
-    BAD, COLORED, GOOD, WARN, Json, board, column, now, prom, stat, table, thresholds, timeseries,
+    BAD,
+    COLORED,
+    GOOD,
+    WARN,
+    Json,
+    board,
+    column,
+    now,
+    prom,
+    stat,
+    table,
+    thresholds,
+    timeseries,
 )  # fmt: skip
 from dashboards.shared import (
-    AGENT_COLUMN, ANNOTATIONS, ROW_TO_TEAM, SHARE_OF_BUDGET, STANDING, TEAM, TEAM_CHOICE, TITLES, TO_AGENT, WORST_SAID,
+    AGENT_COLUMN,
+    ANNOTATIONS,
+    ROW_TO_TEAM,
+    SHARE_OF_BUDGET,
+    STANDING,
+    TEAM,
+    TEAM_CHOICE,
+    TITLES,
+    TO_AGENT,
+    WORST_SAID,
     links_but,
 )  # fmt: skip
 
@@ -94,7 +115,9 @@ def build() -> Json:
                         "Agents": (column('count by (team) (agent:team:info{team=~"$team"})'), "none", {}),
                         "Tokens today": (column(f"sum by (team) (agent:tokens_today:sum {TEAMS})"), "short", {}),
                         "Dollars today": (
-                            column(f"sum by (team) (agent:cost_usd_today:sum {TEAMS})"), "currencyUSD", {"decimals": 2},
+                            column(f"sum by (team) (agent:cost_usd_today:sum {TEAMS})"),
+                            "currencyUSD",
+                            {"decimals": 2},
                         ),
                         "Errors, 1 h": (
                             column(
@@ -118,7 +141,9 @@ def build() -> Json:
                         "Sessions": (column(f"sum by (agent_id) (agent_sessions_active) {OURS}"), "none", {}),
                         "Dollars today": (column(f"agent:cost_usd_today:sum {OURS}"), "currencyUSD", {"decimals": 2}),
                         "Of daily dollars": (
-                            column(f"agent:daily_cost:ratio {OURS}"), "percentunit", {"thresholds": SHARE_OF_BUDGET, **COLORED},
+                            column(f"agent:daily_cost:ratio {OURS}"),
+                            "percentunit",
+                            {"thresholds": SHARE_OF_BUDGET, **COLORED},
                         ),
                         "Errors, 1 h": (
                             column(f"agent:errors:ratio1h {OURS}"),
@@ -152,7 +177,8 @@ def build() -> Json:
                     "The ten that use most. One that climbs alone is in a loop or drags its context along.",
                     "short",
                     prom(
-                        f"topk(10, 60 * sum by (agent_id) (rate(agent_tokens_total[$__rate_interval])) {OURS})", "{{agent_id}}"
+                        f"topk(10, 60 * sum by (agent_id) (rate(agent_tokens_total[$__rate_interval])) {OURS})",
+                        "{{agent_id}}",
                     ),
                     links=[TO_AGENT],
                 ),

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
-from dashboards.panels import BAD, GOOD, Json, board, found, given, graph, prom, service_map, thresholds, timeseries, trace
+from dashboards.panels import (
+    BAD,
+    GOOD,
+    Json,
+    board,
+    found,
+    given,
+    graph,
+    prom,
+    service_map,
+    thresholds,
+    timeseries,
+    trace,
+    tree,
+    variable,
+)
 from dashboards.panels import traces as search
-from dashboards.panels import tree, variable
 from dashboards.shared import ANNOTATIONS, TITLES, TRACES, links_but
 
 WHO = 'span.gen_ai.agent.name =~ "$agent_id"'
@@ -65,12 +79,16 @@ def build() -> Json:
                 found(
                     "Many tokens",
                     "Sessions of over 20,000 tokens that have ended.",
-                    search(f'{{ span.gen_ai.operation.name = "invoke_agent" && span.agent.session.tokens > 20000 && {WHO} }}'),
+                    search(
+                        f'{{ span.gen_ai.operation.name = "invoke_agent" && span.agent.session.tokens > 20000 && {WHO} }}'
+                    ),
                 ),
                 found(
                     "Long",
                     "Sessions of over half a minute that have ended.",
-                    search(f'{{ span.gen_ai.operation.name = "invoke_agent" && duration > 30s && {WHO} && {SESSION} }}'),
+                    search(
+                        f'{{ span.gen_ai.operation.name = "invoke_agent" && duration > 30s && {WHO} && {SESSION} }}'
+                    ),
                 ),
             ],
         ),
