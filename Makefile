@@ -1,6 +1,7 @@
 # What can be done here. `make` alone lists it.
 PYTHON ?= python3
 FAULTS ?= loop budget silent cascade drift
+PORT ?= 10777
 VENV := .venv
 BIN := $(VENV)/bin
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header
@@ -12,7 +13,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/installed ## ten agents that misbehave, and the page that shows it; FAULTS= for health, FAULTS="loop drift" for some
-	@$(BIN)/agent-exporter demo $(addprefix --fault ,$(FAULTS)) > /dev/null
+	@$(BIN)/agent-exporter demo --port $(PORT) $(addprefix --fault ,$(FAULTS)) > /dev/null
 
 test: $(VENV)/installed ## all tests; those of servers that are not on PATH say so and are skipped
 	$(BIN)/pytest -n 2

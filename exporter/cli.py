@@ -120,10 +120,7 @@ def _replay(options: argparse.Namespace) -> int:
     accept = "application/openmetrics-text; version=1.0.0" if options.openmetrics else "text/plain"
     sys.stdout.buffer.write(render(pipeline.store.committed, stages.live(pipeline.newest), accept)[1])
     sys.stdout.buffer.flush()
-    for source in pipeline.sinks.tally.sources.values():
-        rejected = sum(source.rejected.values())
-        if rejected:
-            _say(f"{source.source}: {rejected:,} of {source.read:,} lines rejected; `agent-exporter validate` says why")
+    _say_rejected(stages)
     return 1 if any(getattr(source, "problems", None) for source in pipeline.sources) else 0
 
 
@@ -141,7 +138,15 @@ def _backtest(options: argparse.Namespace) -> int:
     sys.stdout.buffer.write(b"".join(finding.to_json(w3c=False) + b"\n" for finding in findings))
     sys.stdout.buffer.flush()
     _say(_summary(stages, findings))
+    _say_rejected(stages)
     return 0
+
+
+def _say_rejected(stages: Stages) -> None:
+    for source in stages.pipeline.sinks.tally.sources.values():
+        rejected = sum(source.rejected.values())
+        if rejected:
+            _say(f"{source.source}: {rejected:,} of {source.read:,} lines rejected; `agent-exporter validate` says why")
 
 
 def _summary(stages: Stages, findings: list[Finding]) -> str:
@@ -220,7 +225,7 @@ def _demo(options: argparse.Namespace) -> int:
     try:
         return show(faults, options.speed, options.duration, f"127.0.0.1:{options.port}")
     except OSError as error:
-        raise Usage(f"{error}; name another with --port") from error
+        raise Usage(f"{error}; name another with --port (make demo PORT=...)") from error
 
 
 # --- options -------------------------------------------------------------------------------------------------------
