@@ -65,7 +65,7 @@ def build() -> Json:
                     mappings=WORST_SAID,
                 ),
                 stat(
-                    "Says that it is",
+                    "It says",
                     "What its last heartbeat told. working for long without an action is stuck; no heartbeats: it does not send "
                     "any (agentlog does, if asked).",
                     "none",
@@ -77,7 +77,7 @@ def build() -> Json:
                     none="no heartbeats",
                 ),
                 stat(
-                    "Last sign of life",
+                    "Last line",
                     "Time since its newest line. Over twice its expected cycle it is silent and pages.",
                     "s",
                     now(f"time() - max(agent_last_active_timestamp_seconds{{{ME}}})"),
@@ -91,7 +91,7 @@ def build() -> Json:
                     now(f"sum(agent_sessions_active{{{ME}}})"),
                 ),
                 stat(
-                    "Error rate, 1 h",
+                    "Errors 1h",
                     "Share of its actions that ended in error or timeout.",
                     "percentunit",
                     now(f"agent:errors:ratio1h{{{ME}}}"),
@@ -99,7 +99,7 @@ def build() -> Json:
                     none="no actions",
                 ),
                 stat(
-                    "Of daily tokens",
+                    "Daily tokens",
                     "Tokens since 00:00 UTC over its budget.",
                     "percentunit",
                     now(f"agent:daily_tokens:ratio{{{ME}}}"),
@@ -107,7 +107,7 @@ def build() -> Json:
                     none="no budget",
                 ),
                 stat(
-                    "Of daily dollars",
+                    "Daily dollars",
                     "Dollars since 00:00 UTC over its budget. From 80 % a warning, over 100 % a page.",
                     "percentunit",
                     now(f"agent:daily_cost:ratio{{{ME}}}"),
@@ -122,7 +122,11 @@ def build() -> Json:
                     decimals=2,
                 ),
                 alerts(
-                    "Its alerts", "Firing and pending. Open one for what to do.", '{agent_id="$agent_id"}', w=8, h=7
+                    "Its alerts",
+                    "Firing and pending. Open one for what to do.",
+                    '{agent_id="$agent_id", severity=~"critical|warning"}',
+                    w=8,
+                    h=7,
                 ),
                 bars(
                     "Findings, how long ago",

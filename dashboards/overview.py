@@ -53,7 +53,7 @@ def build() -> Json:
                     mappings=words({1: ("● watching", GOOD), 0: ("▲ BLIND", BAD)}),
                 ),
                 stat(
-                    "Agents with a page",
+                    "Agents paging",
                     "Agents with a critical alert. The list below names them; each alert links to its runbook.",
                     "none",
                     now(
@@ -73,7 +73,7 @@ def build() -> Json:
                     mappings=words({0: ("● none", GOOD)}),
                 ),
                 stat(
-                    "Over daily budget",
+                    "Over budget",
                     "Agents beyond the tokens or dollars that their config allows in a UTC day. Stop the agent or raise "
                     "its budget; the budget board shows what it spends on.",
                     "none",
@@ -82,7 +82,7 @@ def build() -> Json:
                     mappings=words({0: ("● none", GOOD)}),
                 ),
                 stat(
-                    "Findings, 10 min",
+                    "Findings 10m",
                     "Agents found looping, over a session's budget or in a cascade in the last ten minutes: what pages. "
                     "The table names the latest.",
                     "none",
@@ -94,7 +94,7 @@ def build() -> Json:
                     mappings=words({0: ("● none", GOOD)}),
                 ),
                 stat(
-                    "Error rate, 15 min",
+                    "Errors 15m",
                     "Share of all actions that ended in error or timeout. Above 5 % something that many agents share is "
                     "failing: compare the agents below.",
                     "percentunit",
@@ -106,13 +106,13 @@ def build() -> Json:
                     none="no actions",
                 ),
                 stat(
-                    "Tokens per minute",
+                    "Tokens/min",
                     "All agents together, over five minutes. A jump without more work is a loop or a grown context.",
                     "short",
                     now("60 * sum(rate(agent_tokens_total[5m]))"),
                 ),
                 stat(
-                    "Dollars per hour",
+                    "Dollars/h",
                     "What all agents cost at the pace of the last five minutes, as they log it.",
                     "currencyUSD",
                     now("3600 * sum(rate(agent_cost_usd_total[5m]))"),
@@ -176,8 +176,9 @@ def build() -> Json:
                 ),
                 alerts(
                     "Alerts",
-                    "Firing and pending, the gravest first. Open one for its description, runbook and board. Empty is good, "
-                    "but for Watchdog, which always fires: its absence means that no alert can reach you.",
+                    "Critical and warning, firing and pending, the gravest first. Open one for its description, runbook and board. "
+                    "Empty is good, as long as the first tile says watching.",
+                    '{severity=~"critical|warning"}',
                     w=8,
                     h=12,
                 ),

@@ -45,7 +45,11 @@ SHARE_OF_BUDGET = thresholds((None, GOOD), (0.8, WARN), (1, BAD))
 
 ANNOTATIONS = [
     annotation(
-        "Critical alerts", 'ALERTS{alertstate="firing", severity="critical"}', "{{alertname}}", "{{agent_id}}", BAD
+        "Critical alerts",
+        'ALERTS{alertstate="firing", severity="critical"} unless ALERTS{alertstate="firing", severity="critical"} offset 1m',
+        "{{alertname}}",
+        "began for {{agent_id}}",
+        BAD,
     ),
     annotation(
         "New model",

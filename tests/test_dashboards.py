@@ -1,0 +1,394 @@
+"""The boards show what is there: names that are emitted, links that lead somewhere, queries that their servers take."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+import yaml
+from running import free_port
+
+from dashboards import build
+from dashboards.shared import TITLES
+from exporter.metrics.families import FAMILIES
+
+ROOT = Path(__file__).parent.parent
+DASHBOARDS = ROOT / "dashboards"
+BOARDS = [json.loads(path.read_text()) for path in sorted(build.JSON.glob("*.json"))]
+PANELS = [
+    pytest.param(board, panel, id=f"{board['uid']}-{panel['title']}")
+    for board in BOARDS
+    for panel in board["panels"]
+    if panel["type"] != "row"
+]
+each_board = pytest.mark.parametrize("board", BOARDS, ids=lambda board: board["uid"])
+each_panel = pytest.mark.parametrize(("board", "panel"), PANELS)
+
+NOT_YET = {
+    "agent_benchmark_passed_ratio",
+    "agent_breaker_enforcing",
+    "agent_breaker_latched",
+    "agent_cost_mismatch_total",
+    "agent_health_check_success",
+    "agent_terminations_total",
+}
+"""Families of the design that a board shows and the exporter does not emit yet. What it emits must leave this list."""
+OTHERS = {
+    "ALERTS", "process_cpu_seconds_total", "process_resident_memory_bytes", "process_start_time_seconds",
+    "scrape_duration_seconds", "scrape_samples_scraped", "up",
+    "traces_service_graph_request_client_seconds_bucket", "traces_service_graph_request_total",
+    "traces_spanmetrics_calls_total",
+}  # fmt: skip
+"""Series of other servers, and Prometheus' own."""
+FILLED = {
+    "$agent_id": "support-01",
+    "$team": ".*",
+    "$session": "",
+    "$trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
+    "$__rate_interval": "1m",
+}
+
+
+def filled(query: str) -> str:
+    """With a value for every variable."""
+    for name, value in FILLED.items():
+        query = query.replace(name, value)
+    return query
+
+
+def asked(uid: str) -> list[str]:
+    """Every query of a data source, of all boards and of the library."""
+    library = re.findall(r"```(promql|logql|traceql)\n(.*?)```", (ROOT / "docs/queries.md").read_text(), re.DOTALL)
+    language = {"prometheus": "promql", "loki": "logql", "tempo": "traceql"}[uid]
+    queries = [query.strip() for kind, query in library if kind == language]
+    for board in BOARDS:
+        for panel in board["panels"]:
+            queries += [
+                target.get("expr") or target["query"]
+                for target in panel.get("targets", ())
+                if target["datasource"]["uid"] == uid and target.get("queryType") != "serviceMap"
+            ]
+        if uid == "prometheus":
+            queries += [mark["expr"] for mark in board["annotations"]["list"]]
+    assert queries
+    return [filled(query) for query in dict.fromkeys(queries)]
+
+
+def recorded() -> set[str]:
+    """What the rules record, Loki's among them."""
+    groups = [
+        group
+        for path in (ROOT / "alert_rules").rglob("*.yml")
+        for group in (yaml.safe_load(path.read_text()) or {}).get("groups", ())
+    ]
+    return {rule["record"] for group in groups for rule in group["rules"] if "record" in rule}
+
+
+def metrics_of(expr: str) -> set[str]:
+    """Names of metrics in an expression: words that are neither a function, a keyword, a label nor in quotes."""
+    bare = re.sub(r'"[^"]*"', '""', expr)
+    bare = re.sub(r"\{[^}]*\}", "", bare)
+    bare = re.sub(r"\[[^\]]*\]", "", bare)
+    bare = re.sub(r"\b(by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)", " ", bare)
+    words = re.findall(r"[A-Za-z_:][\w:]*(?!\w*\s*\()", bare)
+    return set(words) - {"and", "or", "unless", "bool", "offset", "by", "on", "m", "h", "d"} - {"5m", "1d"}
+
+
+def base(name: str) -> str:
+    """A histogram's or summary's family."""
+    return re.sub(r"_(bucket|sum|count)$", "", name) if re.sub(r"_(bucket|sum|count)$", "", name) in FAMILIES else name
+
+
+def test_json_is_what_the_sources_say():
+    assert build.stale() == [], "run make boards"
+
+
+def test_every_metric_is_emitted_recorded_or_another_servers():
+    named = {base(name) for query in asked("prometheus") for name in metrics_of(query)}
+    assert named - FAMILIES.keys() - recorded() - OTHERS == NOT_YET
+    assert NOT_YET & FAMILIES.keys() == set(), "it is emitted now: take it off the list"
+
+
+@each_board
+def test_a_variable_asks_for_a_metric_that_is_emitted(board):
+    for variable in board["templating"]["list"]:
+        if variable["type"] == "query":
+            assert re.match(r"label_values\((\w+)", variable["definition"]).group(1) in FAMILIES
+
+
+@each_board
+def test_a_board_names_only_variables_that_it_has(board):
+    given = {variable["name"] for variable in board["templating"]["list"]} | {"__rate_interval"}
+    text = json.dumps(board["panels"]).replace("${__", "")
+    assert set(re.findall(r"\$(\w+)", text)) <= given
+
+
+@each_board
+def test_every_panel_has_its_own_id_and_place(board):
+    panels = board["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    for one, other in combinations([panel["gridPos"] for panel in panels], 2):
+        apart = (
+            one["x"] + one["w"] <= other["x"]
+            or other["x"] + other["w"] <= one["x"]
+            or one["y"] + one["h"] <= other["y"]
+            or other["y"] + other["h"] <= one["y"]
+        )
+        assert apart, (one, other)
+    assert all(panel["gridPos"]["x"] + panel["gridPos"]["w"] <= 24 for panel in panels)
+
+
+@each_panel
+def test_a_panel_says_what_a_value_means_and_in_which_unit(board, panel):
+    assert panel["title"]
+    assert len(panel["description"]) > 12
+    assert panel["description"].endswith(".")
+    if panel["type"] in {"timeseries", "stat", "bargauge", "heatmap", "state-timeline"}:
+        assert panel["fieldConfig"]["defaults"]["unit"]
+    if panel["type"] == "table" and "transformations" in panel:
+        shown = panel["transformations"][-1]["options"]["renameByName"].values()
+        units = {
+            o["matcher"]["options"]
+            for o in panel["fieldConfig"]["overrides"]
+            for p in o["properties"]
+            if p["id"] == "unit"
+        }
+        assert set(shown) <= units
+
+
+@each_panel
+def test_a_colour_is_never_the_only_sign(board, panel):
+    text = json.dumps(panel)
+    if '"color-text"' in text or panel["type"] == "stat":  # the value itself is written there
+        assert '"color-background"' not in text
+
+
+def test_every_data_source_that_a_board_asks_is_provisioned():
+    sources = {
+        source["uid"]: source["type"]
+        for source in yaml.safe_load((DASHBOARDS / "datasources.yml").read_text())["datasources"]
+    }
+    found = re.findall(
+        r'"datasource": \{\s*"type": "(\w+)",\s*"uid": "(\w+)"',
+        "".join(path.read_text() for path in build.JSON.glob("*.json")),
+    )
+    assert {(uid, kind) for kind, uid in found} <= sources.items()
+    named = re.findall(r"datasourceUid: (\w+)", (DASHBOARDS / "datasources.yml").read_text())
+    assert set(named) <= sources.keys()
+
+
+def test_every_link_leads_to_a_board_and_a_variable_that_it_has():
+    variables = {board["uid"]: {v["name"] for v in board["templating"]["list"]} for board in BOARDS}
+    assert variables.keys() == TITLES.keys()
+    text = "".join(path.read_text() for path in build.JSON.glob("*.json"))
+    text += "".join(
+        path.read_text().replace("{{ $labels.agent_id | urlquery }}", "x")
+        for path in (ROOT / "alert_rules").glob("*.rules.yml")
+    )
+    links = re.findall(r'(?<=/)d/([\w-]+)(\?[^"\s]*)?', text)
+    assert {uid for uid, _ in links} == TITLES.keys()
+    for uid, query in links:
+        assert set(re.findall(r"var-(\w+)=", query)) <= variables[uid], (uid, query)
+
+
+KEYS = {
+    "source": {"name", "uid", "type", "access", "url", "isDefault", "jsonData"},
+    "prometheus": {"httpMethod", "timeInterval", "prometheusType", "exemplarTraceIdDestinations"},
+    "loki": {"derivedFields"},
+    "tempo": {"tracesToLogsV2", "tracesToMetrics", "serviceMap", "nodeGraph", "search", "spanBar", "traceQuery"},
+    "alertmanager": {"implementation", "handleGrafanaManagedAlerts"},
+    "provider": {
+        "name",
+        "folder",
+        "folderUid",
+        "type",
+        "disableDeletion",
+        "allowUiUpdates",
+        "updateIntervalSeconds",
+        "options",
+    },
+}
+"""What Grafana's documentation of provisioning names, as far as it is used here."""
+
+
+def test_provisioning_keeps_to_documented_keys():
+    sources = yaml.safe_load((DASHBOARDS / "datasources.yml").read_text())
+    provider = yaml.safe_load((DASHBOARDS / "provider.yml").read_text())
+    assert sources.keys() == {"apiVersion", "datasources"}
+    assert provider.keys() == {"apiVersion", "providers"}
+    for source in sources["datasources"]:
+        assert source.keys() <= KEYS["source"]
+        assert source["jsonData"].keys() <= KEYS[source["type"]]
+    for one in provider["providers"]:
+        assert one.keys() <= KEYS["provider"]
+    # One `$` would be a variable of Grafana's environment, and empty.
+    assert re.findall(r"(?<!\$)\$(?!\$)[{\w]", re.sub(r"#.*", "", (DASHBOARDS / "datasources.yml").read_text())) == []
+
+
+# --- real servers --------------------------------------------------------------------------------------------------
+
+
+def server(name: str) -> str:
+    """The binary, or a loud skip."""
+    path = os.environ.get(f"{name.upper()}_BIN") or shutil.which(name)
+    if path is None:
+        pytest.skip(f"NOT TESTED: {name} is neither on PATH nor in {name.upper()}_BIN")
+    return path
+
+
+def test_prometheus_parses_every_query(tmp_path):
+    rules = [{"record": f"query:{number}", "expr": query} for number, query in enumerate(asked("prometheus"))]
+    file = tmp_path / "queries.yml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": rules}]}))
+    run = subprocess.run(
+        [server("promtool"), "check", "rules", "--lint=none", file], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+
+
+def answered(url: str, within: float = 60) -> bytes:
+    """What a server says once it is up."""
+    until = time.monotonic() + within
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                return answer.read()
+        except (urllib.error.URLError, ConnectionError, TimeoutError) as error:
+            if time.monotonic() > until or (isinstance(error, urllib.error.HTTPError) and error.code == 400):
+                said = error.read().decode() if isinstance(error, urllib.error.HTTPError) else error
+                raise AssertionError(f"{urllib.parse.unquote(url)}: {said}") from error
+            time.sleep(0.3)
+
+
+@pytest.mark.slow
+def test_loki_answers_every_query(tmp_path):
+    port = free_port()
+    config = {
+        "auth_enabled": False,
+        "analytics": {"reporting_enabled": False},
+        "server": {"http_listen_address": "127.0.0.1", "http_listen_port": port,
+                   "grpc_listen_address": "127.0.0.1", "grpc_listen_port": (grpc := free_port()), "log_level": "error"},
+        "frontend": {"address": "127.0.0.1", "port": grpc},
+        "common": {"path_prefix": str(tmp_path), "replication_factor": 1, "instance_addr": "127.0.0.1",
+                   "ring": {"kvstore": {"store": "inmemory"}, "instance_addr": "127.0.0.1"},
+                   "storage": {"filesystem": {"chunks_directory": f"{tmp_path}/chunks", "rules_directory": f"{tmp_path}/rules"}}},
+        "schema_config": {"configs": [{"from": "2024-04-01", "store": "tsdb", "object_store": "filesystem", "schema": "v13",
+                                       "index": {"prefix": "index_", "period": "24h"}}]},
+        "memberlist": {"bind_addr": ["127.0.0.1"], "bind_port": free_port()},
+        "limits_config": {"allow_structured_metadata": True},
+    }  # fmt: skip
+    file = tmp_path / "loki.yml"
+    file.write_text(yaml.safe_dump(config))
+    line = (ROOT / "tests/logs/article.ndjson").read_text().splitlines()[0]
+    told = {"agent_id": "support-01", "session_id": "sess_8f2a1b", "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736"}
+    stream = {"service_name": "agents", "level": "info", "agent": "support-01"}
+    found = {"service_name": "agent-exporter", "level": "warn", "agent": "support-01"}
+    with subprocess.Popen(
+        [server("loki"), f"-config.file={file}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as loki:
+        try:
+            at = str(time.time_ns())
+            answered(f"http://127.0.0.1:{port}/ready")
+            pushed = {"streams": [
+                {"stream": stream, "values": [[at, line, told]]},
+                {"stream": {**stream, "level": "error"}, "values": [[at, line, told]]},
+                {"stream": found, "values": [[at, '{"kind":"loop","agent_id":"support-01"}', told]]},
+            ]}  # fmt: skip
+            urllib.request.urlopen(
+                urllib.request.Request(
+                    f"http://127.0.0.1:{port}/loki/api/v1/push",
+                    json.dumps(pushed).encode(),
+                    {"Content-Type": "application/json"},
+                ),
+                timeout=10,
+            ).close()
+            empty = []
+            for query in asked("loki"):
+                one = urllib.parse.urlencode({"query": query, "time": time.time_ns()})
+                over = urllib.parse.urlencode({"query": query, "start": int(at) - 10**9, "end": time.time_ns() + 10**9})
+                path = f"query?{one}" if re.match(r"(sum|topk|count)\b", query) else f"query_range?{over}"
+                if not json.loads(answered(f"http://127.0.0.1:{port}/loki/api/v1/{path}"))["data"]["result"]:
+                    empty.append(query)
+        finally:
+            loki.terminate()
+    # The article's line is one action of one agent, sure of itself and without a retry.
+    assert [query for query in empty if not re.search(r"retry > 3|confidence < 0.5|> 1$", query)] == []
+
+
+@pytest.mark.slow
+def test_tempo_parses_every_query(tmp_path):
+    port = free_port()
+    config = {
+        "server": {"http_listen_address": "127.0.0.1", "http_listen_port": port, "grpc_listen_address": "127.0.0.1",
+                   "grpc_listen_port": free_port(), "log_level": "error"},
+        "usage_report": {"reporting_enabled": False},
+        "memberlist": {"bind_addr": ["127.0.0.1"], "bind_port": free_port()},
+        "distributor": {"receivers": {"otlp": {"protocols": {"grpc": {"endpoint": f"127.0.0.1:{free_port()}"}}}}},
+        "storage": {"trace": {"backend": "local", "local": {"path": f"{tmp_path}/blocks"}, "wal": {"path": f"{tmp_path}/wal"}}},
+    }  # fmt: skip
+    file = tmp_path / "tempo.yml"
+    file.write_text(yaml.safe_dump(config))
+    with subprocess.Popen(
+        [server("tempo"), f"-config.file={file}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as tempo:
+        try:
+            answered(f"http://127.0.0.1:{port}/ready", within=90)
+            now = int(time.time())
+            for query in asked("tempo"):
+                if not query.startswith("{"):
+                    continue  # an id of a trace
+                path = "metrics/query_range" if "_over_time" in query else "search"
+                answered(
+                    f"http://127.0.0.1:{port}/api/{path}?"
+                    + urllib.parse.urlencode({"q": query, "start": now - 600, "end": now})
+                )
+        finally:
+            tempo.terminate()
+
+
+@pytest.mark.slow
+def test_grafanas_own_types_take_the_boards(tmp_path):
+    npm = shutil.which("npm")
+    if npm is None or not os.environ.get("GRAFANA_SCHEMA"):
+        pytest.skip(
+            "NOT TESTED: the types of @grafana/schema want npm and GRAFANA_SCHEMA=1 (it installs them, about a minute)"
+        )
+    subprocess.run([npm, "init", "-y"], cwd=tmp_path, check=True, capture_output=True)
+    packages = ["@grafana/schema@12.3.0", "typescript@5.9"]
+    subprocess.run(
+        [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", *packages],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+    )
+    # As literals in a module: the types know enums, and strings read from a JSON file would be any string.
+    texts = ["import type * as g from '@grafana/schema';"]
+    texts += [
+        f"export const b{number}: Loose<g.Dashboard> = {json.dumps(board)};" for number, board in enumerate(BOARDS)
+    ]
+    # Enums of the types are spelt as the strings that they are.
+    texts.append(
+        "type Loose<T> = T extends string ? `${T}` : T extends number ? number : T extends boolean ? boolean "
+        ": T extends (infer U)[] ? Loose<U>[] : T extends object ? { [K in keyof T]: Loose<T[K]> } : T;"
+    )
+    (tmp_path / "boards.ts").write_text("\n".join(texts))
+    tsc = [
+        tmp_path / "node_modules/.bin/tsc",
+        "--noEmit",
+        "--strict",
+        "--skipLibCheck",
+        "--moduleResolution",
+        "bundler",
+        "--module",
+        "esnext",
+    ]
+    run = subprocess.run([*tsc, "boards.ts"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout[:4000]
