@@ -22,7 +22,6 @@ from exporter.action import FAILED as FAILURES
 from exporter.action import trace_id_of
 from exporter.detectors import action_anomaly, cascade, loop, session_budget, traces
 from exporter.detectors.finding import Finding, Kind
-from exporter.detectors.reorder import BATCH
 from exporter.detectors.screen import Screen, shapes
 from exporter.detectors.steps import IDLE, WORKING, Failure, Step
 from exporter.detectors.traces import Traces

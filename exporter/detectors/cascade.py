@@ -13,12 +13,11 @@ from __future__ import annotations
 from bisect import insort
 from typing import TYPE_CHECKING, NamedTuple
 
-from exporter.detectors.steps import Failure
 from exporter.lineage import caller
 
 if TYPE_CHECKING:
     from exporter.config import Cascade
-    from exporter.detectors.steps import Member, Trace
+    from exporter.detectors.steps import Failure, Member, Trace
 
 KIND, MEMBER = "cascade", "cascade_member"
 MOST_FAILURES = 256

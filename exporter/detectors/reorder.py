@@ -3,9 +3,9 @@
     arrives        at 10.0   at 12.0   at 11.0   at 14.5
     is ready                                     10.0, 11.0      a window of 3 s: nothing before 11.5 is waited for
 
-A stream is a session, a trace, or the calls of one action by one agent. Each has a watermark of its own: one agent whose
-clock is ahead makes nobody else late. Equal times are put in order by content, so every order of arrival within the
-window gives one order of release.
+A stream is a session, a trace, or the calls of one action by one agent. Each has a watermark of its own: one agent
+whose clock is ahead makes nobody else late. Equal times are put in order by content, so every order of arrival within
+the window gives one order of release.
 
 Most lines come in order. So an item is put in by appending to columns of its stream, and those are looked at a few at a
 time: what came out of order is sorted then.
@@ -34,7 +34,7 @@ class Stream(Struct, eq=False, gc=False, array_like=True, kw_only=True):
     """Time of the item released last: what comes with an earlier one comes too late, and is passed over."""
 
     def ready(self, window: float) -> int:
-        """Put in order what waits. Up to this index it need wait no longer, as nothing earlier comes within `window`."""
+        """Put in order what waits. Up to this index it need wait no longer: nothing earlier comes within `window`."""
         times, past = self.times, self.past
         waiting = times[past:] if past else times
         if not waiting:

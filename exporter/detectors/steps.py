@@ -1,7 +1,7 @@
 """What the detectors remember of sessions and traces: their latest steps, in order of time.
 
-Per step there are its time, a letter for the name of its action (`screen`), and its line. Times and letters tell of most
-steps that nothing can be found in them; then but for the last few they are forgotten. A line is kept until it is
+Per step there are its time, a letter for the name of its action (`screen`), and its line. Times and letters tell of
+most steps that nothing can be found in them; then but for the last few they are forgotten. A line is kept until it is
 looked at closely or about to be stored: only then it becomes a `Step`, with a fingerprint of what it said.
 """
 
@@ -95,7 +95,7 @@ class Steps(Stream, eq=False, gc=False, array_like=True, kw_only=True):
         past = self.past
         letters = self.letters[past:]
         came = [(self.step(past + index), letter) for index, letter in enumerate(letters)]
-        came = sorted((one for one in came if one[0].at >= self.released))
+        came = sorted(one for one in came if one[0].at >= self.released)
         self.times[past:] = [step.at for step, _ in came]
         self.lines[past:] = [step for step, _ in came]
         self.letters[past:] = [letter for _, letter in came]
