@@ -1,24 +1,28 @@
 # What can be done here. `make` alone lists it.
 PYTHON ?= python3
 FAULTS ?= loop budget silent cascade drift
+PORT ?= 10777
 VENV := .venv
 BIN := $(VENV)/bin
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help demo boards test test-quick lint format bench lock image clean
+.PHONY: help demo boards test test-quick test-stack lint format bench lock image clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/installed ## ten agents that misbehave, and the page that shows it; FAULTS= for health, FAULTS="loop drift" for some
-	@$(BIN)/agent-exporter demo $(addprefix --fault ,$(FAULTS)) > /dev/null
+	@$(BIN)/agent-exporter demo --port $(PORT) $(addprefix --fault ,$(FAULTS)) > /dev/null
 
 test: $(VENV)/installed ## all tests; those of servers that are not on PATH say so and are skipped
 	$(BIN)/pytest -n 2
 
 test-quick: $(VENV)/installed ## the tests that take no more than a few seconds each
-	$(BIN)/pytest -n 2 -m "not slow"
+	$(BIN)/pytest -n 2 -m "not slow and not stack"
+
+test-stack: $(VENV)/installed ## docker-compose.yml on a real engine: faults become alerts, each service is killed; ten minutes
+	$(BIN)/pytest -m stack tests/stack
 
 boards: $(VENV)/installed ## write dashboards/json from its Python
 	$(BIN)/python -m dashboards.build

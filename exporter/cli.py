@@ -16,7 +16,17 @@ import msgspec
 
 from exporter import __version__
 from exporter.action import MAX_AHEAD, Rejection, decode
-from exporter.config import DEFAULT_LISTEN, Config, ConfigError, duration, listen_fault, load, parse, url_fault
+from exporter.config import (
+    DEFAULT_LISTEN,
+    Config,
+    ConfigError,
+    Duration,
+    duration,
+    listen_fault,
+    load,
+    parse,
+    url_fault,
+)
 from exporter.schema import schema
 from exporter.sources.once import numbered
 from exporter.state import Locked
@@ -110,10 +120,7 @@ def _replay(options: argparse.Namespace) -> int:
     accept = "application/openmetrics-text; version=1.0.0" if options.openmetrics else "text/plain"
     sys.stdout.buffer.write(render(pipeline.store.committed, stages.live(pipeline.newest), accept)[1])
     sys.stdout.buffer.flush()
-    for source in pipeline.sinks.tally.sources.values():
-        rejected = sum(source.rejected.values())
-        if rejected:
-            _say(f"{source.source}: {rejected:,} of {source.read:,} lines rejected; `agent-exporter validate` says why")
+    _say_rejected(stages)
     return 1 if any(getattr(source, "problems", None) for source in pipeline.sources) else 0
 
 
@@ -131,7 +138,15 @@ def _backtest(options: argparse.Namespace) -> int:
     sys.stdout.buffer.write(b"".join(finding.to_json(w3c=False) + b"\n" for finding in findings))
     sys.stdout.buffer.flush()
     _say(_summary(stages, findings))
+    _say_rejected(stages)
     return 0
+
+
+def _say_rejected(stages: Stages) -> None:
+    for source in stages.pipeline.sinks.tally.sources.values():
+        rejected = sum(source.rejected.values())
+        if rejected:
+            _say(f"{source.source}: {rejected:,} of {source.read:,} lines rejected; `agent-exporter validate` says why")
 
 
 def _summary(stages: Stages, findings: list[Finding]) -> str:
@@ -210,7 +225,7 @@ def _demo(options: argparse.Namespace) -> int:
     try:
         return show(faults, options.speed, options.duration, f"127.0.0.1:{options.port}")
     except OSError as error:
-        raise Usage(f"{error}; name another with --port") from error
+        raise Usage(f"{error}; name another with --port (make demo PORT=...)") from error
 
 
 # --- options -------------------------------------------------------------------------------------------------------
@@ -229,6 +244,9 @@ def _config(options: argparse.Namespace) -> Config:
         if fault := url_fault(endpoint):
             raise Usage(f"--otlp.endpoint: {fault}")
         config = msgspec.structs.replace(config, otlp=msgspec.structs.replace(config.otlp, endpoint=endpoint))
+    hold = getattr(options, "hold", None)
+    if hold is not None:
+        config = msgspec.structs.replace(config, otlp=msgspec.structs.replace(config.otlp, hold=Duration(hold)))
     state = getattr(options, "state", None)
     if state is not None:
         config = msgspec.structs.replace(config, state=msgspec.structs.replace(config.state, path=state))
@@ -254,6 +272,10 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--web.listen-address", dest="listen", metavar="HOST:PORT", help=f"default {DEFAULT_LISTEN}")
     run.add_argument("--state.path", dest="state", metavar="FILE", help="remember counters and offsets here")
     _endpoint_option(run)
+    run.add_argument(
+        "--otlp.hold", dest="hold", type=_duration, metavar="10m",
+        help="for a collector that samples: send a trace's spans together, at its end or after this long",
+    )  # fmt: skip
     run.add_argument(
         "paths", nargs="*", metavar="PATH|GLOB|-",
         help="files to follow; quote a glob, so that new files are found; - is standard input",

@@ -131,6 +131,8 @@ class OTLP(_Section, frozen=True):
     """Lines `Name: value`, for a token that does not belong into this file."""
     ca_file: str | None = None
     spool_bytes: Annotated[int, Meta(ge=1 << 20)] = 256 << 20
+    hold: Duration | None = None
+    """Keep a trace's spans together until its sessions have ended, no longer than this."""
 
 
 class OTLPLogs(_Section, frozen=True):

@@ -155,6 +155,7 @@ class Pipeline:
                 if beating is not None:
                     detectors.beat(action, beating, now)
         self.newest = newest
+        detectors.read(sum(map(len, batch.lines)))
         cell.read += len(batch.lines) + batch.too_long
         cell.accepted += accepted
         cell.duplicate += repeated
@@ -347,6 +348,8 @@ class Pipeline:
         tally.age(now)
         if tree is not None:
             tree.tick(now)
+        if self.sinks.queue is not None:
+            self.sinks.queue.tick(now)
 
     def _answer(self) -> None:
         while self._asked:

@@ -159,6 +159,8 @@ class Exporter:
         """Without a state file, what is not sent now is lost."""
         assert pipeline.sinks.tree is not None
         pipeline.sinks.tree.finish()
+        if queue.hold is not None:
+            queue.hold.finish()
         queue.seal()
         deadline = time.monotonic() + GOODBYE
         while queue.length and time.monotonic() < deadline:

@@ -23,6 +23,7 @@ from exporter.pipeline import Pipeline, Sinks
 from exporter.sessions import Session, Sessions
 from exporter.sources.files import FileSource
 from exporter.sources.stdin import StdinSource
+from exporter.spans.hold import Hold
 from exporter.spans.queue import SpanQueue
 from exporter.spans.sender import Target
 from exporter.spans.tree import Tree
@@ -80,7 +81,8 @@ class Stages:
                 durable=isinstance(store, File),
                 spool_bytes=config.otlp.spool_bytes,
             )
-            tree = Tree(self._is_llm, queue.offer)
+            hold = config.otlp.hold if live else None
+            tree = Tree(self._is_llm, queue.offer if hold is None else self._hold_before(queue, hold).offer)
 
         journal = Journal(write)
 
@@ -137,6 +139,16 @@ class Stages:
             gauges or {},
             config.metrics.gen_ai,
         )
+
+    def _hold_before(self, queue: SpanQueue, seconds: float) -> Hold:
+        """Spans wait for their trace's end before they are queued."""
+
+        def is_open(trace: bytes) -> bool:
+            tree = self.pipeline.sinks.tree
+            return tree is not None and tree.is_open(trace.hex())
+
+        queue.hold = Hold(queue.offer, seconds, is_open=is_open, clock=time.time)
+        return queue.hold
 
     def _is_llm(self, action: str) -> bool:
         return self.config.is_llm(action)

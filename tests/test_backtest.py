@@ -31,6 +31,7 @@ def test_backtest_prints_findings_in_order_of_time_and_says_what_it_leaves_out(t
     )
     assert err == (
         f"agent-exporter: {NO_RULES}\nagent-exporter: 6 lines, 2 findings: 1 loop (repeat), 1 loop (retries)\n"
+        f"agent-exporter: {later}: 1 of 2 lines rejected; `agent-exporter validate` says why\n"
     )
 
 

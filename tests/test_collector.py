@@ -64,6 +64,11 @@ def spans_in(path) -> dict[str, dict]:
     return found
 
 
+def is_finding(span: dict) -> bool:
+    """Not of a line: what a detector made of it."""
+    return span["name"].startswith("finding")
+
+
 @pytest.mark.slow
 def test_the_spans_of_standard_input_arrive_at_a_collector(tmp_path, program):
     """cat lines | agent-exporter run -: every span is accepted, and they are trees."""
@@ -80,7 +85,7 @@ def test_the_spans_of_standard_input_arrive_at_a_collector(tmp_path, program):
         eventually(lambda: len(spans_in(out)) >= len(lines))
     spans = spans_in(out)
     chat = [span for span in spans.values() if span["name"] == "chat gpt-4o"]
-    assert len(spans) == len(lines)
+    assert len([span for span in spans.values() if not is_finding(span)]) == len(lines)
     assert len(chat) == sum(b'"action": "llm_call"' in text for text in lines)
 
 
@@ -91,10 +96,13 @@ def test_replay_sends_whole_trees_to_a_collector(tmp_path, program, capfd):
     with Collector(program("otelcol"), SPANS_IN.format(port=port, out=out), tmp_path):
         path = str(LOGS / "tau-airline-gpt4o.ndjson.gz")
         assert command(["replay", "--otlp.endpoint", f"http://127.0.0.1:{port}", path]) == 0
-        sent = samples_of(capfd.readouterr().out)["agent_exporter_spans_sent_total"]
-        eventually(lambda: len(spans_in(out)) == 3618 + 200)
-    assert sent == {(): 3818.0}
+        page = samples_of(capfd.readouterr().out)
+        [sent] = page["agent_exporter_spans_sent_total"].values()
+        eventually(lambda: len(spans_in(out)) == sent)
     spans = spans_in(out)
+    assert len([span for span in spans.values() if not is_finding(span)]) == 3618 + 200
+    counted = ("agent_loops_total", "agent_action_token_anomalies_total", "agent_session_budget_exceeded_total")
+    assert len(spans) == 3618 + 200 + sum(sum(page[name].values()) for name in counted)
     roots = [span for span in spans.values() if not span.get("parentSpanId")]
     assert len(roots) == len({span["traceId"] for span in spans.values()}) == 200
     assert all(span["parentSpanId"] in spans for span in spans.values() if span.get("parentSpanId"))
@@ -107,8 +115,15 @@ def from_file(path, capfd) -> dict:
 
 
 def counters(samples) -> dict:
-    """What may be compared between reading live and reading the past: what lines alone decide."""
-    live = {"agent_sessions_active", "agent_sessions_total"}
+    """What may be compared between reading live and reading the past: what lines alone decide, in any order.
+
+    The collector's queue has several consumers, so its requests come in any order, and a kill holds some of them up:
+    what depends on the order of lines beyond the reorder window is left out.
+    """
+    live = {
+        "agent_sessions_active", "agent_sessions_total",
+        "agent_loops_total", "agent_action_token_anomalies_total", "agent_action_tokens_rolling_average",
+    }  # fmt: skip
     return {
         name: values
         for name, values in agents_only(samples).items()

@@ -170,7 +170,9 @@ def test_a_port_that_is_taken_is_said():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         done = demo("--port", str(taken.getsockname()[1]))
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].endswith("Address already in use; name another with --port")
+    assert done.stderr.splitlines()[-1].endswith(
+        "Address already in use; name another with --port (make demo PORT=...)"
+    )
 
 
 def test_the_demo_ends_by_itself_and_leaves_nothing_behind(tmp_path):

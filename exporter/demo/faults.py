@@ -41,7 +41,7 @@ async def budget(fleet: Fleet) -> None:
     """reporter-01 reads the whole ledger into its context with every call: past its session's and its day's budget."""
     await asyncio.sleep(SOON)
     with fleet.logs["reporter-01"].session(task_type="report", task="report-of-everything") as s:
-        for page in range(1_000):
+        for page in range(60):
             async with s.action("llm_call", input={"page": page}) as a:
                 await asyncio.sleep(0.8)
                 fleet.spend(a, min(9_000 * (page + 1), 180_000), 700, OPUS)

@@ -22,6 +22,7 @@ from exporter.spans import encode
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from exporter.spans.hold import Hold
     from exporter.state import Row, Store
 
 KIND = "span"
@@ -60,6 +61,8 @@ class SpanQueue:
     ) -> None:
         self.durable = durable
         self.wake = wake
+        self.hold: Hold | None = None
+        """What keeps spans before they are offered, if anything does."""
         self._store = store
         self._count = count
         self._version = version
@@ -88,6 +91,11 @@ class SpanQueue:
         self._filled += 1
         if self._filled >= PIECE:
             self.seal()
+
+    def tick(self, now: float) -> None:
+        """Called every second."""
+        if self.hold is not None:
+            self.hold.tick(now)
 
     def seal(self) -> None:
         """Close the piece that is being filled and let the sender have it."""
@@ -120,6 +128,8 @@ class SpanQueue:
 
     def changes(self) -> Iterator[Row]:
         """The pieces that the next commit must hold, and those that it must not hold any longer."""
+        if self.hold is not None and self.durable:
+            yield from self.hold.changes()
         self.seal()
         self.settle()
         if self.durable:
@@ -147,6 +157,8 @@ class SpanQueue:
 
     def restore(self) -> None:
         """Take up the pieces that a former run left unsent."""
+        if self.hold is not None:
+            self.hold.restore(self._store.rows("held"))
         for key, value in self._store.rows(KIND):
             count, body = msgspec.msgpack.decode(value)
             keep = self._in_memory + len(body) <= self._memory_bytes

@@ -213,6 +213,10 @@ class Tree:
             self._parts.pop(part, None)
             self._emit_session(part, session.outcome)
 
+    def is_open(self, trace: str) -> bool:
+        """Whether sessions are at work on a trace."""
+        return any(part.open for part in self._traces.get(trace, {}).values())
+
     def tick(self, now: float) -> None:
         """Forget traces that have been quiet for long; called every few seconds."""
         for trace, parts in list(self._traces.items()):

@@ -116,7 +116,11 @@ class Pages:
             sessions=sorted(seen.sessions, key=lambda session: -session.tokens)[:MOST_SESSIONS],
             tasks=seen.live.tasks,
             quality=words.quality(agent.cell, _outcomes(tasks)),
-            findings=[finding for finding in seen.findings if finding.agent_id == name],
+            findings=[
+                finding
+                for finding in seen.findings
+                if finding.agent_id == name or name in finding.evidence.get("agents", ())
+            ],
         )  # fmt: skip
 
     def _trace(self, trace_id: str, refresh: int | None) -> str | None:

@@ -44,12 +44,16 @@ def see(pipeline: Pipeline, live: Live, problem: str | None, agent: str | None, 
     recent = pipeline.sinks.recent
     assert recent is not None
     return Seen(
-        {kind: dict(cells) for kind, cells in pipeline.store.committed.items()},
+        pipeline.snapshot(),  # as a scrape: all that was read until now, so that no two numbers of a page differ
         live,
         problem,
         recent.since,
         recent.rates(live.now),
-        findings_in(pipeline.store.committed.get(journal.ROW, {}).items())[::-1],
+        sorted(
+            findings_in(pipeline.store.committed.get(journal.ROW, {}).items()),
+            key=lambda finding: finding.at,
+            reverse=True,
+        ),
         recent.agent(agent) if agent is not None else (),
         pipeline.sinks.sessions.of(agent) if agent is not None else (),
         recent.trace(trace_id) if trace_id is not None else None,

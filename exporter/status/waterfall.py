@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Name = tuple[str, str]
 """(agent_id, session_id)."""
+LEAST = 3.0
+"""Thousandths of the whole that a bar is wide, so that what took no time is seen, too."""
 DEEPEST = 12
 """Levels that are indented; a hostile chain of a thousand agents stays on the page."""
 
@@ -61,7 +63,7 @@ def waterfall(trace: Trace, findings: Sequence[Finding]) -> list[Bar]:
             min(depth, DEEPEST), *name, started, at, done,
             sum(one.failed for one in own), len(own), sum(one.tokens or 0 for one in own),
             [finding for finding in findings if _concerns(finding, name, done)],
-            (started - begin) * scale, max(3.0, (at - started) * scale),
+            min(1000 - LEAST, (started - begin) * scale), max(LEAST, (at - started) * scale),
         )  # fmt: skip
 
     def draw(name: Name, depth: int) -> Iterator[Bar]:

@@ -44,8 +44,8 @@ MARKS = {"bad": "▲", "warn": "◆", "quiet": "○", "good": "●"}
 
 
 def ago(then: float, now: float) -> str:
-    """How long ago."""
-    return f"{duration(max(0.0, now - then))} ago" if then else "never"
+    """How long ago, in the largest unit that is above one."""
+    return f"{' '.join(duration(max(0.0, now - then)).split()[:2])} ago" if then else "never"
 
 
 def duration(seconds: float) -> str:

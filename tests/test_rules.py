@@ -1,0 +1,394 @@
+"""Alert rules, their routes and their runbooks are one thing, and the real servers agree.
+
+What the alerts do is in tests/rules/*.test.yml, which promtool runs: each fires, stays quiet just before, and resists
+the false positive that its name tells.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import threading
+import time
+import urllib.parse
+import urllib.request
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import yaml
+from conftest import HERE, LOGS
+from running import ROOT, Running, eventually, free_port
+
+from exporter.metrics.families import FAMILIES
+
+RULES = ROOT / "alert_rules"
+RUNBOOKS = ROOT / "docs" / "runbooks"
+FILES = sorted(RULES.glob("*.rules.yml"))
+GROUPS = {path.name: yaml.safe_load(path.read_text())["groups"] for path in FILES}
+EVERY = [rule for groups in GROUPS.values() for group in groups for rule in group["rules"]]
+ALERTS = {rule["alert"]: rule for rule in EVERY if "alert" in rule}
+RECORDED = {rule["record"] for rule in EVERY if "record" in rule} | {"agent:loki_lines:count5m"}
+NOT_YET = {
+    "agent_sessions_unconfirmed",
+    "agent_cost_mismatch_total",
+    "agent_breaker_latched",
+    "agent_health_check_success",
+    "agent_health_check_timestamp_seconds",
+    "agent_benchmark_passed_ratio",
+}
+"""Of the contract, read by rules, and not emitted by this version of the exporter."""
+BOARDS = {"agent-overview", "agent-team", "agent-detail", "agent-traces", "agent-budget", "agent-exporter"}
+"""The uids of the dashboards."""
+
+
+def test_every_metric_in_a_rule_is_one_that_the_exporter_emits():
+    """Or one that is named in NOT_YET, which has to shrink as soon as it is emitted."""
+    named = {
+        re.sub(r"_(bucket|sum|count)$", "", name) if name not in FAMILIES else name
+        for rule in EVERY
+        for name in re.findall(r"(?<![\w:])agent_[a-z_]+(?![\w:])(?=\s*[{\[)\s*]|$)", rule["expr"])
+    } - {"agent_id", "agent_action"}
+    assert named - set(FAMILIES) == NOT_YET
+
+
+def test_every_recorded_series_that_is_read_is_recorded():
+    """level:metric:operation, in rules and in the queries of annotations."""
+    read = {name for rule in EVERY for name in re.findall(r"[a-z_]+:\w+:\w+", json.dumps(rule))}
+    assert read == RECORDED
+
+
+@pytest.mark.parametrize("name", ALERTS)
+def test_every_alert_says_what_happened_and_where_to_go(name):
+    """Keys in one order; a sentence, a sentence with values, a runbook and a board that exist."""
+    rule = ALERTS[name]
+    assert [key for key in ("alert", "expr", "for", "labels", "annotations") if key in rule] == list(rule)
+    assert set(rule["labels"]) == {"severity"}
+    assert rule["labels"]["severity"] in {"critical", "warning", "none", "digest"}
+    told = rule["annotations"]
+    assert re.fullmatch(r"[A-Z][^{}]*\.", told["summary"])
+    assert told["runbook_url"] == f"{{{{ $externalLabels.runbooks }}}}/{name}.md"
+    assert (RUNBOOKS / f"{name}.md").is_file()
+    board = re.match(r"\{\{ \$externalLabels\.grafana }}/d/([a-z-]+)", told["dashboard_url"])
+    assert board
+    assert board[1] in BOARDS
+
+
+def test_every_runbook_belongs_to_an_alert_and_has_the_same_five_parts():
+    """And no other."""
+    assert {path.stem for path in RUNBOOKS.glob("*.md")} == set(ALERTS)
+    for path in RUNBOOKS.glob("*.md"):
+        found = re.findall(r"^#+ .*", path.read_text(), re.MULTILINE)
+        parts = ["Meaning", "Likely causes", "Look at", "Stop it", "Silence it"]
+        assert found == [f"# {path.stem}", *(f"## {part}" for part in parts)]
+
+
+def test_every_alert_is_tested_to_fire_and_to_stay_quiet():
+    """In the test file of its own rules."""
+    fires, quiet = set(), set()
+    for path in (HERE / "rules").glob("*.test.yml"):
+        for case in yaml.safe_load(path.read_text())["tests"]:
+            for check in case["alert_rule_test"]:
+                (fires if check["exp_alerts"] else quiet).add(check["alertname"])
+    assert fires == set(ALERTS)
+    assert quiet == set(ALERTS) - {"Watchdog"}
+
+
+def run(*command, **more) -> str:
+    """What a program prints; it must succeed."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **more)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("path", sorted((HERE / "rules").glob("*.test.yml")), ids=lambda path: path.name)
+def test_the_rules_do_what_their_tests_say(program, path):
+    """Promtool's unit tests."""
+    run(program("promtool"), "test", "rules", str(path))
+
+
+def test_promtool_finds_no_fault_in_rules_and_configuration(program, tmp_path):
+    """Lint included. The token's file is the deployment's: an empty one stands in."""
+    run(program("promtool"), "check", "rules", "--lint=all", "--lint-fatal", *map(str, FILES))
+    copied(tmp_path)
+    run(program("promtool"), "check", "config", str(tmp_path / "prometheus.yml"))
+
+
+def copied(tmp_path):
+    """Rules and configuration in a place of their own, with no secret filled in."""
+    shutil.copytree(RULES, tmp_path, dirs_exist_ok=True)
+    for name in ("exporter_token", "slack_url", "pagerduty_key", "watchdog_url"):
+        (tmp_path / name).touch()
+    for name in ("prometheus.yml", "alertmanager.yml"):
+        text = (tmp_path / name).read_text()
+        text = re.sub(r"/etc/(prometheus|alertmanager)/secrets", str(tmp_path), text)
+        (tmp_path / name).write_text(text)
+
+
+@pytest.mark.slow
+def test_a_real_prometheus_evaluates_every_rule_on_a_real_scrape(program, tmp_path):
+    """No rule has an error, and those of agents have something to say."""
+    prometheus = program("prometheus")
+    copied(tmp_path)
+    port = free_port()
+    with Running(LOGS / "chain.ndjson") as exporter:
+        exporter.ready()
+        config = yaml.safe_load((tmp_path / "prometheus.yml").read_text())
+        config["global"] |= {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
+        config["alerting"] = {}
+        config["scrape_configs"] = config["scrape_configs"][:1]
+        config["scrape_configs"][0]["static_configs"] = [{"targets": [exporter.url.removeprefix("http://")]}]
+        (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
+        process = subprocess.Popen(
+            [
+                prometheus,
+                f"--config.file={tmp_path / 'prometheus.yml'}",
+                f"--storage.tsdb.path={tmp_path / 'tsdb'}",
+                f"--web.listen-address=127.0.0.1:{port}",
+                f"--web.user-assets={RUNBOOKS}",
+                "--enable-feature=exemplar-storage,created-timestamp-zero-ingestion",
+                "--web.enable-remote-write-receiver",
+                "--log.level=error",
+            ]
+        )
+        try:
+            base = f"http://127.0.0.1:{port}"
+
+            def seen():
+                rules = ask(f"{base}/api/v1/query?query={urllib.parse.quote('agent:tokens_today:sum')}")
+                return rules and rules["data"]["result"]
+
+            eventually(seen, within=60)
+            time.sleep(2)
+            groups = ask(f"{base}/api/v1/rules")["data"]["groups"]
+            rules = [rule for group in groups for rule in group["rules"]]
+            assert len(rules) == len(EVERY)
+            assert [(rule["name"], rule["lastError"]) for rule in rules if rule.get("lastError")] == []
+            with urllib.request.urlopen(f"{base}/user/AgentLoop.md") as answer:
+                assert answer.read().decode().startswith("# AgentLoop\n")
+        finally:
+            process.kill()
+            process.wait()
+
+
+def ask(url: str):
+    """Its JSON, or None while nobody answers."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return json.load(answer)
+    except OSError:
+        return None
+
+
+ROUTES = [
+    ("pager", "severity=critical alertname=AgentLoop agent_id=a team=t"),
+    ("pager", "severity=critical alertname=AgentExporterDown"),
+    ("nobody", "severity=warning alertname=AgentSlow agent_id=a"),
+    ("nobody", "severity=none alertname=AgentInCascade agent_id=a"),
+    ("digest", "severity=digest alertname=AgentDailyDigest fired=AgentSlow"),
+    ("dead-mans-switch", "severity=none alertname=Watchdog"),
+]
+
+
+@pytest.mark.parametrize(("receiver", "labels"), ROUTES)
+def test_alerts_go_where_their_severity_says(program, receiver, labels):
+    """amtool's own opinion."""
+    config = f"--config.file={RULES / 'alertmanager.yml'}"
+    command = (program("amtool"), "config", "routes", "test", config, f"--verify.receivers={receiver}")
+    assert run(*command, *labels.split()) == f"{receiver}\n"
+
+
+def test_amtool_finds_no_fault(program):
+    """Nor in the templates."""
+    run(program("amtool"), "check-config", str(RULES / "alertmanager.yml"))
+
+
+def test_inhibition_names_alerts_that_exist():
+    """A renamed alert would otherwise go on paging beside its cause."""
+    rules = yaml.safe_load((RULES / "alertmanager.yml").read_text())["inhibit_rules"]
+    named = set(re.findall(r"\b(?:Agent[A-Z]\w+|Watchdog)\b", json.dumps(rules)))
+    assert named <= set(ALERTS)
+
+
+class Alertmanager:
+    """A real one with our configuration, waits shortened, and Slack and PagerDuty replaced by a local receiver."""
+
+    def __init__(self, program, tmp_path, *, secrets: bool) -> None:
+        copied(tmp_path)
+        self.bodies: list[tuple[str, dict]] = []
+        self._amtool = program("amtool")
+        bodies = self.bodies
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                bodies.append((self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
+                self.send_response(202 if self.path == "/pagerduty" else 200)
+                self.end_headers()
+                self.wfile.write(b"ok")
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._receiver = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self._receiver.serve_forever, daemon=True).start()
+        there = f"http://127.0.0.1:{self._receiver.server_port}"
+        if secrets:
+            (tmp_path / "slack_url").write_text(f"{there}/slack\n")
+            (tmp_path / "pagerduty_key").write_text("key\n")
+        text = (tmp_path / "alertmanager.yml").read_text()
+        text = re.sub(r"group_wait: \S+", "group_wait: 1s", text)
+        text = text.replace(
+            "        severity: critical\n", f"        severity: critical\n        url: {there}/pagerduty\n"
+        )
+        (tmp_path / "alertmanager.yml").write_text(text)
+        self.url = f"http://127.0.0.1:{free_port()}"
+        self.process = subprocess.Popen(
+            [
+                program("alertmanager"),
+                f"--config.file={tmp_path / 'alertmanager.yml'}",
+                f"--storage.path={tmp_path / 'data'}",
+                f"--web.listen-address={self.url.removeprefix('http://')}",
+                "--cluster.listen-address=",
+                "--log.level=error",
+            ],
+            stderr=subprocess.DEVNULL,
+        )
+        eventually(lambda: ask(f"{self.url}/api/v2/status"))
+
+    def __enter__(self) -> Alertmanager:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._receiver.shutdown()
+        self._receiver.server_close()
+
+    def fire(self, *alerts: dict) -> None:
+        """As Prometheus posts them."""
+        now = datetime.now(UTC)
+        sent = [{"startsAt": START, "endsAt": (now + timedelta(minutes=5)).isoformat()} | alert for alert in alerts]
+        request = urllib.request.Request(
+            f"{self.url}/api/v2/alerts", json.dumps(sent).encode(), {"Content-Type": "application/json"}
+        )
+        urllib.request.urlopen(request, timeout=5).close()
+
+    def state(self, name: str) -> str:
+        """Of an alert: active or suppressed."""
+        found = ask(f"{self.url}/api/v2/alerts?filter=alertname%3D{name}")
+        return found[0]["status"]["state"]
+
+    def amtool(self, line: str) -> str:
+        """A command line of a runbook, sent here."""
+        words = line.split()
+        assert words[0] == "amtool"
+        return run(self._amtool, *words[1:-1], f"--alertmanager.url={self.url}")
+
+
+START = "2026-03-18T09:15:32Z"
+
+
+def expected(name: str, number: int = 0) -> dict:
+    """Labels and annotations of an alert as its promtool test has them."""
+    for path in sorted((HERE / "rules").glob("*.test.yml")):
+        for case in yaml.safe_load(path.read_text())["tests"]:
+            for check in case["alert_rule_test"]:
+                if check["alertname"] == name and check["exp_alerts"]:
+                    told = check["exp_alerts"][number]
+                    return {
+                        "labels": {"alertname": name} | told["exp_labels"],
+                        "annotations": told["exp_annotations"],
+                    }
+    raise AssertionError(name)
+
+
+@pytest.mark.slow
+def test_a_page_says_what_happened_to_whom_since_when_and_what_to_do(program, tmp_path):
+    """The whole text that reaches Slack, and what reaches PagerDuty."""
+    with Alertmanager(program, tmp_path, secrets=True) as alertmanager:
+        alertmanager.fire(expected("AgentLoop"))
+        eventually(lambda: len(alertmanager.bodies) >= 2)
+        sent = dict(alertmanager.bodies)
+    text = (
+        "a was found looping 0s ago: it repeats itself with the same outcome, or works on past its time. "
+        "Each round costs tokens; stop the session.\n"
+        "Since 09:15:32 UTC, 18 Mar, team t.\n"
+        "Do: http://runbooks/AgentLoop.md\n"
+        "See: http://grafana/d/agent-detail?var-agent_id=a or http://status/agents/a\n"
+    )
+    attachment = sent["/slack"]["attachments"][0]
+    assert sent["/slack"]["channel"] == "#agents-critical"
+    assert attachment["title"] == "AgentLoop: a"
+    assert attachment["title_link"] == "http://runbooks/AgentLoop.md"
+    assert attachment["text"].strip() == text.strip()
+    page = sent["/pagerduty"]
+    assert page["event_action"] == "trigger"
+    assert page["routing_key"] == "key"
+    assert page["payload"]["summary"] == "AgentLoop: a"
+    assert page["payload"]["severity"] == "critical"
+    assert page["payload"]["custom_details"]["what"].strip() == text.strip()
+
+
+@pytest.mark.slow
+def test_the_digest_is_one_message_with_a_line_for_each_alert(program, tmp_path):
+    """Critical and warning, with agent and team where there are some; a warning itself is sent to nobody."""
+    # An alert that began long ago is sent at once, without the group's wait; a digest begins when it is sent.
+    digest = expected("AgentDailyDigest") | {"startsAt": datetime.now(UTC).isoformat()}
+    other = digest | {
+        "labels": digest["labels"] | {"fired": "AgentStackServiceDown", "was": "warning"},
+        "annotations": digest["annotations"] | {"description": "AgentStackServiceDown (warning) fired for 12m 0s."},
+    }
+    with Alertmanager(program, tmp_path, secrets=True) as alertmanager:
+        alertmanager.fire(expected("AgentStackServiceDown"), digest, other)
+        eventually(lambda: alertmanager.bodies)
+        time.sleep(2)
+        ((path, body),) = alertmanager.bodies
+    assert path == "/slack"
+    assert body["channel"] == "#agents-digest"
+    assert body["attachments"][0]["title"] == "What agents did in the last 24 hours"
+    assert sorted(body["attachments"][0]["text"].strip().splitlines()) == sorted(
+        [digest["annotations"]["description"], "AgentStackServiceDown (warning) fired for 12m 0s."]
+    )
+
+
+QUIETED = [
+    ("AgentInCascade", "AgentErrorsBurning"),
+    ("AgentDown", "AgentSilent"),
+    ("AgentDown", "AgentModelUnreachable"),
+    ("AgentExporterDown", "AgentSilent"),
+    ("AgentCollectorDown", "AgentSilent"),
+    ("AgentLogPipeDead", "AgentSilent"),
+    ("AgentDailyTokensOverBudget", "AgentDailyTokensNearBudget"),
+    ("AgentDailyCostOverBudget", "AgentDailyCostNearBudget"),
+]
+
+
+@pytest.mark.slow
+def test_one_outage_is_one_page(program, tmp_path):
+    """The cause is active and what follows from it is suppressed, until the cause is gone; another agent's is not."""
+    with Alertmanager(program, tmp_path, secrets=False) as alertmanager:
+        for cause, effect in QUIETED:
+            alertmanager.fire(expected(cause), expected(effect))
+            eventually(lambda effect=effect: alertmanager.state(effect) == "suppressed")
+            assert alertmanager.state(cause) == "active"
+            over = (datetime.now(UTC) - timedelta(seconds=1)).isoformat()
+            alertmanager.fire(expected(cause) | {"endsAt": over})
+            eventually(lambda effect=effect: alertmanager.state(effect) == "active")
+            alertmanager.fire(expected(effect) | {"endsAt": over})
+        down = expected("AgentDown")
+        alertmanager.fire(down | {"labels": down["labels"] | {"agent_id": "b"}}, expected("AgentSilent"))
+        assert alertmanager.state("AgentSilent") == "active"
+
+
+@pytest.mark.slow
+def test_every_runbooks_silence_is_taken_by_a_real_alertmanager_without_any_secret(program, tmp_path):
+    """The command as it stands there; only the address differs."""
+    with Alertmanager(program, tmp_path, secrets=False) as alertmanager:
+        for path in sorted(RUNBOOKS.glob("*.md")):
+            (line,) = re.findall(r"^    (amtool .*)$", path.read_text(), re.MULTILINE)
+            assert re.fullmatch(r"[0-9a-f-]{36}\n", alertmanager.amtool(line))
+            assert f"alertname={path.stem} " in line
+        alertmanager.fire(expected("AgentLoop") | {"labels": expected("AgentLoop")["labels"] | {"agent_id": "AGENT"}})
+        eventually(lambda: alertmanager.state("AgentLoop") == "suppressed")
