@@ -139,6 +139,7 @@ def build() -> Json:
                     h=7,
                     most=3600,
                     none="nothing was ever found",
+                    name="kind",
                 ),
                 timeline(
                     "Health checks",
@@ -190,7 +191,6 @@ def build() -> Json:
                     w=10,
                     sort="Tokens",
                     keys={"session_id": {"displayName": "Session", "links": [TO_SESSION, TO_SESSION_TRACES]}},
-                    none="no session in the last 15 minutes",
                 ),
                 found(
                     "Its newest tasks",

@@ -207,11 +207,13 @@ def stat(
 def bars(
     title: str, description: str, unit: str, *targets: Json, limits: Json, w: int = 12, h: int = 8,
     most: float | None = None, links: list[Json] | None = None, none: str = "none",
+    name: str = "agent_id",
 ) -> Json:  # fmt: skip
-    """A bar for each series, as it stands."""
+    """A bar for each series, as it stands, called by its label `name`, also where there is only one."""
     defaults = {
         "unit": unit, "min": 0, "max": most, "thresholds": limits, "color": {"mode": "thresholds"}, "links": links,
         "noValue": none,
+        "displayName": f"${{__field.labels.{name}}}",
     }  # fmt: skip
     return panel(
         "bargauge",
@@ -340,7 +342,7 @@ def found(title: str, description: str, query: Json, *, w: int = 12, h: int = 8)
             "defaults": {
                 "custom": {"align": "auto"},
                 "thresholds": thresholds((None, "text")),
-                "noValue": "no trace found (the newest half minute is not searched)",
+                "noValue": "—",
             },
             "overrides": [
                 _override(

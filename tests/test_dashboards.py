@@ -329,6 +329,8 @@ def test_tempo_parses_every_query(tmp_path):
     config = {
         "server": {"http_listen_address": "127.0.0.1", "http_listen_port": port, "grpc_listen_address": "127.0.0.1",
                    "grpc_listen_port": free_port(), "log_level": "error"},
+        # Its default is below /var/tempo, where another Tempo of this machine may be at work.
+        "live_store": {"wal": {"path": f"{tmp_path}/live"}, "shutdown_marker_dir": f"{tmp_path}/marker"},
         "usage_report": {"reporting_enabled": False},
         "memberlist": {"bind_addr": ["127.0.0.1"], "bind_port": free_port()},
         "distributor": {"receivers": {"otlp": {"protocols": {"grpc": {"endpoint": f"127.0.0.1:{free_port()}"}}}}},
