@@ -298,6 +298,7 @@ def build() -> Json:
                         f"60 * sum by (error_type) (rate(agent_errors_total{{{ME}}}[$__rate_interval]))",
                         "{{error_type}}",
                     ),
+                    none="● none",
                     w=8,
                     stacked=True,
                 ),
@@ -313,6 +314,7 @@ def build() -> Json:
                         f"60 * sum by (action) (rate(agent_fallbacks_total{{{ME}}}[$__rate_interval])) > 0",
                         "fallback of {{action}}",
                     ),
+                    none="● none",
                     w=8,
                 ),
                 timeseries(

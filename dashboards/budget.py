@@ -76,7 +76,7 @@ def build() -> Json:
                     w=4,
                 ),
                 stat(
-                    "Over their daily budget",
+                    "Over daily budget",
                     "Agents beyond their tokens or dollars of the day; they page. Stop them, or raise the budget in the config.",
                     "none",
                     now(
@@ -87,7 +87,7 @@ def build() -> Json:
                     mappings=words({0: ("● none", GOOD)}),
                 ),
                 stat(
-                    "Sessions over budget, 24 h",
+                    "Sessions over, 24 h",
                     "Sessions beyond the tokens of their task type. The breaker stops them if it may; see the agent's findings.",
                     "none",
                     now(f"sum(increase(agent_session_budget_exceeded_total{{{WHO}}}[1d]))"),
@@ -221,6 +221,7 @@ def build() -> Json:
                         f"(avg_over_time(agent:cost_usd:increase1d{{{WHO}}}[7d] offset 1d) > 0)",
                         "{{agent_id}}",
                     ),
+                    none="no week to compare with yet",
                     w=8,
                     limits=thresholds((None, GOOD), (3, WARN)),
                     links=[TO_AGENT],
@@ -233,6 +234,7 @@ def build() -> Json:
                         f"sum by (agent_id, model) (increase(agent_cost_mismatch_total{{{WHO}}}[1h])) > 0",
                         "{{agent_id}} {{model}}",
                     ),
+                    none="● none",
                     w=8,
                     limits=thresholds((None, GOOD), (1, BAD)),
                 ),

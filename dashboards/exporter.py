@@ -112,6 +112,7 @@ def build() -> Json:
                         "60 * sum by (source, reason) (rate(agent_exporter_lines_rejected_total[$__rate_interval])) > 0",
                         "{{source}}: {{reason}}",
                     ),
+                    none="● nothing was rejected",
                     w=8,
                     limits=thresholds((None, GOOD), (1, WARN)),
                 ),
@@ -140,6 +141,7 @@ def build() -> Json:
                     prom(
                         "sum by (source) (increase(agent_exporter_file_truncations_total[1h])) > 0", "cut: {{source}}"
                     ),
+                    none="● none",
                     w=8,
                 ),
                 timeseries(
@@ -165,6 +167,7 @@ def build() -> Json:
                         "60 * sum by (metric) (rate(agent_exporter_series_overflow_total[$__rate_interval])) > 0",
                         "{{metric}}",
                     ),
+                    none="● nothing overflowed",
                     w=8,
                     limits=thresholds((None, GOOD), (1, WARN)),
                 ),
@@ -185,6 +188,7 @@ def build() -> Json:
                         "60 * sum by (table) (rate(agent_exporter_table_evictions_total[$__rate_interval])) > 0",
                         "{{table}}",
                     ),
+                    none="● nothing was dropped",
                     w=8,
                     limits=thresholds((None, GOOD), (1, WARN)),
                 ),

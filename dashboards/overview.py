@@ -129,7 +129,7 @@ def build() -> Json:
                     "together. A click on a name shows the agent.",
                     {
                         "Status": (column(STANDING), "none", {"mappings": WORST_SAID, "custom.width": 140, **COLORED}),
-                        "Last sign of life": (
+                        "Last line": (
                             column("time() - max by (agent_id) (agent_last_active_timestamp_seconds)"),
                             "s",
                             {"decimals": 0},
@@ -154,7 +154,7 @@ def build() -> Json:
                             "percentunit",
                             {"thresholds": thresholds((None, GOOD), (0.05, WARN), (0.144, BAD)), **COLORED},
                         ),
-                        "Of daily budget": (
+                        "Of budget": (
                             column("max by (agent_id) (agent:daily_tokens:ratio or agent:daily_cost:ratio)"),
                             "percentunit",
                             {"thresholds": SHARE_OF_BUDGET, **COLORED},

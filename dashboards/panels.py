@@ -117,12 +117,13 @@ def timeseries(
     unit: str,
     *targets: Json,
     w: int = 12,
-    h: int = 8,
+    h: int = 9,
     stacked: bool = False,
     limits: Json | None = None,
     links: list[Json] | None = None,
     overrides: list[Json] | None = None,
     most: float | None = None,
+    none: str = "no data in this time range",
 ) -> Json:
     """Values over time, the largest first in the legend."""
     custom: Json = {
@@ -142,7 +143,7 @@ def timeseries(
         "custom": custom,
         "thresholds": limits or thresholds((None, GOOD)),
         "links": links,
-        "noValue": "no data in this time range",
+        "noValue": none,
     }
     return panel(
         "timeseries",
@@ -270,7 +271,7 @@ def table(
     h: int = 10,
     sort: str | None = None,
     keys: Json | None = None,
-    none: str = "nothing",
+    none: str = "—",
 ) -> Json:
     """A row for each set of the labels `by`, a column for each query: name -> (query, unit, what else is said of it).
 
@@ -307,7 +308,7 @@ def table(
         transformations=[*joined, organize],
         fieldConfig={
             "defaults": {
-                "custom": {"align": "auto", "filterable": True},
+                "custom": {"align": "auto", "minWidth": 70},
                 "thresholds": thresholds((None, "text")),
                 "noValue": none,
             },
@@ -461,7 +462,7 @@ def annotation(name: str, expr: str, title: str, text: str, color: str, *, on: b
     """A mark on every graph, where an expression has a value."""
     return {
         "name": name, "datasource": PROMETHEUS, "expr": expr, "titleFormat": title, "textFormat": text,
-        "iconColor": color, "enable": on, "step": "60s",
+        "iconColor": color, "enable": on, "hide": True, "step": "60s",
     }  # fmt: skip
 
 

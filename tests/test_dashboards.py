@@ -262,7 +262,7 @@ def answered(url: str, within: float = 60) -> bytes:
             with urllib.request.urlopen(url, timeout=10) as answer:
                 return answer.read()
         except (urllib.error.URLError, ConnectionError, TimeoutError) as error:
-            if time.monotonic() > until or (isinstance(error, urllib.error.HTTPError) and error.code == 400):
+            if time.monotonic() > until or (isinstance(error, urllib.error.HTTPError) and error.code != 503):
                 said = error.read().decode() if isinstance(error, urllib.error.HTTPError) else error
                 raise AssertionError(f"{urllib.parse.unquote(url)}: {said}") from error
             time.sleep(0.3)
