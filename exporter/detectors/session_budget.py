@@ -10,11 +10,10 @@ Many small calls make a large bill, and no look at single calls sees it.
 
 from __future__ import annotations
 
-from math import inf
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from exporter.config import Config, TaskType
+    from exporter.config import TaskType
 
 KIND = "session_budget"
 
@@ -24,12 +23,5 @@ def exceeded(tokens: int, cost_usd: float, task: TaskType) -> dict[str, Any] | N
     if tokens > task.session_tokens:
         return {"tokens": tokens, "max_tokens": task.session_tokens}
     if task.session_cost_usd is not None and cost_usd > task.session_cost_usd:
-        return {"cost_usd": round(cost_usd, 6), "max_cost_usd": task.session_cost_usd}
+        return {"cost_usd": cost_usd, "max_cost_usd": task.session_cost_usd}
     return None
-
-
-def lowest(config: Config) -> tuple[float, float]:
-    """The lowest ceilings of tokens and of dollars of any task type: below them there is nothing to look up."""
-    tasks = [config.task_type("default"), *config.task_types.values()]
-    dollars = [task.session_cost_usd for task in tasks if task.session_cost_usd is not None]
-    return min(task.session_tokens for task in tasks), min(dollars, default=inf)
