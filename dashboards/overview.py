@@ -128,13 +128,13 @@ def build() -> Json:
                     "One line per agent; those with alerts first. _overflow is everything beyond the exporter's cap of series, "
                     "together. A click on a name shows the agent.",
                     {
-                        "Status": (column(STANDING), "none", {"mappings": WORST_SAID, "custom.width": 140, **COLORED}),
+                        "Status": (column(STANDING), "none", {"mappings": WORST_SAID, "custom.width": 110, **COLORED}),
                         "Last line": (
                             column("time() - max by (agent_id) (agent_last_active_timestamp_seconds)"),
                             "s",
                             {"decimals": 0},
                         ),
-                        "Of its cycle": (
+                        "Cycles": (
                             column(
                                 "(time() - max by (agent_id) (agent_last_active_timestamp_seconds)) "
                                 "/ on (agent_id) max by (agent_id) (agent_expected_cycle_seconds)"
@@ -165,7 +165,11 @@ def build() -> Json:
                                 '(agent_finding_timestamp_seconds{kind=~"loop|session_budget|cascade"} > 0)'
                             ),
                             "s",
-                            {"decimals": 0, "thresholds": thresholds((None, BAD), (600, "text")), **COLORED},
+                            {
+                                "decimals": 0,
+                                "thresholds": thresholds((None, "text"), (0, BAD), (600, "text")),
+                                **COLORED,
+                            },
                         ),
                     },
                     by=("agent_id",),

@@ -205,7 +205,7 @@ def stat(
 
 
 def bars(
-    title: str, description: str, unit: str, *targets: Json, limits: Json, w: int = 12, h: int = 8,
+    title: str, description: str, unit: str, *targets: Json, limits: Json, w: int = 12, h: int = 9,
     most: float | None = None, links: list[Json] | None = None, none: str = "none",
     name: str = "agent_id",
 ) -> Json:  # fmt: skip
@@ -291,7 +291,11 @@ def table(
     organize = {
         "id": "organize",
         "options": {
-            "excludeByName": {"Time": True, **{f"Time {number}": True for number in range(1, len(names) + 1)}},
+            "excludeByName": {
+                "Time": True,
+                "__name__": True,
+                **{f"{it} {number}": True for it in ("Time", "__name__") for number in range(1, len(names) + 1)},
+            },
             "indexByName": order,
             "renameByName": dict(zip(values, names, strict=True)),
         },

@@ -26,7 +26,7 @@ ROW_TO_TRACES = link(
     "Its traces", f"/d/{TRACES}?var-agent_id=${{__data.fields.agent_id:percentencode}}&${{__url_time_range}}"
 )
 ROW_TO_TEAM = link("Show this team", f"/d/{TEAM}?var-team=${{__data.fields.team:percentencode}}&${{__url_time_range}}")
-AGENT_COLUMN = {"agent_id": {"displayName": "Agent", "links": [ROW_TO_AGENT, ROW_TO_TRACES]}}
+AGENT_COLUMN = {"agent_id": {"displayName": "Agent", "custom.width": 130, "links": [ROW_TO_AGENT, ROW_TO_TRACES]}}
 
 TEAM_CHOICE = variable("team", "Team", 'label_values(agent_info{agent_id!="_overflow"}, team)')
 
