@@ -344,13 +344,13 @@ def found(title: str, description: str, query: Json, *, w: int = 12, h: int = 8)
         h=h,
         fieldConfig={
             "defaults": {
-                "custom": {"align": "auto"},
+                "custom": {"align": "auto", "minWidth": 60},
                 "thresholds": thresholds((None, "text")),
                 "noValue": "—",
             },
             "overrides": [
                 _override(
-                    "traceID", {"displayName": "Trace", "custom.width": 150, "links": [link("Show it below", here)]}
+                    "traceID", {"displayName": "Trace", "custom.width": 120, "links": [link("Show it below", here)]}
                 )
             ],
         },
