@@ -441,7 +441,6 @@ def variable(name: str, label: str, query: str, *, many: bool = True, hidden: bo
         "label": label,
         "datasource": PROMETHEUS,
         "query": {"query": query, "refId": name},
-        "definition": query,
         "refresh": 2,  # with the time range
         "sort": 1,
         "multi": many,

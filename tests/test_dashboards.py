@@ -121,7 +121,7 @@ def test_every_metric_is_emitted_recorded_or_another_servers():
 def test_a_variable_asks_for_a_metric_that_is_emitted(board):
     for variable in board["templating"]["list"]:
         if variable["type"] == "query":
-            assert re.match(r"label_values\((\w+)", variable["definition"]).group(1) in FAMILIES
+            assert re.match(r"label_values\((\w+)", variable["query"]["query"]).group(1) in FAMILIES
 
 
 @each_board
@@ -371,10 +371,14 @@ def test_grafanas_own_types_take_the_boards(tmp_path):
         check=True,
         capture_output=True,
     )
+    for board in (boards := json.loads(json.dumps(BOARDS))):
+        for mark in board["annotations"]["list"]:
+            for key in ("expr", "titleFormat", "textFormat", "step"):  # Prometheus' own, which the types leave open
+                del mark[key]
     # As literals in a module: the types know enums, and strings read from a JSON file would be any string.
     texts = ["import type * as g from '@grafana/schema';"]
     texts += [
-        f"export const b{number}: Loose<g.Dashboard> = {json.dumps(board)};" for number, board in enumerate(BOARDS)
+        f"export const b{number}: Loose<g.Dashboard> = {json.dumps(board)};" for number, board in enumerate(boards)
     ]
     # Enums of the types are spelt as the strings that they are.
     texts.append(
