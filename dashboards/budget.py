@@ -18,7 +18,6 @@ from dashboards.panels import (
     thresholds,
     timeseries,
     variable,
-    words,
 )  # fmt: skip
 from dashboards.shared import (
     AGENT_COLUMN,
@@ -30,6 +29,7 @@ from dashboards.shared import (
     TITLES,
     TO_AGENT,
     links_but,
+    troubled,
 )  # fmt: skip
 
 WHO = 'agent_id=~"$agent_id"'
@@ -75,16 +75,11 @@ def build() -> Json:
                     now(f"sum(agent:tokens_today:sum{{{WHO}}} {OURS})"),
                     w=4,
                 ),
-                stat(
+                troubled(
                     "Over daily budget",
                     "Agents beyond their tokens or dollars of the day; they page. Stop them, or raise the budget in the config.",
-                    "none",
-                    now(
-                        f"count((agent:daily_tokens:ratio{{{WHO}}} > 1) or (agent:daily_cost:ratio{{{WHO}}} > 1)) or vector(0)"
-                    ),
+                    f"count((agent:daily_tokens:ratio{{{WHO}}} > 1) or (agent:daily_cost:ratio{{{WHO}}} > 1)) or vector(0)",
                     w=4,
-                    limits=NONE_IS_WELL,
-                    mappings=words({0: ("● none", GOOD)}),
                 ),
                 stat(
                     "Sessions over, 24 h",

@@ -24,7 +24,6 @@ from dashboards.panels import (
 from dashboards.shared import (
     AGENT_COLUMN,
     ANNOTATIONS,
-    NONE_IS_WELL,
     OVERVIEW,
     SHARE_OF_BUDGET,
     STANDING,
@@ -32,6 +31,7 @@ from dashboards.shared import (
     TO_AGENT,
     WORST_SAID,
     links_but,
+    troubled,
 )  # fmt: skip
 
 
@@ -52,46 +52,34 @@ def build() -> Json:
                     now('max(up{job="agent-exporter"}) or vector(0)'),
                     mappings=words({1: ("● watching", GOOD), 0: ("▲ BLIND", BAD)}),
                 ),
-                stat(
+                troubled(
                     "Agents paging",
                     "Agents with a critical alert. The list below names them; each alert links to its runbook.",
-                    "none",
-                    now(
+                    (
                         'count(count by (agent_id) (ALERTS{alertstate="firing", severity="critical", agent_id!=""})) '
                         "or vector(0)"
                     ),
-                    limits=NONE_IS_WELL,
-                    mappings=words({0: ("● none", GOOD)}),
                 ),
-                stat(
+                troubled(
                     "Silent",
                     "Agents that logged nothing, not even a heartbeat, for over twice their expected cycle. They hang or "
                     "are gone: look at the agent's process, then restart it.",
-                    "none",
-                    now("count(agent:overdue:seconds) or vector(0)"),
-                    limits=NONE_IS_WELL,
-                    mappings=words({0: ("● none", GOOD)}),
+                    "count(agent:overdue:seconds) or vector(0)",
                 ),
-                stat(
+                troubled(
                     "Over budget",
                     "Agents beyond the tokens or dollars that their config allows in a UTC day. Stop the agent or raise "
                     "its budget; the budget board shows what it spends on.",
-                    "none",
-                    now("count((agent:daily_tokens:ratio > 1) or (agent:daily_cost:ratio > 1)) or vector(0)"),
-                    limits=NONE_IS_WELL,
-                    mappings=words({0: ("● none", GOOD)}),
+                    "count((agent:daily_tokens:ratio > 1) or (agent:daily_cost:ratio > 1)) or vector(0)",
                 ),
-                stat(
+                troubled(
                     "Findings 10m",
                     "Agents found looping, over a session's budget or in a cascade in the last ten minutes: what pages. "
                     "The table names the latest.",
-                    "none",
-                    now(
+                    (
                         "count(count by (agent_id) (time() - max by (agent_id, kind) "
                         '(agent_finding_timestamp_seconds{kind=~"loop|session_budget|cascade"}) < 600)) or vector(0)'
                     ),
-                    limits=NONE_IS_WELL,
-                    mappings=words({0: ("● none", GOOD)}),
                 ),
                 stat(
                     "Errors 15m",

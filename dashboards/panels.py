@@ -161,6 +161,10 @@ def timeseries(
     )  # fmt: skip
 
 
+LATEST: Json = {"calcs": ["lastNotNull"], "fields": "", "values": False}
+"""The value that a panel of one number shows of a series."""
+
+
 def stat(
     title: str,
     description: str,
@@ -194,7 +198,7 @@ def stat(
         h=h,
         fieldConfig={"defaults": _without_none(defaults), "overrides": []},
         options={
-            "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
+            "reduceOptions": LATEST,
             "colorMode": "value",
             "graphMode": "none",
             "justifyMode": "auto",
@@ -224,7 +228,7 @@ def bars(
         h=h,
         fieldConfig={"defaults": _without_none(defaults), "overrides": []},
         options={
-            "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
+            "reduceOptions": LATEST,
             "orientation": "horizontal",
             "displayMode": "basic",
             "valueMode": "color",

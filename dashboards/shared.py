@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
-from dashboards.panels import BAD, GOOD, QUIET, WARN, annotation, goes_to, link, thresholds, variable, words
+from typing import Any
+
+from dashboards.panels import (
+    BAD,
+    GOOD,
+    QUIET,
+    WARN,
+    Json,
+    annotation,
+    goes_to,
+    link,
+    now,
+    stat,
+    thresholds,
+    variable,
+    words,
+)  # fmt: skip
 
 OVERVIEW, TEAM, AGENT, TRACES, BUDGET, EXPORTER = (
     "agent-overview", "agent-team", "agent-detail", "agent-traces", "agent-budget", "agent-exporter",
@@ -40,6 +56,14 @@ WORST_SAID = words(
 )
 
 NONE_IS_WELL = thresholds((None, GOOD), (1, BAD))
+
+
+def troubled(title: str, description: str, query: str, **options: Any) -> Json:
+    """How many agents are in some trouble: one is bad, none is said in a word."""
+    none = words({0: ("● none", GOOD)})
+    return stat(title, description, "none", now(query), limits=NONE_IS_WELL, mappings=none, **options)
+
+
 SHARE_OF_BUDGET = thresholds((None, GOOD), (0.8, WARN), (1, BAD))
 """The lines of the rules: a word at 80 %, a page beyond it all."""
 

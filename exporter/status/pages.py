@@ -21,7 +21,7 @@ from exporter.status.recent import STEP, STEPS
 from exporter.status.waterfall import waterfall
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Mapping
 
     from exporter.metrics.families import AgentSettings
     from exporter.state import Rows
@@ -53,6 +53,8 @@ class AgentRow(NamedTuple):
     cell: AgentCell
     standings: list[words.Standing]
     today: Day
+    outcomes: Mapping[str, int]
+    """Of its sessions."""
     rate: int
     """Tokens in the last RATE_WINDOW seconds."""
     spark: list[int]
@@ -108,14 +110,13 @@ class Pages:
         agent = next((row for row in fleet(seen) if row.name == name), None)
         if agent is None:
             return None
-        tasks = [task for task in _cells(seen.rows, "task", TaskCell) if task.agent == name]
         return self._write(
             "agent.html", seen, refresh,
             title=label(name),
             agent=agent,
             sessions=sorted(seen.sessions, key=lambda session: -session.tokens)[:MOST_SESSIONS],
             tasks=seen.live.tasks,
-            quality=words.quality(agent.cell, _outcomes(tasks)),
+            quality=words.quality(agent.cell, agent.outcomes),
             findings=[
                 finding
                 for finding in seen.findings
@@ -160,6 +161,7 @@ def fleet(seen: Seen) -> list[AgentRow]:
                 cell,
                 words.standings(cell, settings, spent, outcomes[cell.agent], now, seen.since),
                 spent,
+                outcomes[cell.agent],
                 sum(tokens for _, _, tokens in rates[-RATE_WINDOW // STEP :]),
                 _by_minute([tokens for _, _, tokens in rates]),
                 sum(actions for actions, _, _ in recent),
@@ -178,13 +180,6 @@ def agent_path(name: str) -> str:
 def _by_minute(steps: list[int]) -> list[int]:
     each = 60 // STEP
     return [sum(steps[start : start + each]) for start in range(0, STEPS, each)] if steps else []
-
-
-def _outcomes(tasks: Iterable[TaskCell]) -> Counter[str]:
-    outcomes: Counter[str] = Counter()
-    for task in tasks:
-        outcomes.update(task.outcomes)
-    return outcomes
 
 
 def _cells(rows: Rows, kind: str, cell: type[C]) -> list[C]:

@@ -43,14 +43,15 @@ def see(pipeline: Pipeline, live: Live, problem: str | None, agent: str | None, 
     """What there is now; with an agent its actions and open sessions, with a trace id that trace."""
     recent = pipeline.sinks.recent
     assert recent is not None
+    rows = pipeline.snapshot()  # as a scrape: all that was read until now, so that no two numbers of a page differ
     return Seen(
-        pipeline.snapshot(),  # as a scrape: all that was read until now, so that no two numbers of a page differ
+        rows,
         live,
         problem,
         recent.since,
         recent.rates(live.now),
         sorted(
-            findings_in(pipeline.store.committed.get(journal.ROW, {}).items()),
+            findings_in(rows.get(journal.ROW, {}).items()),
             key=lambda finding: finding.at,
             reverse=True,
         ),
