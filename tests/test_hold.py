@@ -11,6 +11,8 @@ from running import Running, Sink, eventually
 
 from exporter.spans import encode
 from exporter.spans.hold import SETTLE, Hold
+from exporter.spans.queue import SpanQueue
+from exporter.state import File
 
 TRACE = bytes(15) + b"\1"
 OTHER = bytes(15) + b"\2"
@@ -127,6 +129,32 @@ def test_held_spans_survive_a_restart():
     commit(second)
     assert second.spans() == [(1, False), (2, False), (3, False), (4, False)]
     assert rows == {}
+
+
+def test_what_was_held_is_sent_by_a_run_that_no_longer_holds(tmp_path):
+    """Switching it off loses nothing, and leaves no rows behind."""
+
+    def queue(store: File) -> SpanQueue:
+        return SpanQueue(store, lambda _result, _count: None, version="0", durable=True)
+
+    store = File(tmp_path / "s.db")
+    first, held = queue(store), Held()
+    first.hold = held.hold
+    held.hold.offer("a", span(TRACE, 1))
+    held.hold.offer("b", span(OTHER, 2))
+    store.commit(first.changes())
+    assert first.length == 0
+    store.close()
+    store = File(tmp_path / "s.db")
+    second = queue(store)
+    second.restore()
+    store.commit(second.changes())
+    assert second.length == 2
+    assert list(store.rows("held")) == []
+    [piece] = second.take(10)
+    assert span(TRACE, 1) in piece.body
+    assert span(OTHER, 2) in piece.body
+    store.close()
 
 
 @pytest.mark.slow

@@ -118,7 +118,7 @@ class Hold:
         """Take up what a former run held."""
         now = self._clock()
         for key, value in rows:
-            began, spans = msgspec.msgpack.decode(value, type=tuple[float, list[tuple[str, bytes]]])
+            began, spans = unpacked(value)
             trace = bytes.fromhex(key.partition(":")[0])
             held = self._traces.setdefault(trace, _Trace(began))
             held.spans += spans
@@ -140,6 +140,11 @@ class Hold:
             self._marked[trace] = None
         for agent_id, span in held.spans:
             self._emit(agent_id, _marked(span) if early else span)
+
+
+def unpacked(value: bytes) -> tuple[float, list[tuple[str, bytes]]]:
+    """What a row holds: when its trace began, and (agent_id, span) in order."""
+    return msgspec.msgpack.decode(value, type=tuple[float, list[tuple[str, bytes]]])
 
 
 def _trace_of(span: bytes) -> bytes:

@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct
 
-from exporter.spans import encode
+from exporter.spans import encode, hold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from exporter.spans.hold import Hold
     from exporter.state import Row, Store
 
 KIND = "span"
@@ -61,7 +60,7 @@ class SpanQueue:
     ) -> None:
         self.durable = durable
         self.wake = wake
-        self.hold: Hold | None = None
+        self.hold: hold.Hold | None = None
         """What keeps spans before they are offered, if anything does."""
         self._store = store
         self._count = count
@@ -157,8 +156,6 @@ class SpanQueue:
 
     def restore(self) -> None:
         """Take up the pieces that a former run left unsent."""
-        if self.hold is not None:
-            self.hold.restore(self._store.rows("held"))
         for key, value in self._store.rows(KIND):
             count, body = msgspec.msgpack.decode(value)
             keep = self._in_memory + len(body) <= self._memory_bytes
@@ -168,6 +165,14 @@ class SpanQueue:
             self._in_memory += piece.size if keep else 0
             self._spooled += piece.size
             self._spans += count
+        held = list(self._store.rows(hold.KIND))
+        if self.hold is not None:
+            self.hold.restore(held)
+            return
+        for key, value in held:  # a former run held them; this one does not
+            for agent_id, span in hold.unpacked(value)[1]:
+                self.offer(agent_id, span)
+            self._rows.append((hold.KIND, key, None))
 
     # --- the sender's thread -----------------------------------------------------------------------------------
 
