@@ -98,7 +98,8 @@ def test_a_person_sees_a_loop_and_follows_it_to_its_trace(browser, site):
 
 def test_a_cascade_is_a_finding_with_its_way_through_the_agents(browser, site):
     """From the list of findings to the waterfall of the agents that fell."""
-    eventually(lambda: browser.get(f"{site}/findings?hold") or "cascade" in text(browser), within=60, every=0.5)
+    # With its sign: the word alone stands in the sentence that heads the page.
+    eventually(lambda: browser.get(f"{site}/findings?hold") or "▲ cascade" in text(browser), within=60, every=0.5)
     found = browser.find_element(By.XPATH, "//tr[contains(., '▲ cascade')]")
     assert "planner-01 → researcher-01 → fetcher-01 failed within" in found.text
     found.find_element(By.XPATH, ".//a[starts-with(@href, '/traces/')]").click()
