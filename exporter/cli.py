@@ -202,6 +202,37 @@ def _schema(_: argparse.Namespace) -> int:
     return 0
 
 
+def _probe(options: argparse.Namespace) -> int:
+    import asyncio  # noqa: PLC0415
+
+    from exporter.probes.endpoint import Unasked  # noqa: PLC0415
+    from exporter.probes.once import probe  # noqa: PLC0415
+    from exporter.probes.settings import checks_of  # noqa: PLC0415
+
+    config = _config(options)
+    asked = [checks for name in _asked(config, options.agent) if (checks := checks_of(config, name))]
+    if not asked:
+        raise Usage("no agent has both an endpoint and a check: agents.NAME.endpoint in the file of --config")
+    try:
+        documents = asyncio.run(probe(asked))
+    except Unasked as error:
+        raise Usage(str(error)) from error
+    for document in documents:
+        print(json.dumps(document, indent=2))
+    return 0 if all(document["healthy"] for document in documents) else 1
+
+
+def _asked(config: Config, agent: str | None) -> list[str]:
+    """The agent that was named, or all that can be asked."""
+    if agent is None:
+        return config.names()
+    if agent not in config.names():
+        raise Usage(f"no agent {agent!a} under agents in the file of --config, or it is retired")
+    if config.agent(agent).endpoint is None:
+        raise Usage(f"agents.{agent}.endpoint is not set: nobody knows where to ask")
+    return [agent]
+
+
 def _healthcheck(options: argparse.Namespace) -> int:
     from exporter.healthcheck import check  # noqa: PLC0415
 
@@ -316,6 +347,15 @@ def _parser() -> argparse.ArgumentParser:
         "Print every fault of a config file with its path, all at once. Exit code 2 if there are any.",
     )  # fmt: skip
     check.add_argument("file", metavar="FILE")
+
+    probe = _command(
+        commands, "probe", _probe, "ask agents whether they can do their job",
+        "Run the health checks of every agent that has an endpoint, or of one, and print a JSON document for each: "
+        "alive, its model answers, sums come out right, memory is connected, and what the config adds. Exit code 1 "
+        "if one is unhealthy.",
+    )  # fmt: skip
+    _config_option(probe)
+    probe.add_argument("agent", nargs="?", metavar="AGENT", help="one that has agents.AGENT.endpoint in the config")
 
     _command(
         commands, "schema", _schema, "print the JSON Schema of a line",

@@ -18,6 +18,7 @@ from exporter.config import Config, ConfigError, load
 from exporter.eventloop import EventLoop
 from exporter.metrics.families import Live
 from exporter.pipeline import RETRY_EVERY, Pipeline
+from exporter.probes.prober import Prober
 from exporter.server import Server
 from exporter.sources.otlp import OtlpSource
 from exporter.spans.sender import Sender
@@ -61,6 +62,8 @@ class Exporter:
         self._problem: str | None = "starting"
         self._stopping = False
         self._loop = EventLoop()
+        self._asking = EventLoop("probes")
+        self._prober = Prober()
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="scrape")
         self._process = ProcessCollector(registry=None)
         self._otlp = OtlpSource(wake=self._wake) if config.otlp_logs.enabled else None
@@ -95,6 +98,7 @@ class Exporter:
             if store is not None:
                 self._work(store)
         finally:
+            self._asking.stop()
             self.server.stop()
             self._loop.stop()
             self._pool.shutdown(wait=False, cancel_futures=True)
@@ -140,6 +144,8 @@ class Exporter:
             self._sender = Sender(queue, target(self.config))
             queue.wake = self._sender.wake
             sending = self._loop.submit(self._sender.run())
+        self._asking.start()
+        self._asking.submit(self._prober.configure(self.config))
         self._problem = None
         if self._stopping:
             pipeline.stop()
@@ -207,6 +213,7 @@ class Exporter:
         self.stages.pipeline.sinks.tally.configure(config.names(), time.time())
         self.stages.pipeline.sinks.detectors.configure(config)
         self._retire(before)
+        self._asking.submit(self._prober.configure(config))
         self.reload_ok = True
         self.loaded_at = time.time()
         warn_of_no_effect(config)
@@ -244,7 +251,7 @@ class Exporter:
         if pipeline.sinks.queue is not None:
             gauges["agent_exporter_span_queue_length"] = pipeline.sinks.queue.length
             gauges["agent_exporter_span_spool_bytes"] = pipeline.sinks.queue.spooled
-        return self.stages.live(now, gauges)
+        return self.stages.live(now, gauges, self._prober.results())
 
     def _unready(self) -> str | None:
         if self.stages is not None and self.stages.pipeline.unavailable is not None:

@@ -181,6 +181,16 @@ class Collector:
         self._log.close()
 
 
+def respond(handler: BaseHTTPRequestHandler, code: int, headers: dict[str, str], text: bytes) -> None:
+    """Write an answer."""
+    handler.send_response(code)
+    for name, value in headers.items():
+        handler.send_header(name, value)
+    handler.send_header("Content-Length", str(len(text)))
+    handler.end_headers()
+    handler.wfile.write(text)
+
+
 class Sink:
     """A stand-in for a collector that can misbehave: answers /v1/traces as told, and keeps the spans it accepted."""
 
@@ -207,12 +217,7 @@ class Sink:
                 code, headers, text = answer
                 if code == 200:
                     sink.keep(sent, count)
-                self.send_response(code)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(text)))
-                self.end_headers()
-                self.wfile.write(text)
+                respond(self, code, headers, text)
 
             def log_message(self, *_: object) -> None:
                 pass

@@ -37,7 +37,6 @@ def test_an_example_of_every_key_is_accepted():
     assert config.sources["agents"].path == "/var/log/agents/*.log"
     assert config.without_effect() == [
         "breaker",
-        "agents.research-agent-01.endpoint",
         "agents.research-agent-01.sources",
         "agents.research-agent-01.terminate",
     ]

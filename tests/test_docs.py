@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from exporter.action import REASONS
 from exporter.cli import command
 from exporter.config import Config, _Section, parse
 from exporter.metrics.families import FAMILIES
+from exporter.probes.expectation import EXPECTATIONS
+from exporter.probes.settings import CHECKS
 from exporter.schema import schema
 
 README = (ROOT / "README.md").read_text()
@@ -102,7 +105,7 @@ def keys(section=Config, path: str = "") -> list[str]:
     for name, hint in get_type_hints(section).items():
         here = f"{path}{name}"
         inner = [kind for kind in (hint, *get_args(hint)) if isinstance(kind, type) and issubclass(kind, _Section)]
-        if not inner or name in {"terminate", "breaker", "loop", "action_anomaly", "cascade"}:
+        if not inner or name in {"terminate", "breaker", "loop", "action_anomaly", "cascade", "expect"}:
             found.append(here)
         else:
             found += keys(inner[0], f"{here}.NAME." if hint is not inner[0] and name != "terminate" else f"{here}.")
@@ -163,3 +166,24 @@ def test_the_package_runs_as_a_module():
         [sys.executable, "-m", "exporter", "--version"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout == "agent-exporter 0.1.0\n"
+
+
+def test_the_example_of_a_probe_looks_as_it_does():
+    """Line by line."""
+    text = (DOCS / "probes.md").read_text()
+    shown = re.search(r"<!-- probe -->\n```json\n(.*?)```", text, re.DOTALL)[1]
+    first, second = (HERE / "golden" / "probe.json").read_text().split("\n}\n")[:2]
+    assert set(shown.splitlines()) <= {
+        *first.splitlines(),
+        *second.splitlines(),
+        '  "agent_id": "research-agent-01",',
+        "}",
+    }
+    assert json.loads(shown)["healthy"] is False
+
+
+def test_every_check_and_expectation_is_documented():
+    """In their tables."""
+    text = (DOCS / "probes.md").read_text()
+    assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == list(CHECKS)
+    assert re.findall(r"^\| `(\w+): ", text, re.MULTILINE) == list(EXPECTATIONS)

@@ -35,8 +35,6 @@ NOT_YET = {
     "agent_sessions_unconfirmed",
     "agent_cost_mismatch_total",
     "agent_breaker_latched",
-    "agent_health_check_success",
-    "agent_health_check_timestamp_seconds",
     "agent_benchmark_passed_ratio",
 }
 """Of the contract, read by rules, and not emitted by this version of the exporter."""

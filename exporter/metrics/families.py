@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from exporter.metrics import cells
+    from exporter.probes.check import Result
     from exporter.state import Rows
 
 
@@ -98,9 +99,11 @@ class Live(NamedTuple):
     """Gauge families without labels, by name."""
     gen_ai: bool = True
     """Whether the names of the GenAI conventions are shown."""
+    checks: Sequence[Result] = ()
+    """The latest health checks: each tells its own time, and after a restart the next is seconds away."""
 
 
-A, B = ("agent_id",), ("agent_id", "action")
+A, B, CHECK = ("agent_id",), ("agent_id", "action"), ("agent_id", "check")
 FAMILIES = {
     family.name: family
     for family in (
@@ -158,6 +161,10 @@ FAMILIES = {
             "Clock when a finding of this kind was last made; 0 never.",
             (*A, "kind"),
         ),
+        Family("agent_health_check_success", "gauge", "1 if the latest run of a health check passed.", CHECK),
+        Family("agent_health_check_duration_seconds", "gauge", "How long that run took.", CHECK),
+        Family("agent_health_check_timestamp_seconds", "gauge", "Clock when that run ended.", CHECK),
+        Family("agent_health_check_interval_seconds", "gauge", "How often it is run while it passes.", CHECK),
         Family(
             "gen_ai_client_token_usage",
             "histogram",
@@ -335,6 +342,12 @@ def fill(page: Page, rows: Rows, live: Live) -> None:
             page.gauge("agent_session_cost_budget_usd", (label(name),), settings.session_cost_usd)
         page.gauge("agent_session_normal_duration_seconds", (label(name),), settings.normal_duration)
         page.gauge("agent_session_max_duration_seconds", (label(name),), settings.max_duration)
+    for check in sorted(live.checks):
+        names = label(check.agent), label(check.name)
+        page.gauge("agent_health_check_success", names, int(check.passed))
+        page.gauge("agent_health_check_duration_seconds", names, check.seconds)
+        page.gauge("agent_health_check_timestamp_seconds", names, check.at)
+        page.gauge("agent_health_check_interval_seconds", names, check.interval)
     for name, level in live.gauges.items():
         page.gauge(name, (), level)
     page.gauge("agent_exporter_build_info", (live.version,), 1)

@@ -1,0 +1,73 @@
+"""One health check, once: a question to an agent, and whether its answer is right."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from exporter.config import Expect
+from exporter.probes.endpoint import ask
+from exporter.probes.expectation import judge
+from exporter.probes.settings import SUM
+
+if TYPE_CHECKING:
+    from exporter.probes.endpoint import Answer
+    from exporter.probes.settings import Check
+
+_DRAW = random.SystemRandom()
+
+
+class Result(NamedTuple):
+    """How a check went. `at` is when it ended, seconds since 1970; `why` a sentence if it did not pass."""
+
+    agent: str
+    name: str
+    passed: bool
+    seconds: float
+    at: float
+    interval: float
+    """Of its schedule, so that rules know when it is overdue."""
+    why: str | None = None
+
+
+async def perform(check: Check) -> Result:
+    """Ask, and judge. Raises Unasked."""
+    body, expect = drawn(check.body, check.expect)
+    answer = await ask(check.endpoint, check.path, body, check.timeout)
+    why = verdict(check, answer, expect)
+    return Result(check.agent, check.name, why is None, answer.seconds, time.time(), check.interval, why)
+
+
+def verdict(check: Check, answer: Answer, expect: Expect) -> str | None:
+    """Why an answer does not pass, or None."""
+    if answer.problem is not None:
+        return answer.problem
+    if answer.status != check.status:
+        return f"HTTP status {answer.status}, not {check.status}"
+    if check.json_path is None and expect == Expect():
+        return None  # that it answers is all that is wanted
+    try:
+        why = judge(expect, answer.part(check.json_path))
+    except ValueError as error:
+        why = str(error)
+    return None if why is None else f"the answer {why}"
+
+
+def drawn(body: dict[str, Any] | None, expect: Expect) -> tuple[dict[str, Any] | None, Expect]:
+    """A body with a sum of its own, and the sum as what is expected; both as they were if the body asks for none."""
+    a, b = _DRAW.randint(100, 999), _DRAW.randint(100, 999)  # as the article's 127 + 385
+    filled = _filled(body, f"{a} + {b}")
+    return (body, expect) if filled == body else (filled, msgspec.structs.replace(expect, number=float(a + b)))
+
+
+def _filled(value: Any, question: str) -> Any:
+    if isinstance(value, str):
+        return value.replace(SUM, question)
+    if isinstance(value, dict):
+        return {key: _filled(inner, question) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_filled(inner, question) for inner in value]
+    return value
