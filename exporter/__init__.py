@@ -10,6 +10,7 @@ The folder listing is the architecture. A line flows from top to bottom, and not
     metrics/   Action, Session and Finding  ->  cells; cells  ->  exposition
     spans/     Action and Session  ->  OTLP span bytes, and the queue that sends them
     probes/    questions to agents  ->  health checks
+    benchmark/ inputs whose answers are known  ->  the share that came out right
     status/    what a person sees: cells, findings and the latest actions  ->  pages
     duplicates what a collector sends again is counted once
     state      one SQLite file that every stage above commits its changed rows to, together

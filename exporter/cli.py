@@ -55,6 +55,10 @@ class Usage(Exception):  # noqa: N818  (it is what the user gets)
     """A sentence about what was asked for wrongly: exit code 2."""
 
 
+class Failed(Exception):  # noqa: N818  (the same)
+    """A sentence about what went wrong with the input: exit code 1."""
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command and exit."""
     sys.exit(command(arguments))
@@ -75,6 +79,9 @@ def command(arguments: Sequence[str] | None = None) -> int:
             print(fault, file=sys.stderr)
     except (Usage, Locked) as error:
         print(f"agent-exporter: {error}", file=sys.stderr)
+    except Failed as error:
+        print(f"agent-exporter: {_printable(str(error))}", file=sys.stderr)
+        return 1
     except BrokenPipeError:
         # The reader of our output has gone, as `head` does: what it wanted it has.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -188,11 +195,16 @@ def _validate(options: argparse.Namespace) -> int:
 
 
 def _check_config(options: argparse.Namespace) -> int:
+    from exporter.benchmark.suite import faults_in  # noqa: PLC0415
+
     config = load(Path(options.file))
-    for path in config.without_effect():
-        print(f"{options.file}: {path}: has no effect in this version")
-    for path, name in config.missing_files():
-        print(f"{options.file}: {path}: {name} is not there, at least not on this machine")
+    suites = [Path(benchmark.suite) for benchmark in config.benchmarks.values()]
+    if faults := [fault for suite in suites if suite.exists() for fault in faults_in(suite)]:
+        raise ConfigError(faults)
+    for key in config.without_effect():
+        print(f"{options.file}: {key}: has no effect in this version")
+    for key, name in config.missing_files():
+        print(f"{options.file}: {key}: {name} is not there, at least not on this machine")
     print(f"{options.file}: fine")
     return 0
 
@@ -220,6 +232,53 @@ def _probe(options: argparse.Namespace) -> int:
     for document in documents:
         print(json.dumps(document, indent=2))
     return 0 if all(document["healthy"] for document in documents) else 1
+
+
+def _benchmark(options: argparse.Namespace) -> int:
+    from exporter.benchmark.once import runs_of  # noqa: PLC0415
+    from exporter.benchmark.report import document, table  # noqa: PLC0415
+    from exporter.probes.endpoint import Unasked  # noqa: PLC0415
+
+    if options.record:
+        return _record(options)
+    config = _config(options)
+    agents = _asked(config, options.agent)
+    wanted = {name: suite for name, suite in config.benchmarks.items() if options.suite in {None, name}}
+    if not wanted:
+        missing = "no benchmarks" if options.suite is None else f"no benchmark {options.suite!a}"
+        raise Usage(f"{missing} in the file of --config")
+    pairs = [(agent, name) for name, suite in wanted.items() for agent in suite.agents if agent in agents]
+    if not pairs:
+        raise Usage(f"{options.agent!a} is not among the agents of {', '.join(wanted)}")
+    progress = Progress()
+    done = []
+    try:
+        for run in runs_of(config, pairs, progress=progress.draw, say=_say):
+            progress.clear()
+            done.append(run)
+            if not options.json:
+                print(table(*run), flush=True)
+    except Unasked as error:
+        raise Usage(str(error)) from error
+    finally:
+        progress.clear()
+    if options.json:
+        print(json.dumps(document(done), indent=2))
+    return 1 if len(done) < len(pairs) or any(report.regressed for report, _ in done) else 0
+
+
+def _record(options: argparse.Namespace) -> int:
+    from exporter.benchmark.record import NothingGood, record  # noqa: PLC0415
+
+    try:
+        recorded = record(options.record, options.agent)
+    except OSError as error:
+        raise Usage(str(error)) from error
+    except NothingGood as error:
+        raise Failed(str(error)) from error
+    sys.stdout.write(recorded.text)
+    _say(f"good sessions: {recorded.sessions:,} of {recorded.seen:,}; cases: {recorded.cases:,}, with different inputs")
+    return 0
 
 
 def _asked(config: Config, agent: str | None) -> list[str]:
@@ -356,6 +415,18 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     _config_option(probe)
     probe.add_argument("agent", nargs="?", metavar="AGENT", help="one that has agents.AGENT.endpoint in the config")
+
+    bench = _command(
+        commands, "benchmark", _benchmark, "give agents inputs whose answers are known",
+        "Run every benchmark of the config, or one, and print a table. Exit code 1 if one has regressed (less than "
+        "nine answers in ten are as expected) or an agent does not answer. With --record, print a suite made from a "
+        "log of good sessions.",
+    )  # fmt: skip
+    _config_option(bench)
+    bench.add_argument("--agent", metavar="AGENT", help="only this one")
+    bench.add_argument("--json", action="store_true", help="JSON instead of a table")
+    bench.add_argument("--record", nargs="+", metavar="LOG", help="print a suite; run nothing")
+    bench.add_argument("suite", nargs="?", metavar="SUITE", help="its name under benchmarks in the config")
 
     _command(
         commands, "schema", _schema, "print the JSON Schema of a line",

@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING
 from prometheus_client.process_collector import ProcessCollector
 
 from exporter import __version__
+from exporter.benchmark import history
+from exporter.benchmark.history import History, Run
+from exporter.benchmark.schedule import Schedule
 from exporter.config import Config, ConfigError, load
 from exporter.eventloop import EventLoop
 from exporter.metrics.families import Live
@@ -28,10 +31,11 @@ from exporter.status import Pages
 from exporter.status.seen import Seen, see
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
+    from exporter.benchmark.run import Report
     from exporter.spans.queue import SpanQueue
-    from exporter.state import Rows
+    from exporter.state import Row, Rows
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +68,8 @@ class Exporter:
         self._loop = EventLoop()
         self._asking = EventLoop("probes")
         self._prober = Prober()
+        self._history = History()
+        self._schedule = Schedule(self._last, self._keep)
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="scrape")
         self._process = ProcessCollector(registry=None)
         self._otlp = OtlpSource(wake=self._wake) if config.otlp_logs.enabled else None
@@ -144,8 +150,9 @@ class Exporter:
             self._sender = Sender(queue, target(self.config))
             queue.wake = self._sender.wake
             sending = self._loop.submit(self._sender.run())
+        self._history = History(store.rows(history.ROW))
         self._asking.start()
-        self._asking.submit(self._prober.configure(self.config))
+        self._ask_agents()
         self._problem = None
         if self._stopping:
             pipeline.stop()
@@ -213,7 +220,7 @@ class Exporter:
         self.stages.pipeline.sinks.tally.configure(config.names(), time.time())
         self.stages.pipeline.sinks.detectors.configure(config)
         self._retire(before)
-        self._asking.submit(self._prober.configure(config))
+        self._ask_agents()
         self.reload_ok = True
         self.loaded_at = time.time()
         warn_of_no_effect(config)
@@ -226,6 +233,27 @@ class Exporter:
         gone = before - set(self.config.names())
         for name in [name for name in tally.agents if name in gone or self.config.agent(name).retired]:
             tally.forget(name)
+
+    # --- questions to agents ----------------------------------------------------------------------------------
+
+    def _ask_agents(self) -> None:
+        """By health checks and benchmarks, as the config in force wants it. In the pipeline's thread."""
+        self._commit(self._history.keep_only(self.config))
+        self._asking.submit(self._prober.configure(self.config))
+        self._asking.submit(self._schedule.configure(self.config))
+
+    def _last(self, agent: str, suite: str) -> Run | None:
+        return self._history.last(agent, suite)
+
+    def _keep(self, report: Report) -> None:
+        """A benchmark has run; this is another thread."""
+        if self.stages is not None:
+            self.stages.pipeline.ask(lambda: self._commit(self._history.add(report)))
+
+    def _commit(self, rows: Iterable[Row]) -> None:
+        assert self.stages is not None
+        with contextlib.suppress(Unavailable):  # then they go with the next commit
+            self.stages.pipeline.store.commit(rows)
 
     # --- what the server shows ---------------------------------------------------------------------------------
 

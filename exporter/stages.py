@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from prometheus_client.exposition import choose_encoder
 
 from exporter import __version__
+from exporter.benchmark import history
 from exporter.config import headers_in
 from exporter.detectors import Detectors, cascade
 from exporter.detectors import journal as findings
@@ -43,8 +44,8 @@ if TYPE_CHECKING:
     from exporter.state import Rows
 
 
-MIRRORED = (*KINDS, findings.ROW)
-"""Kinds of rows of which a page is made: metrics, and the latest findings."""
+MIRRORED = (*KINDS, findings.ROW, history.ROW)
+"""Kinds of rows of which a page is made: metrics, the latest findings, and the latest benchmark runs."""
 
 
 class Stages:

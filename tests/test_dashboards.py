@@ -33,7 +33,6 @@ each_board = pytest.mark.parametrize("board", BOARDS, ids=lambda board: board["u
 each_panel = pytest.mark.parametrize(("board", "panel"), PANELS)
 
 NOT_YET = {
-    "agent_benchmark_passed_ratio",
     "agent_breaker_enforcing",
     "agent_breaker_latched",
     "agent_cost_mismatch_total",

@@ -13,6 +13,7 @@ from conftest import HERE, LOGS
 from running import ROOT
 
 from exporter.action import REASONS
+from exporter.benchmark.suite import load
 from exporter.cli import command
 from exporter.config import Config, _Section, parse
 from exporter.metrics.families import FAMILIES
@@ -187,3 +188,18 @@ def test_every_check_and_expectation_is_documented():
     text = (DOCS / "probes.md").read_text()
     assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == list(CHECKS)
     assert re.findall(r"^\| `(\w+): ", text, re.MULTILINE) == list(EXPECTATIONS)
+
+
+def test_the_examples_of_a_benchmark_are_what_is_read_and_printed(tmp_path):
+    """The suite has no fault, and its request's keys are those that there are; the table is the second of the golden ones."""
+    text = (DOCS / "benchmark.md").read_text()
+    path = tmp_path / "golden.yaml"
+    path.write_text(
+        re.search(r"<!-- suite -->\n```yaml\n(.*?)```", text, re.DOTALL)[1]
+        + re.search(r"^    (request: .*)$", text, re.MULTILINE)[1]
+    )
+    suite = load(path)
+    assert [case.name for case in suite.cases] == ["capital", "refund policy", "sum", "plan"]
+    assert suite.request.path == "/chat"
+    shown = re.search(r"<!-- tests/golden/benchmark.txt -->\n```\n(.*?)```", text, re.DOTALL)[1]
+    assert shown in (HERE / "golden" / "benchmark.txt").read_text()

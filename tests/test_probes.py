@@ -17,8 +17,9 @@ from exporter.cli import command
 from exporter.config import parse
 from exporter.probes.check import Result, perform
 from exporter.probes.endpoint import MOST_BODY, Unasked
-from exporter.probes.prober import AGAIN, JITTER, MOST_AT_ONCE, SOON, Prober
+from exporter.probes.prober import AGAIN, MOST_AT_ONCE, SOON, Prober
 from exporter.probes.settings import CHECKS, checks_of
+from exporter.probes.timers import JITTER
 
 
 def config_of(agent: Agent, more: str = "", **keys):

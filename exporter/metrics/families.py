@@ -27,6 +27,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.samples import Exemplar
 
 from exporter.action import REASONS, trace_id_of
+from exporter.benchmark import history
 from exporter.metrics.cells import (
     CONFIDENCE,
     DURATION,
@@ -103,7 +104,7 @@ class Live(NamedTuple):
     """The latest health checks: each tells its own time, and after a restart the next is seconds away."""
 
 
-A, B, CHECK = ("agent_id",), ("agent_id", "action"), ("agent_id", "check")
+A, B, CHECK, SUITE = ("agent_id",), ("agent_id", "action"), ("agent_id", "check"), ("agent_id", "suite")
 FAMILIES = {
     family.name: family
     for family in (
@@ -165,6 +166,8 @@ FAMILIES = {
         Family("agent_health_check_duration_seconds", "gauge", "How long that run took.", CHECK),
         Family("agent_health_check_timestamp_seconds", "gauge", "Clock when that run ended.", CHECK),
         Family("agent_health_check_interval_seconds", "gauge", "How often it is run while it passes.", CHECK),
+        Family("agent_benchmark_passed_ratio", "gauge", "Share of a suite that passed in its latest run.", SUITE),
+        Family("agent_benchmark_timestamp_seconds", "gauge", "Clock when that run ended.", SUITE),
         Family(
             "gen_ai_client_token_usage",
             "histogram",
@@ -348,6 +351,10 @@ def fill(page: Page, rows: Rows, live: Live) -> None:
         page.gauge("agent_health_check_duration_seconds", names, check.seconds)
         page.gauge("agent_health_check_timestamp_seconds", names, check.at)
         page.gauge("agent_health_check_interval_seconds", names, check.interval)
+    for agent, suite, run in history.latest(rows.get(history.ROW, {}).items()):
+        names = label(agent), label(suite)
+        page.gauge("agent_benchmark_passed_ratio", names, run.ratio)
+        page.gauge("agent_benchmark_timestamp_seconds", names, run.at)
     for name, level in live.gauges.items():
         page.gauge(name, (), level)
     page.gauge("agent_exporter_build_info", (live.version,), 1)

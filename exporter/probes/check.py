@@ -14,6 +14,7 @@ from exporter.probes.expectation import judge
 from exporter.probes.settings import SUM
 
 if TYPE_CHECKING:
+    from exporter.config import JSONPath
     from exporter.probes.endpoint import Answer
     from exporter.probes.settings import Check
 
@@ -37,20 +38,20 @@ async def perform(check: Check) -> Result:
     """Ask, and judge. Raises Unasked."""
     body, expect = drawn(check.body, check.expect)
     answer = await ask(check.endpoint, check.path, body, check.timeout)
-    why = verdict(check, answer, expect)
+    why = verdict(answer, check.status, check.json_path, expect)
     return Result(check.agent, check.name, why is None, answer.seconds, time.time(), check.interval, why)
 
 
-def verdict(check: Check, answer: Answer, expect: Expect) -> str | None:
+def verdict(answer: Answer, status: int, json_path: JSONPath | None, expect: Expect) -> str | None:
     """Why an answer does not pass, or None."""
     if answer.problem is not None:
         return answer.problem
-    if answer.status != check.status:
-        return f"HTTP status {answer.status}, not {check.status}"
-    if check.json_path is None and expect == Expect():
+    if answer.status != status:
+        return f"HTTP status {answer.status}, not {status}"
+    if json_path is None and expect == Expect():
         return None  # that it answers is all that is wanted
     try:
-        why = judge(expect, answer.part(check.json_path))
+        why = judge(expect, answer.part(json_path))
     except ValueError as error:
         why = str(error)
     return None if why is None else f"the answer {why}"
@@ -59,15 +60,14 @@ def verdict(check: Check, answer: Answer, expect: Expect) -> str | None:
 def drawn(body: dict[str, Any] | None, expect: Expect) -> tuple[dict[str, Any] | None, Expect]:
     """A body with a sum of its own, and the sum as what is expected; both as they were if the body asks for none."""
     a, b = _DRAW.randint(100, 999), _DRAW.randint(100, 999)  # as the article's 127 + 385
-    filled = _filled(body, f"{a} + {b}")
-    return (body, expect) if filled == body else (filled, msgspec.structs.replace(expect, number=float(a + b)))
+    asking = None if body is None else filled(body, SUM, f"{a} + {b}")
+    return (body, expect) if asking == body else (asking, msgspec.structs.replace(expect, number=float(a + b)))
 
 
-def _filled(value: Any, question: str) -> Any:
+def filled(value: Any, mark: str, text: str) -> Any:
+    """A JSON value with a text wherever the mark stands in one."""
     if isinstance(value, str):
-        return value.replace(SUM, question)
+        return value.replace(mark, text)
     if isinstance(value, dict):
-        return {key: _filled(inner, question) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_filled(inner, question) for inner in value]
-    return value
+        return {key: filled(inner, mark, text) for key, inner in value.items()}
+    return [filled(inner, mark, text) for inner in value] if isinstance(value, list) else value

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from exporter.probes.check import perform
 from exporter.probes.endpoint import Unasked
 from exporter.probes.settings import checks_of
+from exporter.probes.timers import Timers, jittered
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from exporter.config import Config
     from exporter.probes.check import Result
     from exporter.probes.settings import Check
+    from exporter.probes.timers import Name
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +31,6 @@ SOON = 5.0
 """Seconds after the start within which every check has begun for the first time."""
 AGAIN = 60.0
 """Seconds at most from a failure to the next try, however long the interval: the rules want three in 200 s."""
-JITTER = 0.05
-"""Share of an interval, up or down, so that agents are not all asked in one moment; three of 60 s stay within 200 s."""
 MOST_AT_ONCE = 256
 """Requests: more than the agents of most fleets, fewer than the files that a process may open."""
 RESOLVERS = 32
@@ -42,9 +42,9 @@ class Prober:
 
     def __init__(self, perform: Callable[[Check], Awaitable[Result]] = perform) -> None:
         self._perform = perform
-        self._watched: dict[tuple[str, str], tuple[Check, asyncio.Task[None]]] = {}
-        self._results: dict[tuple[str, str], Result] = {}
-        self._unasked: dict[tuple[str, str], str] = {}
+        self._timers = Timers(self._watch)
+        self._results: dict[Name, Result] = {}
+        self._unasked: dict[Name, str] = {}
         self._slots = asyncio.Semaphore(MOST_AT_ONCE)
         self._resolvers = ThreadPoolExecutor(RESOLVERS, thread_name_prefix="resolve")
 
@@ -54,20 +54,13 @@ class Prober:
 
     async def configure(self, config: Config) -> None:
         """Begin what is new, let go of what is no longer wanted, with its result; what is as it was goes on."""
-        loop = asyncio.get_running_loop()
-        loop.set_default_executor(self._resolvers)
+        asyncio.get_running_loop().set_default_executor(self._resolvers)
         wanted = {(check.agent, check.name): check for name in config.names() for check in checks_of(config, name)}
-        for pair, (check, task) in [*self._watched.items()]:
-            if wanted.get(pair) != check:
-                task.cancel()
-                del self._watched[pair]
-                for known in (self._results, self._unasked):
-                    known.pop(pair, None)
-        for pair, check in wanted.items():
-            if pair not in self._watched:
-                self._watched[pair] = check, loop.create_task(self._watch(pair, check))
+        for pair in self._timers.configure(wanted):
+            for known in (self._results, self._unasked):
+                known.pop(pair, None)
 
-    async def _watch(self, pair: tuple[str, str], check: Check) -> None:
+    async def _watch(self, pair: Name, check: Check) -> None:
         loop = asyncio.get_running_loop()
         await asyncio.sleep(random.uniform(0, min(SOON, check.interval)))  # noqa: S311  (jitter)
         while True:
@@ -76,10 +69,9 @@ class Prober:
                 await self._once(pair, check)
             result = self._results.get(pair)
             pause = check.interval if result is not None and result.passed else min(check.interval, AGAIN)
-            pause *= random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
-            await asyncio.sleep(max(0.0, began + pause - loop.time()))
+            await asyncio.sleep(max(0.0, began + jittered(pause) - loop.time()))
 
-    async def _once(self, pair: tuple[str, str], check: Check) -> None:
+    async def _once(self, pair: Name, check: Check) -> None:
         """A check that could not be asked has no new result: that it is overdue is what there is to tell."""
         try:
             result = await self._perform(check)

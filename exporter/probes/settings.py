@@ -135,8 +135,8 @@ def _check_faults(at: str, name: str, check: HealthCheck) -> Iterator[str]:
     settled = _settled("", name, Endpoint(""), check)
     if settled.path is None:
         yield f"{at}.path: is required"
-    elif not settled.path.startswith("/") or not settled.path.isascii() or any(c in settled.path for c in " #\r\n\t"):
-        yield f"{at}.path: must begin with / and be as it goes over HTTP, not {settled.path!a}"
+    elif fault := path_fault(settled.path):
+        yield f"{at}.path: {fault}"
     if settled.interval < 1:
         yield f"{at}.interval: must be 1s or more"
     if settled.timeout > settled.interval:
@@ -145,6 +145,13 @@ def _check_faults(at: str, name: str, check: HealthCheck) -> Iterator[str]:
         yield from expect_faults(f"{at}.expect", check.expect)
     if not _is_json(check.body):
         yield f"{at}.body: must be what JSON can say"
+
+
+def path_fault(path: str) -> str | None:
+    """What is wrong with a path, which is put after an address: it must not become part of the host."""
+    if path.startswith("/") and path.isascii() and path.isprintable() and not {" ", "#"} & set(path):
+        return None
+    return f"must begin with / and be as it goes over HTTP, not {path!a}"
 
 
 def expect_faults(at: str, expect: Expect) -> Iterator[str]:
