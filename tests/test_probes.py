@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import re
 import signal
+import socket
+import threading
+import time
 
 import pytest
 from running import Running, eventually, samples_of
@@ -76,7 +80,7 @@ def test_durations_are_measured():
     [
         ("liveness", "/health", (500, {}, b""), "HTTP status 500, not 200"),
         ("liveness", "/health", (204, {}, b""), "HTTP status 204, not 200"),
-        ("liveness", "/health", (200, {}, b"x" * (MOST_BODY + 1)), "no answer: the connection was closed, or more than 64 KiB came"),
+        ("liveness", "/health", (200, {}, b"x" * (MOST_BODY + 1)), "no answer: closed too early, longer than 64 KiB, or no HTTP"),
         ("model_connectivity", "/v1/test", said({"response": "ok!"}), None),
         ("model_connectivity", "/v1/test", said({"response": "**OK**"}), None),
         ("model_connectivity", "/v1/test", said({"response": "invalid TOKEN"}), r"the answer does not match '(?i)\bok\b': 'invalid TOKEN'"),
@@ -152,6 +156,60 @@ def test_redirects_are_not_followed():
         agent.answers["/health"] = (302, {"Location": f"{other.url}/health"}, b"")
         assert reasons(config_of(agent, checks=["liveness"])) == {"liveness": "HTTP status 302, not 200"}
         assert other.requests == []
+
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+
+
+def dripping(connection) -> None:
+    """A byte now and then."""
+    connection.sendall(HEAD + b"Content-Length: 1000\r\n\r\n")
+    while True:
+        connection.sendall(b"x")
+        time.sleep(0.05)
+
+
+def endless(start: bytes, piece: bytes):
+    """The same for ever."""
+
+    def send(connection) -> None:
+        connection.sendall(start)
+        while True:
+            connection.sendall(piece)
+
+    return send
+
+
+@pytest.mark.parametrize(
+    ("send", "why"),
+    [
+        (lambda connection: connection.sendall(b"SSH-2.0\r\n\r\n"), "closed too early, longer than 64 KiB, or no HTTP"),
+        (lambda _: None, "closed too early, longer than 64 KiB, or no HTTP"),
+        (endless(HEAD + b"\r\n", b"x" * 4096), "closed too early, longer than 64 KiB, or no HTTP"),
+        (endless(HEAD, b"X: x\r\n" * 999), "closed too early, longer than 64 KiB, or no HTTP"),
+        (endless(HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"4\r\nxxxx\r\n" * 99), "closed too early, longer than 64 KiB, or no HTTP"),
+        (dripping, "not within 0.3 s"),
+    ],
+    ids=["no HTTP", "closed", "an endless body", "endless headers", "endless chunks", "a byte now and then"],
+)  # fmt: skip
+def test_whatever_an_agent_sends_the_check_ends_in_time(send, why):
+    """And says what is wrong."""
+
+    def serve(server) -> None:
+        with contextlib.suppress(OSError):
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(4096)
+                send(connection)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve, args=(server,))
+        thread.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        checks = "health_checks: {liveness: {timeout: 300ms}}"
+        config = parse(f"agents: {{a: {{endpoint: {url!r}, checks: [liveness]}}}}\n{checks}")
+        assert reasons(config) == {"liveness": f"no answer: {why}"}
+    thread.join(5)
 
 
 def test_an_agent_that_hangs_or_is_down_fails_in_time():

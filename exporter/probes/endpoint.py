@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-from tornado.httpclient import HTTPError, HTTPRequest
+from tornado.httpclient import HTTPRequest
+from tornado.iostream import UnsatisfiableReadError
 from tornado.simple_httpclient import HTTPStreamClosedError, HTTPTimeoutError, SimpleAsyncHTTPClient
 
 from exporter.config import headers_in
@@ -84,7 +85,9 @@ async def ask(endpoint: Endpoint, path: str, body: Mapping[str, Any] | None, wit
     began = time.monotonic()
     try:
         answer = await http.fetch(request, raise_error=False)  # of a status; what brings none is raised
-    except (OSError, HTTPError, ValueError) as error:
+    except ValueError as error:  # a header that cannot go over HTTP, for one
+        raise Unasked(f"the request cannot be made: {error}") from error
+    except Exception as error:  # noqa: BLE001  (whatever an agent makes the client raise, it is no answer)
         return Answer(0, b"", time.monotonic() - began, f"no answer: {_why(error, within)}")
     finally:
         http.close()
@@ -95,6 +98,6 @@ async def ask(endpoint: Endpoint, path: str, body: Mapping[str, Any] | None, wit
 def _why(error: Exception, within: float) -> str:
     if isinstance(error, HTTPTimeoutError):
         return f"not within {within:g} s"
-    if isinstance(error, HTTPStreamClosedError):  # by the other side, or by tornado, which does not tell
-        return f"the connection was closed, or more than {MOST_BODY >> 10} KiB came"
+    if isinstance(error, HTTPStreamClosedError | UnsatisfiableReadError):  # tornado does not tell which
+        return f"closed too early, longer than {MOST_BODY >> 10} KiB, or no HTTP"
     return str(getattr(error, "strerror", None) or error) or type(error).__name__
