@@ -65,6 +65,7 @@ class _Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 Positive = Annotated[int, Meta(ge=1)]
 PositiveUSD = Annotated[float, Meta(gt=0)]
+USD = Annotated[float, Meta(ge=0)]
 
 
 class Terminate(_Section, frozen=True):
@@ -171,6 +172,36 @@ class Detectors(_Section, frozen=True):
     cascade: Cascade = field(default_factory=Cascade)
 
 
+class Long(_Section, frozen=True):
+    """The price of a call whose prompt is longer than so many tokens."""
+
+    above: Positive
+    input: USD
+    output: USD
+    cache_read: USD | None = None
+    cache_write: USD | None = None
+
+
+class Price(_Section, frozen=True):
+    """Of a model, USD per million tokens. Cached tokens without a price of their own cost what others cost."""
+
+    input: USD
+    output: USD
+    cache_read: USD | None = None
+    cache_write: USD | None = None
+    long: Long | None = None
+
+
+class Prices(_Section, frozen=True):
+    """Costs that lines do not say, and a check of those that they do."""
+
+    use_shipped: bool = True
+    """The table that comes with the exporter, for models that `models` does not name."""
+    tolerance: Annotated[float, Meta(ge=0)] = 0.1
+    """Share of the table's cost by which a logged one may differ: rounding, and calls summed up in one line."""
+    models: dict[str, Price] = {}
+
+
 class Breaker(_Section, frozen=True):
     mode: Literal["observe", "enforce"] = "observe"
     grace: Duration = Duration(30.0)
@@ -194,6 +225,7 @@ class Config(_Section, frozen=True):
     otlp: OTLP = field(default_factory=OTLP)
     state: State = field(default_factory=State)
     detectors: Detectors = field(default_factory=Detectors)
+    prices: Prices = field(default_factory=Prices)
     breaker: Breaker = field(default_factory=Breaker)
 
     def agent(self, name: str) -> Agent:

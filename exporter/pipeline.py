@@ -1,7 +1,7 @@
 """The only loop: read, decode, drop duplicates, hand to each sink, commit.
 
     for each source:  block of lines  ->  for each line:  Action | Rejection
-                                             Action  ->  duplicates  ->  tally, sessions, detectors, spans
+                                   Action  ->  duplicates  ->  prices  ->  tally, sessions, detectors, spans
     every 200 ms, and before each scrape:  the changed rows of every stage, in one transaction
 
 One thread owns all of it, so nothing here needs a lock. Other threads `ask` for something to be done between two
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from exporter.action import HEARTBEAT, MAX_AHEAD, Action, Rejection, decode
 from exporter.metrics.families import OVERFLOWS, TABLES
+from exporter.prices import Prices
 from exporter.state import Unavailable
 
 if TYPE_CHECKING:
@@ -82,10 +83,12 @@ class Pipeline:
         store: Store,
         *,
         live: bool = True,
+        prices: Prices | None = None,
         ignore_plain_text: Callable[[str], bool] = lambda _: False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.sources = list(sources)
+        self.prices = prices or Prices()
         self.sinks = sinks
         self.store = store
         self.live = live
@@ -115,6 +118,7 @@ class Pipeline:
         if self._catching_up:
             recent = None  # what it would remember is out of date by the time that anyone looks
         add, join, seen, detect = tally.add, sessions.add, duplicates.seen, detectors.add
+        settle = self.prices.settle
         now = self.now()
         live = self.live
         arrived = now if live else 0.0
@@ -142,6 +146,8 @@ class Pipeline:
                 newest = action.at
                 if not live:
                     now = self.newest = newest
+            if action.tokens is not None and not settle(action.tokens):
+                tally.mismatch(action, now)
             add(action, now)
             if action.action != HEARTBEAT:
                 session = join(action, arrived)

@@ -18,6 +18,7 @@ from exporter.config import Config, ConfigError, load
 from exporter.eventloop import EventLoop
 from exporter.metrics.families import Live
 from exporter.pipeline import RETRY_EVERY, Pipeline
+from exporter.prices import Prices
 from exporter.server import Server
 from exporter.sources.otlp import OtlpSource
 from exporter.spans.sender import Sender
@@ -206,6 +207,7 @@ class Exporter:
         self.config = self.stages.config = config
         self.stages.pipeline.sinks.tally.configure(config.names(), time.time())
         self.stages.pipeline.sinks.detectors.configure(config)
+        self.stages.pipeline.prices = Prices(config.prices)
         self._retire(before)
         self.reload_ok = True
         self.loaded_at = time.time()

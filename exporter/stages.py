@@ -20,6 +20,7 @@ from exporter.metrics.families import AgentSettings, Collector, Given, Live, Tas
 from exporter.metrics.limits import Limits
 from exporter.metrics.tally import KINDS, Tally
 from exporter.pipeline import Pipeline, Sinks
+from exporter.prices import Prices
 from exporter.sessions import Session, Sessions
 from exporter.sources.files import FileSource
 from exporter.sources.stdin import StdinSource
@@ -122,6 +123,7 @@ class Stages:
             Sinks(tally, sessions, duplicates, detectors, journal, tree, queue, Recent(time.time()) if live else None),
             store,
             live=live,
+            prices=Prices(config.prices),
             ignore_plain_text=self._ignores,
         )
 

@@ -36,7 +36,6 @@ NOT_YET = {
     "agent_benchmark_passed_ratio",
     "agent_breaker_enforcing",
     "agent_breaker_latched",
-    "agent_cost_mismatch_total",
     "agent_health_check_success",
     "agent_terminations_total",
 }

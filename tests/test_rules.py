@@ -33,7 +33,6 @@ ALERTS = {rule["alert"]: rule for rule in EVERY if "alert" in rule}
 RECORDED = {rule["record"] for rule in EVERY if "record" in rule} | {"agent:loki_lines:count5m"}
 NOT_YET = {
     "agent_sessions_unconfirmed",
-    "agent_cost_mismatch_total",
     "agent_breaker_latched",
     "agent_health_check_success",
     "agent_health_check_timestamp_seconds",

@@ -75,6 +75,8 @@ class ModelCell(Cell):
     prompt: int = 0
     completion: int = 0
     cost_usd: float = 0.0
+    mismatches: int = 0
+    """Calls whose logged cost is not the price table's."""
 
 
 class ErrorCell(Cell):

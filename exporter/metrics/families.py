@@ -108,7 +108,18 @@ FAMILIES = {
         Family("agent_actions_total", "counter", "Actions by outcome.", (*B, "status")),
         Family("agent_action_duration_seconds", "histogram", "How long actions took.", B),
         Family("agent_tokens_total", "counter", "Tokens used.", ("agent_id", "model", "token_type")),
-        Family("agent_cost_usd_total", "counter", "Cost in US dollars, as logged.", ("agent_id", "model")),
+        Family(
+            "agent_cost_usd_total",
+            "counter",
+            "Cost in US dollars: as logged, else by the price table.",
+            ("agent_id", "model"),
+        ),
+        Family(
+            "agent_cost_mismatch_total",
+            "counter",
+            "Calls whose logged cost is not the price table's.",
+            ("agent_id", "model"),
+        ),
         Family("agent_retries_total", "counter", "Actions that were a retry.", B),
         Family("agent_fallbacks_total", "counter", "Actions that used a fallback.", B),
         Family("agent_errors_total", "counter", "Actions that ended in error or timeout.", ("agent_id", "error_type")),
@@ -400,6 +411,7 @@ def _model(page: Page, cell: ModelCell, _: Live) -> None:
     tokens = {"prompt": cell.prompt, "completion": cell.completion}
     page.counters("agent_tokens_total", names, tokens, cell.created)
     page.counter("agent_cost_usd_total", names, cell.cost_usd, cell.created)
+    page.counter("agent_cost_mismatch_total", names, cell.mismatches, cell.created)
 
 
 def _error(page: Page, cell: ErrorCell, _: Live) -> None:

@@ -219,6 +219,15 @@ class Tally:
                 else:
                     window.frozen = True
 
+    def mismatch(self, action: Action, now: float) -> None:
+        """The cost that an action told is not the price table's. Called before `add`."""
+        assert action.tokens is not None
+        agent = self.agents.get(action.agent_id) or self._agent(action.agent_id, now)
+        name = action.tokens.model
+        model = agent.models.get(name) or self._model(agent, name, now)
+        model.mismatches += 1
+        self.touch(model)
+
     @staticmethod
     def _heartbeat(cell: AgentCell, state: str, at: float) -> None:
         cell.heartbeats[state] += 1
