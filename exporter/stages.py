@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from prometheus_client.exposition import choose_encoder
 
 from exporter import __version__
+from exporter.breaker import Audit, Breaker, Told
 from exporter.detectors import Detectors, cascade
 from exporter.detectors import journal as findings
 from exporter.detectors.journal import Journal
@@ -118,9 +119,15 @@ class Stages:
         )
         detectors = Detectors(config, sessions, found, live=live)
         duplicates = Duplicates(time.time(), stored=isinstance(store, File))
+        recent = breaker = None
+        if live:
+            recent = Recent(time.time())
+            told = Told(tally.terminated, tally.unconfirmed)
+            breaker = Breaker(config, sessions, Audit(config.audit_log()), told, detectors.reconsider)
+            self.listeners.append(lambda finding: breaker.found(finding, self.pipeline.now()))
         self.pipeline = Pipeline(
             sources,
-            Sinks(tally, sessions, duplicates, detectors, journal, tree, queue, Recent(time.time()) if live else None),
+            Sinks(tally, sessions, duplicates, detectors, journal, tree, queue, recent, breaker),
             store,
             live=live,
             prices=Prices(config.prices),

@@ -170,6 +170,15 @@ FAMILIES = {
             (*A, "kind"),
         ),
         Family(
+            "agent_terminations_total",
+            "counter",
+            "Sessions that were to be stopped, by what became of them; observed: left alone.",
+            (*A, "reason", "result"),
+        ),
+        Family("agent_sessions_unconfirmed", "gauge", "Sessions that still log though they were to be stopped.", A),
+        Family("agent_breaker_latched", "gauge", "1 while the breaker only observes as it stopped too much at once."),
+        Family("agent_breaker_enforcing", "gauge", "1 while sessions are stopped, 0 while that is only observed."),
+        Family(
             "gen_ai_client_token_usage",
             "histogram",
             "Tokens per call of a model, as the OpenTelemetry GenAI conventions name it.",
@@ -386,6 +395,9 @@ def _agent(page: Page, cell: AgentCell, live: Live) -> None:
     page.counter("agent_cascade_members_total", a, cell.cascade_members, cell.created)
     for kind, at in cell.findings.items():
         page.gauge("agent_finding_timestamp_seconds", (who, kind), at)
+    page.gauge("agent_sessions_unconfirmed", a, cell.unconfirmed)
+    for reason, results in cell.terminations.items():
+        page.counters("agent_terminations_total", (who, reason), results, cell.created)
     for metric, baseline in cell.baselines.items():
         if baseline.frozen and baseline.count:
             page.gauge("agent_baseline_ratio", (who, metric), baseline.total / baseline.count)
