@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import os
 import random
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -35,6 +36,7 @@ MOST_ANSWER = 64 << 10
 """Bytes of an answer that are read."""
 MOST_CALLS = 64
 """At once; max_kills_per_minute is usually far below."""
+_PLACE = re.compile(r"\{(session_id|agent_id)\}")
 GONE = frozenset({404, 410})
 """There is no such session: what was wanted."""
 
@@ -89,11 +91,11 @@ async def terminate(intent: Intent, how: Terminate) -> None:
 
 
 async def _post(intent: Intent, how: Terminate, template: str) -> None:
-    url = template
-    for name, value in (("session_id", intent.session_id), ("agent_id", intent.agent_id)):
-        if value.strip(".") == "":  # a path of dots leads elsewhere, encoded or not
+    names = {"session_id": intent.session_id, "agent_id": intent.agent_id}
+    for name, value in names.items():
+        if f"{{{name}}}" in template and value.strip(".") == "":  # a path of dots leads elsewhere, encoded or not
             raise Refused(f"{name} {value!r} cannot stand in a URL", final=True)
-        url = url.replace(f"{{{name}}}", quote(value, safe=""))
+    url = _PLACE.sub(lambda found: quote(names[found[1]], safe=""), template)
     headers = {
         "Content-Type": "application/json",
         "User-Agent": "agent-exporter",
@@ -133,13 +135,11 @@ async def _post(intent: Intent, how: Terminate, template: str) -> None:
 
 
 async def _execute(intent: Intent, argv: list[str]) -> None:
-    names = {"{session_id}": intent.session_id, "{agent_id}": intent.agent_id}
+    names = {"session_id": intent.session_id, "agent_id": intent.agent_id}
     arguments = []
     for argument in argv:
-        filled = argument
-        for name, value in names.items():
-            filled = filled.replace(name, value)
-        if argument in names and filled.startswith("-"):
+        filled = _PLACE.sub(lambda found: names[found[1]], argument)
+        if filled.startswith("-") and not argument.startswith("-"):
             raise Refused(f"{argument} {filled!r} would be taken for an option of {argv[0]}", final=True)
         if "\0" in filled:
             raise Refused("an id with a NUL cannot be an argument", final=True)
