@@ -95,10 +95,9 @@ def command(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from exporter.service import Exporter, warn_of_no_effect  # noqa: PLC0415  (the other commands start faster without)
+    from exporter.service import Exporter  # noqa: PLC0415  (the other commands start faster without)
 
     config = _config(options)
-    warn_of_no_effect(config)
     path = Path(options.config) if options.config else None
     try:
         return Exporter(config, path, options.paths).run()
@@ -201,8 +200,6 @@ def _check_config(options: argparse.Namespace) -> int:
     suites = [Path(benchmark.suite) for benchmark in config.benchmarks.values()]
     if faults := [fault for suite in suites if suite.exists() for fault in faults_in(suite)]:
         raise ConfigError(faults)
-    for key in config.without_effect():
-        print(f"{options.file}: {key}: has no effect in this version")
     for key, name in config.missing_files():
         print(f"{options.file}: {key}: {name} is not there, at least not on this machine")
     print(f"{options.file}: fine")
@@ -300,6 +297,27 @@ def _healthcheck(options: argparse.Namespace) -> int:
         return 0
     print(problem, file=sys.stderr)
     return 1
+
+
+def _breaker(options: argparse.Namespace) -> int:
+    from exporter.breaker import operate  # noqa: PLC0415
+
+    if options.order == "verify":
+        try:
+            sentences, sound = operate.verified(Path(options.audit_log))
+        except OSError as error:
+            raise Usage(f"{options.audit_log}: {error.strerror or error}") from error
+        print("\n".join(sentences))
+        return 0 if sound else 1
+    path = _config(options).control_socket()
+    if path is None:
+        raise Usage("which exporter? name its state file with --state.path, or its config with --config")
+    try:
+        print(operate.order(path, options))
+    except operate.Refused as error:
+        _say(str(error))
+        return 1
+    return 0
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -433,6 +451,26 @@ def _parser() -> argparse.ArgumentParser:
         "Print the JSON Schema (2020-12) of one line, made from the types that decode it.",
     )  # fmt: skip
 
+    breaker = _command(
+        commands, "breaker", _breaker, "see and steer what stops sessions",
+        "Orders for a running exporter, given by its own user on its own machine through a socket beside its state "
+        "file; and a check of the audit log. docs/breaker.md says when to use which.",
+    )  # fmt: skip
+    orders = breaker.add_subparsers(dest="order", required=True, metavar="ORDER")
+    where = argparse.ArgumentParser(add_help=False)
+    _config_option(where)
+    where.add_argument("--state.path", dest="state", metavar="FILE", help="of the exporter that is meant")
+    status = orders.add_parser("status", parents=[where], help="what it is doing, and to which sessions")
+    status.add_argument("--json", action="store_true", help="as JSON")
+    orders.add_parser("unlatch", parents=[where], help="have it stop sessions again, after you have looked")
+    extend = orders.add_parser("extend", parents=[where], help="let one session use more than its task type allows")
+    extend.add_argument("session", metavar="SESSION")
+    extend.add_argument("--agent", metavar="NAME", help="whose session, if several agents have one of this id")
+    extend.add_argument("--tokens", type=_amount, default=0, metavar="N", help="so many more")
+    extend.add_argument("--cost-usd", type=_dollars, default=0.0, metavar="X", help="so many dollars more")
+    verify = orders.add_parser("verify", help="check the chain of an audit log; exit code 1 if it is broken")
+    verify.add_argument("audit_log", metavar="AUDIT_LOG")
+
     demo = _command(
         commands, "demo", _demo, "a simulated fleet, and what this makes of it",
         "Run ten simulated agents in four teams through a real exporter, with the status page; no Docker, no "
@@ -497,6 +535,22 @@ def _speed(text: str) -> float:
     if not 0.1 <= speed <= 20:
         raise argparse.ArgumentTypeError(f"must be 0.1 to 20, not {text}")
     return speed
+
+
+def _amount(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) <= 10**12:
+        raise argparse.ArgumentTypeError(f"must be a whole number above zero, not {text!r}")
+    return int(text)
+
+
+def _dollars(text: str) -> float:
+    try:
+        dollars = float(text)
+    except ValueError:
+        dollars = 0.0
+    if not 0 < dollars <= 1e6:
+        raise argparse.ArgumentTypeError(f"must be dollars above zero, not {text!r}")
+    return dollars
 
 
 def _port(text: str) -> int:

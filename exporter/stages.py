@@ -12,6 +12,7 @@ from prometheus_client.exposition import choose_encoder
 
 from exporter import __version__
 from exporter.benchmark import history
+from exporter.breaker import Audit, Breaker, Told
 from exporter.config import headers_in
 from exporter.detectors import Detectors, cascade
 from exporter.detectors import journal as findings
@@ -22,6 +23,7 @@ from exporter.metrics.families import AgentSettings, Collector, Given, Live, Tas
 from exporter.metrics.limits import Limits
 from exporter.metrics.tally import KINDS, Tally
 from exporter.pipeline import Pipeline, Sinks
+from exporter.prices import Prices
 from exporter.sessions import Session, Sessions
 from exporter.sources.files import FileSource
 from exporter.sources.stdin import StdinSource
@@ -120,11 +122,18 @@ class Stages:
         )
         detectors = Detectors(config, sessions, found, live=live)
         duplicates = Duplicates(time.time(), stored=isinstance(store, File))
+        recent = breaker = None
+        if live:
+            recent = Recent(time.time())
+            told = Told(tally.terminated, tally.unconfirmed)
+            breaker = Breaker(config, sessions, Audit(config.audit_log()), told, detectors.reconsider)
+            self.listeners.append(lambda finding: breaker.found(finding, self.pipeline.now()))
         self.pipeline = Pipeline(
             sources,
-            Sinks(tally, sessions, duplicates, detectors, journal, tree, queue, Recent(time.time()) if live else None),
+            Sinks(tally, sessions, duplicates, detectors, journal, tree, queue, recent, breaker),
             store,
             live=live,
+            prices=Prices(config.prices),
             ignore_plain_text=self._ignores,
         )
 

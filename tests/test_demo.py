@@ -23,6 +23,7 @@ from exporter.demo import history
 from exporter.demo.faults import FAULTS
 from exporter.demo.fleet import TEAMS
 from exporter.demo.show import CONFIG, WATCH
+from exporter.prices import Prices
 from exporter.sources import Batch
 from exporter.stages import MIRRORED, Stages
 from exporter.state import Memory
@@ -64,11 +65,13 @@ def test_ten_minutes_of_health_flag_nothing(seed):
 
 
 def test_a_healthy_day_at_any_speed_stays_within_its_budgets():
-    """A tenth of a day, times ten."""
-    spent = Counter()
+    """A tenth of a day, times ten; what it costs the price table says."""
+    spent, prices = Counter(), Prices()
     for line in fleet_log(8_640):
         action = decode(line)
-        spent[action.agent_id] += action.tokens.cost_usd if action.tokens is not None else 0.0
+        if action.tokens is not None:
+            assert prices.settle(action.tokens)
+            spent[action.agent_id] += action.tokens.cost_usd
     config = load(CONFIG)
     assert [agent for agent, cost in spent.items() if 10 * cost > 0.8 * config.agent(agent).daily_cost_usd] == []
 

@@ -28,9 +28,8 @@ TEAMS = {
 }
 HEARTBEAT = 4.0
 """Seconds, less than half of the 10 s cycle in config.yaml: one may be late without a word."""
-PRICES = {"claude-sonnet-4-20250514": (3e-6, 15e-6), "claude-opus-4-20250514": (15e-6, 75e-6)}
-"""Dollars per prompt and completion token, as Anthropic's price list of 2025-05 had them."""
-SONNET, OPUS = PRICES
+SONNET, OPUS = "claude-sonnet-4-20250514", "claude-opus-4-20250514"
+"""What they cost the price table knows."""
 TOPICS = (
     "pod autoscaling", "vector index size", "rate limits", "prompt caching", "blue-green deploys", "back-pressure",
     "cold starts", "token pricing", "schema drift", "canary analysis", "log sampling", "trace propagation",
@@ -186,13 +185,7 @@ class Fleet:
     def spend(self, action: Action, prompt: int, completion: int, model: str) -> None:
         """Tokens within a quarter of what is usual: never twice the average."""
         prompt, completion = (round(number * self.random.uniform(0.75, 1.25)) for number in (prompt, completion))
-        costs = PRICES[model]
-        action.tokens(
-            prompt=prompt,
-            completion=completion,
-            model=model,
-            cost_usd=round(prompt * costs[0] + completion * costs[1], 6),
-        )
+        action.tokens(prompt=prompt, completion=completion, model=model)
 
     async def use(self, session: Session, tool: str, seconds: float, *, given: Any) -> None:
         """A call of a tool."""
