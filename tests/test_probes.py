@@ -206,7 +206,7 @@ def test_whatever_an_agent_sends_the_check_ends_in_time(send, why):
         thread = threading.Thread(target=serve, args=(server,))
         thread.start()
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
-        checks = "health_checks: {liveness: {timeout: 300ms}}"
+        checks = f"health_checks: {{liveness: {{timeout: {'300ms' if send is dripping else '30s'}}}}}"
         config = parse(f"agents: {{a: {{endpoint: {url!r}, checks: [liveness]}}}}\n{checks}")
         assert reasons(config) == {"liveness": f"no answer: {why}"}
     thread.join(5)

@@ -22,7 +22,10 @@ _DRAW = random.SystemRandom()
 
 
 class Result(NamedTuple):
-    """How a check went. `at` is when it ended, seconds since 1970; `why` a sentence if it did not pass."""
+    """How a check went. `at` is when it ended, seconds since 1970; `why` a sentence if it did not pass.
+
+    `since` is when the first of the runs ended that went like this one.
+    """
 
     agent: str
     name: str
@@ -32,6 +35,7 @@ class Result(NamedTuple):
     interval: float
     """Of its schedule, so that rules know when it is overdue."""
     why: str | None = None
+    since: float = 0.0
 
 
 async def perform(check: Check) -> Result:
@@ -39,7 +43,8 @@ async def perform(check: Check) -> Result:
     body, expect = drawn(check.body, check.expect)
     answer = await ask(check.endpoint, check.path, body, check.timeout)
     why = verdict(answer, check.status, check.json_path, expect)
-    return Result(check.agent, check.name, why is None, answer.seconds, time.time(), check.interval, why)
+    now = time.time()
+    return Result(check.agent, check.name, why is None, answer.seconds, now, check.interval, why, now)
 
 
 def verdict(answer: Answer, status: int, json_path: JSONPath | None, expect: Expect) -> str | None:

@@ -85,6 +85,8 @@ class Prober:
             return
         self._unasked.pop(pair, None)
         before = self._results.get(pair)
+        if before is not None and before.passed == result.passed:
+            result = result._replace(since=before.since)
         self._results[pair] = result
         if result.why is not None and (before is None or before.passed):
             log.warning("%s fails %s: %s", ascii(check.agent), ascii(check.name), result.why)

@@ -5,12 +5,18 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+from exporter.benchmark.run import FLOOR
+from exporter.metrics.limits import label
+from exporter.probes.settings import CHECKS
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from exporter.benchmark.history import Run
     from exporter.detectors.finding import Finding
     from exporter.metrics.cells import AgentCell, Day
     from exporter.metrics.families import AgentSettings
+    from exporter.probes.check import Result
     from exporter.status.recent import Done
 
 NOTHING = "—"
@@ -29,6 +35,10 @@ STARTING = 60.0
 """Seconds after the exporter's start in which nobody is called silent for lines of before; as in the rules."""
 LONG_QUIET = 3600.0
 """Seconds after which an agent without an expected cycle is no longer called well: nobody said when to expect it."""
+
+
+OUTAGE = 200.0
+"""Seconds of failed health checks that page a person, if they are the article's; as in the rules."""
 
 
 class Standing(NamedTuple):
@@ -113,14 +123,18 @@ def standings(
     outcomes: Mapping[str, int],
     now: float,
     since: float = 0.0,
+    checks: Sequence[Result] = (),
+    runs: Sequence[tuple[str, Run]] = (),
 ) -> list[Standing]:
     """What there is to say of an agent, the worst first; never empty.
 
-    `outcomes` are its sessions by how they ended, `since` is when the exporter began.
+    `outcomes` are its sessions by how they ended, `since` is when the exporter began, `checks` its latest health checks
+    and `runs` its latest benchmark runs by their suites.
 
     Read off the series that the alert rules read, with the rules' own thresholds.
     """
     said = [*_budgets(settings, today), *_drift(cell, outcomes), *_activity(cell, settings, now, since)]
+    said += [*_health(checks, now), *_known(runs)]
     said += [
         Standing(level_of(kind), f"{said_of} ({ago(at, now)})")
         for kind, said_of in KINDS.items()
@@ -176,6 +190,23 @@ def _drift(cell: AgentCell, outcomes: Mapping[str, int]) -> list[Standing]:
     ]
 
 
+def _health(checks: Sequence[Result], now: float) -> Iterator[Standing]:
+    failing = [check for check in checks if not check.passed]
+    outage = {check for check in failing if check.name in CHECKS and now - check.since >= OUTAGE}
+    for level, some in (("bad", outage), ("warn", {*failing} - outage)):
+        if some:
+            names = ", ".join(label(name) for name in sorted(check.name for check in some))
+            yield Standing(level, f"fails {names} for {duration(max(0.0, now - min(check.since for check in some)))}")
+
+
+def _known(runs: Sequence[tuple[str, Run]]) -> list[Standing]:
+    return [
+        Standing("warn", f"passes {percent(run.passed, run.of)} of {label(suite)}")
+        for suite, run in runs
+        if run.ratio < FLOOR
+    ]
+
+
 class Signal(NamedTuple):
     """One quality signal. `before` and `since` are means from 0 to 1, in words."""
 
@@ -212,6 +243,13 @@ def quality(cell: AgentCell, outcomes: Mapping[str, int]) -> list[Signal]:
             )
         )
     return signals
+
+
+def outcome(check: Result) -> str:
+    """How a health check went, without what the agent answered."""
+    if check.why is None:
+        return "passes"
+    return "wrong answer" if check.why.startswith("the answer ") else check.why
 
 
 # --- findings and actions ----------------------------------------------------------------------------------------
