@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import subprocess
@@ -18,12 +19,15 @@ from virtual import START, fleet_log
 from exporter.action import Action, decode, trace_id_of
 from exporter.cli import FAULTS as OFFERED
 from exporter.cli import command
-from exporter.config import load
+from exporter.config import load, parse
 from exporter.demo import history
+from exporter.demo.endpoints import Endpoints
 from exporter.demo.faults import FAULTS
 from exporter.demo.fleet import TEAMS
 from exporter.demo.show import CONFIG, WATCH
 from exporter.prices import Prices
+from exporter.probes.check import perform
+from exporter.probes.settings import checks_of
 from exporter.sources import Batch
 from exporter.stages import MIRRORED, Stages
 from exporter.state import Memory
@@ -187,6 +191,17 @@ def test_the_demo_ends_by_itself_and_leaves_nothing_behind(tmp_path):
     assert WATCH["loop"] in done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_agents_answer_health_checks_and_the_one_that_drifts_adds_up_wrongly():
+    """All else of it looks well."""
+    with Endpoints({"writer-01"}) as endpoints:
+        names = ("planner-01", "writer-01")
+        config = parse(f"agents: {{{', '.join(f'{name}: {{endpoint: {endpoints.of(name)!r}}}' for name in names)}}}")
+        failing = [
+            check[:2] for name in names for check in checks_of(config, name) if not asyncio.run(perform(check)).passed
+        ]
+    assert failing == [("writer-01", "reasoning_quality")]
 
 
 def test_the_fleet_alone_writes_to_standard_output():

@@ -15,6 +15,7 @@ import msgspec
 
 from exporter.config import load
 from exporter.demo import history
+from exporter.demo.endpoints import Endpoints
 from exporter.demo.faults import FAULTS
 from exporter.demo.fleet import TEAMS, Fleet
 from exporter.service import Exporter
@@ -29,7 +30,7 @@ WATCH = {
     "budget": "reporter-01 runs past its session's 50,000 tokens, then past its $40 of the day",
     "silent": "watcher-01 falls silent: flagged after twice its cycle of 10 s",
     "cascade": "a bad plan of planner-01 fails three agents after it; the trace shows the way",
-    "drift": "writer-01 is less sure than in its first week, three weeks ago",
+    "drift": "writer-01 is less sure than in its first week, three weeks ago, and gets simple sums wrong",
 }
 """What to look for, by fault."""
 
@@ -50,7 +51,8 @@ def fleet_only(faults: Sequence[str], speed: float, duration: float | None) -> i
 
 def show(faults: Sequence[str], speed: float, duration: float | None, listen: str) -> int:
     """The fleet and an exporter, until told to end or for so many seconds; leaves nothing behind."""
-    with tempfile.TemporaryDirectory(prefix="agent-exporter-demo-") as folder:
+    degraded = {"writer-01"} if "drift" in faults else set()
+    with tempfile.TemporaryDirectory(prefix="agent-exporter-demo-") as folder, Endpoints(degraded) as endpoints:
         log = Path(folder, "agents.log")
         log.touch()
         if "drift" in faults:
@@ -59,6 +61,10 @@ def show(faults: Sequence[str], speed: float, duration: float | None, listen: st
         config = load(CONFIG)
         config = msgspec.structs.replace(
             config,
+            agents={
+                name: msgspec.structs.replace(agent, endpoint=endpoints.of(name))
+                for name, agent in config.agents.items()
+            },
             server=msgspec.structs.replace(config.server, listen=listen),
             state=msgspec.structs.replace(config.state, path=str(Path(folder, "state.db"))),
         )
