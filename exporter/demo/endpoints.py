@@ -9,7 +9,7 @@ import json
 import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -34,7 +34,7 @@ class Endpoints:
                 answer = {"response": _answer(asked, off=10 if agent in degraded else 0)}
                 self._say(answer if path == "v1/test" else None)
 
-            def _say(self, document: dict[str, Any] | None) -> None:
+            def _say(self, document: object) -> None:
                 body = json.dumps(document).encode()
                 self.send_response(404 if document is None else 200)
                 self.send_header("Content-Length", str(len(body)))
