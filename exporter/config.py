@@ -458,7 +458,7 @@ def _faults(value: Any, wanted: Any, path: str) -> Iterator[str]:
             return
         wanted = next(kind for kind in get_args(wanted) if kind is not type(None))
         origin = get_origin(wanted)
-    if isinstance(wanted, type) and issubclass(wanted, _Section):
+    if _is_section(wanted):
         yield from _faults_of_section(value, wanted, path)
     elif origin is dict:
         if not isinstance(value, Mapping):
@@ -471,7 +471,7 @@ def _faults(value: Any, wanted: Any, path: str) -> Iterator[str]:
                 yield f"{_join(path, key)}: the name must be 1 to 256 bytes"
             else:
                 yield from _faults({} if inner is None else inner, get_args(wanted)[1], _join(path, key))
-    elif origin is list and isinstance(value, list) and issubclass(get_args(wanted)[0], _Section):
+    elif origin is list and isinstance(value, list) and _is_section(get_args(wanted)[0]):
         for number, inner in enumerate(value):
             yield from _faults(inner, get_args(wanted)[0], f"{path}[{number}]")
     elif origin is Literal:
@@ -482,6 +482,10 @@ def _faults(value: Any, wanted: Any, path: str) -> Iterator[str]:
             msgspec.convert(value, wanted, dec_hook=_decode)
         except msgspec.ValidationError as error:
             yield f"{path}: {_sentence(error, value)}"
+
+
+def _is_section(wanted: Any) -> bool:
+    return isinstance(wanted, type) and issubclass(wanted, _Section)
 
 
 def _faults_of_section(value: Any, wanted: type[_Section], path: str) -> Iterator[str]:
