@@ -39,6 +39,7 @@ format: $(VENV)/installed ## have ruff put things in order
 bench: $(VENV)/installed ## throughput against mtail and others, latency, scrapes; about twenty minutes
 	env -u PYTHONPATH $(BIN)/python benchmarks/throughput.py
 	env -u PYTHONPATH $(BIN)/python benchmarks/live.py
+	env -u PYTHONPATH $(BIN)/python benchmarks/breaker.py
 	env -u PYTHONPATH $(BIN)/python benchmarks/agentlog.py
 
 lock: $(VENV)/installed ## pin every dependency anew, with hashes and without the name of an index

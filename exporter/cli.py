@@ -329,9 +329,9 @@ def _demo(options: argparse.Namespace) -> int:
         raise Usage("the demo's agents are written with agentlog: install that, too") from error
     faults = list(dict.fromkeys(options.fault))
     if options.stdout:
-        return fleet_only(faults, options.speed, options.duration)
+        return fleet_only(faults, options.speed, options.duration, options.mailbox)
     try:
-        return show(faults, options.speed, options.duration, f"127.0.0.1:{options.port}")
+        return show(faults, options.speed, options.duration, f"127.0.0.1:{options.port}", enforce=options.enforce)
     except OSError as error:
         raise Usage(f"{error}; name another with --port (make demo PORT=...)") from error
 
@@ -485,6 +485,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--duration", type=_duration, metavar="10m", help="end by itself after this long")
     demo.add_argument("--port", type=_port, default=10777, metavar="N", help="of the exporter; default 10777")
+    demo.add_argument(
+        "--enforce", action="store_true", help="stop sessions that loop or pass their budget, as docs/breaker.md has it"
+    )
+    demo.add_argument("--mailbox", type=int, help=argparse.SUPPRESS)  # the descriptor of the socket to be told at
     demo.add_argument(
         "--stdout", action="store_true",
         help="only the agents, their lines to standard output: agent-exporter demo --stdout | agent-exporter run -",

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
+from urllib.request import urlopen
 
 import pytest
-from running import ROOT, free_port
+from running import ROOT, eventually, free_port
 from test_metrics import Lines
 from test_status import read
 from virtual import START, fleet_log
 
 from exporter.action import Action, decode, trace_id_of
+from exporter.breaker.audit import verify
 from exporter.cli import FAULTS as OFFERED
 from exporter.cli import command
-from exporter.config import load, parse
+from exporter.config import load
 from exporter.demo import history
-from exporter.demo.endpoints import Endpoints
 from exporter.demo.faults import FAULTS
-from exporter.demo.fleet import TEAMS
-from exporter.demo.show import CONFIG, WATCH
+from exporter.demo.fleet import TEAMS, Fleet
+from exporter.demo.mailbox import serve
+from exporter.demo.show import CONFIG, WATCH, _asking
 from exporter.prices import Prices
 from exporter.probes.check import perform
 from exporter.probes.settings import checks_of
@@ -108,7 +113,7 @@ def test_a_budget_is_passed_by_the_session_first():
     demo = Demo(fleet_log(60, FAULTS["budget"]))
     assert "a session over its budget" in demo.fleet["reporter-01"]
     [row] = [row for row in demo.findings if row[1] == "▲ session budget"]
-    assert row[4].endswith("tokens, where 50,000 are the ceiling of task type report")
+    assert "tokens, where 50,000 are the ceiling of task type report" in row[4]
 
 
 def test_three_weeks_of_drift_are_on_the_page_at_once(tmp_path):
@@ -195,13 +200,21 @@ def test_the_demo_ends_by_itself_and_leaves_nothing_behind(tmp_path):
 
 def test_the_agents_answer_health_checks_and_the_one_that_drifts_adds_up_wrongly():
     """All else of it looks well."""
-    with Endpoints({"writer-01"}) as endpoints:
-        names = ("planner-01", "writer-01")
-        config = parse(f"agents: {{{', '.join(f'{name}: {{endpoint: {endpoints.of(name)!r}}}' for name in names)}}}")
-        failing = [
-            check[:2] for name in names for check in checks_of(config, name) if not asyncio.run(perform(check)).passed
-        ]
-    assert failing == [("writer-01", "reasoning_quality")]
+
+    async def failing() -> list[tuple[str, str]]:
+        fleet = Fleet(stream=io.StringIO())
+        await FAULTS["drift"](fleet)
+        bound = socket.create_server(("127.0.0.1", 0))
+        server = serve(fleet, bound)
+        config = _asking(load(CONFIG), bound.getsockname()[1])
+        checks = [check for name in config.names() for check in checks_of(config, name)]
+        assert len(checks) == 40
+        results = [await perform(check) for check in checks]
+        server.stop()
+        await server.close_all_connections()
+        return [(result.agent, result.name) for result in results if not result.passed]
+
+    assert asyncio.run(failing()) == [("writer-01", "reasoning_quality")]
 
 
 def test_the_fleet_alone_writes_to_standard_output():
@@ -213,3 +226,35 @@ def test_the_fleet_alone_writes_to_standard_output():
     assert len(actions) > 50
     assert all(isinstance(action, Action) and action.at >= started - 1 for action in actions)
     assert {action.agent_id for action in actions} == {agent for agents in TEAMS.values() for agent in agents}
+
+
+@pytest.mark.slow
+def test_with_enforce_the_runaways_are_really_stopped_and_page_and_audit_log_say_so(tmp_path):
+    """One over its budget and one in a loop; the fleet's own process ends them, told over HTTP."""
+    port = free_port()
+    arguments = ["--port", str(port), "--fault", "budget", "--fault", "loop", "--enforce", "--duration", "60s"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "exporter", "demo", *arguments],
+        cwd=ROOT, env={"TMPDIR": str(tmp_path)}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+
+        def findings() -> str:
+            with suppress(OSError), urlopen(f"http://127.0.0.1:{port}/findings", timeout=5) as page:
+                return page.read().decode()
+            return ""
+
+        eventually(lambda: findings().count("stopped: its end is in the log") >= 2, within=45, every=0.5)
+        [audit] = tmp_path.glob("*/audit.ndjson")
+        entries = [json.loads(row) for row in audit.read_text().splitlines()]
+        stopped = {(entry["agent_id"], entry["reason"]) for entry in entries if entry["event"] == "confirmed"}
+        assert stopped == {("reporter-01", "session_budget"), ("support-01", "loop")}
+        assert verify(audit).faults == []
+        log = next(tmp_path.glob("*/agents.log")).read_text()
+        process.send_signal(signal.SIGTERM)
+        said = process.stderr.read()
+    sessions = {entry["session_id"] for entry in entries if entry["event"] == "confirmed"}
+    last = {json.loads(row)["session_id"]: json.loads(row) for row in log.splitlines()}
+    assert all(last[session]["metadata"]["session_end"] for session in sessions)
+    assert process.returncode == 0
+    assert f"agent-exporter breaker verify {audit}" in said
+    assert list(tmp_path.iterdir()) == []

@@ -117,6 +117,15 @@ class Breaker:
         if finding.kind not in self._settings.reasons or finding.session_id is None:
             return
         mine = self._of_session.get((finding.agent_id, finding.session_id), [])
+        standing = next(
+            (o for o in mine if o.reason == finding.kind and not o.called and o.status != "withdrawn"), None
+        )
+        if standing is not None:  # another kind of loop: the same to stop
+            self._put_off(standing, now)
+            return
+        session = self._sessions.get(finding.agent_id, finding.session_id)
+        if session is not None and session.terminated and any(o.reason == finding.kind for o in mine):
+            return
         generation = 1 + max((other.generation for other in mine if other.reason == finding.kind), default=0)
         new = Intent(
             agent_id=finding.agent_id,
@@ -346,6 +355,10 @@ class Breaker:
                 for mine in sorted(self._intents.values(), key=lambda mine: -mine.changed)[:100]
             ],
         }
+
+    def stops(self) -> dict[tuple[str, str, str], Intent]:
+        """The latest intent by agent, session and reason; copies, for a page."""
+        return {(mine.agent_id, mine.session_id, mine.reason): copy(mine) for mine in self._intents.values()}
 
     def unlatch(self, now: float, who: str) -> str:
         """An operator has looked. Returns a sentence."""

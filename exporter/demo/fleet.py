@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
 from agentlog import AgentLogger, Clock
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator
 
     from agentlog import Action, Session
 
@@ -59,6 +59,7 @@ class Fleet:
         self.silenced: set[str] = set()
         """Agents that have fallen silent: they neither work nor beat."""
         self._tasks = 0
+        self._stoppable: dict[str, asyncio.Task[Any]] = {}
 
     async def run(self, *faults: Callable[[Fleet], Coroutine[Any, Any, None]]) -> None:
         """Work until cancelled, with these faults."""
@@ -159,6 +160,24 @@ class Fleet:
             await self.use(s, "poll_status", 0.1, given={"of": "ingest queue"})
             s.completed()
         await self.pause(4, 6)
+
+    # --- how they are stopped ------------------------------------------------------------------------------------
+
+    @contextmanager
+    def stoppable(self, session: Session) -> Iterator[None]:
+        """What is done within ends when the session is told to stop, as it would end by itself."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._stoppable[session.id] = task
+        try:
+            yield
+        finally:
+            self._stoppable.pop(session.id, None)
+
+    def stop(self, session_id: str) -> bool:
+        """Tell a session to stop; False if there is none of this id that can be."""
+        task = self._stoppable.pop(session_id, None)
+        return task is not None and task.cancel()
 
     # --- what they do it with ----------------------------------------------------------------------------------
 
