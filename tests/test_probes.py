@@ -18,9 +18,9 @@ from standin import Agent, arithmetic, said
 from virtual import VirtualLoop
 
 from exporter.cli import command
-from exporter.config import parse
-from exporter.probes.check import Result, perform
-from exporter.probes.endpoint import MOST_BODY, Unasked
+from exporter.config import JSONPath, parse
+from exporter.probes.check import Result, perform, verdict
+from exporter.probes.endpoint import MOST_BODY, Answer, Unasked
 from exporter.probes.prober import AGAIN, MOST_AT_ONCE, SOON, Prober
 from exporter.probes.settings import CHECKS, checks_of
 from exporter.probes.timers import JITTER
@@ -210,6 +210,24 @@ def test_whatever_an_agent_sends_the_check_ends_in_time(send, why):
         config = parse(f"agents: {{a: {{endpoint: {url!r}, checks: [liveness]}}}}\n{checks}")
         assert reasons(config) == {"liveness": f"no answer: {why}"}
     thread.join(5)
+
+
+@pytest.mark.parametrize(
+    "expect",
+    [{"exact": True}, {"exact": "x"}, {"json": {"a": 1}}, {"number": 5}, {"similar": "x"}, {"regex": "x"}],
+    ids=str,
+)
+def test_no_answer_makes_judging_it_raise(expect):
+    """However deep, long or odd its JSON is: an agent is not to get out of a check that way."""
+    config = parse(f"health_checks: {{x: {{path: /, expect: {json.dumps(expect)}}}}}")
+    bodies = [b'{"response":%s1%s}' % (begin * depth, end * depth)
+              for begin, end in ((b"[", b"]"), (b'{"a":', b"}")) for depth in (10, 900, 980, 995, 1000, 9000)]  # fmt: skip
+    bodies += [b'{"response": 1%s}' % (b"0" * length) for length in (25, 5000, 60_000)]
+    bodies += [b'{"response": 1e99999}', b'{"response": "\\ud800"}', b'{"response": NaN}', b"null", b"", b"\xff\xfe"]
+    bodies += [b'{"response": "1e9999 1e-9999"}', b'{"response": "%s"}' % (b"9" * 60_000)]
+    for body in bodies:
+        for path in (None, *map(JSONPath, ("response", "length(response)", "response[0]"))):
+            assert isinstance(verdict(Answer(200, body, 0.1), 200, path, config.health_checks["x"].expect), str | None)
 
 
 def test_an_agent_that_hangs_or_is_down_fails_in_time():

@@ -59,6 +59,8 @@ def verdict(answer: Answer, status: int, json_path: JSONPath | None, expect: Exp
         why = judge(expect, answer.part(json_path))
     except ValueError as error:
         why = str(error)
+    except RecursionError:
+        why = "is nested too deeply"
     return None if why is None else f"the answer {why}"
 
 
