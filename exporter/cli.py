@@ -243,7 +243,8 @@ def _benchmark(options: argparse.Namespace) -> int:
     wanted = {name: suite for name, suite in config.benchmarks.items() if options.suite in {None, name}}
     if not wanted:
         missing = "no benchmarks" if options.suite is None else f"no benchmark {options.suite!a}"
-        raise Usage(f"{missing} in the file of --config")
+        known = f": there are {', '.join(config.benchmarks)}" if config.benchmarks else ""
+        raise Usage(f"{missing} in the file of --config{known}")
     pairs = [(agent, name) for name, suite in wanted.items() for agent in suite.agents if agent in agents]
     if not pairs:
         raise Usage(f"{options.agent!a} is not among the agents of {', '.join(wanted)}")

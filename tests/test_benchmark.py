@@ -290,7 +290,7 @@ def test_an_agent_that_is_down_does_not_keep_the_others_from_being_run(bench):
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [
-        (["nothing"], 2, "no benchmark 'nothing' in the file of --config"),
+        (["nothing"], 2, "no benchmark 'nothing' in the file of --config: there are golden"),
         (["--agent", "b"], 2, "no agent 'b' under agents in the file of --config, or it is retired"),
     ],
 )
