@@ -531,3 +531,13 @@ def test_everything_is_in_the_audit_log_with_its_evidence_and_the_chain_is_sound
         "hash": "",
     }
     assert verify(path)[:2] == (4, [])
+
+
+def test_a_second_kind_of_loop_does_not_call_again_while_a_call_is_being_tried(rig):
+    """One intent, one caller."""
+    rig.say(*round_and_round(rig))
+    rig.wait(4)
+    assert rig.answer(DOWN)
+    rig.say(call(rig.seconds, agent_id="loop-1", session_id="l", metadata={"retry_count": 9}))
+    rig.wait(4)
+    assert len(rig.calls) == 1

@@ -43,6 +43,8 @@ PATIENCE = 0.5
 """Seconds that a decision waits for sources that are never read up, as under full load: half of what it may take."""
 
 
+OPEN = frozenset({"met", "observed", "failed"})
+"""What a further line, or finding, has decided on again."""
 ENDED = "its end is in the log"
 
 
@@ -121,7 +123,8 @@ class Breaker:
             (o for o in mine if o.reason == finding.kind and not o.called and o.status != "withdrawn"), None
         )
         if standing is not None:  # another kind of loop: the same to stop
-            self._put_off(standing, now)
+            if standing.status in OPEN:
+                self._put_off(standing, now)
             return
         session = self._sessions.get(finding.agent_id, finding.session_id)
         if session is not None and session.terminated and any(o.reason == finding.kind for o in mine):
@@ -156,7 +159,7 @@ class Breaker:
             if mine.called:
                 if session.terminated:  # else another session has begun under the same id
                     self._watch(mine, action, session, now)
-            elif allowed and not mine.hopeless and mine.status in {"met", "observed", "failed"}:
+            elif allowed and not mine.hopeless and mine.status in OPEN:
                 mine.spoke = _shown(origin)
                 self._put_off(mine, now)
 
