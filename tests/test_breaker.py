@@ -348,7 +348,7 @@ def test_an_extended_session_may_go_on_to_its_new_ceiling_and_is_stopped_there_u
     again.spend(1)
     [mine] = again.calls
     assert (mine.generation, mine.evidence["max_tokens"]) == (2, 1500)
-    assert mine.idempotency_key != again.breaker._intents[next(iter(again.breaker._intents))].idempotency_key
+    assert mine.idempotency_key != next(iter(again.breaker._intents)).idempotency_key
 
 
 def test_an_extension_comes_too_late_for_a_session_that_was_told(rig):
