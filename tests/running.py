@@ -144,11 +144,12 @@ def samples_of(page: str) -> dict[str, dict[tuple[tuple[str, str], ...], float]]
 def agents_only(samples):
     """What lines alone decide: no clocks, and nothing of how they came here."""
     return {
-        name: {labels: round(value, 6) for labels, value in values.items()}
+        name: {labels: round(value, 4) for labels, value in values.items()}  # sums of dollars know their order
         for name, values in samples.items()
         if name.startswith(("agent_", "gen_ai_"))
         and not name.startswith("agent_exporter_")
-        and name not in {"agent_tokens_today", "agent_cost_usd_today"}
+        and not name.startswith("agent_breaker_")
+        and name not in {"agent_tokens_today", "agent_cost_usd_today", "agent_terminations_total"}
     }
 
 
