@@ -56,7 +56,12 @@ class Progress(NamedTuple):
     """Before each step after that."""
 
 
-def read(config: Config, paths: Sequence[str], progress: Progress, scrape: Callable[[Stages, float], None]) -> Told:
+def read(
+    config: Config,
+    paths: Sequence[str],
+    progress: Progress,
+    scrape: Callable[[Stages, float], None] = lambda _, __: None,
+) -> Told:
     """Read logs to their end, without sending spans; `scrape` is called at every step of their time.
 
     Raises OSError for a file that is not there.
@@ -79,12 +84,12 @@ def read(config: Config, paths: Sequence[str], progress: Progress, scrape: Calla
 def evaluate(config: Config, paths: Sequence[str], progress: Progress, plan: Plan, programs: Programs) -> Told:
     """The same, and the alerts that would have fired.
 
-    What lies on disk meanwhile is in a folder of its own, gone whatever happens. Raises OSError, and Failed when promtool or
-    Prometheus does not do what it is asked.
+    What lies on disk meanwhile is in a folder of its own, which is removed whatever happens. Raises OSError, and Failed
+    when promtool or Prometheus does not do what it is asked.
     """
     with tempfile.TemporaryDirectory(prefix="agent-exporter-backtest-") as folder:
         database = Database(programs, Path(folder))
-        series = Series(plan.series)
+        series = Series(plan.series, plan.stamped)
         try:
             told = read(
                 config,

@@ -38,6 +38,10 @@ QUERY_TIMEOUT = 600.0
 """Seconds for one query over MOST_POINTS."""
 
 
+RECORD = "record.yml"
+"""The instants of recording rules hang on the name of their file, too: so it is the same each time."""
+
+
 class Failed(Exception):  # noqa: N818  (a sentence for the user)
     """promtool or Prometheus did not do what it was asked."""
 
@@ -52,12 +56,12 @@ class Programs(NamedTuple):
 def find() -> Programs | None:
     """Those on PATH, or named by PROMETHEUS_BIN and PROMTOOL_BIN; None unless both are there."""
     found = [os.environ.get(f"{name.upper()}_BIN") or shutil.which(name) for name in Programs._fields]
-    return Programs(*found) if all(found) else None  # type: ignore[arg-type]
+    return Programs(*(str(Path(path).absolute()) for path in found if path)) if all(found) else None
 
 
 def check(programs: Programs, files: Sequence[Path]) -> None:
     """Have promtool look at rule files. Raises Failed with what it says."""
-    _run(programs.promtool, "check", "rules", "--lint=none", *map(str, files))
+    _run(programs.promtool, "check", "rules", "--lint=none", *files)
 
 
 class Database:
@@ -97,37 +101,37 @@ class Database:
         path = Path(self._text.name)
         self._text = None
         self._await_blocks()
-        command = (self._programs.promtool, "tsdb", "create-blocks-from", "openmetrics", "--max-block-duration=24h", "-q")
+        flags = "--max-block-duration=24h", "--quiet"
+        command = self._programs.promtool, "tsdb", "create-blocks-from", "openmetrics", *flags, path, self._data
         with path.with_suffix(".log").open("wb") as log:
-            process = subprocess.Popen((*command, path, self._data), stdout=log, stderr=log)  # noqa: S603
+            process = subprocess.Popen(command, stdout=log, stderr=log)  # noqa: S603
         self._making = process, path
 
     def _await_blocks(self) -> None:
         if self._making is None:
             return
         process, path = self._making
-        self._making = None
         code = process.wait()
+        self._making = None
         path.unlink()
         if code:
             raise Failed(f"promtool could not make blocks: {path.with_suffix('.log').read_text(errors='replace')}")
 
     def record(self, rules: Sequence[Rule], start: float, end: float) -> None:
         """Evaluate recording rules, none of which reads what another records, from `start` to `end`."""
-        groups = [
-            {
-                "name": str(number),
-                "interval": f"{int(rule.interval * 1000)}ms",
-                "rules": [{"record": rule.name, "expr": rule.expr, "labels": dict(rule.labels)}],
-            }
-            for number, rule in enumerate(rules)
-        ]
-        path = self._folder / "record.yml"
-        path.write_text(yaml.safe_dump({"groups": groups}), encoding="utf-8")
+        # Groups keep their names over all levels: the instants within an interval hang on them, and so a rule reads
+        # what was recorded at its own instant, as in a server.
+        groups: dict[str, dict[str, Any]] = {}
+        for rule in rules:
+            interval = f"{int(rule.interval * 1000)}ms"
+            group = groups.setdefault(rule.group, {"name": rule.group, "interval": interval, "rules": []})
+            group["rules"].append({"record": rule.name, "expr": rule.expr, "labels": dict(rule.labels)})
+        (self._folder / RECORD).write_text(yaml.safe_dump({"groups": list(groups.values())}), encoding="utf-8")
         with self.server() as server:
             _run(
                 self._programs.promtool, "tsdb", "create-blocks-from", "rules", "--max-block-duration=24h",
-                f"--start={int(start)}", f"--end={int(end)}", f"--url={server.url}", f"--output-dir={self._data}", str(path),
+                f"--start={int(start)}", f"--end={int(end)}", f"--url={server.url}", f"--output-dir={self._data}", RECORD,
+                folder=self._folder,
             )  # fmt: skip
 
     @contextlib.contextmanager
@@ -140,6 +144,10 @@ class Database:
                 f"--storage.tsdb.path={self._data}",
                 "--storage.tsdb.retention.time=100y",
                 "--storage.tsdb.no-lockfile",
+                # No block is made larger, nor one of two that overlap: it would cost more than it saves in such a short life.
+                "--storage.tsdb.min-block-duration=2h",
+                "--storage.tsdb.max-block-duration=2h",
+                "--no-storage.tsdb.allow-overlapping-compaction",
                 "--web.listen-address=127.0.0.1:0",
                 f"--query.timeout={QUERY_TIMEOUT:.0f}s",
             ),
@@ -217,8 +225,8 @@ def _drain(pipe: IO[bytes]) -> None:
             pass
 
 
-def _run(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603
+def _run(*command: str | Path, folder: Path | None = None) -> None:
+    done = subprocess.run(command, capture_output=True, check=False, cwd=folder)  # noqa: S603
     if done.returncode:
         told = (done.stdout + done.stderr).decode(errors="replace").strip()
-        raise Failed(f"{Path(command[0]).name} {' '.join(command[1:4])}: {told[-2000:]}")
+        raise Failed(f"{Path(command[0]).name} {' '.join(map(str, command[1:4]))}: {told[-2000:]}")

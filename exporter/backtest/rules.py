@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
@@ -12,7 +13,6 @@ from exporter.metrics.families import FAMILIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
 
 INTERVAL = 60.0
 """Seconds between two evaluations where neither the group nor prometheus.yml says so: Prometheus' own default."""
@@ -33,6 +33,7 @@ class Rule(NamedTuple):
     expr: str
     interval: float
     """Between two evaluations."""
+    group: str = ""
     labels: tuple[tuple[str, str], ...] = ()
     alert: bool = False
     hold: float = 0.0
@@ -49,6 +50,8 @@ class Plan(NamedTuple):
     """Recording rules: those of a level read series of the log and of the levels before."""
     series: frozenset[str]
     """The series of the log that all these read."""
+    stamped: frozenset[str]
+    """Those of them of which the time of the sample is asked as well, by `timestamp`."""
     left_out: Mapping[str, tuple[str, ...]]
     """Alerts that no log can judge, by the series they read that are in none; "" for those that read nothing."""
 
@@ -64,6 +67,8 @@ def read(folder: Path) -> tuple[list[Path], list[Rule]]:
     """
     documents = {path: _document(path) for path in sorted(folder.iterdir()) if path.suffix in {".yml", ".yaml"}}
     files = [path for path, document in documents.items() if "groups" in document]
+    if not files:
+        raise ValueError(f"{folder}: no YAML file in it has `groups` of rules")
     settings = documents.get(folder / "prometheus.yml", {}).get("global", {})
     usual = seconds(settings["evaluation_interval"]) if "evaluation_interval" in settings else INTERVAL
     rules = []
@@ -71,10 +76,17 @@ def read(folder: Path) -> tuple[list[Path], list[Rule]]:
         try:
             for group in documents[path]["groups"]:
                 interval = seconds(group["interval"]) if "interval" in group else usual
-                rules += [_rule(rule, interval) for rule in group["rules"]]
+                rules += [_rule(rule, interval, f"{path.name} {group['name']}") for rule in group["rules"]]
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"{path}: not a file of Prometheus rules ({error!r})") from error
     return files, rules
+
+
+def shipped() -> Path:
+    """The rules of this version: in the package once it is installed, beside it in a checkout."""
+    package = Path(__file__).parent.parent
+    inside = package / "alert_rules"
+    return inside if inside.is_dir() else package.parent / "alert_rules"
 
 
 def _document(path: Path) -> dict[str, Any]:
@@ -85,12 +97,13 @@ def _document(path: Path) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def _rule(rule: dict[str, Any], interval: float) -> Rule:
+def _rule(rule: dict[str, Any], interval: float, group: str) -> Rule:
     alert = "alert" in rule
     return Rule(
         rule["alert" if alert else "record"],
         str(rule["expr"]),
         interval,
+        group,
         tuple(sorted(rule.get("labels", {}).items())),
         alert,
         seconds(rule.get("for", "0s")),
@@ -169,7 +182,9 @@ def plan(rules: Sequence[Rule]) -> Plan:
         levels.append(tuple(ready(rule) for rule in rules if not rule.alert and rule.name in level))
         waiting -= level
     series = frozenset(wanted - recorded.keys() - {RESTARTS})
-    return Plan(tuple(map(ready, judged)), tuple(levels), series, left_out)
+    texts = [rule.expr for rule in (*judged, *(rule for name in intervals for rule in recorded[name]))]
+    stamped = frozenset(name for text in texts for name in re.findall(r"\btimestamp\s*\(\s*([\w:]+)", text))
+    return Plan(tuple(map(ready, judged)), tuple(levels), series, stamped, left_out)
 
 
 def _all_read(rules: Iterable[Rule], recorded: Mapping[str, Sequence[Rule]]) -> set[str]:

@@ -34,11 +34,12 @@ CLOCKS = ("agent", "source")
 class Series:
     """A page that keeps the samples named in `wanted`; `at` makes the lines of one step of them.
 
-    Bounded by the caps on label sets that all metrics have.
+    Gauges in `stamped` are told at every step. Bounded by the caps on label sets that all metrics have.
     """
 
-    def __init__(self, wanted: Container[str]) -> None:
+    def __init__(self, wanted: Container[str], stamped: Container[str] = ()) -> None:
         self._wanted = wanted
+        self._stamped = stamped
         self._lines: list[str] = []
         self._at = 0.0
         self._counting = False
@@ -46,6 +47,8 @@ class Series:
         """Name and labels of a sample, as they are written."""
         self._gauges: dict[str, tuple[float, float]] = {}
         """(value, when it was told) by head."""
+        self._standing: dict[str, float] = {}
+        """The values of gauges in `stamped`, by head, of all that there were at the last whole minute, and since."""
         self._rows: dict[str, dict[str, bytes]] = {kind: {} for kind in CLOCKS}
         """As they were at the step before."""
 
@@ -54,17 +57,22 @@ class Series:
         self._at = live.now
         self._counting = live.now % COUNTERS_EVERY == 0
         if self._counting:
+            self._standing.clear()
             fill(self, rows, live)
         else:
-            changed = {
-                kind: {key: row for key, row in rows[kind].items() if before.get(key) is not row}
-                for kind, before in self._rows.items()
-            }
-            fill(self, changed, live)
+            before = self._standing.copy()
+            fill(self, {kind: self._changed(kind, rows[kind]) for kind in CLOCKS}, live)
+            self._lines += [
+                f"{head} {value} {self._at}\n" for head, value in before.items() if self._gauges[head][1] < self._at
+            ]
         self._rows = {kind: dict(rows[kind]) for kind in CLOCKS}
         text = "".join(self._lines)
         self._lines.clear()
         return text
+
+    def _changed(self, kind: str, rows: Mapping[str, bytes]) -> dict[str, bytes]:
+        before = self._rows[kind]
+        return {key: row for key, row in rows.items() if before.get(key) is not row}
 
     # --- what `fill` calls -----------------------------------------------------------------------------------------
 
@@ -74,8 +82,10 @@ class Series:
             return
         head = self._heads.get((name, *labels)) or self._head(name, name, labels)
         before = self._gauges.get(head)
-        if before is None or before[0] != value or self._at - before[1] >= REPEAT:
+        if before is None or before[0] != value or self._at - before[1] >= REPEAT or name in self._stamped:
             self._gauges[head] = value, self._at
+            if name in self._stamped:
+                self._standing[head] = value
             self._lines.append(f"{head} {value} {self._at}\n")
 
     def counter(self, name: str, labels: Sequence[str], value: float, created: float) -> None:
