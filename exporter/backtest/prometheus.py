@@ -46,6 +46,9 @@ class Failed(Exception):  # noqa: N818  (a sentence for the user)
     """promtool or Prometheus did not do what it was asked."""
 
 
+_BLOCKS_FROM = "tsdb", "create-blocks-from", "--max-block-duration=24h"
+
+
 class Programs(NamedTuple):
     """Paths of programs."""
 
@@ -101,8 +104,7 @@ class Database:
         path = Path(self._text.name)
         self._text = None
         self._await_blocks()
-        flags = "--max-block-duration=24h", "--quiet"
-        command = self._programs.promtool, "tsdb", "create-blocks-from", "openmetrics", *flags, path, self._data
+        command = self._programs.promtool, *_BLOCKS_FROM, "openmetrics", "--quiet", path, self._data
         with path.with_suffix(".log").open("wb") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log)  # noqa: S603
         self._making = process, path
@@ -128,38 +130,35 @@ class Database:
             group["rules"].append({"record": rule.name, "expr": rule.expr, "labels": dict(rule.labels)})
         (self._folder / RECORD).write_text(yaml.safe_dump({"groups": list(groups.values())}), encoding="utf-8")
         with self.server() as server:
-            _run(
-                self._programs.promtool, "tsdb", "create-blocks-from", "rules", "--max-block-duration=24h",
-                f"--start={int(start)}", f"--end={int(end)}", f"--url={server.url}", f"--output-dir={self._data}", RECORD,
-                folder=self._folder,
-            )  # fmt: skip
+            flags = f"--start={int(start)}", f"--end={int(end)}", f"--url={server.url}", f"--output-dir={self._data}"
+            _run(self._programs.promtool, *_BLOCKS_FROM, "rules", *flags, RECORD, folder=self._folder)
 
     @contextlib.contextmanager
     def server(self) -> Iterator[Server]:
         """A Prometheus that has all blocks made so far: it looks for new ones when it starts."""
-        process = subprocess.Popen(  # noqa: S603
-            (
-                self._programs.prometheus,
-                f"--config.file={self._folder / 'prometheus.yml'}",
-                f"--storage.tsdb.path={self._data}",
-                "--storage.tsdb.retention.time=100y",
-                "--storage.tsdb.no-lockfile",
-                # No block is made larger, nor one of two that overlap: it would cost more than it saves in such a short life.
-                "--storage.tsdb.min-block-duration=2h",
-                "--storage.tsdb.max-block-duration=2h",
-                "--no-storage.tsdb.allow-overlapping-compaction",
-                "--web.listen-address=127.0.0.1:0",
-                f"--query.timeout={QUERY_TIMEOUT:.0f}s",
-            ),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
+        command = (
+            self._programs.prometheus,
+            f"--config.file={self._folder / 'prometheus.yml'}",
+            f"--storage.tsdb.path={self._data}",
+            "--storage.tsdb.retention.time=100y",
+            "--storage.tsdb.no-lockfile",
+            # No block is made larger, nor one of two that overlap: that costs more than it saves in such a short life.
+            "--storage.tsdb.min-block-duration=2h",
+            "--storage.tsdb.max-block-duration=2h",
+            "--no-storage.tsdb.allow-overlapping-compaction",
+            "--web.listen-address=127.0.0.1:0",
+            f"--query.timeout={QUERY_TIMEOUT:.0f}s",
         )
-        try:
-            yield Server(process)
-        finally:
-            process.kill()
-            process.wait()
+        nothing = subprocess.DEVNULL
+        with subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=subprocess.PIPE) as process:  # noqa: S603
+            server = None
+            try:
+                server = Server(process)
+                yield server
+            finally:
+                process.kill()
+                if server is not None:
+                    server.log.join()
 
     def close(self) -> None:
         """End what still runs and let go of what is open; the folder is the caller's to remove."""
@@ -187,7 +186,9 @@ class Server:
                 break
         else:
             raise Failed(f"Prometheus did not start: {b''.join(said).decode(errors='replace')}")
-        threading.Thread(target=_drain, args=(process.stderr,), daemon=True).start()
+        self.log = threading.Thread(target=_drain, args=(process.stderr,), daemon=True)
+        """Reads what else it says, so that it need not wait for anybody to."""
+        self.log.start()
 
     def query(self, rule: Rule, start: float, end: float) -> Iterator[tuple[Labels, float, float]]:
         """(labels, time, value) of every sample that its expression gives at its interval, by labels and time.
@@ -219,10 +220,8 @@ class Server:
 
 
 def _drain(pipe: IO[bytes]) -> None:
-    """Read to the end what nobody wants, so that whoever writes does not wait."""
-    with pipe:
-        for _ in pipe:
-            pass
+    for _ in pipe:
+        pass
 
 
 def _run(*command: str | Path, folder: Path | None = None) -> None:

@@ -66,13 +66,13 @@ def lines(told: Told) -> Iterator[bytes]:
 def summary(told: Told, plan: Plan | None, config: Config) -> Iterator[str]:
     """For a person who wants to know what last week would have been like, in lines: the first says what was read."""
     yield _read(told)
+    if plan is not None:
+        yield from _left_out(plan)
     if told.alerts is not None:
         yield from _alerts(told.alerts, "page", "Would have paged somebody")
         yield from _alerts(told.alerts, "digest", "Would have been in the daily digest")
         yield from _alerts(told.alerts, "unknown", "Would have fired, with a severity that has no route here")
     yield from _killed(told.findings, config)
-    if plan is not None:
-        yield from _left_out(plan)
 
 
 def _read(told: Told) -> str:
@@ -85,7 +85,9 @@ def _read(told: Told) -> str:
     )
     names = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
     span = f" from {_minute(told.stretches[0][0])} to {_minute(told.stretches[-1][1])} UTC" if told.stretches else ""
-    return f"{lines:,} lines of {agents:,} agent{'' if agents == 1 else 's'}{span}; {len(told.findings):,} findings{': ' + names if names else ''}"
+    of = _count(agents, "agent")
+    found = _count(len(told.findings), "finding")
+    return f"{lines:,} lines of {of}{span}; {found}{': ' + names if names else ''}"
 
 
 def _alerts(alerts: Iterable[Alert], where: str, title: str) -> Iterator[str]:
@@ -99,7 +101,7 @@ def _alerts(alerts: Iterable[Alert], where: str, title: str) -> Iterator[str]:
         by_name.setdefault(alert.rule.name, []).append(alert)
     for name, those in sorted(by_name.items(), key=lambda item: (-len(item[1]), item[0])):
         agents = Counter(dict(alert.labels).get("agent_id", "") for alert in those)
-        yield f"  {name} {len(those):,}, {_span([alert.at for alert in those])}{_names(agents)}"
+        yield f"  {name} {_times(len(those))}, {_span([alert.at for alert in those])}{_names(agents)}"
 
 
 def _killed(findings: Sequence[Finding], config: Config) -> Iterator[str]:
@@ -124,9 +126,13 @@ def _killed(findings: Sequence[Finding], config: Config) -> Iterator[str]:
 def _left_out(plan: Plan) -> Iterator[str]:
     count = sum(len(names) for names in plan.left_out.values())
     if count:
-        yield f"Not judged: {count} of {count + len(plan.alerts)} alerts, as no log holds the series that they read"
+        yield f"Not judged: {count} of {count + len(plan.alerts)} alerts, as a log does not hold what they read"
     for series, names in sorted(plan.left_out.items()):
-        yield f"  {series or 'none at all, it always fires'}: {', '.join(names)}"
+        yield f"  {series or 'no series, it always fires'}: {', '.join(names)}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _times(count: int) -> str:
