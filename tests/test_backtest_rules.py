@@ -200,6 +200,29 @@ def test_gauges_are_told_when_they_change_and_counters_every_minute(tmp_path):
     ]
 
 
+def test_a_counter_that_is_only_read_over_long_windows_is_told_every_four_minutes(tmp_path):
+    """And one over short ones every minute; one line in each of five minutes."""
+    log = tmp_path / "log"
+    log.write_bytes(b"\n".join(line(second, metadata={"retry_count": 1}) for second in range(10, 300, 60)) + b"\n")
+    windows = {"agent_retries_total": 1200.0, "agent_fallbacks_total": 1199.0}
+    series = Series(set(windows), (), windows)
+    told = []
+
+    def scrape(stages, at):
+        text = series.at(stages.pipeline.store.committed, stages.live(at))
+        told.extend((row.split("{")[0], *map(float, row.split(" ")[1:])) for row in text.splitlines())
+
+    backtest.read(parse(""), [str(log)], backtest.Progress(lambda _: None, lambda _: None), scrape)
+    nine = 1773824400.0
+    assert [row for row in told if row[0] == "agent_fallbacks_total"] == [
+        ("agent_fallbacks_total", 0, nine + 60 * minute) for minute in range(1, 5)
+    ]
+    assert [row for row in told if row[0] == "agent_retries_total"] == [
+        ("agent_retries_total", 0, nine + 10),
+        ("agent_retries_total", 4, nine + 240),
+    ]
+
+
 # --- the whole, with real servers ------------------------------------------------------------------------------------
 
 CONFIG = """

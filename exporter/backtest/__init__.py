@@ -89,7 +89,7 @@ def evaluate(config: Config, paths: Sequence[str], progress: Progress, plan: Pla
     """
     with tempfile.TemporaryDirectory(prefix="agent-exporter-backtest-") as folder:
         database = Database(programs, Path(folder))
-        series = Series(plan.series, plan.stamped)
+        series = Series(plan.series, plan.stamped, plan.windows)
         try:
             told = read(
                 config,

@@ -52,6 +52,8 @@ class Plan(NamedTuple):
     """The series of the log that all these read."""
     stamped: frozenset[str]
     """Those of them of which the time of the sample is asked as well, by `timestamp`."""
+    windows: Mapping[str, float]
+    """The shortest range, in seconds, that is asked of them, of those of which one is."""
     left_out: Mapping[str, tuple[str, ...]]
     """Alerts that no log can judge, by the series they read that are in none; "" for those that read nothing."""
 
@@ -184,7 +186,11 @@ def plan(rules: Sequence[Rule]) -> Plan:
     series = frozenset(wanted - recorded.keys() - {RESTARTS})
     texts = [rule.expr for rule in (*judged, *(rule for name in intervals for rule in recorded[name]))]
     stamped = frozenset(name for text in texts for name in re.findall(r"\btimestamp\s*\(\s*([\w:]+)", text))
-    return Plan(tuple(map(ready, judged)), tuple(levels), series, stamped, left_out)
+    windows: dict[str, float] = {}
+    for text in texts:
+        for name, window in re.findall(rf"([\w:]+)(?:\s*{_MATCHERS})?\s*\[\s*(\w+)", text):
+            windows[name] = min(seconds(window), windows.get(name, float("inf")))
+    return Plan(tuple(map(ready, judged)), tuple(levels), series, stamped, windows, left_out)
 
 
 def _all_read(rules: Iterable[Rule], recorded: Mapping[str, Sequence[Rule]]) -> set[str]:

@@ -2,9 +2,9 @@
 
     agent_tokens_today{agent_id="research-agent-01"} 2096 1773825345.0
 
-Everything is told once a minute, evenly, as `increase` wants it (no window of the shipped rules is shorter than five);
-gauges, the clocks among them, at the steps between as well if they have changed. Told in full at every step, a week of
-ten agents would be 50 million samples and not 10.
+Gauges, the clocks among them, are told once a minute, and at the steps between as well if they have changed. Counters
+are told evenly, as `increase` wants them: every minute, or every four where even the shortest window over them in any
+rule holds five points then. Told in full at every step, a week of ten agents would be 50 million samples and not 6.
 """
 
 from __future__ import annotations
@@ -25,6 +25,10 @@ STEP = 15.0
 """Seconds; the scrape interval of alert_rules/prometheus.yml. Silence is told by it: a cycle may be 30 s."""
 MINUTE = 60.0
 """Seconds."""
+SELDOM = 240.0
+"""Seconds; below the 5 minutes that Prometheus looks back."""
+POINTS = 5
+"""In the shortest window over a counter, as many as a minute's make of five minutes."""
 CLOCKS = ("agent", "source")
 """Kinds of rows that hold gauges; some of those change by themselves, at midnight or as quiet hours begin."""
 _NOW = "\0"
@@ -34,13 +38,19 @@ _NOW = "\0"
 class Series:
     """A page that keeps the samples named in `wanted`; `at` makes the lines of one step of them.
 
-    Gauges in `stamped` are told at every step. Bounded by the caps on label sets that all metrics have.
+    Gauges in `stamped` are told at every step; `windows` are the shortest, in seconds, of each counter. Bounded by the
+    caps on label sets that all metrics have.
     """
 
-    def __init__(self, wanted: Container[str], stamped: Container[str] = ()) -> None:
+    def __init__(
+        self, wanted: Container[str], stamped: Container[str] = (), windows: Mapping[str, float] | None = None
+    ) -> None:
         self._wanted = wanted
         self._stamped = stamped
+        self._slow = {name for name, window in (windows or {}).items() if window >= POINTS * SELDOM}
         self._lines: list[str] = []
+        self._seldom: list[str] = []
+        """Lines of counters in `_slow`."""
         self._births: list[str] = []
         self._at = 0.0
         self._counting = False
@@ -50,8 +60,8 @@ class Series:
         """(value, whether it is in `stamped`) by head."""
         self._rows: dict[str, dict[str, bytes]] = {kind: {} for kind in CLOCKS}
         """As they were at the step before."""
-        self._texts: dict[tuple[str, str], tuple[bytes, str]] = {}
-        """(row, its lines) of all others by (kind, key): most do not change within a minute."""
+        self._texts: dict[tuple[str, str], tuple[bytes, str, str]] = {}
+        """(row, its lines, its seldom lines) of all others by (kind, key): most do not change within a minute."""
 
     def at(self, rows: Rows, live: Live) -> str:
         """The lines of a step, from rows that are committed."""
@@ -60,13 +70,16 @@ class Series:
         if self._counting:
             self._gauges.clear()
             fill(self, {kind: rows[kind] for kind in CLOCKS}, live)
-            lines = [*self._take(), *self._others(rows, live)]
+            told = [self._take(), *self._others(rows, live)]
+            lines = [often for often, _ in told]
+            if live.now % SELDOM == 0:
+                lines += [seldom for _, seldom in told]
         else:
             before = [head for head, (_, stamped) in self._gauges.items() if stamped]
             fill(self, {kind: self._changed(kind, rows[kind]) for kind in CLOCKS}, live)
-            lines = self._take()
-            told = {line.rpartition(" ")[0].rpartition(" ")[0] for line in lines}
-            lines += [f"{head} {self._gauges[head][0]} {_NOW}\n" for head in before if head not in told]
+            news = {line.rpartition(" ")[0].rpartition(" ")[0] for line in self._lines}
+            lines = [f"{head} {self._gauges[head][0]} {_NOW}\n" for head in before if head not in news]
+            lines.append(self._take()[0])
         self._rows = {kind: dict(rows[kind]) for kind in CLOCKS}
         text = "".join((*self._births, *lines)).replace(_NOW, str(self._at))
         self._births.clear()
@@ -76,7 +89,7 @@ class Series:
         before = self._rows[kind]
         return {key: row for key, row in rows.items() if before.get(key) is not row}
 
-    def _others(self, rows: Rows, live: Live) -> Iterable[str]:
+    def _others(self, rows: Rows, live: Live) -> Iterable[tuple[str, str]]:
         """The lines of the rows that hold counters; those of a row that is the same as a minute ago are kept."""
         alone = live._replace(tasks={}, gauges={})
         before, self._texts = self._texts, {}
@@ -85,13 +98,16 @@ class Series:
                 kept = before.get((kind, key))
                 if kept is None or kept[0] is not row:
                     fill(self, {kind: {key: row}}, alone)
-                    kept = row, "".join(self._take())
+                    kept = row, *self._take()
                 self._texts[kind, key] = kept
-        return (text for _, text in self._texts.values())
+        return ((often, seldom) for _, often, seldom in self._texts.values())
 
-    def _take(self) -> list[str]:
-        lines, self._lines = self._lines, []
-        return lines
+    def _take(self) -> tuple[str, str]:
+        """The lines that were put on this page, and the seldom ones; it is blank again."""
+        told = "".join(self._lines), "".join(self._seldom)
+        self._lines.clear()
+        self._seldom.clear()
+        return told
 
     # --- what `fill` calls -----------------------------------------------------------------------------------------
 
@@ -150,7 +166,7 @@ class Series:
             if value and 0 < created < self._at:
                 # As a server with created-timestamp-zero-ingestion has it: what is born at 1 has risen by 1.
                 self._births.append(f"{head} 0 {created}\n")
-        self._lines.append(f"{head} {value} {_NOW}\n")
+        (self._seldom if series in self._slow else self._lines).append(f"{head} {value} {_NOW}\n")
 
     def _head(self, series: str, family: str, labels: Sequence[str]) -> str:
         names = (*FAMILIES[family].labels, "le")
