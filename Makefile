@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help demo boards test test-quick test-stack lint format bench lock image clean
+.PHONY: help demo boards test test-quick test-stack lint format bench lock prices image clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,12 +39,20 @@ format: $(VENV)/installed ## have ruff put things in order
 bench: $(VENV)/installed ## throughput against mtail and others, latency, scrapes; about twenty minutes
 	env -u PYTHONPATH $(BIN)/python benchmarks/throughput.py
 	env -u PYTHONPATH $(BIN)/python benchmarks/live.py
+	env -u PYTHONPATH $(BIN)/python benchmarks/breaker.py
 	env -u PYTHONPATH $(BIN)/python benchmarks/agentlog.py
 
 lock: $(VENV)/installed ## pin every dependency anew, with hashes and without the name of an index
 	$(COMPILE) -o requirements.lock pyproject.toml agentlog/pyproject.toml
 	$(COMPILE) --group build -o requirements-build.lock
 	$(COMPILE) --group dev -o requirements-dev.lock pyproject.toml agentlog/pyproject.toml
+
+prices: ## write the price table anew, from a package that follows the vendors' pages
+	$(PYTHON) -m venv --clear $(VENV)-prices
+	$(VENV)-prices/bin/pip install --quiet --disable-pip-version-check --upgrade genai-prices
+	$(VENV)-prices/bin/python exporter/prices/refresh.py > exporter/prices/default.json.new
+	mv exporter/prices/default.json.new exporter/prices/default.json
+	rm -rf $(VENV)-prices
 
 image: ## the container image agent-exporter:dev
 	docker build -t agent-exporter:dev .

@@ -229,6 +229,27 @@ def _healthcheck(options: argparse.Namespace) -> int:
     return 1
 
 
+def _breaker(options: argparse.Namespace) -> int:
+    from exporter.breaker import operate  # noqa: PLC0415
+
+    if options.order == "verify":
+        try:
+            sentences, sound = operate.verified(Path(options.audit_log))
+        except OSError as error:
+            raise Usage(f"{options.audit_log}: {error.strerror or error}") from error
+        print("\n".join(sentences))
+        return 0 if sound else 1
+    path = _config(options).control_socket()
+    if path is None:
+        raise Usage("which exporter? name its state file with --state.path, or its config with --config")
+    try:
+        print(operate.order(path, options))
+    except operate.Refused as error:
+        _say(str(error))
+        return 1
+    return 0
+
+
 def _demo(options: argparse.Namespace) -> int:
     try:
         from exporter.demo.show import fleet_only, show  # noqa: PLC0415
@@ -238,9 +259,9 @@ def _demo(options: argparse.Namespace) -> int:
         raise Usage("the demo's agents are written with agentlog: install that, too") from error
     faults = list(dict.fromkeys(options.fault))
     if options.stdout:
-        return fleet_only(faults, options.speed, options.duration)
+        return fleet_only(faults, options.speed, options.duration, options.mailbox)
     try:
-        return show(faults, options.speed, options.duration, f"127.0.0.1:{options.port}")
+        return show(faults, options.speed, options.duration, f"127.0.0.1:{options.port}", enforce=options.enforce)
     except OSError as error:
         raise Usage(f"{error}; name another with --port (make demo PORT=...)") from error
 
@@ -345,6 +366,26 @@ def _parser() -> argparse.ArgumentParser:
         "Print the JSON Schema (2020-12) of one line, made from the types that decode it.",
     )  # fmt: skip
 
+    breaker = _command(
+        commands, "breaker", _breaker, "see and steer what stops sessions",
+        "Orders for a running exporter, given by its own user on its own machine through a socket beside its state "
+        "file; and a check of the audit log. docs/breaker.md says when to use which.",
+    )  # fmt: skip
+    orders = breaker.add_subparsers(dest="order", required=True, metavar="ORDER")
+    where = argparse.ArgumentParser(add_help=False)
+    _config_option(where)
+    where.add_argument("--state.path", dest="state", metavar="FILE", help="of the exporter that is meant")
+    status = orders.add_parser("status", parents=[where], help="what it is doing, and to which sessions")
+    status.add_argument("--json", action="store_true", help="as JSON")
+    orders.add_parser("unlatch", parents=[where], help="have it stop sessions again, after you have looked")
+    extend = orders.add_parser("extend", parents=[where], help="let one session use more than its task type allows")
+    extend.add_argument("session", metavar="SESSION")
+    extend.add_argument("--agent", metavar="NAME", help="whose session, if several agents have one of this id")
+    extend.add_argument("--tokens", type=_amount, default=0, metavar="N", help="so many more")
+    extend.add_argument("--cost-usd", type=_dollars, default=0.0, metavar="X", help="so many dollars more")
+    verify = orders.add_parser("verify", help="check the chain of an audit log; exit code 1 if it is broken")
+    verify.add_argument("audit_log", metavar="AUDIT_LOG")
+
     demo = _command(
         commands, "demo", _demo, "a simulated fleet, and what this makes of it",
         "Run ten simulated agents in four teams through a real exporter, with the status page; no Docker, no "
@@ -359,6 +400,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--duration", type=_duration, metavar="10m", help="end by itself after this long")
     demo.add_argument("--port", type=_port, default=10777, metavar="N", help="of the exporter; default 10777")
+    demo.add_argument(
+        "--enforce", action="store_true", help="stop sessions that loop or pass their budget, as docs/breaker.md has it"
+    )
+    demo.add_argument("--mailbox", type=int, help=argparse.SUPPRESS)  # the descriptor of the socket to be told at
     demo.add_argument(
         "--stdout", action="store_true",
         help="only the agents, their lines to standard output: agent-exporter demo --stdout | agent-exporter run -",
@@ -409,6 +454,22 @@ def _speed(text: str) -> float:
     if not 0.1 <= speed <= 20:
         raise argparse.ArgumentTypeError(f"must be 0.1 to 20, not {text}")
     return speed
+
+
+def _amount(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) <= 10**12:
+        raise argparse.ArgumentTypeError(f"must be a whole number above zero, not {text!r}")
+    return int(text)
+
+
+def _dollars(text: str) -> float:
+    try:
+        dollars = float(text)
+    except ValueError:
+        dollars = 0.0
+    if not 0 < dollars <= 1e6:
+        raise argparse.ArgumentTypeError(f"must be dollars above zero, not {text!r}")
+    return dollars
 
 
 def _port(text: str) -> int:

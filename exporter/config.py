@@ -65,6 +65,7 @@ class _Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 Positive = Annotated[int, Meta(ge=1)]
 PositiveUSD = Annotated[float, Meta(gt=0)]
+USD = Annotated[float, Meta(ge=0)]
 
 
 class Terminate(_Section, frozen=True):
@@ -171,8 +172,45 @@ class Detectors(_Section, frozen=True):
     cascade: Cascade = field(default_factory=Cascade)
 
 
+class Long(_Section, frozen=True):
+    """The price of a call whose prompt is longer than so many tokens."""
+
+    above: Positive
+    input: USD
+    output: USD
+    cache_read: USD | None = None
+    cache_write: USD | None = None
+
+
+class Price(_Section, frozen=True):
+    """Of a model, USD per million tokens. Cached tokens without a price of their own cost what others cost."""
+
+    input: USD
+    output: USD
+    cache_read: USD | None = None
+    cache_write: USD | None = None
+    long: Long | None = None
+
+
+class Prices(_Section, frozen=True):
+    """Costs that lines do not say, and a check of those that they do."""
+
+    use_shipped: bool = True
+    """The table that comes with the exporter, for models that `models` does not name."""
+    tolerance: Annotated[float, Meta(ge=0)] = 0.1
+    """Share of the table's cost by which a logged one may differ: rounding, and calls summed up in one line."""
+    models: dict[str, Price] = {}
+
+
 class Breaker(_Section, frozen=True):
+    """Stops sessions; docs/breaker.md has the reasons for the defaults."""
+
     mode: Literal["observe", "enforce"] = "observe"
+    reasons: list[Literal["session_budget", "loop", "action_anomaly"]] = field(
+        default_factory=lambda: ["session_budget"]
+    )
+    audit_log: str | None = None
+    """Without one: `audit.ndjson` beside the state file."""
     grace: Duration = Duration(30.0)
     confirm_after: Duration = Duration(10.0)
     max_line_age: Duration = Duration(60.0)
@@ -194,6 +232,7 @@ class Config(_Section, frozen=True):
     otlp: OTLP = field(default_factory=OTLP)
     state: State = field(default_factory=State)
     detectors: Detectors = field(default_factory=Detectors)
+    prices: Prices = field(default_factory=Prices)
     breaker: Breaker = field(default_factory=Breaker)
 
     def agent(self, name: str) -> Agent:
@@ -224,17 +263,27 @@ class Config(_Section, frozen=True):
             "server.tls_client_ca_file": self.server.tls_client_ca_file,
             "otlp.headers_file": self.otlp.headers_file,
             "otlp.ca_file": self.otlp.ca_file,
+            **{
+                f"agents.{name}.terminate.auth_header_file": agent.terminate.auth_header_file
+                for name, agent in self.agents.items()
+                if agent.terminate is not None
+            },
         }
         return [(key, path) for key, path in named.items() if path is not None and not Path(path).exists()]
 
     def without_effect(self) -> list[str]:
         """The paths of keys that are set, and that this version does not act on."""
-        paths = []
-        if self.breaker != Breaker():
-            paths.append("breaker")
-        for name, agent in self.agents.items():
-            paths += [f"agents.{name}.{key}" for key in ("endpoint", "sources", "terminate") if getattr(agent, key)]
-        return paths
+        return [f"agents.{name}.endpoint" for name, agent in self.agents.items() if agent.endpoint]
+
+    def control_socket(self) -> Path | None:
+        """Where operators are listened to."""
+        return None if self.state.path is None else Path(f"{self.state.path}.sock").absolute()
+
+    def audit_log(self) -> Path | None:
+        """Where the breaker writes down what it does."""
+        if self.breaker.audit_log is not None:
+            return Path(self.breaker.audit_log)
+        return Path(self.state.path).with_name("audit.ndjson") if self.state.path is not None else None
 
 
 _OF_NAMES = {name for name, hint in get_type_hints(Config).items() if get_origin(hint) is dict}
@@ -363,8 +412,29 @@ def _contradictions(config: Config) -> Iterator[str]:
     for name, agent in config.agents.items():
         if agent.endpoint is not None and (fault := url_fault(agent.endpoint)):
             yield f"agents.{name}.endpoint: {fault}"
-        if agent.terminate and bool(agent.terminate.url) == bool(agent.terminate.argv):
-            yield f"agents.{name}.terminate: needs url or argv, and not both"
+        for source in agent.sources or ():
+            if fault := source_fault(source):
+                yield f"agents.{name}.sources: {fault}"
+        yield from _faults_of_terminate(config, name, agent)
+    if config.breaker.mode == "enforce" and config.state.path is None:
+        yield "breaker.mode: enforce needs state.path, so that a restart knows whom it has stopped"
+
+
+def _faults_of_terminate(config: Config, name: str, agent: Agent) -> Iterator[str]:
+    how = agent.terminate
+    if how is None:
+        return
+    where = f"agents.{name}.terminate"
+    if bool(how.url) == bool(how.argv):
+        yield f"{where}: needs url or argv, and not both"
+    if how.url is not None and (fault := url_fault(how.url)):
+        yield f"{where}.url: {fault}"
+    if how.url is not None and "{" in urlsplit(how.url).netloc:
+        yield f"{where}.url: an id from a log line cannot be part of the host"
+    if how.argv is not None and how.argv and "{" in how.argv[0]:
+        yield f"{where}.argv: an id from a log line cannot be the command"
+    if config.breaker.mode == "enforce" and not agent.sources:
+        yield f'agents.{name}.sources: is required in enforce mode: whose lines may have it stopped? ["*"] is a choice'
 
 
 def listen_fault(text: str) -> str | None:
@@ -378,6 +448,13 @@ def listen_fault(text: str) -> str | None:
         except ValueError:
             return f"{host!r} is neither an address nor localhost"
     return None
+
+
+def source_fault(glob: str) -> str | None:
+    """What is wrong with an entry of `sources`, or None; exporter/breaker/authority.py says what they mean."""
+    if glob in {"*", "-"} or glob.startswith("/") or glob.partition("=")[0] not in {"", glob}:
+        return None
+    return f'{glob!r} must be an absolute path, "-", an attribute such as "k8s.pod.name=research-*", or "*"'
 
 
 def url_fault(text: str) -> str | None:

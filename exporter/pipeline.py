@@ -1,7 +1,7 @@
 """The only loop: read, decode, drop duplicates, hand to each sink, commit.
 
     for each source:  block of lines  ->  for each line:  Action | Rejection
-                                             Action  ->  duplicates  ->  tally, sessions, detectors, spans
+                                   Action  ->  duplicates  ->  prices  ->  tally, sessions, detectors, spans
     every 200 ms, and before each scrape:  the changed rows of every stage, in one transaction
 
 One thread owns all of it, so nothing here needs a lock. Other threads `ask` for something to be done between two
@@ -23,11 +23,13 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from exporter.action import HEARTBEAT, MAX_AHEAD, Action, Rejection, decode
 from exporter.metrics.families import OVERFLOWS, TABLES
+from exporter.prices import Prices
 from exporter.state import Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from exporter.breaker import Breaker
     from exporter.detectors import Detectors
     from exporter.detectors.journal import Journal
     from exporter.duplicates import Duplicates
@@ -45,6 +47,8 @@ COMMIT_EVERY = 0.2
 """Seconds; docs/operating.md."""
 BEHIND_BYTES = 8 << 20
 """Bytes still to be read, some 0.2 s of reading, from which on a commit shows nothing current anyway."""
+CLOSE_BYTES = 1 << 20
+"""Bytes still to be read, some 20 ms of reading, from which on the sources count as being caught up with."""
 COMMIT_BEHIND_EVERY = 1.0
 """Seconds then: the same rows change all the time, and each is written a fifth as often."""
 POLL_EVERY = 0.1
@@ -60,7 +64,9 @@ T = TypeVar("T")
 
 
 class Sinks(NamedTuple):
-    """What an action is handed to. `tree` and `queue` are None where no spans are wanted, `recent` without a page."""
+    """What an action is handed to. `tree` and `queue` are None where no spans are wanted, `recent` without a page, and
+    `breaker` in a log of the past.
+    """
 
     tally: Tally
     sessions: Sessions
@@ -70,6 +76,7 @@ class Sinks(NamedTuple):
     tree: Tree | None = None
     queue: SpanQueue | None = None
     recent: Recent | None = None
+    breaker: Breaker | None = None
 
 
 class Pipeline:
@@ -82,10 +89,12 @@ class Pipeline:
         store: Store,
         *,
         live: bool = True,
+        prices: Prices | None = None,
         ignore_plain_text: Callable[[str], bool] = lambda _: False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.sources = list(sources)
+        self.prices = prices or Prices()
         self.sinks = sinks
         self.store = store
         self.live = live
@@ -111,10 +120,11 @@ class Pipeline:
 
     def feed(self, source: Source, batch: Batch) -> tuple[int, str]:
         """Count a batch of lines. Returns how many were rejected, and why the last one was."""
-        tally, sessions, duplicates, detectors, _, tree, _, recent = self.sinks
+        tally, sessions, duplicates, detectors, _, tree, _, recent, breaker = self.sinks
         if self._catching_up:
             recent = None  # what it would remember is out of date by the time that anyone looks
         add, join, seen, detect = tally.add, sessions.add, duplicates.seen, detectors.add
+        settle = self.prices.settle
         now = self.now()
         live = self.live
         arrived = now if live else 0.0
@@ -123,7 +133,7 @@ class Pipeline:
         rejected, why = batch.too_long, "longer than 1 MiB" if batch.too_long else ""
         accepted = repeated = ignored = 0
         cell = tally.source(source.name, now)
-        for line in batch.lines:
+        for number, line in enumerate(batch.lines):
             action = decode(line, latest)
             if action.__class__ is not Action:
                 assert isinstance(action, Rejection)
@@ -142,6 +152,8 @@ class Pipeline:
                 newest = action.at
                 if not live:
                     now = self.newest = newest
+            if action.tokens is not None and not settle(action.tokens):
+                tally.mismatch(action, now)
             add(action, now)
             if action.action != HEARTBEAT:
                 session = join(action, arrived)
@@ -150,6 +162,8 @@ class Pipeline:
                 if recent is not None:
                     recent.add(action)
                 detect(action, session, now)
+                if breaker is not None and breaker.guards(action.agent_id):
+                    breaker.line(action, session, source.origin(number), now)
             else:
                 beating = sessions.beat(action)
                 if beating is not None:
@@ -183,7 +197,7 @@ class Pipeline:
     def restore(self) -> None:
         """Take up what a former run committed, and have the exporter's own counters stand at zero where it had none."""
         rows = self.store.rows
-        tally, sessions, duplicates, detectors, journal, tree, queue, _ = self.sinks
+        tally, sessions, duplicates, detectors, journal, tree, queue, _, breaker = self.sinks
         tally.restore(rows)
         sessions.restore(rows("session"))
         detectors.restore(rows, self.clock())
@@ -193,6 +207,8 @@ class Pipeline:
             tree.restore(rows("invocation"))
         if queue is not None:
             queue.restore()
+        if breaker is not None:
+            breaker.restore(rows, self.clock())
         for source in self.sources:
             source.restore([row for kind in source.kinds for row in rows(kind)])
         now = self.now()
@@ -221,13 +237,15 @@ class Pipeline:
             source.committed()
         if self.sinks.queue is not None:
             self.sinks.queue.committed()
+        if self.sinks.breaker is not None:
+            self.sinks.breaker.committed()
         if self.sinks.journal.committed():
             with suppress(Unavailable):  # then these rows go with the next commit
                 self.store.commit(self.sinks.journal.changes())
         return True
 
     def _changes(self) -> Iterator[Row]:
-        tally, sessions, duplicates, detectors, journal, tree, queue, _ = self.sinks
+        tally, sessions, duplicates, detectors, journal, tree, queue, _, breaker = self.sinks
         detectors.settle()
         for source in self.sources:
             yield from source.changes()
@@ -241,11 +259,13 @@ class Pipeline:
             yield from tree.changes()
         if queue is not None:
             yield from queue.changes()
+        if breaker is not None:
+            yield from breaker.changes()
         self._count_evictions()
         yield from tally.changes()  # last, as those before it count into it
 
     def _count_evictions(self) -> None:
-        tally, sessions, duplicates, detectors, _, tree, _, recent = self.sinks
+        tally, sessions, duplicates, detectors, _, tree, _, recent, _ = self.sinks
         now = self.now()
         for table, total in (
             ("sessions", sessions.evictions),
@@ -287,6 +307,7 @@ class Pipeline:
     def run(self) -> None:
         """Read until told to stop, then commit."""
         monotonic = time.monotonic
+        breaker = self.sinks.breaker
         next_commit = next_tick = overdue = monotonic()
         while not self._stopping:
             busy = waited_for = False
@@ -298,6 +319,9 @@ class Pipeline:
                         busy = True
                         waited_for = waited_for or source.impatient
             self._answer()
+            if breaker is not None and breaker.undecided:
+                self._decide(breaker, read_up=not busy)
+                waited_for = waited_for or breaker.urgent
             now = monotonic()
             if waited_for or now >= next_commit:
                 self._catching_up = self._behind()
@@ -334,14 +358,22 @@ class Pipeline:
             tree.finish()
         self.commit()
 
-    def _behind(self) -> bool:
-        return any(total - read > BEHIND_BYTES for read, total in (source.progress() for source in self.sources))
+    def _behind(self, by: int = BEHIND_BYTES) -> bool:
+        return any(total - read > by for read, total in (source.progress() for source in self.sources))
+
+    def _decide(self, breaker: Breaker, *, read_up: bool) -> None:
+        """Sessions are stopped when all is read: the next line may be their end."""
+        now = self.now()
+        if self.unavailable is None and (read_up or (breaker.impatient(now) and not self._behind(CLOSE_BYTES))):
+            breaker.decide(now)
 
     def _tick(self) -> None:
         now = self.now()
-        tally, sessions, duplicates, detectors, _, tree, *_ = self.sinks
+        tally, sessions, duplicates, detectors, _, tree, _, _, breaker = self.sinks
         detectors.tick(now)
         sessions.tick(now)
+        if breaker is not None:
+            breaker.tick(now)
         if self.unavailable is None:  # else senders will send again what is counted and not yet written
             duplicates.age(now)
         tally.age(now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import signal
@@ -9,16 +10,20 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client.process_collector import ProcessCollector
 
 from exporter import __version__
+from exporter.breaker.control import Control
+from exporter.breaker.terminator import Refused, Terminator
 from exporter.config import Config, ConfigError, load
 from exporter.eventloop import EventLoop
 from exporter.metrics.families import Live
 from exporter.pipeline import RETRY_EVERY, Pipeline
+from exporter.prices import Prices
 from exporter.server import Server
+from exporter.server.budget import budget
 from exporter.sources.otlp import OtlpSource
 from exporter.spans.sender import Sender
 from exporter.stages import MIRRORED, Stages, agent_settings, open_sources, render, target
@@ -29,6 +34,7 @@ from exporter.status.seen import Seen, see
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from exporter.breaker.intent import Intent
     from exporter.spans.queue import SpanQueue
     from exporter.state import Rows
 
@@ -71,6 +77,7 @@ class Exporter:
             metrics=lambda accept: self._pool.submit(self._scrape, accept),
             ready=self._unready,
             status=Pages(self._look).render,
+            budget=self._budget,
             otlp=self._otlp,
             tls=_tls(config),
             token_file=Path(config.server.token_file) if config.server.token_file else None,
@@ -140,12 +147,15 @@ class Exporter:
             self._sender = Sender(queue, target(self.config))
             queue.wake = self._sender.wake
             sending = self._loop.submit(self._sender.run())
+        control = self._stand_by(stages)
         self._problem = None
         if self._stopping:
             pipeline.stop()
         try:
             pipeline.run()
         finally:
+            if control is not None:
+                self._loop.submit(control.stop())
             if self._otlp is not None:
                 self._otlp.close("shutting down")
             if queue is not None and not queue.durable:
@@ -153,6 +163,35 @@ class Exporter:
             if sending is not None:
                 sending.cancel()
             pipeline.commit()
+
+    def _stand_by(self, stages: Stages) -> Control | None:
+        """The breaker gets its arm, and operators a way to it."""
+        pipeline, breaker = stages.pipeline, stages.pipeline.sinks.breaker
+        assert breaker is not None
+
+        async def answered(key: str, refusal: Refused | None) -> bool:
+            return await asyncio.wrap_future(pipeline.ask(lambda: breaker.answered(key, refusal, pipeline.now())))
+
+        def call(intent: Intent) -> None:
+            self._loop.submit(terminator.carry_out(intent))
+
+        terminator = Terminator(lambda name: self.config.agent(name).terminate, answered)
+        breaker.call = call
+        path = self.config.control_socket()
+        if path is None:
+            return None
+        control = Control(
+            path,
+            status=lambda: pipeline.ask(breaker.status),
+            unlatch=lambda order: pipeline.ask(lambda: breaker.unlatch(pipeline.now(), order.by)),
+            extend=lambda order: pipeline.ask(
+                lambda: breaker.extend(
+                    order.session_id, order.agent_id, order.tokens, order.cost_usd, pipeline.now(), order.by
+                )
+            ),
+        )
+        self._loop.submit(control.start()).result()
+        return control
 
     @staticmethod
     def _say_goodbye(pipeline: Pipeline, queue: SpanQueue) -> None:
@@ -206,6 +245,9 @@ class Exporter:
         self.config = self.stages.config = config
         self.stages.pipeline.sinks.tally.configure(config.names(), time.time())
         self.stages.pipeline.sinks.detectors.configure(config)
+        self.stages.pipeline.prices = Prices(config.prices)
+        assert self.stages.pipeline.sinks.breaker is not None
+        self.stages.pipeline.sinks.breaker.configure(config)
         self._retire(before)
         self.reload_ok = True
         self.loaded_at = time.time()
@@ -241,10 +283,19 @@ class Exporter:
         gauges["agent_exporter_state_available"] = float(pipeline.unavailable is None)
         gauges["agent_exporter_checkpoint_timestamp_seconds"] = pipeline.committed_at
         gauges["agent_exporter_series_samples"] = pipeline.sinks.tally.limits.samples
+        if pipeline.sinks.breaker is not None:
+            gauges["agent_breaker_latched"] = float(pipeline.sinks.breaker.latch.since > 0)
+            gauges["agent_breaker_enforcing"] = float(pipeline.sinks.breaker.enforcing)
         if pipeline.sinks.queue is not None:
             gauges["agent_exporter_span_queue_length"] = pipeline.sinks.queue.length
             gauges["agent_exporter_span_spool_bytes"] = pipeline.sinks.queue.spooled
         return self.stages.live(now, gauges)
+
+    def _budget(self, session_id: str, agent_id: str | None, task_type: str) -> dict[str, Any]:
+        """What a session has left. Not asked of the pipeline: it is to be answered at once, whatever that does."""
+        if self.stages is None:
+            raise LookupError(self._problem or "starting")
+        return budget(self.stages.pipeline.sinks.sessions, self.config, session_id, agent_id, task_type)
 
     def _unready(self) -> str | None:
         if self.stages is not None and self.stages.pipeline.unavailable is not None:

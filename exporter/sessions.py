@@ -25,11 +25,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from exporter.action import Action
+    from exporter.config import TaskType
     from exporter.state import Row
 
 Outcome = Literal["completed", "failed", "ended", "abandoned", "terminated"]
 OUTCOMES: tuple[Outcome, ...] = ("completed", "failed", "ended", "abandoned", "terminated")
-"""completed and failed: task_completed said so; ended: session_end alone; abandoned: quiet for its idle time."""
+"""completed and failed: task_completed said so; ended: session_end alone; abandoned: quiet for its idle time;
+terminated: told to stop by the breaker."""
 
 KIND = "session"
 MOST = 65_536
@@ -61,13 +63,30 @@ class Session(Struct, eq=False, gc=False, array_like=True):
     """What the detectors remember of it."""
     stored: bool = False
     """There is a row of it."""
+    granted_tokens: int = 0
+    """By an operator, beyond what its task type allows."""
+    granted_cost_usd: float = 0.0
+    attested_tokens: int = 0
+    """Of lines whose source may have it stopped; counted for agents that can be."""
+    attested_cost_usd: float = 0.0
+    foreign: bool = False
+    """Other lines are among its own."""
+    terminated: bool = False
+    """It was told to stop."""
 
     @property
     def outcome(self) -> Outcome:
-        """As it stands now."""
+        """As it stands now. What completed although it was told to stop has completed."""
+        if self.terminated and not self.task_completed:
+            return "terminated"
         if self.task_completed is not None:
             return "completed" if self.task_completed else "failed"
         return "ended" if self.ended else "abandoned"
+
+    def ceilings(self, task: TaskType) -> tuple[int, float | None]:
+        """(tokens, US dollars or None) that it may use."""
+        cost = task.session_cost_usd
+        return task.session_tokens + self.granted_tokens, None if cost is None else cost + self.granted_cost_usd
 
 
 class Sessions:

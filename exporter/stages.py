@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from prometheus_client.exposition import choose_encoder
 
 from exporter import __version__
+from exporter.breaker import Audit, Breaker, Told
 from exporter.detectors import Detectors, cascade
 from exporter.detectors import journal as findings
 from exporter.detectors.journal import Journal
@@ -20,6 +21,7 @@ from exporter.metrics.families import AgentSettings, Collector, Given, Live, Tas
 from exporter.metrics.limits import Limits
 from exporter.metrics.tally import KINDS, Tally
 from exporter.pipeline import Pipeline, Sinks
+from exporter.prices import Prices
 from exporter.sessions import Session, Sessions
 from exporter.sources.files import FileSource
 from exporter.sources.stdin import StdinSource
@@ -117,11 +119,18 @@ class Stages:
         )
         detectors = Detectors(config, sessions, found, live=live)
         duplicates = Duplicates(time.time(), stored=isinstance(store, File))
+        recent = breaker = None
+        if live:
+            recent = Recent(time.time())
+            told = Told(tally.terminated, tally.unconfirmed)
+            breaker = Breaker(config, sessions, Audit(config.audit_log()), told, detectors.reconsider)
+            self.listeners.append(lambda finding: breaker.found(finding, self.pipeline.now()))
         self.pipeline = Pipeline(
             sources,
-            Sinks(tally, sessions, duplicates, detectors, journal, tree, queue, Recent(time.time()) if live else None),
+            Sinks(tally, sessions, duplicates, detectors, journal, tree, queue, recent, breaker),
             store,
             live=live,
+            prices=Prices(config.prices),
             ignore_plain_text=self._ignores,
         )
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from detecting import call, line
+from detecting import START, call, line
 from running import ROOT, eventually
 
 from exporter import backtest
@@ -22,6 +22,8 @@ from exporter.backtest.alerts import Watch
 from exporter.backtest.series import Series
 from exporter.cli import command
 from exporter.config import parse
+from exporter.detectors.finding import Finding
+from exporter.replay import past
 
 RULES = ROOT / "alert_rules"
 SHIPPED = rules.read(RULES)[1]
@@ -68,7 +70,6 @@ def test_the_alerts_that_no_log_can_judge_are_named_with_what_they_read():
         "agent:loki_lines:count5m": ("AgentLinesNotCounted",),
         "agent_benchmark_passed_ratio": ("AgentBenchmarkRegressed",),
         "agent_breaker_latched": ("AgentBreakerLatched",),
-        "agent_cost_mismatch_total": ("AgentCostMismatch",),
         "agent_exporter_config_last_reload_successful": ("AgentExporterConfigReloadFailed",),
         "agent_exporter_spans_dropped_total": ("AgentExporterSpansDropped",),
         "agent_exporter_state_available": ("AgentExporterStateUnavailable",),
@@ -369,4 +370,40 @@ def test_a_loop_is_told_by_the_detector_and_by_the_alert(tmp_path, capfd, server
     assert [(row["kind"], row["evidence"].get("alert"), row["evidence"].get("until")) for row in found] == [
         ("loop", None, None),
         ("alert", "AgentLoop", "2026-03-18T09:10:15.000Z"),
+    ]
+
+
+# --- who would have been killed --------------------------------------------------------------------------------------
+
+
+def found(kind: str, agent: str, session: str, second: int) -> Finding:
+    """One of a detector."""
+    return Finding(kind=kind, agent_id=agent, session_id=session, at=START + second, evidence={"loop": "repeat"})
+
+
+def killed(findings, config: str) -> list[str]:
+    """The summary's lines about it."""
+    nothing = past(parse(""), ["/dev/null"])
+    return list(report.summary(backtest.Told(nothing, findings, []), None, parse(config)))[1:]
+
+
+def test_a_session_is_killed_once_and_only_where_that_is_configured():
+    """Six within a minute are one too many; what is found after a kill kills nobody again."""
+    findings = [found("session_budget", "a", f"s{n}", n) for n in range(6)]
+    findings += [found("loop", "a", "s1", 30), found("session_budget", "b", "s", 90), found("cascade", "a", "t", 95)]
+    assert killed(findings, "agents: {a: {terminate: {url: 'http://127.0.0.1:9/stop'}}}") == [
+        "Would have been killed, with breaker.mode: enforce: 6 sessions",
+        "  2026-03-18 09:00 to 2026-03-18 09:00: a 6",
+        "  over 5 within a minute at 2026-03-18 09:00: the breaker would have stopped there",
+        "  and one session more, if their agents had `terminate` in the config",
+        "  at 2026-03-18 09:01: b",
+    ]
+
+
+def test_loops_kill_where_the_config_says_so():
+    """`breaker.reasons`; without an agent that can be stopped nobody is."""
+    assert killed([found("loop", "a", "s", 0)], "breaker: {reasons: [loop]}") == [
+        "Would have been killed, with breaker.mode: enforce: no session",
+        "  and one session more, if their agents had `terminate` in the config",
+        "  at 2026-03-18 09:00: a",
     ]

@@ -35,12 +35,7 @@ def test_an_example_of_every_key_is_accepted():
     assert config.task_type("batch").session_cost_usd == 5
     assert config.task_type("other") == config.task_type("default")
     assert config.sources["agents"].path == "/var/log/agents/*.log"
-    assert config.without_effect() == [
-        "breaker",
-        "agents.research-agent-01.endpoint",
-        "agents.research-agent-01.sources",
-        "agents.research-agent-01.terminate",
-    ]
+    assert config.without_effect() == ["agents.research-agent-01.endpoint"]
 
 
 @pytest.mark.parametrize("path", INVALID, ids=lambda path: path.stem)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
+from urllib.request import urlopen
 
 import pytest
-from running import ROOT, free_port
+from running import ROOT, eventually, free_port
 from test_metrics import Lines
 from test_status import read
 from virtual import START, fleet_log
 
 from exporter.action import Action, decode, trace_id_of
+from exporter.breaker.audit import verify
 from exporter.cli import FAULTS as OFFERED
 from exporter.cli import command
 from exporter.config import load
@@ -23,6 +27,7 @@ from exporter.demo import history
 from exporter.demo.faults import FAULTS
 from exporter.demo.fleet import TEAMS
 from exporter.demo.show import CONFIG, WATCH
+from exporter.prices import Prices
 from exporter.sources import Batch
 from exporter.stages import MIRRORED, Stages
 from exporter.state import Memory
@@ -64,11 +69,13 @@ def test_ten_minutes_of_health_flag_nothing(seed):
 
 
 def test_a_healthy_day_at_any_speed_stays_within_its_budgets():
-    """A tenth of a day, times ten."""
-    spent = Counter()
+    """A tenth of a day, times ten; what it costs the price table says."""
+    spent, prices = Counter(), Prices()
     for line in fleet_log(8_640):
         action = decode(line)
-        spent[action.agent_id] += action.tokens.cost_usd if action.tokens is not None else 0.0
+        if action.tokens is not None:
+            assert prices.settle(action.tokens)
+            spent[action.agent_id] += action.tokens.cost_usd
     config = load(CONFIG)
     assert [agent for agent, cost in spent.items() if 10 * cost > 0.8 * config.agent(agent).daily_cost_usd] == []
 
@@ -101,7 +108,7 @@ def test_a_budget_is_passed_by_the_session_first():
     demo = Demo(fleet_log(60, FAULTS["budget"]))
     assert "a session over its budget" in demo.fleet["reporter-01"]
     [row] = [row for row in demo.findings if row[1] == "▲ session budget"]
-    assert row[4].endswith("tokens, where 50,000 are the ceiling of task type report")
+    assert "tokens, where 50,000 are the ceiling of task type report" in row[4]
 
 
 def test_three_weeks_of_drift_are_on_the_page_at_once(tmp_path):
@@ -195,3 +202,35 @@ def test_the_fleet_alone_writes_to_standard_output():
     assert len(actions) > 50
     assert all(isinstance(action, Action) and action.at >= started - 1 for action in actions)
     assert {action.agent_id for action in actions} == {agent for agents in TEAMS.values() for agent in agents}
+
+
+@pytest.mark.slow
+def test_with_enforce_the_runaways_are_really_stopped_and_page_and_audit_log_say_so(tmp_path):
+    """One over its budget and one in a loop; the fleet's own process ends them, told over HTTP."""
+    port = free_port()
+    arguments = ["--port", str(port), "--fault", "budget", "--fault", "loop", "--enforce", "--duration", "60s"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "exporter", "demo", *arguments],
+        cwd=ROOT, env={"TMPDIR": str(tmp_path)}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+
+        def findings() -> str:
+            with suppress(OSError), urlopen(f"http://127.0.0.1:{port}/findings", timeout=5) as page:
+                return page.read().decode()
+            return ""
+
+        eventually(lambda: findings().count("stopped: its end is in the log") >= 2, within=45, every=0.5)
+        [audit] = tmp_path.glob("*/audit.ndjson")
+        entries = [json.loads(row) for row in audit.read_text().splitlines()]
+        stopped = {(entry["agent_id"], entry["reason"]) for entry in entries if entry["event"] == "confirmed"}
+        assert stopped == {("reporter-01", "session_budget"), ("support-01", "loop")}
+        assert verify(audit).faults == []
+        log = next(tmp_path.glob("*/agents.log")).read_text()
+        process.send_signal(signal.SIGTERM)
+        said = process.stderr.read()
+    sessions = {entry["session_id"] for entry in entries if entry["event"] == "confirmed"}
+    last = {json.loads(row)["session_id"]: json.loads(row) for row in log.splitlines()}
+    assert all(last[session]["metadata"]["session_end"] for session in sessions)
+    assert process.returncode == 0
+    assert f"agent-exporter breaker verify {audit}" in said
+    assert list(tmp_path.iterdir()) == []

@@ -102,7 +102,7 @@ def keys(section=Config, path: str = "") -> list[str]:
     for name, hint in get_type_hints(section).items():
         here = f"{path}{name}"
         inner = [kind for kind in (hint, *get_args(hint)) if isinstance(kind, type) and issubclass(kind, _Section)]
-        if not inner or name in {"terminate", "breaker", "loop", "action_anomaly", "cascade"}:
+        if not inner or name in {"terminate", "breaker", "loop", "action_anomaly", "cascade", "models"}:
             found.append(here)
         else:
             found += keys(inner[0], f"{here}.NAME." if hint is not inner[0] and name != "terminate" else f"{here}.")

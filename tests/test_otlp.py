@@ -19,6 +19,7 @@ from exporter.sources import MAX_LINE, otlp, otlp_protobuf, otlp_records
 from exporter.sources.otlp import KIND, Busy, OtlpSource, Receipt
 from exporter.sources.otlp_json import decode_json
 from exporter.sources.otlp_protobuf import decode_protobuf
+from exporter.sources.otlp_records import Record
 
 NOW = 1_800_000_000.0
 CUT = "2026-03-18T09:15:32.441234567Z stdout {} {}"
@@ -70,8 +71,8 @@ def as_json(message) -> bytes:
 def both(*bodies) -> list[bytes]:
     """The lines, which are the same from either encoding."""
     message = request(*bodies)
-    lines = [text for _, text in decode_protobuf(message.SerializeToString())]
-    assert [text for _, text in decode_json(as_json(message))] == lines
+    lines = [text for _, text, _ in decode_protobuf(message.SerializeToString())]
+    assert [text for _, text, _ in decode_json(as_json(message))] == lines
     return lines
 
 
@@ -165,14 +166,14 @@ def test_deep_maps_never_crash(depth):
     """Either the request is malformed, or the line is too deep."""
     for text in (raw_json(nested(depth)), b'{"unknown":' + b"[" * depth + b"]" * depth + b"}"):
         try:
-            lines = [found for _, found in decode_json(text)]
+            lines = [found for _, found, _ in decode_json(text)]
         except ValueError:
             continue
         assert [decode(found, NOW).reason for found in lines] in ([], ["too_deep"])
     body = AnyValue(string_value="x").SerializeToString()
     for _ in range(min(depth, 10_000)):
         body = _field(6, _field(1, _field(1, b"k") + _field(2, body)))
-    lines = [found for _, found in decode_protobuf(_field(1, _field(2, _field(2, _field(5, body)))))]
+    lines = [found for _, found, _ in decode_protobuf(_field(1, _field(2, _field(2, _field(5, body)))))]
     assert [decode(found, NOW).reason for found in lines] == ["too_deep"]
 
 
@@ -196,7 +197,7 @@ def test_a_record_that_protobuf_refuses_leaves_its_neighbours_alone(body, reason
     """A sender drops a batch that is answered with 400: one bad line would take a thousand good ones with it."""
     good = _field(2, _field(5, _field(1, line())))
     message = _field(1, _field(2, good + _field(2, _field(5, body)) + good))
-    first, bad, last = [found for _, found in decode_protobuf(message)]
+    first, bad, last = [found for _, found, _ in decode_protobuf(message)]
     assert (first, decode(bad, NOW).reason, last) == (line(), reason, line())
 
 
@@ -210,7 +211,7 @@ def test_malformed_protobuf_is_a_value_error(body):
 def test_depth_is_the_line_decoders():
     """What it takes it gets, and what is one deeper it rejects."""
     for depth, reason in ((63, None), (64, None), (65, "too_deep"), (66, "too_deep")):
-        ((_, text),) = decode_json(raw_json(nested(depth)))
+        ((_, text, _),) = decode_json(raw_json(nested(depth)))
         found = decode(text, NOW)
         assert isinstance(found, Rejection)
         assert (found.reason == "too_deep") is (reason == "too_deep"), depth
@@ -338,7 +339,7 @@ def test_damaged_requests_give_lines_or_a_value_error(body, data):
 
 def test_an_answer_comes_only_after_the_commit(source):
     """And tells how many lines were rejected."""
-    answer = source.deliver([("s", b"x")])
+    answer = source.deliver([Record("s", b"x")])
     assert not source.impatient
     assert source.read().lines == [b"x"]
     source.note(1, "why")
@@ -353,13 +354,13 @@ def test_an_answer_comes_only_after_the_commit(source):
 def test_a_full_queue_is_busy():
     """By requests, by bytes, and by the number of even the smallest records."""
     source = OtlpSource(wake=lambda: None, max_requests=2, max_bytes=1000)
-    source.deliver([("s", b"x" * 5000)])  # a single one may be larger: it could never be taken otherwise
+    source.deliver([Record("s", b"x" * 5000)])  # a single one may be larger: it could never be taken otherwise
     with pytest.raises(Busy):
-        source.deliver([("s", b"x")])
+        source.deliver([Record("s", b"x")])
     pump(source)
-    source.deliver([("s", b"x")] * 6)
+    source.deliver([Record("s", b"x")] * 6)
     with pytest.raises(Busy):
-        source.deliver([("s", b"x")])
+        source.deliver([Record("s", b"x")])
     pump(source)
     source.deliver([])
     source.deliver([])
@@ -371,18 +372,18 @@ def test_a_full_queue_is_busy():
 
 def test_a_refusing_disk_and_the_end_are_busy(source):
     """Those who wait are told to try again, read or not."""
-    read = source.deliver([("s", b"x")])
+    read = source.deliver([Record("s", b"x")])
     source.read()
     source.note(0, "")
     waiting = source.deliver([("s", b"y")])
     source.refused()
     for answer in (read, waiting):
         assert isinstance(answer.exception(0), Busy)
-    again = source.deliver([("s", b"x")])
+    again = source.deliver([Record("s", b"x")])
     source.close("shutting down")
     assert str(again.exception(0)) == "shutting down"
     with pytest.raises(Busy, match="shutting down"):
-        source.deliver([("s", b"x")])
+        source.deliver([Record("s", b"x")])
 
 
 def test_who_gave_up_waiting_is_not_counted(source):
@@ -402,7 +403,7 @@ def test_who_gave_up_waiting_is_not_counted(source):
 
 def test_lines_that_are_too_long_are_counted(source):
     """And nothing of them is handed on."""
-    source.deliver([("s", b"x" * (2 * MAX_LINE + 1)), ("s", b"x" * (MAX_LINE + 1)), ("s", b"x")])
+    source.deliver([("s", b"x" * (2 * MAX_LINE + 1)), ("s", b"x" * (MAX_LINE + 1)), Record("s", b"x")])
     batch = source.read()
     assert (batch.lines, batch.too_long) == ([b"x"], 2)
 

@@ -32,9 +32,6 @@ EVERY = [rule for groups in GROUPS.values() for group in groups for rule in grou
 ALERTS = {rule["alert"]: rule for rule in EVERY if "alert" in rule}
 RECORDED = {rule["record"] for rule in EVERY if "record" in rule} | {"agent:loki_lines:count5m"}
 NOT_YET = {
-    "agent_sessions_unconfirmed",
-    "agent_cost_mismatch_total",
-    "agent_breaker_latched",
     "agent_health_check_success",
     "agent_health_check_timestamp_seconds",
     "agent_benchmark_passed_ratio",

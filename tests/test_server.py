@@ -101,6 +101,7 @@ def serve(pipeline, caplog):
             "metrics": lambda accept: done(("text/plain; version=0.0.4", PAGE)),  # noqa: ARG005
             "ready": lambda: None,
             "status": lambda _path, _refresh: "<html>ü</html>",
+            "budget": lambda *asked: {"asked": asked},
             "otlp": pipeline.source,
         }
         server = Server(loop, **(defaults | SHORT | options))
@@ -1068,3 +1069,25 @@ def test_unusable_tls_files_are_a_sentence(tmp_path, certificates, tls, caplog):
     key.chmod(0o644)
     Certificate(certificate, key, None)
     assert "can be read by others" in caplog.text
+
+
+def test_a_budget_is_asked_for_by_whoever_may_send_lines(serve, tmp_path):
+    """Ids may hold anything, percent-encoded; the token is that of /v1/logs."""
+    (tmp_path / "token").write_text("secret\n")
+    server = serve(token_file=tmp_path / "token", budget=lambda *asked: {"asked": asked})
+    path = "/v1/sessions/s%2F1%20%C3%BC/budget"
+    bearer = {"Authorization": "Bearer secret"}
+    assert ask(server, path=path).status == 401
+    answer = ask(server, path=f"{path}?agent_id=a&task_type=batch", headers=bearer)
+    assert (answer.status, answer.body) == (200, b'{"asked":["s/1 \xc3\xbc","a","batch"]}')
+    assert ask(server, path=path, headers=bearer).body == b'{"asked":["s/1 \xc3\xbc",null,"default"]}'
+    assert ask(server, path=f"/v1/sessions/{'x' * 300}/budget", headers=bearer).status == 400
+
+
+def test_a_budget_that_cannot_be_told_is_a_sentence(serve):
+    def several(*_):
+        raise LookupError("several agents have a session of this id: add ?agent_id=NAME")
+
+    answer = ask(serve(budget=several), path="/v1/sessions/s/budget")
+    assert answer.status == 409
+    assert b"add ?agent_id=NAME" in answer.body

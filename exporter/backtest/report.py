@@ -104,23 +104,31 @@ def _alerts(alerts: Iterable[Alert], where: str, title: str) -> Iterator[str]:
         yield f"  {name} {_times(len(those))}, {_span([alert.at for alert in those])}{_names(agents)}"
 
 
-def _killed(findings: Sequence[Finding], config: Config) -> Iterator[str]:
-    """Sessions over budget: what the breaker acts on."""
-    over = [finding for finding in findings if finding.kind == "session_budget"]
-    killed = [finding for finding in over if config.agent(finding.agent_id).terminate is not None]
-    mode = "" if config.breaker.mode == "enforce" else ", with breaker.mode: enforce"
+def _killed(findings: Iterable[Finding], config: Config) -> Iterator[str]:
+    """What the breaker would have acted on: each session once, for the first finding that is a reason."""
+    breaker = config.breaker
+    first: dict[tuple[str, str], Finding] = {}
+    for finding in findings:
+        if finding.kind in breaker.reasons and finding.session_id is not None:
+            first.setdefault((finding.agent_id, finding.session_id), finding)
+    killed = [finding for finding in first.values() if config.agent(finding.agent_id).terminate is not None]
+    spared = [finding for finding in first.values() if config.agent(finding.agent_id).terminate is None]
+    mode = "" if breaker.mode == "enforce" else ", with breaker.mode: enforce"
     yield f"Would have been killed{mode}: {_sessions(len(killed))}"
     if killed:
-        yield f"  {_span([finding.at for finding in killed])}{_names(Counter(f.agent_id for f in killed))}"
-        most = config.breaker.max_kills_per_minute
-        for first, last in zip(killed, killed[most:], strict=False):
-            if last.at - first.at < 60:
-                yield f"  more than {most} within a minute at {_minute(last.at)}: the breaker would have stopped there"
-                break
-    if len(over) > len(killed):
-        spared = [finding for finding in over if config.agent(finding.agent_id).terminate is None]
-        yield f"  and {_sessions(len(spared))} more over budget, if `terminate` were configured for their agents"
-        yield f"  {_span([finding.at for finding in spared])}{_names(Counter(f.agent_id for f in spared))}"
+        yield f"  {_who(killed)}"
+    most = breaker.max_kills_per_minute
+    for before, finding in zip(killed, killed[most:], strict=False):
+        if finding.at - before.at < 60:
+            yield f"  over {most} within a minute at {_minute(finding.at)}: the breaker would have stopped there"
+            break
+    if spared:
+        yield f"  and {_sessions(len(spared))} more, if their agents had `terminate` in the config"
+        yield f"  {_who(spared)}"
+
+
+def _who(findings: Sequence[Finding]) -> str:
+    return f"{_span([finding.at for finding in findings])}{_names(Counter(finding.agent_id for finding in findings))}"
 
 
 def _left_out(plan: Plan) -> Iterator[str]:

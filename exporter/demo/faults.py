@@ -26,8 +26,11 @@ async def loop(fleet: Fleet) -> None:
     """support-01 asks the same of a tool that is rate-limited, and never waits longer."""
     await asyncio.sleep(SOON)
     for number in itertools.count(1):
-        with fleet.logs["support-01"].session(task_type="support", task=f"ticket-loop-{number}") as s:
-            for attempt in range(12):
+        with (
+            fleet.logs["support-01"].session(task_type="support", task=f"ticket-loop-{number}") as s,
+            fleet.stoppable(s),
+        ):
+            for attempt in range(40):
                 with suppress(ConnectionError):
                     async with s.action("search_tickets", input={"like": "refund of order 4711"}) as a:
                         a.retried(attempt)
@@ -40,7 +43,7 @@ async def loop(fleet: Fleet) -> None:
 async def budget(fleet: Fleet) -> None:
     """reporter-01 reads the whole ledger into its context with every call: past its session's and its day's budget."""
     await asyncio.sleep(SOON)
-    with fleet.logs["reporter-01"].session(task_type="report", task="report-of-everything") as s:
+    with fleet.logs["reporter-01"].session(task_type="report", task="report-of-everything") as s, fleet.stoppable(s):
         for page in range(60):
             async with s.action("llm_call", input={"page": page}) as a:
                 await asyncio.sleep(0.8)

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
 from agentlog import AgentLogger, Clock
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator
 
     from agentlog import Action, Session
 
@@ -28,9 +28,8 @@ TEAMS = {
 }
 HEARTBEAT = 4.0
 """Seconds, less than half of the 10 s cycle in config.yaml: one may be late without a word."""
-PRICES = {"claude-sonnet-4-20250514": (3e-6, 15e-6), "claude-opus-4-20250514": (15e-6, 75e-6)}
-"""Dollars per prompt and completion token, as Anthropic's price list of 2025-05 had them."""
-SONNET, OPUS = PRICES
+SONNET, OPUS = "claude-sonnet-4-20250514", "claude-opus-4-20250514"
+"""What they cost the price table knows."""
 TOPICS = (
     "pod autoscaling", "vector index size", "rate limits", "prompt caching", "blue-green deploys", "back-pressure",
     "cold starts", "token pricing", "schema drift", "canary analysis", "log sampling", "trace propagation",
@@ -60,6 +59,7 @@ class Fleet:
         self.silenced: set[str] = set()
         """Agents that have fallen silent: they neither work nor beat."""
         self._tasks = 0
+        self._stoppable: dict[str, asyncio.Task[Any]] = {}
 
     async def run(self, *faults: Callable[[Fleet], Coroutine[Any, Any, None]]) -> None:
         """Work until cancelled, with these faults."""
@@ -161,6 +161,24 @@ class Fleet:
             s.completed()
         await self.pause(4, 6)
 
+    # --- how they are stopped ------------------------------------------------------------------------------------
+
+    @contextmanager
+    def stoppable(self, session: Session) -> Iterator[None]:
+        """What is done within ends when the session is told to stop, as it would end by itself."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._stoppable[session.id] = task
+        try:
+            yield
+        finally:
+            self._stoppable.pop(session.id, None)
+
+    def stop(self, session_id: str) -> bool:
+        """Tell a session to stop; False if there is none of this id that can be."""
+        task = self._stoppable.pop(session_id, None)
+        return task is not None and task.cancel()
+
     # --- what they do it with ----------------------------------------------------------------------------------
 
     def open(self, stack: AsyncExitStack, agent: str, task_type: str, task: str) -> Session:
@@ -186,13 +204,7 @@ class Fleet:
     def spend(self, action: Action, prompt: int, completion: int, model: str) -> None:
         """Tokens within a quarter of what is usual: never twice the average."""
         prompt, completion = (round(number * self.random.uniform(0.75, 1.25)) for number in (prompt, completion))
-        costs = PRICES[model]
-        action.tokens(
-            prompt=prompt,
-            completion=completion,
-            model=model,
-            cost_usd=round(prompt * costs[0] + completion * costs[1], 6),
-        )
+        action.tokens(prompt=prompt, completion=completion, model=model)
 
     async def use(self, session: Session, tool: str, seconds: float, *, given: Any) -> None:
         """A call of a tool."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import subprocess
 import sys
 import tempfile
@@ -13,10 +14,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from exporter.config import load
+from exporter.config import Breaker, Config, Terminate, load
 from exporter.demo import history
 from exporter.demo.faults import FAULTS
 from exporter.demo.fleet import TEAMS, Fleet
+from exporter.demo.mailbox import listen
 from exporter.service import Exporter
 
 if TYPE_CHECKING:
@@ -34,13 +36,15 @@ WATCH = {
 """What to look for, by fault."""
 
 
-def fleet_only(faults: Sequence[str], speed: float, duration: float | None) -> int:
-    """The agents alone: their lines to standard output, until told to end."""
+def fleet_only(faults: Sequence[str], speed: float, duration: float | None, mailbox: int | None = None) -> int:
+    """The agents alone: their lines to standard output, until told to end. `mailbox` is a listening socket's number."""
 
     async def work() -> None:
-        fleet = Fleet(speed).run(*(FAULTS[name] for name in faults))
+        fleet = Fleet(speed)
+        if mailbox is not None:
+            listen(fleet, mailbox)
         try:
-            await asyncio.wait_for(fleet, duration)
+            await asyncio.wait_for(fleet.run(*(FAULTS[name] for name in faults)), duration)
         except TimeoutError:
             return
 
@@ -48,8 +52,11 @@ def fleet_only(faults: Sequence[str], speed: float, duration: float | None) -> i
     return 0
 
 
-def show(faults: Sequence[str], speed: float, duration: float | None, listen: str) -> int:
-    """The fleet and an exporter, until told to end or for so many seconds; leaves nothing behind."""
+def show(faults: Sequence[str], speed: float, duration: float | None, address: str, *, enforce: bool = False) -> int:
+    """The fleet and an exporter, until told to end or for so many seconds; leaves nothing behind.
+
+    With `enforce` the exporter stops sessions that run away, over HTTP as anywhere.
+    """
     with tempfile.TemporaryDirectory(prefix="agent-exporter-demo-") as folder:
         log = Path(folder, "agents.log")
         log.touch()
@@ -59,17 +66,21 @@ def show(faults: Sequence[str], speed: float, duration: float | None, listen: st
         config = load(CONFIG)
         config = msgspec.structs.replace(
             config,
-            server=msgspec.structs.replace(config.server, listen=listen),
+            server=msgspec.structs.replace(config.server, listen=address),
             state=msgspec.structs.replace(config.state, path=str(Path(folder, "state.db"))),
         )
-        exporter = Exporter(config, None, [str(log)], started=lambda address: _introduce(address, faults))
         arguments = [argument for name in faults for argument in ("--fault", name)]
-        with log.open("ab") as lines:
+        with log.open("ab") as lines, socket.create_server(("127.0.0.1", 0)) as mailbox:
+            if enforce:
+                config = _enforcing(config, log, mailbox.getsockname()[1])
+                arguments += ["--mailbox", str(mailbox.fileno())]
             fleet = subprocess.Popen(  # noqa: S603  (ourselves)
                 [sys.executable, "-m", "exporter", "demo", "--stdout", "--speed", str(speed), *arguments],
                 stdout=lines,
                 stdin=subprocess.DEVNULL,
+                pass_fds=[mailbox.fileno()] if enforce else [],
             )
+        exporter = Exporter(config, None, [str(log)], started=lambda address: _introduce(address, faults, config))
         timer = threading.Timer(duration, exporter.stop) if duration is not None else None
         try:
             if timer is not None:
@@ -82,13 +93,25 @@ def show(faults: Sequence[str], speed: float, duration: float | None, listen: st
             fleet.wait()
 
 
-def _introduce(address: str, faults: Sequence[str]) -> None:
+def _enforcing(config: Config, log: Path, port: int) -> Config:
+    """The same, with every agent's sessions to be stopped at the fleet's mailbox."""
+    terminate = Terminate(url=f"http://127.0.0.1:{port}/v1/sessions/{{session_id}}/terminate")
+    replace = msgspec.structs.replace
+    agents = {name: replace(agent, sources=[str(log)], terminate=terminate) for name, agent in config.agents.items()}
+    return replace(config, agents=agents, breaker=Breaker(mode="enforce", reasons=["session_budget", "loop"]))
+
+
+def _introduce(address: str, faults: Sequence[str], config: Config) -> None:
     agents = sum(len(names) for names in TEAMS.values())
     _say(f"{agents} agents of {len(TEAMS)} teams are at work: {address} shows them; Ctrl-C ends it")
     if not faults:
         _say("all is well with them; --fault loop, budget, silent, cascade or drift is not")
     for name in faults:
         _say(f"  {name}: {WATCH[name]}")
+    if config.breaker.mode == "enforce":
+        _say("sessions that loop or pass their budget are stopped, and /findings says so")
+        _say(f"  agent-exporter breaker status --state.path {config.state.path}")
+        _say(f"  agent-exporter breaker verify {config.audit_log()}")
     _say(f"found: {address}findings   for Prometheus: {address}metrics")
 
 

@@ -183,11 +183,18 @@ class Detectors:
         task = self._task(session.task_type)
         if tokens <= task.session_tokens and task.session_cost_usd is None:
             return
-        evidence = session_budget.exceeded(tokens, cost_usd, task)
+        evidence = session_budget.exceeded(tokens, cost_usd, *session.ceilings(task))
         if evidence is not None and session_budget.KIND not in session.trail.found:
             session.trail.found.append(session_budget.KIND)
             evidence["task_type"] = session.task_type
             self._tell(session, "session_budget", at, evidence)
+
+    def reconsider(self, session: Session) -> None:
+        """Its ceilings have changed: if it is within them again, it can be found once more."""
+        found, ceilings = session.trail.found, session.ceilings(self._task(session.task_type))
+        if session_budget.KIND in found and not session_budget.exceeded(session.tokens, session.cost_usd, *ceilings):
+            found.remove(session_budget.KIND)
+        self._sessions.touch(session)
 
     def _note_loop(self, session: Session, step: Step, evidence: dict[str, Any] | None) -> None:
         if evidence is None or evidence["loop"] in session.trail.found:

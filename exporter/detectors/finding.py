@@ -18,6 +18,9 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 Loop = Literal["retries", "repeat", "cycle", "overtime"]
 LOOPS: tuple[Loop, ...] = get_args(Loop)
 """The sub-kinds of a loop: `evidence.loop`."""
+Result = Literal["confirmed", "unconfirmed", "failed", "observed"]
+RESULTS: tuple[Result, ...] = get_args(Result)
+"""What became of a session that was to be stopped for it: it stopped, still logs, could not be told, was left alone."""
 
 
 class Finding(Struct, frozen=True, kw_only=True):

@@ -10,18 +10,15 @@ Many small calls make a large bill, and no look at single calls sees it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from exporter.config import TaskType
+from typing import Any
 
 KIND = "session_budget"
 
 
-def exceeded(tokens: int, cost_usd: float, task: TaskType) -> dict[str, Any] | None:
+def exceeded(tokens: int, cost_usd: float, max_tokens: int, max_cost_usd: float | None) -> dict[str, Any] | None:
     """The evidence, if a session's sums are over its ceilings; exactly at a ceiling is within it."""
-    if tokens > task.session_tokens:
-        return {"tokens": tokens, "max_tokens": task.session_tokens}
-    if task.session_cost_usd is not None and cost_usd > task.session_cost_usd:
-        return {"cost_usd": cost_usd, "max_cost_usd": task.session_cost_usd}
+    if tokens > max_tokens:
+        return {"tokens": tokens, "max_tokens": max_tokens}
+    if max_cost_usd is not None and cost_usd > max_cost_usd:
+        return {"cost_usd": cost_usd, "max_cost_usd": max_cost_usd}
     return None

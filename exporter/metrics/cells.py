@@ -10,7 +10,8 @@ import msgspec
 from msgspec import Struct
 
 from exporter.action import STATES, STATUSES
-from exporter.detectors.finding import KINDS, LOOPS
+from exporter.detectors import session_budget
+from exporter.detectors.finding import KINDS, LOOPS, RESULTS
 from exporter.sessions import OUTCOMES
 
 DURATION = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
@@ -75,6 +76,8 @@ class ModelCell(Cell):
     prompt: int = 0
     completion: int = 0
     cost_usd: float = 0.0
+    mismatches: int = 0
+    """Calls whose logged cost is not the price table's."""
 
 
 class ErrorCell(Cell):
@@ -153,6 +156,12 @@ class AgentCell(Cell):
     cascade_members: int = 0
     findings: dict[str, float] = msgspec.field(default_factory=lambda: dict.fromkeys(KINDS, 0.0))
     """By kind, the clock when the last one was made; 0 never."""
+    unconfirmed: int = 0
+    """Sessions that still log though they were told to stop."""
+    terminations: dict[str, dict[str, int]] = msgspec.field(
+        default_factory=lambda: {session_budget.KIND: dict.fromkeys(RESULTS, 0)}
+    )
+    """By reason, then result."""
 
 
 class SourceCell(Cell):

@@ -108,7 +108,18 @@ FAMILIES = {
         Family("agent_actions_total", "counter", "Actions by outcome.", (*B, "status")),
         Family("agent_action_duration_seconds", "histogram", "How long actions took.", B),
         Family("agent_tokens_total", "counter", "Tokens used.", ("agent_id", "model", "token_type")),
-        Family("agent_cost_usd_total", "counter", "Cost in US dollars, as logged.", ("agent_id", "model")),
+        Family(
+            "agent_cost_usd_total",
+            "counter",
+            "Cost in US dollars: as logged, else by the price table.",
+            ("agent_id", "model"),
+        ),
+        Family(
+            "agent_cost_mismatch_total",
+            "counter",
+            "Calls whose logged cost is not the price table's.",
+            ("agent_id", "model"),
+        ),
         Family("agent_retries_total", "counter", "Actions that were a retry.", B),
         Family("agent_fallbacks_total", "counter", "Actions that used a fallback.", B),
         Family("agent_errors_total", "counter", "Actions that ended in error or timeout.", ("agent_id", "error_type")),
@@ -158,6 +169,15 @@ FAMILIES = {
             "Clock when a finding of this kind was last made; 0 never.",
             (*A, "kind"),
         ),
+        Family(
+            "agent_terminations_total",
+            "counter",
+            "Sessions that were to be stopped, by what became of them; observed: left alone.",
+            (*A, "reason", "result"),
+        ),
+        Family("agent_sessions_unconfirmed", "gauge", "Sessions that still log though they were to be stopped.", A),
+        Family("agent_breaker_latched", "gauge", "1 while the breaker only observes as it stopped too much at once."),
+        Family("agent_breaker_enforcing", "gauge", "1 while sessions are stopped, 0 while that is only observed."),
         Family(
             "gen_ai_client_token_usage",
             "histogram",
@@ -375,6 +395,9 @@ def _agent(page: Page, cell: AgentCell, live: Live) -> None:
     page.counter("agent_cascade_members_total", a, cell.cascade_members, cell.created)
     for kind, at in cell.findings.items():
         page.gauge("agent_finding_timestamp_seconds", (who, kind), at)
+    page.gauge("agent_sessions_unconfirmed", a, cell.unconfirmed)
+    for reason, results in cell.terminations.items():
+        page.counters("agent_terminations_total", (who, reason), results, cell.created)
     for metric, baseline in cell.baselines.items():
         if baseline.frozen and baseline.count:
             page.gauge("agent_baseline_ratio", (who, metric), baseline.total / baseline.count)
@@ -400,6 +423,7 @@ def _model(page: Page, cell: ModelCell, _: Live) -> None:
     tokens = {"prompt": cell.prompt, "completion": cell.completion}
     page.counters("agent_tokens_total", names, tokens, cell.created)
     page.counter("agent_cost_usd_total", names, cell.cost_usd, cell.created)
+    page.counter("agent_cost_mismatch_total", names, cell.mismatches, cell.created)
 
 
 def _error(page: Page, cell: ErrorCell, _: Live) -> None:

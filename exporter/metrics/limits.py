@@ -37,9 +37,9 @@ def _histogram(bounds: tuple[float, ...]) -> int:
 
 
 SAMPLES: dict[type[cells.Cell], int] = {
-    cells.AgentCell: 52 + _histogram(cells.CONFIDENCE),
+    cells.AgentCell: 77 + _histogram(cells.CONFIDENCE),
     cells.ActionCell: 2 * 8 + 1 + _histogram(cells.DURATION),
-    cells.ModelCell: 2 * 3,
+    cells.ModelCell: 2 * 4,
     cells.ErrorCell: 2,
     cells.TaskCell: 2 * 6 + _histogram(cells.SESSION_SECONDS) + _histogram(cells.SESSION_TOKENS),
 }

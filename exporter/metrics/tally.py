@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from exporter.action import FAILED, HEARTBEAT, Output, Tokens
+from exporter.detectors.finding import RESULTS
 from exporter.metrics.cells import (
     CONFIDENCE,
     DURATION,
@@ -219,6 +220,15 @@ class Tally:
                 else:
                     window.frozen = True
 
+    def mismatch(self, action: Action, now: float) -> None:
+        """The cost that an action told is not the price table's. Called before `add`."""
+        assert action.tokens is not None
+        agent = self.agents.get(action.agent_id) or self._agent(action.agent_id, now)
+        name = action.tokens.model
+        model = agent.models.get(name) or self._model(agent, name, now)
+        model.mismatches += 1
+        self.touch(model)
+
     @staticmethod
     def _heartbeat(cell: AgentCell, state: str, at: float) -> None:
         cell.heartbeats[state] += 1
@@ -323,6 +333,19 @@ class Tally:
         elif now - finding.at <= NEWS:
             cell.findings[kind] = now
         self.touch(cell)
+
+    def terminated(self, agent_id: str, reason: str, result: str, now: float) -> None:
+        """What became of a session that was to be stopped."""
+        agent = self.agents.get(agent_id) or self._agent(agent_id, now, by_line=False)
+        results = agent.cell.terminations.setdefault(reason, dict.fromkeys(RESULTS, 0))
+        results[result] += 1
+        self.touch(agent.cell)
+
+    def unconfirmed(self, agent_id: str, sessions: int, now: float) -> None:
+        """How many of an agent's sessions still log though they were told to stop."""
+        agent = self.agents.get(agent_id) or self._agent(agent_id, now, by_line=False)
+        agent.cell.unconfirmed = sessions
+        self.touch(agent.cell)
 
     def average(self, agent_id: str, action: str, tokens: float) -> None:
         """The rolling average of an action's tokens; of one without series of its own, nobody asks."""

@@ -1,4 +1,4 @@
-"""HTTP: /metrics, /-/healthy, /-/ready, /v1/logs and the status page.
+"""HTTP: /metrics, /-/healthy, /-/ready, /v1/logs, /v1/sessions/{id}/budget and the status page.
 
 tornado serves, because it bounds what must be bounded here: one thread for any number of connections, one deadline for
 all headers and one for a whole body (not one per read, which a byte a second satisfies for ever), sizes of both, TLS.
@@ -16,11 +16,12 @@ import logging
 import os
 import socket
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tornado.web import Application, RequestHandler
 
 from exporter.server.access import Certificate, Token, is_loopback
+from exporter.server.budget import Budget
 from exporter.server.connections import BODY_DEADLINE, HEADER_DEADLINE, WRITE_DEADLINE, BoundedServer
 from exporter.server.logs import ANSWER_DEADLINE, Intake, Logs
 from exporter.server.pages import Asset, Exposition, Healthy, NotFound, Ready, Status
@@ -41,6 +42,7 @@ ROUTES: list[tuple[str, type[RequestHandler]]] = [
     (r"/-/healthy", Healthy),
     (r"/-/ready", Ready),
     (r"/v1/logs", Logs),
+    (r"/v1/sessions/([^/]+)/budget", Budget),
 ]
 THREADS = 1
 """For decoding bodies. Decoding holds the interpreter's lock, so that more threads would only hold more memory: the
@@ -57,7 +59,7 @@ class Server:
     """Listens from `start` to `stop`. `start` raises OSError with a sentence if the address cannot be had.
 
     `metrics` gives (content type, body) for an Accept header, `ready` a sentence why not or None, `status` the
-    page of a path, or None.
+    page of a path, or None, `budget` what a session has left.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Server:
         metrics: Callable[[str], Future[tuple[str, bytes]]],
         ready: Callable[[], str | None],
         status: Callable[[str, int | None], str | None],
+        budget: Callable[[str, str | None, str], dict[str, Any]],
         otlp: OtlpSource | None = None,
         tls: tuple[Path, Path, Path | None] | None = None,
         token_file: Path | None = None,
@@ -82,6 +85,7 @@ class Server:
         self.metrics = metrics
         self.ready = ready
         self.status = status
+        self.budget = budget
         self.otlp = otlp
         self.answer_deadline = answer_deadline
         self._listen = listen

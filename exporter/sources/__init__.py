@@ -6,10 +6,11 @@ hold, `committed` once that commit is on disk.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from exporter.state import Row
 
@@ -20,12 +21,24 @@ BLOCK = 64 << 10
 """Bytes read at once. Measured: 64 KiB beats 1 MiB by a tenth, as the lines stay in the processor's cache."""
 
 
+class Origin(NamedTuple):
+    """Who said a line, as far as its writer cannot choose it."""
+
+    path: str = ""
+    """Of a file, absolute; "-" for standard input; "" for OTLP."""
+    attributes: tuple[tuple[str, str], ...] = ()
+    """Of the OTLP resource: what the collector says of the container or pod."""
+
+
 class Batch(NamedTuple):
     """Lines read at once: complete, unwrapped, without newline, none of them blank."""
 
     lines: list[bytes]
     too_long: int = 0
     """Lines over MAX_LINE that were skipped."""
+
+
+NOBODY = Origin()
 
 
 class Source:
@@ -43,12 +56,20 @@ class Source:
     truncations = 0
     """Files found shorter than they had been read."""
 
+    origins: Sequence[tuple[int, Origin]] = ()
+    """From which line on of the batch read last who spoke."""
+
     finished = False
     """There will never be more: standard input at its end, or a file read once."""
 
     def read(self) -> Batch | None:
         """About one block of lines, or None when there is nothing to read now. Never blocks."""
         raise NotImplementedError
+
+    def origin(self, number: int) -> Origin:
+        """Of a line of the batch read last, by its index."""
+        found = bisect_right(self.origins, number, key=lambda run: run[0])
+        return self.origins[found - 1][1] if found else NOBODY
 
     def note(self, rejected: int, why: str) -> None:
         """Told after a batch was counted: how many of its lines were rejected, and why the last one was."""

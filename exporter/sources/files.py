@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from exporter.sources import BLOCK, Batch, Source
+from exporter.sources import BLOCK, Batch, Origin, Source
 from exporter.sources.followed import Followed, find, open_same, place_at_end
 from exporter.sources.once import reader
 from exporter.sources.place import HEAD, KIND, Identity, Place, akin, ends_line, tail_hash
@@ -403,6 +403,7 @@ class FileSource(Source):
         if file.place.offset == offset and not batch.lines and not batch.too_long:
             return None
         self._changes[file.place.key] = file.snapshot
+        self.origins = ((0, Origin(path=file.home)),)
         return batch
 
     def _start_over(self, file: Followed, now: float) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from exporter.sources import MAX_LINE, Batch, Source
+from exporter.sources import MAX_LINE, NOBODY, Batch, Origin, Source
 from exporter.sources.wrappers import Unwrapper
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class OtlpSource(Source):
 
     def deliver(self, records: Sequence[Record]) -> Future[Receipt]:
         """Queue one request. The future is done once its lines are committed. Raises Busy."""
-        size = sum(len(line) for _, line in records) + PER_RECORD * len(records)
+        size = sum(len(line) for _, line, _ in records) + PER_RECORD * len(records)
         request = _Request(records, size, Future())
         with self._lock:
             if self._closed is not None:
@@ -110,7 +110,10 @@ class OtlpSource(Source):
             return None
         lines: list[bytes] = []
         too_long = 0
-        for stream, line in request.records:
+        origins: list[tuple[int, Origin]] = []
+        for stream, line, origin in request.records:
+            if not origins or origins[-1][1] is not origin:
+                origins.append((len(lines), origin))
             if len(line) > 2 * MAX_LINE:  # twice, as a wrapper's escapes may double it
                 too_long += 1
                 continue
@@ -121,11 +124,13 @@ class OtlpSource(Source):
                     too_long += 1
                 else:
                     lines.append(record)
+        origins.append((len(lines), NOBODY))
         while len(self._streams) > MOST_STREAMS or self._held > MOST_PIECES:
             pieces, more = self._forget(next(iter(self._streams)))
             lines += pieces
             too_long += more
         self._current = request
+        self.origins = origins
         return Batch(lines, too_long)
 
     def _next(self) -> _Request | None:

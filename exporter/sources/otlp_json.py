@@ -80,7 +80,11 @@ def decode_json(body: bytes | bytearray) -> list[Record]:
     check_count(sum(len(scope.log_records or ()) for each in resources for scope in each.scope_logs or ()))
     records = []
     for resource in resources:
-        stream = Streams(msgspec.json.encode(resource.resource))
+        attributes = (resource.resource and resource.resource.attributes) or ()
+        identity = ((item.key, item.value.string_value) for item in attributes if item.key and item.value)
+        stream = Streams(
+            msgspec.json.encode(resource.resource), ((key, value) for key, value in identity if value is not None)
+        )
         for scope in resource.scope_logs or ():
             for record in scope.log_records or ():
                 line = b"" if record.body is None else _body(record.body)
@@ -90,7 +94,7 @@ def decode_json(body: bytes | bytearray) -> list[Record]:
                         for item in record.attributes or ()
                         if item.key in STREAM_KEYS and item.value is not None
                     )
-                    records.append((stream[pairs], line))
+                    records.append(Record(stream[pairs], line, stream.origin))
     return records
 
 

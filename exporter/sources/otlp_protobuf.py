@@ -14,6 +14,7 @@ import msgspec
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from exporter.action import MAX_DEPTH
 from exporter.sources import MAX_LINE
@@ -46,11 +47,12 @@ def decode_protobuf(body: bytes | bytearray) -> list[Record]:
     records: list[Record] = []
     met = itertools.count()
     for resource in _children(bytes(body), 1, met):
-        stream = Streams(b"".join(_children(resource, 1, met)))
+        described = b"".join(_children(resource, 1, met))
+        stream = Streams(described, _identity(described))
         for scope in _children(resource, 2, met):
             for raw in _children(scope, 2, met):
                 if len(raw) > MOST_RECORD:
-                    records.append((stream[()], raw))
+                    records.append(Record(stream[()], raw, stream.origin))
                     continue
                 attributes: Iterable[tuple[str, str]] = ()
                 try:
@@ -60,7 +62,7 @@ def decode_protobuf(body: bytes | bytearray) -> list[Record]:
                 except DecodeError:
                     line = _unreadable(b"".join(_children(raw, 5, met)), met)
                 if line:
-                    records.append((stream[tuple(attributes)], line))
+                    records.append(Record(stream[tuple(attributes)], line, stream.origin))
                 check_count(len(records))
     return records
 
@@ -109,6 +111,17 @@ def _varint(message: bytes, at: int) -> tuple[int, int]:
         if byte < 0x80:
             return found, at + place + 1
     raise ValueError(_NO_REQUEST)
+
+
+def _identity(resource: bytes) -> Iterator[tuple[str, str]]:
+    """Attributes of a Resource that are text; of one that is not readable none, so that nobody has spoken."""
+    try:
+        attributes = Resource.FromString(resource).attributes
+    except DecodeError:
+        return
+    for item in attributes:
+        if item.value.WhichOneof("value") == "string_value":
+            yield item.key, item.value.string_value
 
 
 def _attributes(attributes: Iterable[KeyValue]) -> Iterator[tuple[str, str]]:

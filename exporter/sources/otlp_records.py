@@ -6,15 +6,29 @@ Two encodings lead here, protobuf and JSON, and the same values must give the sa
 from __future__ import annotations
 
 import math
-from typing import Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from xxhash import xxh3_64_hexdigest
 
 from exporter.action import MAX_DEPTH
+from exporter.sources import NOBODY, Origin
 
-Record = tuple[str, bytes]
-"""(stream, line): records of one stream are pieces of one file, in order."""
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class Record(NamedTuple):
+    """Records of one stream are pieces of one file, in order."""
+
+    stream: str
+    line: bytes
+    origin: Origin = NOBODY
+
+
+MOST_ATTRIBUTES = 64
+"""Of a resource, that are kept to say who spoke; a collector sets a dozen."""
 
 MOST_RECORDS = 200_000
 """In a request: 20 MiB of ordinary lines are fewer, and 20 MiB of empty ones would be ten million."""
@@ -39,9 +53,10 @@ def check_count(records: int) -> None:
 class Streams(dict[tuple[tuple[str, str], ...], str]):
     """Names of the streams of one resource, by the attributes that tell them apart."""
 
-    def __init__(self, resource: bytes) -> None:
+    def __init__(self, resource: bytes, attributes: Iterable[tuple[str, str]]) -> None:
         super().__init__()
         self._resource = resource
+        self.origin = Origin(attributes=tuple(islice(attributes, MOST_ATTRIBUTES)))
 
     def __missing__(self, attributes: tuple[tuple[str, str], ...]) -> str:
         name = self[attributes] = xxh3_64_hexdigest(self._resource + repr(sorted(attributes)).encode())

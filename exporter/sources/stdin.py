@@ -6,7 +6,7 @@ import logging
 import os
 import select
 
-from exporter.sources import BLOCK, Batch, Source
+from exporter.sources import BLOCK, Batch, Origin, Source
 from exporter.sources.wrappers import Stream
 
 log = logging.getLogger(__name__)
@@ -20,6 +20,7 @@ class StdinSource(Source):
         self._fd = fd
         self._announce = announce
         self._stream = Stream()
+        self.origins = ((0, Origin(path="-")),)
 
     def read(self) -> Batch | None:
         if self.finished:

@@ -10,6 +10,7 @@ from exporter.detectors.journal import recent as findings_in
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from exporter.breaker.intent import Intent
     from exporter.detectors.finding import Finding
     from exporter.metrics.families import Live
     from exporter.pipeline import Pipeline
@@ -37,12 +38,17 @@ class Seen(NamedTuple):
     """Of the agent asked for, those that are open."""
     trace: Trace | None = None
     """The one asked for."""
+    stops: Mapping[tuple[str, str, str], Intent] = {}
+    """What the breaker did, by agent, session and reason."""
+    latched: str | None = None
+    """Why it only observes, if it has stopped too much at once."""
 
 
 def see(pipeline: Pipeline, live: Live, problem: str | None, agent: str | None, trace_id: str | None) -> Seen:
     """What there is now; with an agent its actions and open sessions, with a trace id that trace."""
-    recent = pipeline.sinks.recent
+    recent, breaker = pipeline.sinks.recent, pipeline.sinks.breaker
     assert recent is not None
+    assert breaker is not None
     rows = pipeline.snapshot()  # as a scrape: all that was read until now, so that no two numbers of a page differ
     return Seen(
         rows,
@@ -58,4 +64,6 @@ def see(pipeline: Pipeline, live: Live, problem: str | None, agent: str | None, 
         recent.agent(agent) if agent is not None else (),
         pipeline.sinks.sessions.of(agent) if agent is not None else (),
         recent.trace(trace_id) if trace_id is not None else None,
+        breaker.stops(),
+        breaker.latch.why if breaker.latch.since else None,
     )

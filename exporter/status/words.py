@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from exporter.breaker.intent import Intent
     from exporter.detectors.finding import Finding
     from exporter.metrics.cells import AgentCell, Day
     from exporter.metrics.families import AgentSettings
@@ -121,6 +122,9 @@ def standings(
     Read off the series that the alert rules read, with the rules' own thresholds.
     """
     said = [*_budgets(settings, today), *_drift(cell, outcomes), *_activity(cell, settings, now, since)]
+    if cell.unconfirmed:
+        sessions = "a session" if cell.unconfirmed == 1 else f"{cell.unconfirmed} sessions"
+        said.append(Standing("bad", f"{sessions} that was to stop still runs"))
     said += [
         Standing(level_of(kind), f"{said_of} ({ago(at, now)})")
         for kind, said_of in KINDS.items()
@@ -264,6 +268,28 @@ SENTENCES: dict[str, Callable[[dict[str, Any]], str]] = {
     ),
     "cascade": lambda told: f"{' → '.join(told['agents'])} failed within {duration(told['seconds'])}",
 }
+
+
+STOPS = {
+    "met": ("quiet", "being looked at"),
+    "observed": ("quiet", "left alone"),
+    "withdrawn": ("quiet", "may go on"),
+    "intended": ("warn", "being stopped"),
+    "called": ("warn", "told to stop"),
+    "confirmed": ("good", "stopped"),
+    "unconfirmed": ("bad", "told to stop, and still runs"),
+    "failed": ("bad", "could not be stopped"),
+}
+"""What became of a session that was to be stopped, by the status of its intent."""
+
+
+def stop_of(finding: Finding, stops: Mapping[tuple[str, str, str], Intent]) -> Standing | None:
+    """What the breaker did about a finding, and why."""
+    intent = stops.get((finding.agent_id, finding.session_id or "", finding.kind))
+    if intent is None:
+        return None
+    level, said = STOPS[intent.status]
+    return Standing(level, f"{said}: {intent.why}" if intent.why else said)
 
 
 def notes(done: Done) -> str:

@@ -1,0 +1,500 @@
+"""The stage: findings and lines in, intents out. Everything here belongs to the pipeline's thread.
+
+What a finding or a line brings is decided once the sources have been read up: the session's end may stand in the very
+next line. An intent is then committed, and only after that handed to `call`, which reports every attempt by `answered`.
+
+Sums count only lines that may speak for the agent (`authority`), so a forged line can neither stop a session nor keep
+one from being stopped. A loop or an unusual call has no sums: one foreign line in its session makes it observed only.
+"""
+
+from __future__ import annotations
+
+import logging
+from copy import copy
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from exporter.breaker import audit, intent, latch
+from exporter.breaker.authority import Authority
+from exporter.breaker.intent import Intent, Status
+from exporter.breaker.latch import Latch
+from exporter.detectors.finding import RESULTS
+from exporter.detectors.session_budget import KIND as BUDGET
+from exporter.detectors.session_budget import exceeded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from exporter.action import Action
+    from exporter.breaker.audit import Audit
+    from exporter.breaker.terminator import Refused
+    from exporter.config import Config
+    from exporter.detectors.finding import Finding
+    from exporter.sessions import Session, Sessions
+    from exporter.sources import Origin
+    from exporter.state import Row
+
+log = logging.getLogger(__name__)
+
+MOST = 10_000
+"""Intents remembered; the oldest of sessions that are over go first."""
+PATIENCE = 0.5
+"""Seconds that a decision waits for sources that are never read up, as under full load: half of what it may take."""
+
+
+ENDED = "its end is in the log"
+
+
+class Told(NamedTuple):
+    """What the breaker tells the metrics."""
+
+    terminated: Callable[[str, str, str, float], None]
+    """(agent_id, reason, result, now)"""
+    unconfirmed: Callable[[str, int, float], None]
+    """(agent_id, how many of its sessions still log, now)"""
+
+
+class Breaker:
+    """`call` is handed a copy of each intent that is committed and to be carried out; `reconsider` has the detectors
+    look at a session's budget again.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        sessions: Sessions,
+        log_of: Audit,
+        told: Told,
+        reconsider: Callable[[Session], None],
+    ) -> None:
+        self.call: Callable[[Intent], None] = lambda _: None
+        self.audit = log_of
+        self.latch = Latch()
+        self._sessions = sessions
+        self._told = told
+        self._reconsider = reconsider
+        self._intents: dict[str, Intent] = {}
+        self._of_session: dict[tuple[str, str], list[Intent]] = {}
+        self._pending: dict[str, Intent] = {}
+        """To be decided on."""
+        self._since = 0.0
+        """Of the oldest of them, the clock."""
+        self._handing: list[Intent] = []
+        """Intended, and not committed yet."""
+        self._late: dict[str, Intent] = {}
+        """Those of sessions that still log though they were to stop."""
+        self._shown: dict[str, int] = {}
+        self._dirty: set[Intent] = set()
+        self._gone: list[str] = []
+        self.configure(config)
+
+    def configure(self, config: Config) -> None:
+        """Take up new settings. A raised ceiling begins a new generation, as an operator's extension does."""
+        self._config = config
+        self._settings = config.breaker
+        self._authority = Authority(config)
+        self.guards = self._authority.guards
+        for mine in list(self._intents.values()):
+            session = self._sessions.get(mine.agent_id, mine.session_id)
+            if session is not None and not session.closed:
+                self._raised(session, "its budget was raised in the config", 0.0)
+
+    @property
+    def enforcing(self) -> bool:
+        """Whether sessions are stopped now."""
+        return self._settings.mode == "enforce" and not self.latch.since
+
+    @property
+    def urgent(self) -> bool:
+        """Something waits for the next commit."""
+        return bool(self._handing)
+
+    # --- findings and lines ------------------------------------------------------------------------------------
+
+    def found(self, finding: Finding, now: float) -> None:
+        """A detector has found something; of its session, if that can be stopped for it."""
+        if finding.kind not in self._settings.reasons or finding.session_id is None:
+            return
+        mine = self._of_session.get((finding.agent_id, finding.session_id), [])
+        standing = next(
+            (o for o in mine if o.reason == finding.kind and not o.called and o.status != "withdrawn"), None
+        )
+        if standing is not None:  # another kind of loop: the same to stop
+            self._put_off(standing, now)
+            return
+        session = self._sessions.get(finding.agent_id, finding.session_id)
+        if session is not None and session.terminated and any(o.reason == finding.kind for o in mine):
+            return
+        generation = 1 + max((other.generation for other in mine if other.reason == finding.kind), default=0)
+        new = Intent(
+            agent_id=finding.agent_id,
+            session_id=finding.session_id,
+            reason=finding.kind,
+            generation=generation,
+            at=finding.at,
+            evidence=finding.evidence,
+            trace_id=finding.trace_id or "",
+            changed=now,
+        )
+        if len(self._intents) >= MOST:
+            self._evict()
+        self._keep(new)
+        self._dirty.add(new)
+        self._put_off(new, now)
+
+    def line(self, action: Action, session: Session, origin: Origin, now: float) -> None:
+        """An action of an agent that can be stopped, which `session` has taken in already."""
+        allowed = self._authority.allows(action.agent_id, origin)
+        if not allowed:
+            session.foreign = True
+        elif action.tokens is not None:
+            tokens = action.tokens
+            session.attested_tokens += (tokens.prompt or 0) + (tokens.completion or 0)
+            session.attested_cost_usd += tokens.cost_usd or 0.0
+        for mine in self._of_session.get((action.agent_id, action.session_id), ()):
+            if mine.called:
+                if session.terminated:  # else another session has begun under the same id
+                    self._watch(mine, action, session, now)
+            elif allowed and not mine.hopeless and mine.status in {"met", "observed", "failed"}:
+                mine.spoke = _shown(origin)
+                self._put_off(mine, now)
+
+    def _watch(self, mine: Intent, action: Action, session: Session, now: float) -> None:
+        """A line of a session that was told to stop."""
+        if mine.status == "unconfirmed":
+            return
+        settings = self._settings
+        mine.last = now
+        self._dirty.add(mine)
+        # By its own time, as lines from before the call may come late; a clock that lags must not hide it for ever.
+        on = action.at - mine.called
+        if on <= settings.grace and now - mine.called > settings.grace + settings.max_line_age:
+            on = now - mine.called
+        if session.ended:
+            if mine.status == "called":
+                self._confirm(mine, ENDED, now)
+        elif on > settings.grace:
+            self._change(mine, "unconfirmed", f"it still logs {on:.0f} s after it was told", now)
+            self._late[mine.key] = mine
+            log.error("session %s of %s was told to stop and still logs", mine.session_id, mine.agent_id)
+        elif on > 0 and mine.status == "confirmed":  # quiet for a while was not the end
+            mine.status = "called"
+
+    # --- decisions ---------------------------------------------------------------------------------------------
+
+    @property
+    def undecided(self) -> bool:
+        """Whether `decide` has anything to do."""
+        return bool(self._pending)
+
+    def impatient(self, now: float) -> bool:
+        """Whether what is undecided has waited long enough for sources to be read up."""
+        return now - self._since >= PATIENCE
+
+    def decide(self, now: float) -> None:
+        """Called between two blocks of lines, when no source has any more."""
+        pending, self._pending = self._pending, {}
+        for mine in pending.values():
+            self._decide(mine, now)
+
+    def tick(self, now: float) -> None:
+        """About once a second: who has ended, or gone quiet."""
+        for mine in [mine for mine in self._intents.values() if mine.status == "called"]:
+            session = self._sessions.get(mine.agent_id, mine.session_id)
+            if session is None or session.ended:
+                self._confirm(mine, ENDED, now)
+            elif now - max(mine.called, mine.last) >= self._settings.confirm_after:
+                self._confirm(mine, f"it has been quiet for {self._settings.confirm_after:g} s", now)
+        for key, mine in list(self._late.items()):
+            session = self._sessions.get(mine.agent_id, mine.session_id)
+            if session is None or session.closed:
+                del self._late[key]
+        self._show(now)
+
+    def _decide(self, mine: Intent, now: float) -> None:
+        if mine.called or mine.status == "withdrawn":
+            return
+        session = self._sessions.get(mine.agent_id, mine.session_id)
+        why = self._why_not(mine, session, now)
+        if why is None and mine.status != "intended":
+            # One that failed is tried again under the admission that it had.
+            if mine.intended or self.latch.admit(now, sum(1 for _ in self._sessions.open()), self._settings):
+                self._change(mine, "intended", "", now)
+                mine.intended, mine.attempts = now, 0
+            else:
+                why = self._latched(now)
+        if why is None:
+            self._handing.append(mine)
+        elif mine.status == "intended" and (session is None or session.ended):
+            self._confirm(mine, ENDED, now)
+        elif mine.status != "observed":
+            self._change(mine, "observed", why, now)
+        elif mine.why != why:
+            mine.why = why
+            self._dirty.add(mine)
+
+    def _why_not(self, mine: Intent, session: Session | None, now: float) -> str | None:
+        """Why a session may not be stopped now; None if it is to be."""
+        settings = self._settings
+        if settings.mode != "enforce":
+            return "breaker.mode is observe"
+        if self.latch.since:
+            return f"latched: {self.latch.why}"
+        if not self.guards(mine.agent_id):
+            return "agents.NAME.terminate is not configured for it"
+        if session is None or session.closed or session.ended:
+            return "its end is in the log already"
+        if now - session.last > settings.max_line_age:
+            return f"its newest line is {now - session.last:.0f} s old, over breaker.max_line_age"
+        other = self._stopping(mine, session)
+        if other is not None:
+            return f"it is being stopped for {other.reason} already"
+        if mine.reason == BUDGET:
+            max_tokens, max_cost = self._ceilings(session)
+            if exceeded(session.attested_tokens, session.attested_cost_usd, max_tokens, max_cost) is None:
+                return (
+                    "lines from agents.NAME.sources are within its budget: "
+                    f"{session.attested_tokens} tokens of {session.tokens}, ${session.attested_cost_usd:.4f}"
+                )
+        elif session.foreign:
+            return "a line of its session came from where agents.NAME.sources does not name"
+        return None
+
+    def _stopping(self, mine: Intent, session: Session) -> Intent | None:
+        """Another reason for which the session is being stopped, or was."""
+        others = self._of_session.get((mine.agent_id, mine.session_id), ())
+        return next(
+            (
+                other
+                for other in others
+                if other is not mine and (other.status == "intended" or (other.called and session.terminated))
+            ),
+            None,
+        )
+
+    def _latched(self, now: float) -> str:
+        why = f"latched: {self.latch.why}"
+        log.error("the breaker is latched and only observes: %s; see agent-exporter breaker status", self.latch.why)
+        self.audit.write("latched", now, why=self.latch.why)
+        # What was decided a moment ago, and nobody was told of, is not done either: it may be of the same mistake.
+        for mine in self._handing:
+            self._change(mine, "observed", why, now)
+            mine.intended = 0.0
+        self._handing.clear()
+        return why
+
+    def _ceilings(self, session: Session) -> tuple[int, float | None]:
+        return session.ceilings(self._config.task_type(session.task_type))
+
+    # --- calls -------------------------------------------------------------------------------------------------
+
+    def committed(self) -> None:
+        """The intents are on disk: now they are carried out."""
+        self.audit.committed()
+        handing, self._handing = self._handing, []
+        for mine in handing:
+            self.call(copy(mine))
+
+    def answered(self, key: str, refused: Refused | None, now: float) -> bool:
+        """What became of a call; `refused` says why it was not taken. Returns whether to try again."""
+        mine = self._intents.get(key)
+        if mine is None or mine.called:
+            return False
+        session = self._sessions.get(mine.agent_id, mine.session_id)
+        if refused is None:
+            mine.called = mine.last = now
+            self._change(mine, "called", "", now)
+            if session is not None:
+                session.terminated = True
+                self._sessions.touch(session)
+            return False
+        if mine.status != "intended":
+            return False
+        refusal = str(refused)
+        mine.attempts += 1
+        mine.why = refusal
+        self._dirty.add(mine)
+        if session is None or session.ended:
+            self._confirm(mine, ENDED, now)
+            return False
+        if mine.attempts == 1:
+            log.warning("session %s of %s is not stopped yet: %s", mine.session_id, mine.agent_id, refusal)
+            self._write("refused", mine, now, why=refusal)
+        if not refused.final and now - mine.intended < self._settings.grace:
+            return True
+        mine.hopeless = refused.final
+        self._change(mine, "failed", refusal, now)
+        self._late[mine.key] = mine
+        log.error("session %s of %s could not be stopped: %s", mine.session_id, mine.agent_id, refusal)
+        return False
+
+    # --- operators ---------------------------------------------------------------------------------------------
+
+    def status(self) -> dict[str, Any]:
+        """For whoever looks."""
+        return {
+            "mode": self._settings.mode,
+            "enforcing": self.enforcing,
+            "latched_since": self.latch.since or None,
+            "latched_why": self.latch.why or None,
+            "audit_log": str(self.audit.path) if self.audit.path else None,
+            "audit_head": self.audit.head,
+            "audit_problem": self.audit.problem,
+            "intents": [
+                {
+                    "agent_id": mine.agent_id,
+                    "session_id": mine.session_id,
+                    "reason": mine.reason,
+                    "generation": mine.generation,
+                    "status": mine.status,
+                    "why": mine.why,
+                    "changed": mine.changed,
+                    "idempotency_key": mine.idempotency_key,
+                }
+                for mine in sorted(self._intents.values(), key=lambda mine: -mine.changed)[:100]
+            ],
+        }
+
+    def stops(self) -> dict[tuple[str, str, str], Intent]:
+        """The latest intent by agent, session and reason; copies, for a page."""
+        return {(mine.agent_id, mine.session_id, mine.reason): copy(mine) for mine in self._intents.values()}
+
+    def unlatch(self, now: float, who: str) -> str:
+        """An operator has looked. Returns a sentence."""
+        if not self.latch.since:
+            return "the breaker is not latched"
+        self.audit.write("unlatched", now, by=who, why=self.latch.why)
+        self.latch.release()
+        return f"unlatched; breaker.mode is {self._settings.mode}"
+
+    def extend(self, session_id: str, agent_id: str | None, tokens: int, cost_usd: float, now: float, who: str) -> str:
+        """Grant a session more than its task type allows: a new generation. Raises ValueError with a sentence."""
+        sessions = [
+            session
+            for session in self._sessions.open()
+            if session.session_id == session_id and agent_id in {None, session.agent_id}
+        ]
+        if not sessions:
+            raise ValueError(f"no open session {session_id!r}{f' of {agent_id!r}' if agent_id else ''}")
+        if len(sessions) > 1:
+            names = ", ".join(sorted(session.agent_id for session in sessions))
+            raise ValueError(f"several agents have a session {session_id!r}: name one with --agent ({names})")
+        [session] = sessions
+        if session.terminated:
+            raise ValueError(f"session {session_id!r} was told to stop already")
+        session.granted_tokens += tokens
+        session.granted_cost_usd += cost_usd
+        self._raised(session, "its budget was extended", now)
+        self.audit.write(
+            "extended", now, agent_id=session.agent_id, session_id=session_id, tokens=tokens, cost_usd=cost_usd, by=who
+        )
+        max_tokens, max_cost = self._ceilings(session)
+        ceiling = f"{max_tokens} tokens" + (f" and ${max_cost:g}" if max_cost is not None else "")
+        return f"session {session_id!r} of {session.agent_id!r} may now use {ceiling}; it has used {session.tokens}"
+
+    def _raised(self, session: Session, why: str, now: float) -> None:
+        """What is within its ceiling again is withdrawn, and found anew should it pass the new one."""
+        self._reconsider(session)
+        if BUDGET in session.trail.found:
+            return
+        for mine in self._of_session.get((session.agent_id, session.session_id), ()):
+            if mine.reason == BUDGET and not mine.called and mine.status != "withdrawn":
+                self._pending.pop(mine.key, None)
+                self._handing = [other for other in self._handing if other is not mine]
+                self._late.pop(mine.key, None)
+                self._change(mine, "withdrawn", why, now or mine.changed)
+
+    # --- state -------------------------------------------------------------------------------------------------
+
+    def changes(self) -> Iterator[Row]:
+        """Rows of what changed."""
+        for key in self._gone:
+            yield intent.ROW, key, None
+        self._gone.clear()
+        for mine in self._dirty:
+            yield intent.ROW, mine.key, msgspec.msgpack.encode(mine)
+        self._dirty.clear()
+        yield from self.latch.changes()
+        yield from self.audit.changes()
+
+    def restore(self, rows: Callable[[str], Iterable[tuple[str, bytes]]], now: float) -> None:
+        """Take up what a former run meant to do: what it had decided and perhaps not done is looked at again."""
+        self.latch.restore(rows(latch.ROW))
+        self.audit.restore(rows(audit.ROW))
+        decode = msgspec.msgpack.Decoder(Intent).decode
+        for _, value in rows(intent.ROW):
+            mine = decode(value)
+            self._keep(mine)
+            if mine.status in {"met", "intended"}:
+                self._put_off(mine, now)
+            elif mine.status in {"unconfirmed", "failed"}:
+                self._late[mine.key] = mine
+
+    # --- helpers -----------------------------------------------------------------------------------------------
+
+    def _keep(self, mine: Intent) -> None:
+        self._intents[mine.key] = mine
+        self._of_session.setdefault((mine.agent_id, mine.session_id), []).append(mine)
+
+    def _put_off(self, mine: Intent, now: float) -> None:
+        if not self._pending:
+            self._since = now
+        self._pending[mine.key] = mine
+
+    def _confirm(self, mine: Intent, why: str, now: float) -> None:
+        self._late.pop(mine.key, None)
+        self._change(mine, "confirmed", why, now)
+
+    def _change(self, mine: Intent, status: Status, why: str, now: float) -> None:
+        mine.status, mine.why, mine.changed = status, why, now
+        self._dirty.add(mine)
+        if status in RESULTS:
+            self._told.terminated(mine.agent_id, mine.reason, status, now)
+        self._write(status, mine, now, **({"why": why} if why else {}))
+
+    def _write(self, event: str, mine: Intent, now: float, **more: Any) -> None:
+        self.audit.write(
+            event,
+            now,
+            agent_id=mine.agent_id,
+            session_id=mine.session_id,
+            trace_id=mine.trace_id,
+            reason=mine.reason,
+            generation=mine.generation,
+            idempotency_key=mine.idempotency_key,
+            evidence=mine.evidence,
+            source=mine.spoke,
+            **more,
+        )
+
+    def _show(self, now: float) -> None:
+        counts: dict[str, int] = {}
+        for mine in self._late.values():
+            counts[mine.agent_id] = counts.get(mine.agent_id, 0) + 1
+        for agent_id in counts.keys() | self._shown.keys():
+            if counts.get(agent_id, 0) != self._shown.get(agent_id, -1):
+                self._told.unconfirmed(agent_id, counts.get(agent_id, 0), now)
+        self._shown = counts
+
+    def _evict(self) -> None:
+        """Make room for an eighth."""
+        idle = [
+            mine
+            for mine in self._intents.values()
+            if mine.key not in self._pending and mine.status not in {"intended", "called"}
+        ]
+        for mine in sorted(idle, key=lambda mine: mine.changed)[: MOST // 8]:
+            del self._intents[mine.key]
+            self._late.pop(mine.key, None)
+            self._dirty.discard(mine)
+            self._gone.append(mine.key)
+            others = self._of_session[mine.agent_id, mine.session_id]
+            others.remove(mine)
+            if not others:
+                del self._of_session[mine.agent_id, mine.session_id]
+
+
+def _shown(origin: Origin) -> str:
+    """For the audit log."""
+    return origin.path or " ".join(f"{key}={value}" for key, value in origin.attributes)[:1024]

@@ -1,0 +1,85 @@
+"""GET /v1/sessions/{id}/budget: an agent asks what is left, so that it stops before the call and not after it.
+
+    GET /v1/sessions/sess_8f2a1b/budget?agent_id=research-agent-01&task_type=batch
+    {"agent_id":"research-agent-01","session_id":"sess_8f2a1b","task_type":"batch","tokens":{"used":41200,"max":50000,
+     "left":8800},"cost_usd":null,"stop":false}
+
+Under the same token as /v1/logs. The sums are those of the lines read so far: some 0.1 s old, and without the calls
+that are on their way. A session that no line has named yet has all of its budget.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from exporter.server.pages import Handler, Refusal, Site
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from exporter.config import Config
+    from exporter.sessions import Sessions
+
+MOST = 256
+"""Characters of an id in a query; longer ones name nobody."""
+
+
+def budget(sessions: Sessions, config: Config, session_id: str, agent_id: str | None, task_type: str) -> dict[str, Any]:
+    """What a session has used and has left. Called from any thread. Raises LookupError with a sentence."""
+    session = None
+    if agent_id is not None:
+        session = sessions.get(agent_id, session_id)
+    else:
+        found = [known for known in list(sessions.everyone()) if known.session_id == session_id and not known.closed]
+        if len(found) > 1:
+            raise LookupError("several agents have a session of this id: add ?agent_id=NAME")
+        session = found[0] if found else None
+    if session is not None and session.closed and not session.terminated:
+        session = None  # what comes under its name now is counted anew
+    task = config.task_type(task_type if session is None else session.task_type)
+    if session is None:
+        tokens, cost, ceilings = 0, 0.0, (task.session_tokens, task.session_cost_usd)
+    else:
+        tokens, cost, ceilings = session.tokens, session.cost_usd, session.ceilings(task)
+    max_tokens, max_cost = ceilings
+    stop = tokens > max_tokens or (max_cost is not None and cost > max_cost)
+    return {
+        "agent_id": agent_id if session is None else session.agent_id,
+        "session_id": session_id,
+        "task_type": task_type if session is None else session.task_type,
+        "tokens": {"used": tokens, "max": max_tokens, "left": max(0, max_tokens - tokens)},
+        "cost_usd": None if max_cost is None else {"used": cost, "max": max_cost, "left": max(0.0, max_cost - cost)},
+        "stop": stop or (session is not None and session.terminated),
+    }
+
+
+class Asked(Site, Protocol):
+    """What this handler needs of the server."""
+
+    budget: Callable[[str, str | None, str], dict[str, Any]]
+
+
+class Budget(Handler):
+    """The same for whoever may send lines."""
+
+    server: Asked
+
+    def prepare(self) -> None:
+        super().prepare()
+        if self.server.token is None and not self.server.loopback:
+            raise Refusal(403, "requests from other machines need server.token_file")
+
+    def get(self, session_id: str) -> None:
+        """One session."""
+        agent_id = self.get_query_argument("agent_id", None)
+        task_type = self.get_query_argument("task_type", "default")
+        if any(len(name or "") > MOST for name in (session_id, agent_id, task_type)):
+            raise Refusal(400, f"an id has at most {MOST} characters")
+        try:
+            answer = self.server.budget(session_id, agent_id, task_type)
+        except LookupError as error:
+            raise Refusal(409, str(error.args[0])) from error
+        self.set_header("Content-Type", "application/json")
+        self.finish(msgspec.json.encode(answer))

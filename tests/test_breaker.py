@@ -1,0 +1,533 @@
+"""The breaker's decisions: who is stopped, for what, and above all who is not."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from breaking import CONFIG, OWN, Rig
+from detecting import call, line
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from exporter.breaker.audit import verify
+from exporter.breaker.terminator import Refused
+from exporter.config import ConfigError, parse
+from exporter.sources import Origin
+
+ELSEWHERE = Origin(path="/logs/other/b.log")
+DOWN = Refused("HTTP 503 Service Unavailable")
+
+
+@pytest.fixture
+def rig(tmp_path) -> Rig:
+    return Rig(tmp_path)
+
+
+def end(rig: Rig, **fields) -> None:
+    rig.say(
+        line(rig.seconds, agent_id="runaway", session_id="s", action="done", metadata={"session_end": True}, **fields)
+    )
+
+
+# --- one session that runs away --------------------------------------------------------------------------------------
+
+
+def test_a_session_over_its_ceiling_is_told_to_stop_once_and_confirmed_by_its_end(rig):
+    """Committed before the call, which the rig asserts; further lines make no further call."""
+    rig.spend(600)
+    assert rig.calls == []
+    rig.spend(600)
+    rig.spend(600)
+    [mine] = rig.calls
+    assert (mine.agent_id, mine.session_id, mine.reason, mine.generation) == ("runaway", "s", "session_budget", 1)
+    assert mine.evidence == {"tokens": 1200, "max_tokens": 1000, "task_type": "default"}
+    assert len(mine.idempotency_key) == 32
+    assert rig.statuses == [("session_budget 1", "intended", "")]
+    assert not rig.answer()
+    rig.wait(2)
+    end(rig)
+    rig.wait(2)
+    assert rig.statuses == [("session_budget 1", "confirmed", "its end is in the log")]
+    assert rig.results() == {"confirmed": 1}
+    rig.wait(3)
+    tasks = rig.pipeline.sinks.tally.agents["runaway"].tasks["default"]
+    assert tasks.outcomes["terminated"] == 1
+    assert len(rig.calls) == 1
+
+
+def test_a_session_that_goes_quiet_is_confirmed_too(rig):
+    rig.spend(1_001)
+    rig.answer()
+    rig.wait(9)
+    assert rig.statuses[0][1] == "called"
+    rig.wait(2)
+    assert rig.statuses == [("session_budget 1", "confirmed", "it has been quiet for 10 s")]
+
+
+def test_lines_from_before_the_call_that_come_late_do_not_make_it_unconfirmed(rig):
+    """It wrote them before it was told."""
+    rig.seconds = 50
+    rig.spend(1_001)
+    rig.answer()
+    rig.wait(8)
+    rig.say(line(49, agent_id="runaway", session_id="s"))
+    rig.wait(8)
+    assert rig.statuses[0][1] == "called"
+    rig.wait(3)
+    assert rig.statuses[0][1] == "confirmed"
+
+
+def test_a_session_that_still_logs_after_the_grace_period_pages(rig):
+    rig.spend(1_001)
+    rig.answer()
+    for _ in range(7):
+        rig.wait(5)
+        rig.spend(10)
+    rig.wait(1)
+    assert rig.statuses == [("session_budget 1", "unconfirmed", "it still logs 30 s after it was told")]
+    assert rig.results() == {"unconfirmed": 1}
+    assert rig.pipeline.sinks.tally.agents["runaway"].cell.unconfirmed == 1
+    assert len(rig.calls) == 1
+    end(rig)
+    rig.wait(4)
+    assert rig.pipeline.sinks.tally.agents["runaway"].cell.unconfirmed == 0
+
+
+def test_one_that_falls_quiet_and_goes_on_is_not_confirmed_for_good(rig):
+    rig.spend(1_001)
+    rig.answer()
+    rig.wait(12)
+    assert rig.statuses[0][1] == "confirmed"
+    rig.wait(20)
+    rig.spend(10)
+    assert rig.statuses[0][1] == "unconfirmed"
+    assert rig.results() == {"confirmed": 1, "unconfirmed": 1}
+
+
+def test_an_agent_whose_clock_lags_cannot_pass_for_quiet(rig):
+    """Its lines are all of the time before the call."""
+    rig.seconds = 55
+    rig.say(line(0, agent_id="runaway", session_id="s", tokens={"prompt": 1_001}))
+    rig.answer()
+    for _ in range(20):
+        rig.wait(5)
+        rig.say(line(rig.seconds - 55, agent_id="runaway", session_id="s"))
+        assert rig.statuses[0][1] != "confirmed"
+    assert rig.statuses[0][1] == "unconfirmed"
+
+
+def test_a_call_that_is_not_taken_is_tried_until_the_grace_period_is_over_and_again_with_the_next_line(rig):
+    """It has failed then, which pages; the key stays the same."""
+    rig.spend(1_001)
+    assert rig.answer(DOWN)
+    rig.wait(29)
+    assert rig.answer(DOWN)
+    rig.wait(1)
+    assert not rig.answer(DOWN)
+    assert rig.statuses == [("session_budget 1", "failed", "HTTP 503 Service Unavailable")]
+    assert rig.results() == {"failed": 1}
+    rig.wait(1)
+    assert rig.pipeline.sinks.tally.agents["runaway"].cell.unconfirmed == 1
+    rig.spend(10)
+    first, second = rig.calls
+    assert first.idempotency_key == second.idempotency_key
+    rig.answer()
+    end(rig)
+    rig.wait(1)
+    assert rig.results() == {"failed": 1, "confirmed": 1}
+    assert rig.pipeline.sinks.tally.agents["runaway"].cell.unconfirmed == 0
+
+
+def test_a_call_that_can_never_succeed_is_not_tried_for_ever(rig):
+    rig.spend(1_001)
+    assert not rig.answer(Refused("session_id '..' cannot stand in a URL", final=True))
+    rig.spend(10)
+    assert len(rig.calls) == 1
+    assert rig.results() == {"failed": 1}
+
+
+def test_an_agent_that_is_gone_has_stopped(rig):
+    """Its end is read, and nobody answers at its address any more."""
+    rig.spend(1_001)
+    end(rig)
+    assert not rig.answer(Refused("connection refused"))
+    assert rig.statuses == [("session_budget 1", "confirmed", "its end is in the log")]
+
+
+# --- who is left alone -----------------------------------------------------------------------------------------------
+
+
+def test_in_observe_mode_it_is_counted_and_nobody_is_called(tmp_path):
+    rig = Rig(tmp_path, CONFIG.replace("enforce", "observe"))
+    rig.spend(1_001)
+    rig.spend(10)
+    assert rig.calls == []
+    assert rig.statuses == [("session_budget 1", "observed", "breaker.mode is observe")]
+    assert rig.results() == {"observed": 1}
+
+
+def test_an_agent_without_a_way_to_stop_it_is_observed(rig):
+    rig.spend(1_001, agent_id="other")
+    assert rig.results("other") == {"observed": 1}
+    assert rig.calls == []
+
+
+def test_nobody_is_stopped_for_an_old_line_and_the_first_fresh_one_is_enough(rig):
+    """A first start on yesterday's log; the session still runs."""
+    rig.seconds = 86_400
+    rig.say(line(0, agent_id="runaway", session_id="s", tokens={"prompt": 1_001}))
+    assert rig.statuses == [
+        ("session_budget 1", "observed", "its newest line is 86400 s old, over breaker.max_line_age")
+    ]
+    assert rig.calls == []
+    rig.say(line(86_390, agent_id="runaway", session_id="s"))
+    # Its session idle for a day, this is another one: what it used yesterday is forgotten.
+    assert rig.calls == []
+    rig.spend(1_001)
+    assert len(rig.calls) == 1
+
+
+def test_a_runaway_found_in_old_lines_is_stopped_as_soon_as_it_logs_now(rig):
+    rig.seconds = 200
+    rig.say(line(0, agent_id="runaway", session_id="s", tokens={"prompt": 1_001}))
+    assert rig.calls == []
+    rig.spend(1)
+    assert len(rig.calls) == 1
+    assert rig.results() == {"observed": 1}
+
+
+def test_a_session_whose_end_is_read_with_the_line_that_crosses_is_left_alone(rig):
+    """The end is the next line, in the same block or the next."""
+    crossing = line(0, agent_id="runaway", session_id="s", tokens={"prompt": 1_001})
+    over = line(0.1, agent_id="runaway", session_id="s", action="done", metadata={"session_end": True})
+    rig.source.batches = [([crossing], OWN), ([over], OWN)]
+    rig.read()
+    assert rig.statuses == [("session_budget 1", "observed", "its end is in the log already")]
+    assert rig.calls == []
+
+
+def test_a_forged_line_kills_nobody_and_the_true_ones_count(rig):
+    """Nor does it keep a runaway from being stopped."""
+    rig.spend(100)
+    rig.spend(5_000, origin=ELSEWHERE)
+    assert rig.statuses == [
+        (
+            "session_budget 1",
+            "observed",
+            "lines from agents.NAME.sources are within its budget: 100 tokens of 5100, $0.0000",
+        )
+    ]
+    rig.spend(800)
+    assert rig.calls == []
+    rig.spend(101)
+    assert len(rig.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("sources", "origin", "counts"),
+    [
+        ('["/logs/runaway/*"]', OWN, True),
+        ('["/logs/runaway/*"]', Origin(path="/logs/runaway/../other/b.log"), True),  # paths come resolved
+        ('["/logs/runaway/*"]', Origin(), False),
+        ('["/logs/runaway/*"]', Origin(attributes=(("/logs/runaway/a", "x"),)), False),
+        ('["-"]', Origin(path="-"), True),
+        ('["k8s.pod.name=run-*"]', Origin(attributes=(("k8s.pod.name", "run-1"),)), False),  # nobody attests it
+        ('["*"]', Origin(), True),
+    ],
+)
+def test_a_line_counts_if_it_comes_from_where_the_config_says(tmp_path, sources, origin, counts):
+    rig = Rig(tmp_path, CONFIG.replace('["/logs/runaway/*"]', sources))
+    rig.spend(1_001, origin=origin)
+    assert bool(rig.calls) == counts
+
+
+@pytest.mark.parametrize(
+    ("attributes", "counts"),
+    [
+        ((("k8s.pod.name", "run-1"),), True),
+        ((("service.name", "x"), ("k8s.pod.name", "run-1")), True),
+        ((("k8s.pod.name", "other"),), False),
+        ((("k8s.pod.name=run-1", ""),), False),
+        ((("*", "run-1"),), False),
+    ],
+)
+def test_with_a_token_the_collectors_word_counts(tmp_path, attributes, counts):
+    (tmp_path / "token").write_text("t")
+    config = CONFIG.replace('["/logs/runaway/*"]', '["k8s.pod.name=run-*"]') + "server: {token_file: PATH/token}\n"
+    rig = Rig(tmp_path, config)
+    rig.spend(1_001, origin=Origin(attributes=attributes))
+    assert bool(rig.calls) == counts
+
+
+def round_and_round(rig: Rig, agent_id: str = "loop-1", **fields) -> list[bytes]:
+    return [call(rig.seconds + n / 10, agent_id=agent_id, session_id="l", **fields) for n in range(5)]
+
+
+def test_a_loop_is_stopped_if_the_config_wants_it(rig):
+    """Found after the reorder window, so without a further line."""
+    rig.say(*round_and_round(rig))
+    rig.wait(4)
+    [mine] = rig.calls
+    assert (mine.reason, mine.evidence["loop"]) == ("loop", "repeat")
+
+
+def test_a_loop_with_a_foreign_line_in_it_is_observed(tmp_path):
+    rig = Rig(tmp_path, CONFIG.replace('"loop-*":\n    sources: ["*"]', '"loop-*":\n    sources: ["/logs/runaway/*"]'))
+    rig.say(*round_and_round(rig)[:2])
+    rig.say(*round_and_round(rig)[2:], origin=ELSEWHERE)
+    rig.wait(4)
+    assert rig.calls == []
+    assert rig.statuses[0][1:] == (
+        "observed",
+        "a line of its session came from where agents.NAME.sources does not name",
+    )
+
+
+def test_two_reasons_make_one_call(rig):
+    rig.say(*round_and_round(rig, tokens={"prompt": 300}))
+    rig.wait(4)
+    [mine] = rig.calls
+    assert mine.reason == "session_budget"
+    assert rig.statuses[1] == ("loop 1", "observed", "it is being stopped for session_budget already")
+
+
+# --- too many at once ------------------------------------------------------------------------------------------------
+
+
+def test_the_sixth_session_within_a_minute_latches_and_a_person_has_to_look(rig, tmp_path):
+    """Those before it had been told already; it and all after it are observed, over a restart too."""
+    for n in range(6):
+        rig.spend(1_001, session_id=f"s{n}")
+    assert [mine.session_id for mine in rig.calls] == ["s0", "s1", "s2", "s3", "s4"]
+    assert rig.statuses[5] == ("session_budget 1", "observed", "latched: 6 sessions to be stopped within a minute")
+    assert not rig.breaker.enforcing
+    again = rig.restart(tmp_path)
+    again.spend(1_001, session_id="s6")
+    assert [mine for mine in again.calls if mine.session_id == "s6"] == []
+    assert again.breaker.status()["latched_why"] == "6 sessions to be stopped within a minute"
+    assert again.breaker.unlatch(0.0, "op") == "unlatched; breaker.mode is enforce"
+    again.spend(1, session_id="s6")
+    assert "s6" in [mine.session_id for mine in again.calls]
+
+
+def test_when_it_latches_what_was_decided_with_it_and_not_done_is_not_done(rig):
+    """Six in one block: likelier a wrong ceiling than six runaways."""
+    rig.say(*[line(0, agent_id="runaway", session_id=f"s{n}", tokens={"prompt": 1_001}) for n in range(6)])
+    assert rig.calls == []
+    assert {status for _, status, _ in rig.statuses} == {"observed"}
+
+
+def test_a_fifth_of_all_live_sessions_is_too_many(tmp_path):
+    """Of twenty or more; below that a share says nothing."""
+    config = CONFIG.replace("breaker: {", "breaker: {max_kills_per_minute: 100, ")
+    rig = Rig(tmp_path, config)
+    rig.say(*[line(0, agent_id="quiet", session_id=f"q{n}") for n in range(20)])
+    for n in range(6):
+        rig.spend(1_001, session_id=f"s{n}")
+    assert len(rig.calls) == 5
+    assert rig.breaker.latch.why == "6 of 26 live sessions to be stopped within a minute"
+    few = Rig(tmp_path, config)
+    for n in range(6):
+        few.spend(1_001, session_id=f"s{n}")
+    assert len(few.calls) == 6
+
+
+# --- extensions and generations --------------------------------------------------------------------------------------
+
+
+def test_an_extended_session_may_go_on_to_its_new_ceiling_and_is_stopped_there_under_another_key(rig, tmp_path):
+    rig = Rig(tmp_path, CONFIG.replace("enforce", "observe"))
+    rig.spend(1_001)
+    sentence = rig.breaker.extend("s", None, 500, 0.0, rig.pipeline.now(), "op")
+    assert sentence == "session 's' of 'runaway' may now use 1500 tokens; it has used 1001"
+    assert rig.statuses == [("session_budget 1", "withdrawn", "its budget was extended")]
+    rig.pipeline.commit()
+    again = rig.restart(tmp_path, CONFIG)
+    again.spend(499)
+    assert again.calls == []
+    again.spend(1)
+    [mine] = again.calls
+    assert (mine.generation, mine.evidence["max_tokens"]) == (2, 1500)
+    assert mine.idempotency_key != again.breaker._intents[next(iter(again.breaker._intents))].idempotency_key
+
+
+def test_an_extension_comes_too_late_for_a_session_that_was_told(rig):
+    rig.spend(1_001)
+    rig.answer()
+    with pytest.raises(ValueError, match="was told to stop already"):
+        rig.breaker.extend("s", None, 500, 0.0, 0.0, "op")
+
+
+def test_an_extension_names_a_session_that_is_there(rig):
+    rig.spend(1, agent_id="loop-1")
+    rig.spend(1)
+    with pytest.raises(
+        ValueError, match=r"several agents have a session 's': name one with --agent \(loop-1, runaway\)"
+    ):
+        rig.breaker.extend("s", None, 500, 0.0, 0.0, "op")
+    with pytest.raises(ValueError, match="no open session 'x'"):
+        rig.breaker.extend("x", None, 500, 0.0, 0.0, "op")
+    assert "may now use 1500 tokens" in rig.breaker.extend("s", "loop-1", 500, 0.0, 0.0, "op")
+
+
+def test_a_ceiling_that_the_config_raises_begins_another_generation(rig, tmp_path):
+    rig = Rig(tmp_path, CONFIG.replace("enforce", "observe"))
+    rig.spend(1_001)
+    config = parse(CONFIG.replace("PATH", str(tmp_path)).replace("1000", "1500"))
+    rig.stages.config = config
+    rig.pipeline.sinks.detectors.configure(config)
+    rig.breaker.configure(config)
+    assert rig.statuses == [("session_budget 1", "withdrawn", "its budget was raised in the config")]
+    rig.spend(500)
+    assert [(mine.generation, mine.evidence["max_tokens"]) for mine in rig.calls] == [(2, 1500)]
+
+
+def test_dollars_have_a_ceiling_too(rig):
+    rig.say(
+        line(
+            0,
+            agent_id="runaway",
+            session_id="s",
+            metadata={"task_type": "batch"},
+            tokens={"prompt": 1, "cost_usd": 1.01},
+        )
+    )
+    assert [mine.evidence for mine in rig.calls] == [{"cost_usd": 1.01, "max_cost_usd": 1, "task_type": "batch"}]
+
+
+# --- restarts --------------------------------------------------------------------------------------------------------
+
+
+def test_what_was_intended_before_a_crash_is_done_after_it_under_the_same_key(rig, tmp_path):
+    rig.spend(1_001)
+    again = rig.restart(tmp_path)
+    again.read()
+    assert [mine.idempotency_key for mine in again.calls] == [rig.calls[0].idempotency_key]
+
+
+def test_what_was_called_before_a_crash_is_only_watched_after_it(rig, tmp_path):
+    rig.spend(1_001)
+    rig.answer()
+    again = rig.restart(tmp_path)
+    again.spend(10)
+    again.wait(1)
+    assert again.calls == []
+    assert again.statuses[0][1] == "called"
+
+
+def test_a_session_that_ended_while_the_exporter_was_away_is_not_called(rig, tmp_path):
+    """Its end is read before anything is done."""
+    rig.spend(1_001)
+    again = rig.restart(tmp_path)
+    end(again)
+    assert again.calls == []
+    assert again.statuses == [("session_budget 1", "confirmed", "its end is in the log")]
+
+
+def test_nobody_is_stopped_for_what_a_crash_left_if_the_mode_is_observe_now(rig, tmp_path):
+    rig.spend(1_001)
+    again = rig.restart(tmp_path, CONFIG.replace("enforce", "observe"))
+    again.read()
+    assert again.calls == []
+
+
+EVENTS = st.lists(st.sampled_from(["spend", "forge", "crash", "refuse", "take", "wait", "end", "latch"]), max_size=25)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(EVENTS)
+def test_whatever_happens_there_is_one_key_and_no_call_after_one_that_was_taken(tmp_path_factory, events):
+    """Crashes at any commit, refusals, silence, forged lines, ends."""
+    tmp_path = tmp_path_factory.mktemp("rig")
+    rig = Rig(tmp_path)
+    calls: list[str] = []
+    taken = over = False
+    spent = 0
+    for event in events:
+        before = len(rig.calls)
+        if event == "spend" and not over:
+            rig.spend(400)
+            spent += 400
+        elif event == "forge" and not over:
+            rig.spend(9_999, origin=ELSEWHERE)
+        elif event == "crash":
+            rig = rig.restart(tmp_path)
+            before = 0
+            rig.read()
+        elif event == "wait":
+            rig.wait(1)
+        elif event == "end":
+            end(rig)
+            over = True
+        elif event in {"refuse", "take"} and rig.calls:
+            rig.answer(DOWN if event == "refuse" else None)
+            taken = taken or event == "take"
+        made = rig.calls[before:]
+        assert not (taken and made), event
+        calls += [mine.idempotency_key for mine in made]
+    assert len(set(calls)) <= 1
+    assert not calls or spent > 1_000
+    if spent > 1_000 and not over and events[-1] == "spend":
+        assert calls  # never zero
+
+
+# --- config and audit ------------------------------------------------------------------------------------------------
+
+
+def test_what_is_wrong_in_the_breakers_config_is_told():
+    with pytest.raises(ConfigError) as told:
+        parse(
+            "breaker: {mode: enforce, reasons: [cascade]}\n"
+            "agents:\n"
+            "  a: {terminate: {url: 'http://{agent_id}:1/x'}, sources: [relative/path, k=v]}\n"
+            "  b: {terminate: {url: 'http://h/x', argv: [kill]}}\n"
+            "  c: {terminate: {argv: ['{session_id}']}, sources: ['*']}\n"
+        )
+    assert told.value.faults == [
+        "config: breaker.reasons: invalid enum value 'cascade'",
+        (
+            "config: agents.a.sources: 'relative/path' must be an absolute path, \"-\", "
+            'an attribute such as "k8s.pod.name=research-*", or "*"'
+        ),
+        "config: agents.a.terminate.url: an id from a log line cannot be part of the host",
+        "config: agents.b.terminate: needs url or argv, and not both",
+        "config: agents.c.terminate.argv: an id from a log line cannot be the command",
+    ]
+
+
+def test_enforcing_needs_a_state_and_sources():
+    with pytest.raises(ConfigError) as told:
+        parse("breaker: {mode: enforce}\nagents: {a: {terminate: {url: 'http://h/x'}}}")
+    assert told.value.faults == [
+        'config: agents.a.sources: is required in enforce mode: whose lines may have it stopped? ["*"] is a choice',
+        "config: breaker.mode: enforce needs state.path, so that a restart knows whom it has stopped",
+    ]
+
+
+def test_everything_is_in_the_audit_log_with_its_evidence_and_the_chain_is_sound(rig, tmp_path):
+    """Beside the state, one line per step."""
+    rig.spend(1_001)
+    rig.answer(DOWN)
+    rig.answer()
+    end(rig)
+    rig.wait(1)
+    rig.breaker.unlatch(0.0, "op")
+    path = tmp_path / "audit.ndjson"
+    entries = [msgspec.json.decode(row) for row in path.read_bytes().splitlines()]
+    assert [entry["event"] for entry in entries] == ["intended", "refused", "called", "confirmed"]
+    assert entries[0] | {"prev": "", "hash": ""} == {
+        "at": "2026-03-18T09:00:00.001Z",
+        "event": "intended",
+        "agent_id": "runaway",
+        "session_id": "s",
+        "trace_id": rig.calls[0].trace_id,
+        "reason": "session_budget",
+        "generation": 1,
+        "idempotency_key": rig.calls[0].idempotency_key,
+        "evidence": {"tokens": 1001, "max_tokens": 1000, "task_type": "default"},
+        "source": "/logs/runaway/a.log",
+        "n": 1,
+        "prev": "",
+        "hash": "",
+    }
+    assert verify(path)[:2] == (4, [])

@@ -1,0 +1,144 @@
+"""The breaker against a real agent process, over HTTP: it really ends, once, whatever happens to the exporter."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from running import Running, eventually
+
+from exporter.breaker.audit import verify
+
+HERE = Path(__file__).parent
+CONFIG = """
+agents:
+  runaway:
+    sources: ["LOG"]
+    terminate: {url: "http://127.0.0.1:PORT/v1/sessions/{session_id}/terminate"}
+task_types: {default: {session_tokens: 1000}}
+state: {path: STATE}
+breaker: {mode: enforce, max_kills_per_minute: 1000, max_kill_share: 1, grace: 2s, confirm_after: 1s}
+"""
+
+
+class Agent:
+    """The runaway, and the config that lets it be stopped."""
+
+    def __init__(self, tmp_path: Path, sessions: int = 1, tokens: int = 100, seconds: float = 0.05, *more: str) -> None:
+        self.log = tmp_path / "runaway.log"
+        self.log.touch()
+        arguments = [str(self.log), str(sessions), str(tokens), str(seconds), *more]
+        self.process = subprocess.Popen(
+            [sys.executable, str(HERE / "runaway.py"), *arguments], stdout=subprocess.PIPE, text=True
+        )
+        port = self.process.stdout.readline().strip()
+        self.config = tmp_path / "config.yaml"
+        self.config.write_text(
+            CONFIG.replace("LOG", str(self.log)).replace("PORT", port).replace("STATE", str(tmp_path / "state.db"))
+        )
+        self.audit = tmp_path / "audit.ndjson"
+
+    def __enter__(self) -> Agent:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+    @property
+    def calls(self) -> list[dict]:
+        """What it was told, in order."""
+        path = Path(f"{self.log}.calls")
+        return [json.loads(row) for row in path.read_text().splitlines()] if path.exists() else []
+
+    def crossing(self, session: str = "s/0") -> float:
+        """When it logged the line that went over the ceiling."""
+        spent = 0
+        for row in self.log.read_text().splitlines():
+            line = json.loads(row)
+            if line["session_id"] == session:
+                spent += line.get("tokens", {}).get("prompt", 0)
+                if spent > 1_000:
+                    return datetime.fromisoformat(line["timestamp"]).timestamp()
+        raise AssertionError("it never crossed")
+
+
+def results(exporter: Running) -> Counter[str]:
+    """What agent_terminations_total says, less zeros."""
+    told = exporter.samples().get("agent_terminations_total", {})
+    return Counter({dict(labels)["result"]: int(count) for labels, count in told.items() if count})
+
+
+def test_a_runaway_ends_within_two_seconds_of_the_line_that_crosses(tmp_path):
+    """By itself, having been told once; metrics and audit log say so."""
+    with Agent(tmp_path) as agent, Running("--config", agent.config, agent.log) as exporter:
+        agent.process.wait(30)
+        ended = time.time()
+        assert agent.process.returncode == 0
+        [told] = agent.calls
+        assert told["at"] - agent.crossing() < 2
+        assert ended - agent.crossing() < 2 + 1  # the process has to end, too
+        assert told["body"]["evidence"] == {"tokens": 1100, "max_tokens": 1000, "task_type": "default"}
+        eventually(lambda: results(exporter) == {"confirmed": 1})
+        outcome = (("agent_id", "runaway"), ("outcome", "terminated"), ("task_type", "default"))
+        eventually(lambda: exporter.samples()["agent_sessions_total"][outcome] == 1)
+        assert exporter.samples()["agent_breaker_enforcing"][()] == 1
+    events = [json.loads(row)["event"] for row in agent.audit.read_text().splitlines()]
+    assert events == ["intended", "called", "confirmed"]
+    assert verify(agent.audit).faults == []
+
+
+@pytest.mark.slow
+def test_fifty_sessions_at_once_are_told_once_each(tmp_path):
+    with Agent(tmp_path, 50, 200, 0.2) as agent, Running("--config", agent.config, agent.log) as exporter:
+        agent.process.wait(60)
+        told = Counter(call["session"] for call in agent.calls)
+        assert told == Counter(f"s/{n}" for n in range(50))
+        assert len({call["key"] for call in agent.calls}) == 50
+        eventually(lambda: exporter.total("agent_sessions_unconfirmed") == 0)
+
+
+@pytest.mark.slow
+def test_a_session_that_ignores_it_pages(tmp_path):
+    """It was told once, and goes on after the grace period."""
+    with Agent(tmp_path, 1, 100, 0.1, "ignore") as agent, Running("--config", agent.config, agent.log) as exporter:
+        eventually(lambda: exporter.total("agent_sessions_unconfirmed") == 1)
+        assert len(agent.calls) == 1
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_the_exporter_still_stops_it_with_one_key(tmp_path):
+    """SIGKILL at random moments around the trip: never no call, never two keys, none after a confirmed one."""
+    moments = random.Random(7)
+    for n in range(int(os.environ.get("KILLS", "8"))):
+        folder = tmp_path / str(n)
+        folder.mkdir()
+        with Agent(folder, 1, 100, 0.02) as agent:
+            with Running("--config", agent.config, agent.log) as exporter:
+                eventually(lambda: agent.log.read_text().count("\n") >= 8, every=0.005)
+                time.sleep(moments.uniform(0, 0.5))  # the moment is what is tried
+                exporter.process.send_signal(signal.SIGKILL)
+                exporter.process.wait()
+                before = len(agent.calls)
+            with Running("--config", agent.config, agent.log) as exporter:
+                agent.process.wait(30)
+                eventually(lambda exporter=exporter: results(exporter)["confirmed"] == 1)
+                exporter.process.send_signal(signal.SIGTERM)
+                exporter.process.wait(20)
+            assert len(agent.calls) in {1, 2}, (n, before)
+            assert len({call["key"] for call in agent.calls}) == 1
+            with Running("--config", agent.config, agent.log).ready() as exporter:
+                eventually(lambda: exporter.total("agent_exporter_lines_accepted_total") > 0)
+            assert len(agent.calls) <= 2
+            assert verify(agent.audit).faults == []

@@ -1,0 +1,213 @@
+"""The call itself: where it goes is the config's alone, and what a log line brings can do nothing but name a session."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.breaker import terminator
+from exporter.breaker.intent import Intent
+from exporter.breaker.terminator import Refused, Terminator, terminate
+from exporter.config import Terminate
+
+
+class Agent:
+    """A server that answers as told and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, dict[str, str], bytes]] = []
+        self.status, self.headers, self.delay = 202, {}, 0.0
+        agent = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                agent.asked.append((self.path, dict(self.headers), body))
+                time.sleep(agent.delay)
+                self.send_response(agent.status)
+                for name, value in ({"Content-Length": "0"} | agent.headers).items():
+                    self.send_header(name, value)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                """Nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def agent():
+    agent = Agent()
+    yield agent
+    agent.close()
+
+
+def intent(session_id: str = "s", agent_id: str = "a") -> Intent:
+    return Intent(
+        agent_id=agent_id, session_id=session_id, reason="session_budget", generation=1, at=0.0,
+        evidence={"tokens": 2, "max_tokens": 1}, trace_id="f" * 32,
+    )  # fmt: skip
+
+
+def stop(how: Terminate, mine: Intent | None = None) -> str:
+    """ "taken", or why not."""
+    try:
+        asyncio.run(terminate(mine or intent(), how))
+    except Refused as refused:
+        return f"{'FINAL ' if refused.final else ''}{refused}"
+    return "taken"
+
+
+def test_the_call_says_who_why_and_under_which_key(agent, tmp_path):
+    (tmp_path / "auth").write_text("Bearer secret\n")
+    how = Terminate(url=f"{agent.url}/v1/sessions/{{session_id}}/terminate", auth_header_file=str(tmp_path / "auth"))
+    assert stop(how) == "taken"
+    [(path, headers, body)] = agent.asked
+    assert path == "/v1/sessions/s/terminate"
+    assert headers["Idempotency-Key"] == intent().idempotency_key
+    assert headers["Authorization"] == "Bearer secret"
+    assert headers["Content-Type"] == "application/json"
+    assert json.loads(body) == {
+        "session_id": "s",
+        "agent_id": "a",
+        "reason": "session_budget",
+        "idempotency_key": intent().idempotency_key,
+        "trace_id": "f" * 32,
+        "evidence": {"tokens": 2, "max_tokens": 1},
+    }
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        (200, "taken"),
+        (404, "taken"),
+        (410, "taken"),
+        (302, "HTTP 302 Found"),
+        (401, "HTTP 401 Unauthorized"),
+        (503, "HTTP 503 Service Unavailable"),
+    ],
+)
+def test_an_answer_takes_it_or_does_not(agent, status, told):
+    """No redirect is followed: a target is the config's."""
+    agent.status, agent.headers = status, {"Location": f"{agent.url}/elsewhere"}
+    assert stop(Terminate(url=f"{agent.url}/x")) == told
+    assert len(agent.asked) == 1
+
+
+def test_ids_are_encoded_and_cannot_lead_elsewhere(agent):
+    how = Terminate(url=f"{agent.url}/a/{{agent_id}}/s/{{session_id}}")
+    assert stop(how, intent("../../admin?x=1#y", "ü {session_id}")) == "taken"
+    assert agent.asked[0][0] == "/a/%C3%BC%20%7Bsession_id%7D/s/..%2F..%2Fadmin%3Fx%3D1%23y"
+    for dots in (".", "..", "..."):
+        assert stop(how, intent(dots)) == f"FINAL session_id {dots!r} cannot stand in a URL"
+    assert len(agent.asked) == 1
+
+
+def test_a_template_that_does_not_name_the_session_may_meet_any_id(agent):
+    """It is in the body."""
+    assert stop(Terminate(url=f"{agent.url}/stop"), intent("..")) == "taken"
+
+
+def test_what_is_not_there_is_said(agent, tmp_path):
+    assert "refused" in stop(Terminate(url="http://127.0.0.1:1/x")).lower()
+    how = Terminate(url=f"{agent.url}/x", auth_header_file=str(tmp_path / "none"))
+    assert "cannot be read" in stop(how)
+    (tmp_path / "bad").write_text("one\ntwo\n")
+    assert agent.asked == []
+    assert stop(Terminate(url=f"{agent.url}/x", auth_header_file=str(tmp_path / "bad"))) != "taken"
+
+
+def test_an_agent_that_hangs_costs_its_own_time_only(agent, monkeypatch):
+    monkeypatch.setattr(terminator, "TIMEOUT", 0.2)
+    agent.delay = 1.0
+    assert "imeout" in stop(Terminate(url=f"{agent.url}/x"))
+
+
+def test_a_command_gets_the_ids_as_arguments_and_the_key_in_its_environment(tmp_path):
+    """Whatever the ids hold: there is no shell."""
+    out = tmp_path / "out"
+    script = 'printf "%s|" "$@" "$IDEMPOTENCY_KEY" "${HOSTILE-unset}" > ' + str(out)
+    how = Terminate(argv=["/bin/sh", "-c", script, "sh", "{session_id}", "--agent={agent_id}"])
+    assert stop(how, intent("$(touch /tmp/x); `y`", "a b")) == "taken"
+    key = intent("$(touch /tmp/x); `y`", "a b").idempotency_key
+    assert out.read_text() == f"$(touch /tmp/x); `y`|--agent=a b|{key}|unset|"
+
+
+@pytest.mark.parametrize(
+    ("argv", "session_id", "told"),
+    [
+        (["/bin/false"], "s", "/bin/false ended with exit code 1"),
+        (["/nowhere/stop"], "s", "/nowhere/stop: No such file or directory"),
+        (["/bin/true", "{session_id}"], "-rf", "FINAL {session_id} '-rf' would be taken for an option of /bin/true"),
+        (["/bin/true", "{session_id}"], "a\0b", "FINAL an id with a NUL cannot be an argument"),
+    ],
+)
+def test_a_command_that_does_not_do_it_is_said(argv, session_id, told):
+    assert stop(Terminate(argv=argv), intent(session_id)) == told
+
+
+def test_a_command_that_hangs_is_ended(monkeypatch):
+    monkeypatch.setattr(terminator, "TIMEOUT", 0.2)
+    assert stop(Terminate(argv=["/bin/sleep", "60"])) == "/bin/sleep took longer than 0.2 s"
+
+
+@given(st.text(min_size=1, max_size=64), st.text(min_size=1, max_size=64))
+def test_whatever_the_ids_are_the_target_stays_under_the_configs_path(session_id, agent_id):
+    """Or there is no call at all."""
+    asked = []
+
+    async def fetch(_self, request, **_):
+        asked.append(request.url)
+
+        class Answer:
+            code, reason = 200, "OK"
+
+        return Answer()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(terminator.SimpleAsyncHTTPClient, "fetch", fetch)
+        stop(Terminate(url="http://127.0.0.1:9/a/{agent_id}/s/{session_id}/end"), intent(session_id, agent_id))
+    for url in asked:
+        parts = url.removeprefix("http://127.0.0.1:9").split("/")
+        assert len(parts) == 6
+        assert (parts[1], parts[3], parts[5]) == ("a", "s", "end")
+        assert not set(url) & set("?#\\ \r\n")
+        assert "." not in {parts[2].replace("..", "."), parts[4].replace("..", ".")}
+
+
+def test_attempts_go_on_until_whoever_decides_says_stop():
+    """And the settings are looked up for each: a reload may mend them."""
+    told = []
+
+    async def answered(key, refused):
+        told.append((key, str(refused)))
+        return len(told) < 3
+
+    asked = []
+
+    def how(agent_id):
+        asked.append(agent_id)
+        return Terminate(argv=["/bin/false"])
+
+    async def run() -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(terminator, "FIRST_BACKOFF", 0.0)
+            await Terminator(how, answered).carry_out(intent())
+
+    asyncio.run(run())
+    assert told == [(intent().key, "/bin/false ended with exit code 1")] * 3
+    assert asked == ["a"] * 3
