@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client.openmetrics.exposition import generate_latest
 
-from exporter.action import Action, decode
+from exporter.action import MAX_AHEAD, Action, decode
 from exporter.eventloop import EventLoop
 from exporter.metrics.families import Collector, Given
 from exporter.metrics.tally import KINDS
@@ -112,10 +112,11 @@ def in_steps(stages: Stages, step: float, progress: Callable[[Source], None]) ->
     """Read the lines of all sources in order of time; at every multiple of `step` seconds all before it is committed.
 
     Yields those times, seconds since 1970, the last of them after the newest line. A silence of more than LONGEST_GAP
-    is stepped over: a single line with a wrong date would otherwise make years of steps.
+    is stepped over. What claims to be of the future of its neighbours is rejected, as it would have been at the time.
     """
     pipeline = stages.pipeline
-    boundary = 0.0
+    boundary = at = 0.0
+    pipeline.clock = lambda: at
     lines: list[bytes] = []
     of: Source | None = None
     for at, source, line in _merged(pipeline.sources, progress):
@@ -153,7 +154,9 @@ def _merged(
 
 
 def _timed(source: Source, progress: Callable[[Source], None]) -> Iterator[tuple[float, Source, bytes | None]]:
-    newest = 0.0
+    newest = leap = 0.0
+    held: list[bytes] = []
+    """From a line on that leaps ahead, until the next one says whether time did."""
     while not source.finished:
         batch = source.read()
         if batch is None:
@@ -161,11 +164,23 @@ def _timed(source: Source, progress: Callable[[Source], None]) -> Iterator[tuple
         progress(source)
         for line in batch.lines:
             action = decode(line)
-            if isinstance(action, Action) and action.at > newest:
-                newest = action.at
+            at = action.at if isinstance(action, Action) else newest
+            if held and (isinstance(action, Action) or len(held) >= MOST_LINES):
+                if at > newest + MAX_AHEAD:
+                    newest = min(leap, at)
+                for before in held:
+                    yield newest, source, before
+                held.clear()
+            if held or at > newest + MAX_AHEAD:
+                leap = leap if held else at
+                held.append(line)
+                continue
+            newest = max(newest, at)
             yield newest, source, line
         for _ in range(batch.too_long):
             yield newest, source, None
+    for line in held:
+        yield leap, source, line
 
 
 def _settle(stages: Stages, at: float) -> None:

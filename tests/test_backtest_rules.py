@@ -361,6 +361,16 @@ def test_a_prometheus_that_does_not_start_is_said_so(tmp_path, capfd, program, m
     assert err.startswith("agent-exporter: Prometheus did not start: ")
 
 
+def test_a_log_of_one_line_and_one_of_none_have_nothing_to_say(tmp_path, capfd, servers):
+    """Nor are they too short for promtool."""
+    for text in (line(0), b""):
+        (tmp_path / "log").write_bytes(text)
+        assert command(["backtest", str(tmp_path / "log")]) == 0
+        out, err = capfd.readouterr()
+        assert out == ""
+        assert "\nWould have paged somebody: never\n" in err
+
+
 def test_a_loop_is_told_by_the_detector_and_by_the_alert(tmp_path, capfd, servers):
     """The finding is the line's; the alert is that of the rules, ten minutes long."""
     log = tmp_path / "log"

@@ -130,6 +130,7 @@ class Database:
             group["rules"].append({"record": rule.name, "expr": rule.expr, "labels": dict(rule.labels)})
         (self._folder / RECORD).write_text(yaml.safe_dump({"groups": list(groups.values())}), encoding="utf-8")
         with self.server() as server:
+            end = max(end, start + 1)  # a single instant is no range to promtool
             flags = f"--start={int(start)}", f"--end={int(end)}", f"--url={server.url}", f"--output-dir={self._data}"
             _run(self._programs.promtool, *_BLOCKS_FROM, "rules", *flags, RECORD, folder=self._folder)
 

@@ -87,7 +87,7 @@ def _read(told: Told) -> str:
     span = f" from {_minute(told.stretches[0][0])} to {_minute(told.stretches[-1][1])} UTC" if told.stretches else ""
     of = _count(agents, "agent")
     found = _count(len(told.findings), "finding")
-    return f"{lines:,} lines of {of}{span}; {found}{': ' + names if names else ''}"
+    return f"{_count(lines, 'line')} of {of}{span}; {found}{': ' + names if names else ''}"
 
 
 def _alerts(alerts: Iterable[Alert], where: str, title: str) -> Iterator[str]:
