@@ -163,3 +163,12 @@ def test_the_package_runs_as_a_module():
         [sys.executable, "-m", "exporter", "--version"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout == "agent-exporter 0.1.0\n"
+
+
+@pytest.mark.parametrize("name", ["backtest.ndjson", "backtest.txt"])
+def test_the_example_of_a_backtest_is_what_comes_out(name):
+    """Every row of it, in this order."""
+    found = re.search(rf"<!-- tests/golden/{name} -->\n```\w*\n(.*?)```", (DOCS / "backtest.md").read_text(), re.DOTALL)
+    printed = iter((HERE / "golden" / name).read_text().splitlines())
+    assert found
+    assert all(row in printed for row in found[1].splitlines())
