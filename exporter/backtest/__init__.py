@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from exporter.sources import Source
     from exporter.stages import Stages
 
-    Stretch = tuple[float, float]
-
 
 class Told(NamedTuple):
     """What a log told."""
