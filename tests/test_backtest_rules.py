@@ -404,7 +404,7 @@ def test_a_session_is_killed_once_and_only_where_that_is_configured():
     assert killed(findings, "agents: {a: {terminate: {url: 'http://127.0.0.1:9/stop'}}}") == [
         "Would have been killed, with breaker.mode: enforce: 6 sessions",
         "  2026-03-18 09:00 to 2026-03-18 09:00: a 6",
-        "  over 5 within a minute at 2026-03-18 09:00: the breaker would have stopped there",
+        "  over 5 within a minute at 2026-03-18 09:00: the breaker would have latched there",
         "  and one session more, if their agents had `terminate` in the config",
         "  at 2026-03-18 09:01: b",
     ]

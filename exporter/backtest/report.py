@@ -120,7 +120,7 @@ def _killed(findings: Iterable[Finding], config: Config) -> Iterator[str]:
     most = breaker.max_kills_per_minute
     for before, finding in zip(killed, killed[most:], strict=False):
         if finding.at - before.at < 60:
-            yield f"  over {most} within a minute at {_minute(finding.at)}: the breaker would have stopped there"
+            yield f"  over {most} within a minute at {_minute(finding.at)}: the breaker would have latched there"
             break
     if spared:
         yield f"  and {_sessions(len(spared))} more, if their agents had `terminate` in the config"
