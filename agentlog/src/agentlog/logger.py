@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from agentlog import handoff, record
+from agentlog.budget import Budget
 from agentlog.calls import Calls
 from agentlog.clock import Clock, written
 from agentlog.heartbeat import HEARTBEAT, Heartbeats
@@ -28,6 +29,9 @@ class AgentLogger:
     `content=False` leaves out what may be private: inputs, outputs and the messages of errors. Then repeats of the same
     call cannot be told from calls that differ, so loops are found by their retries only. `max_content` is how many
     characters of an input or output a line may hold. OSError if the file cannot be opened; nothing raises afterwards.
+
+    `exporter`, http://HOST:PORT, is asked what a session has left before each action, once a second at most:
+    BudgetExceeded if nothing. Without an answer within 50 ms the agent goes on. `exporter_token_file` holds its token.
     """
 
     def __init__(
@@ -39,6 +43,8 @@ class AgentLogger:
         path: str | os.PathLike[str] | None = None,
         content: bool = True,
         max_content: int = record.MAX_CONTENT,
+        exporter: str | None = None,
+        exporter_token_file: str | os.PathLike[str] | None = None,
         clock: Clock = Clock(),  # noqa: B008  (frozen)
     ) -> None:
         self.agent_id = record.name(agent_id)
@@ -46,6 +52,7 @@ class AgentLogger:
         self.content = content
         self.max_content = max_content
         self.clock = clock
+        self.budget = None if exporter is None else Budget(exporter, exporter_token_file, clock)
         self._place = Path(path).absolute() if path is not None else stream or sys.stdout
         self._writer = written_to(self._place)
         # A logger that nobody can find: levels, filters and handlers of the agent's own logging do not touch the lines.
@@ -136,6 +143,7 @@ class AgentLogger:
                 clock=self.clock,
                 **place,
             )
+            other.budget = self.budget
             other._family = self._family
             other = self._family.setdefault(name, other)
         return other

@@ -139,13 +139,13 @@ class Processor(TracingProcessor):
     def _begin(self, agent: str, part: _Part) -> Session:
         """A session, below the one that handed over, or is around, or began the task."""
         task = part.task
-        caller = task.handed.pop(agent, None) or part.session or task.around
+        first = next(
+            iter(task.sessions.values()), None
+        )  # a second run in the same trace hangs below the first one's root
+        caller = task.handed.pop(agent, None) or part.session or task.around or first
         log = self._log.named(agent)
         if caller is not None:
             session = log.session(headers=caller.handoff(), task_type=task.task_type)
-        elif task.sessions:  # a second run in the same trace hangs below the first one's root
-            first = next(iter(task.sessions.values()))
-            session = log.session(headers=first.handoff(), task_type=task.task_type)
         else:
             session = log.session(headers={}, task=task.name, task_type=task.task_type)
         task.sessions[agent] = session

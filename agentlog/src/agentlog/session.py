@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from contextvars import ContextVar, Token
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agentlog import ids, record
 from agentlog.action import Action, leave
@@ -54,6 +54,8 @@ class Session:
         self.timeout = timeout
         self.spent = 0
         """Tokens, prompt and completion, that its actions have told so far."""
+        self.asked: tuple[float, dict[str, Any] | None] | None = None
+        """What the exporter said last of its budget, and when, by the monotonic clock."""
         self._held = 0
         self._lock = threading.Lock()
         self._actions: dict[Action, None] = {}
@@ -191,7 +193,12 @@ class Session:
     # --- what its actions do with it ----------------------------------------------------------------------------
 
     def reserve(self, tokens: int) -> None:
-        """Hold tokens of the ceiling; BudgetExceeded if what is spent and held leaves no room for them."""
+        """Hold tokens of the ceiling; BudgetExceeded if what is spent and held leaves no room for them.
+
+        So it is if the exporter, where one is asked, says that the session has none left.
+        """
+        if self.log.budget is not None:
+            self.log.budget.check(self, tokens)
         if self.token_ceiling is None:
             return
         with self._lock:
