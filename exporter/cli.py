@@ -6,9 +6,11 @@ import argparse
 import json
 import logging
 import os
+import signal
 import sys
 import time
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -32,9 +34,8 @@ from exporter.sources.once import numbered
 from exporter.state import Locked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from exporter.detectors.finding import Finding
     from exporter.sources import Source
     from exporter.stages import Stages
 
@@ -47,7 +48,8 @@ exit codes: 0 fine; 1 something is wrong with the input; 2 wrong use, wrong conf
 
 NO_RULES = (
     "NOTE: these are the findings of the detectors alone. Silence, daily budgets and drift are Prometheus rules, and "
-    "rules are not evaluated here yet: a log without findings may still have fired alerts."
+    "those are not evaluated: that takes prometheus and promtool on PATH, or named by PROMETHEUS_BIN and PROMTOOL_BIN. "
+    "A log without findings may still have fired alerts."
 )
 
 
@@ -131,21 +133,46 @@ def _replay(options: argparse.Namespace) -> int:
 
 
 def _backtest(options: argparse.Namespace) -> int:
-    from exporter.backtest import backtest  # noqa: PLC0415
+    from exporter import backtest  # noqa: PLC0415
+    from exporter.backtest import prometheus, report, rules  # noqa: PLC0415
 
     config = _config(options)
-    progress = Progress()
+    drawn = Progress()
+    progress = backtest.Progress(drawn.show, drawn.draw)
+    programs = prometheus.find()
+    plan = None
     try:
-        stages, findings = backtest(config, options.paths, progress.show)
-    except OSError as error:
+        with _ends_like_ctrl_c():
+            if programs is None:
+                _say(NO_RULES)
+                told = backtest.read(config, options.paths, progress)
+            else:
+                files, found = rules.read(Path(options.rules) if options.rules else rules.shipped())
+                prometheus.check(programs, files)
+                plan = rules.plan(found)
+                told = backtest.evaluate(config, options.paths, progress, plan, programs)
+    except (OSError, ValueError, prometheus.Failed) as error:
         raise Usage(str(error)) from error
-    progress.clear()
-    _say(NO_RULES)
-    sys.stdout.buffer.write(b"".join(finding.to_json(w3c=False) + b"\n" for finding in findings))
+    finally:
+        drawn.clear()
+    sys.stdout.buffer.write(b"".join(line + b"\n" for line in report.lines(told)))
     sys.stdout.buffer.flush()
-    _say(_summary(stages, findings))
-    _say_rejected(stages)
+    first, *others = report.summary(told, plan, config)
+    _say(first)
+    for line in others:
+        print(_printable(line), file=sys.stderr)
+    _say_rejected(told.stages)
     return 0
+
+
+@contextmanager
+def _ends_like_ctrl_c() -> Iterator[None]:
+    """SIGTERM is taken as an interrupt: programs are ended and folders removed."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _say_rejected(stages: Stages) -> None:
@@ -153,16 +180,6 @@ def _say_rejected(stages: Stages) -> None:
         rejected = sum(source.rejected.values())
         if rejected:
             _say(f"{source.source}: {rejected:,} of {source.read:,} lines rejected; `agent-exporter validate` says why")
-
-
-def _summary(stages: Stages, findings: list[Finding]) -> str:
-    lines = sum(source.read for source in stages.pipeline.sinks.tally.sources.values())
-    kinds = Counter(
-        f"{finding.kind} ({finding.evidence['loop']})" if finding.kind == "loop" else finding.kind
-        for finding in findings
-    )
-    told = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
-    return f"{lines:,} lines, {len(findings):,} findings{': ' + told if told else ''}"
 
 
 def _validate(options: argparse.Namespace) -> int:
@@ -406,11 +423,17 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("paths", nargs="+", metavar="PATH")
 
     backtest = _command(
-        commands, "backtest", _backtest, "read logs to the end and print what the detectors find",
-        "Read logs of the past to their end and print every finding as one line of JSON, in order of time; a summary "
-        "goes to standard error. Rules (silence, daily budgets, drift) are not evaluated.",
+        commands, "backtest", _backtest, "what would have been found, paged and killed, from logs of the past",
+        "Read logs of the past to their end and print every finding, and every alert that would have fired, as one "
+        "line of JSON each, by time; a summary goes to standard error. Alerts take prometheus and promtool on PATH, or "
+        "named by PROMETHEUS_BIN and PROMTOOL_BIN; without them there are findings only.",
     )  # fmt: skip
     _config_option(backtest)
+    backtest.add_argument(
+        "--rules",
+        metavar="DIR",
+        help="a folder of Prometheus rule files; default: the rules that come with this version",
+    )
     backtest.add_argument("paths", nargs="+", metavar="PATH")
 
     validate = _command(

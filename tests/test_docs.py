@@ -203,3 +203,12 @@ def test_the_examples_of_a_benchmark_are_what_is_read_and_printed(tmp_path):
     assert suite.request.path == "/chat"
     shown = re.search(r"<!-- tests/golden/benchmark.txt -->\n```\n(.*?)```", text, re.DOTALL)[1]
     assert shown in (HERE / "golden" / "benchmark.txt").read_text()
+
+
+@pytest.mark.parametrize("name", ["backtest.ndjson", "backtest.txt"])
+def test_the_example_of_a_backtest_is_what_comes_out(name):
+    """Every row of it, in this order."""
+    found = re.search(rf"<!-- tests/golden/{name} -->\n```\w*\n(.*?)```", (DOCS / "backtest.md").read_text(), re.DOTALL)
+    printed = iter((HERE / "golden" / name).read_text().splitlines())
+    assert found
+    assert all(row in printed for row in found[1].splitlines())

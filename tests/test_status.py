@@ -286,6 +286,8 @@ def test_stuck_is_told_from_a_long_call():
     stuck = cell(last_active=NOW, last_action=NOW - 301, states={"idle": NOW - 400, "working": NOW - 5})
     assert said(stuck) == [("bad", "stuck: says it works, no action for 5 min 1 s")]
     assert said(stuck, long_call=400.0) == [("good", "idle")]
+    assert said(stuck, expected_cycle=30.0) == [("good", "idle")]  # it said so 296 s after its last action
+    assert said(stuck, expected_cycle=30.0, long_call=295.0)[0][0] == "bad"
     idle = cell(last_active=NOW, last_action=NOW - 301, states={"idle": NOW - 5, "working": NOW - 10})
     assert said(idle) == [("good", "idle")]
 
@@ -303,7 +305,7 @@ def test_daily_budgets_warn_at_four_fifths_and_are_bad_when_passed():
 
 
 def test_drift_is_told_against_the_first_week():
-    """By more than a tenth, over enough values, and only once the first week is over."""
+    """By more than the rules allow, over enough values, and only once the first week is over."""
     drifted = cell(
         last_active=NOW,
         confidence=[140],

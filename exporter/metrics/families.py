@@ -356,9 +356,11 @@ def fill(page: Page, rows: Rows, live: Live) -> None:
     Pure: the same rows and the same `live` give the same samples.
     """
     for name, show in _SHOWN.items():
-        decode = msgspec.msgpack.Decoder(KINDS[name]).decode
-        for _, value in sorted(rows.get(name, {}).items()):
-            show(page, decode(value), live)
+        of_kind = rows.get(name)
+        if of_kind:
+            decode = msgspec.msgpack.Decoder(KINDS[name]).decode
+            for _, value in sorted(of_kind.items()):
+                show(page, decode(value), live)
     for name, settings in sorted(live.tasks.items()):
         page.gauge("agent_session_token_budget", (label(name),), settings.session_tokens)
         if settings.session_cost_usd is not None:

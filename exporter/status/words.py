@@ -26,8 +26,8 @@ FRESH = 600.0
 """Seconds that a finding counts as current: the window of the alert rules."""
 WARN_SHARE = 0.8
 """Of a daily budget, from which it is worth a word; the article's alert comes at the cap, the rules' warning here."""
-DRIFT = 0.1
-"""How far a quality signal may fall below its first week: the effect size of the drift rules."""
+DRIFT = {"confidence": 0.08, "completion": 0.15, "feedback": 0.15}
+"""How far a quality signal may fall below its first week: the effect sizes of the drift rules."""
 MIN_SAMPLES = 30
 """Values that a mean needs before it is compared; as in the drift rules."""
 
@@ -161,9 +161,9 @@ def _activity(cell: AgentCell, settings: AgentSettings, now: float, since: float
         if settings.quiet:
             return [Standing("quiet", "silent by plan (quiet hours)")]
         return [Standing("bad", f"silent for {duration(silence)}; expected every {duration(cycle)}")]
-    still = now - cell.last_action
-    if working > idle and still > settings.long_call and now - idle > settings.long_call:
-        return [Standing("bad", f"stuck: says it works, no action for {duration(still)}")]
+    at_work = now if cycle is None else working  # without a cycle nothing says when the next heartbeat is due
+    if working > idle and at_work - max(idle, cell.last_action) > settings.long_call:
+        return [Standing("bad", f"stuck: says it works, no action for {duration(now - cell.last_action)}")]
     if cycle is None and silence > LONG_QUIET:
         return [Standing("quiet", f"nothing for {duration(silence)}; no cycle is configured")]
     if cell.active:
@@ -243,7 +243,7 @@ def quality(cell: AgentCell, outcomes: Mapping[str, int]) -> list[Signal]:
                 metric,
                 NOTHING if before is None else f"{before:.2f}",
                 NOTHING if since is None or not baseline.frozen else f"{since:.2f}",
-                before is not None and since is not None and baseline.frozen and before - since > DRIFT,
+                before is not None and since is not None and baseline.frozen and before - since > DRIFT[metric],
             )
         )
     return signals
