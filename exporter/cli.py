@@ -6,9 +6,11 @@ import argparse
 import json
 import logging
 import os
+import shutil
 import sys
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from exporter.detectors.finding import Finding
-    from exporter.sources import Source
+    from exporter.explain.log import Reading
     from exporter.stages import Stages
 
 FAULTS = ("loop", "budget", "silent", "cascade", "drift")
@@ -157,6 +159,55 @@ def _summary(stages: Stages, findings: list[Finding]) -> str:
     )
     told = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
     return f"{lines:,} lines, {len(findings):,} findings{': ' + told if told else ''}"
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from exporter.explain import SINCE, Missing, explain  # noqa: PLC0415
+    from exporter.explain.document import write  # noqa: PLC0415
+    from exporter.explain.given import contents, sizes  # noqa: PLC0415
+    from exporter.explain.log import open_logs  # noqa: PLC0415
+    from exporter.explain.page import Page  # noqa: PLC0415
+    from exporter.explain.terminal import Paint  # noqa: PLC0415
+
+    config = _config(options)
+    if options.since is not None and options.agent is None:
+        raise Usage("--since goes with --agent: a trace and a session are shown whole")
+    progress = Progress()
+    try:
+        logs = open_logs(options.paths, progress.show, time.time())
+        answer = explain(
+            config, logs,
+            trace=options.trace, session=options.session, agent=options.agent, since=options.since or SINCE,
+        )  # fmt: skip
+    except OSError as error:
+        raise Usage(str(error)) from error
+    except Missing as missing:
+        progress.clear()
+        _say(str(missing))
+        return 1
+    progress.clear()
+    for log in logs:
+        if log.problem is not None:
+            _say(f"{log.name}: {log.problem}; only what comes before is looked at")
+    if options.json:
+        print(write(answer, content=options.content))
+        return 0
+    terminal = sys.stdout.isatty()
+    columns = shutil.get_terminal_size((100, 24)).columns if terminal or "COLUMNS" in os.environ else 100
+    page = Page(
+        Paint(colour=terminal and not os.environ.get("NO_COLOR")),
+        columns,
+        lambda agent, session: session == options.session or agent == options.agent,
+    )
+    for line in page.answer(answer, partial(contents, columns=columns - 2) if options.content else sizes):
+        print(_encodable(line))
+    return 0
+
+
+def _encodable(line: str) -> str:
+    """The line with question marks for what standard output cannot show."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return line.encode(encoding, "replace").decode(encoding)
 
 
 def _validate(options: argparse.Namespace) -> int:
@@ -304,6 +355,26 @@ def _parser() -> argparse.ArgumentParser:
     _config_option(backtest)
     backtest.add_argument("paths", nargs="+", metavar="PATH")
 
+    explain = _command(
+        commands, "explain", _explain, "show one task as a tree, and what went wrong first in it",
+        "Find a task in logs of the past (plain, docker, CRI, .gz, - for standard input) and show it across all of its "
+        "agents: what went wrong first and what that led to, in two sentences; the tree of who asked whom, with times, "
+        'tokens, cost and retries; and what the detectors found. "Now" is the time of the newest line. Lines of '
+        "several logs are put in order by their time. Exit code 1 if nothing fits.",
+    )  # fmt: skip
+    _config_option(explain)
+    wanted = explain.add_mutually_exclusive_group(required=True)
+    wanted.add_argument("--trace", metavar="ID", help="a task, as its lines name it or as a trace viewer does (32 hex)")
+    wanted.add_argument("--session", metavar="ID", help="the task that a session is part of")
+    wanted.add_argument("--agent", metavar="ID", help="the tasks that an agent worked on lately, the worst first")
+    explain.add_argument("--since", type=_duration, metavar="1h", help="with --agent: how far back; default 1h")
+    explain.add_argument(
+        "--content", action="store_true",
+        help="show what the first failure was given and answered; may be private",
+    )  # fmt: skip
+    explain.add_argument("--json", action="store_true", help="one JSON document instead, as docs/explain.md has it")
+    explain.add_argument("paths", nargs="+", metavar="PATH")
+
     validate = _command(
         commands, "validate", _validate, "check lines against the log schema",
         "Print every line that would be rejected as PATH:LINE: REASON: what to change, and a summary. Exit code 1 if "
@@ -411,8 +482,10 @@ class Progress:
         self._wanted = sys.stderr.isatty()
         self._drawn = False
 
-    def show(self, source: Source) -> None:
+    def show(self, source: Reading) -> None:
         """Told after each block of a source."""
+        if not self._wanted:
+            return
         done, total = source.progress()
         share = f" {100 * done / total:3.0f} %" if total else ""
         rate = done / 1e6 / max(0.001, time.monotonic() - self._started)

@@ -185,7 +185,7 @@ def test_healthcheck_asks_the_running_exporter(capsys):
     assert "does not answer" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["", "run", "replay", "validate", "check-config", "schema", "healthcheck"])
+@pytest.mark.parametrize("name", ["", "run", "replay", "explain", "validate", "check-config", "schema", "healthcheck"])
 def test_every_help_text_is_as_it_was_looked_at(name, capsys, golden, monkeypatch):
     """Worth reading, and the same on every terminal of 100 columns."""
     monkeypatch.setenv("COLUMNS", "100")

@@ -1,0 +1,293 @@
+"""From what is asked for to lines: those of the tasks, and those that the detectors need beside them.
+
+What the detectors say of a task depends on nothing but the lines of its agents, and of these on few:
+
+    around    what the task's sessions did before, in other tasks, back to a silence of their idle time; and what its
+              agents did meanwhile, as a heartbeat is a sign of life of the session begun last
+    before    as many calls of each agent's actions as the rolling average has
+
+So a log is only searched for one name, and then read from the task back until both are there. In a log that is out of
+order, or for an action that is rare, that may be all of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from exporter.action import HEARTBEAT, trace_id_of
+from exporter.lineage import own_trace, trace_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from exporter.action import Action
+    from exporter.config import Config
+    from exporter.explain.log import Block, Log
+
+FEW = 4
+"""Names that are looked for one by one; of more, every record is decoded instead."""
+MOST_TASKS = 100
+"""Tasks that are looked into, the latest: a person reads the first few."""
+MOST_LINES = 50_000
+"""Lines of these tasks, the first; some 100 MB."""
+_PLAIN = re.compile(r"[0-9A-Za-z_.:@-]+")
+"""What every writer of JSON leaves as it is."""
+_HEX32 = re.compile(r"[0-9a-fA-F]{32}")
+
+
+Pair = tuple[str, str]
+"""An agent and an action of it."""
+
+
+class Found(NamedTuple):
+    """`tasks` are the lines of each by trace id, in order of time; `beside` what the detectors need beside them."""
+
+    tasks: dict[str, list[Action]]
+    beside: list[Action]
+    more: int = 0
+    """Tasks of before that are not looked into."""
+    dropped: int = 0
+    """Lines of the tasks beyond MOST_LINES."""
+
+
+def task_of(action: Action) -> str:
+    """The id of its trace: 32 hex digits. A session that names none is a trace of its own."""
+    return trace_id_of(trace_name(action) or own_trace(action.agent_id, action.session_id))
+
+
+def began(action: Action) -> float:
+    """Seconds since 1970."""
+    return action.at - (action.duration or 0.0)
+
+
+def needle(name: str) -> bytes:
+    """What every line has that holds this name, however it is escaped there; empty if nothing is certain."""
+    return max(_PLAIN.findall(name), key=len, default="").encode()
+
+
+class _Names(msgspec.Struct, gc=False):
+    """Of a line: four times as fast as all of it."""
+
+    agent_id: str
+    session_id: str
+    parent_trace_id: str | None = None
+    trace_id: str | None = None
+
+
+_decode_names = msgspec.json.Decoder(_Names).decode
+
+
+class Search:
+    """Over some logs. Each question is answered with None if no line fits it."""
+
+    def __init__(self, logs: Sequence[Log], config: Config) -> None:
+        self.instead: str | None = None
+        """What the name stands for where it does not for what was asked: trace, session or agent."""
+        self._logs = logs
+        self._window = config.detectors.action_anomaly.window
+        tasks = [config.task_type("default"), *(config.task_type(name) for name in config.task_types)]
+        self._margin = max(float(task.idle) for task in tasks) + max(float(task.max_duration) for task in tasks)
+        """Seconds: a session goes on after silences up to its idle time, and may be at work until its time is up."""
+
+    def trace(self, name: str) -> Found | None:
+        """The task with this id, or of this name."""
+        wanted = trace_id_of(name)
+        searched = {name, wanted, wanted.upper()}
+        lines = self._naming(searched)
+        ids = {task_of(line) for line in lines if task_of(line) == wanted or line.parent_trace_id == name}
+        self._look(lines, name, "session_id", "agent_id")
+        if not ids and _HEX32.fullmatch(name):  # as a trace viewer has it, of a name that only hashing tells
+            hashed = self._hashed(wanted)
+            if hashed is not None:
+                searched, ids = {hashed}, {wanted}
+                lines = self._naming(searched)
+        return self._follow(lines, ids, searched)
+
+    def session(self, session_id: str) -> Found | None:
+        """The tasks that this session had a part in."""
+        lines = self._naming({session_id})
+        ids = [task_of(line) for line in lines if line.session_id == session_id and line.action != HEARTBEAT]
+        self._look(lines, session_id, "parent_trace_id", "trace_id", "agent_id")
+        return self._follow(lines, _latest(ids), {session_id}, len(set(ids)))
+
+    def agent(self, agent_id: str, since: float) -> Found | None:
+        """The tasks that this agent worked on in the last `since` seconds of the log."""
+        begin, end = self.now() - since, float("inf")
+        lines = [
+            action
+            for block in self._blocks()
+            if block.latest >= begin
+            for action in block.actions(needle(agent_id))
+            if action.agent_id == agent_id and action.at >= begin and action.action != HEARTBEAT
+        ]
+        if not lines:
+            return None
+        ids = [task_of(action) for action in sorted(lines, key=lambda action: action.at)]
+        tasks = _latest(ids)
+
+        def wanted(action: Action) -> bool:
+            return task_of(action) in tasks
+
+        return self._answer(self._around(begin, end, wanted, wanted)[0], len(set(ids)) - len(tasks))
+
+    def now(self) -> float:
+        """Time of the newest line, 0 if there is none."""
+        blocks = self._blocks()
+        known = max((block.earliest for block in blocks), default=0.0)
+        return max((action.at for block in blocks if block.latest >= known for action in block.actions()), default=0.0)
+
+    # --- the lines of the tasks --------------------------------------------------------------------------------
+
+    def _naming(self, names: Iterable[str]) -> list[Action]:
+        needles = {needle(name) for name in names}
+        return [action for log in self._logs for action in log.naming(needles)]
+
+    def _look(self, lines: Iterable[Action], name: str, *fields: str) -> None:
+        for line in lines:
+            for field in fields:
+                if getattr(line, field) == name:
+                    self.instead = field.removeprefix("parent_").removesuffix("_id")
+                    return
+
+    def _hashed(self, wanted: str) -> str | None:
+        """The name of this trace; of one without a name, its session."""
+
+        @lru_cache(4096)
+        def is_it(name: str) -> bool:
+            return trace_id_of(name) == wanted
+
+        for log in self._logs:
+            for line in log.lines():
+                try:
+                    names = _decode_names(line)
+                except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                    continue
+                named = names.trace_id or names.parent_trace_id
+                if is_it(named or own_trace(names.agent_id, names.session_id)):
+                    return named or names.session_id
+        return None
+
+    def _follow(self, lines: list[Action], ids: set[str], searched: set[str], total: int = 0) -> Found | None:
+        """All lines of the tasks that are known from some of their lines."""
+        if not ids:
+            return None
+        names = {trace_name(line) for line in lines if task_of(line) in ids} - searched - {""}
+        if len(names) > FEW:
+            lines = [action for log in self._logs for action in log.every()]
+        elif names:
+            lines += self._naming(names)
+        return self._answer([line for line in lines if task_of(line) in ids], max(0, total - len(ids)))
+
+    def _answer(self, lines: Iterable[Action], more: int) -> Found:
+        """A line that came twice is one line."""
+        unique = {line.line: line for line in lines if line.action != HEARTBEAT}
+        ordered = sorted(unique.values(), key=lambda action: action.at)
+        dropped = max(0, len(ordered) - MOST_LINES)
+        del ordered[MOST_LINES:]
+        tasks: defaultdict[str, list[Action]] = defaultdict(list)
+        for action in ordered:
+            tasks[task_of(action)].append(action)
+        beside = {line.line: line for line in self._beside(ordered) if line.line not in unique}
+        return Found(dict(tasks), list(beside.values()), more, dropped)
+
+    # --- the lines beside them ---------------------------------------------------------------------------------
+
+    def _beside(self, task: list[Action]) -> list[Action]:
+        """What the detectors need beside the lines of the tasks."""
+        begin, end = min(map(began, task)), task[-1].at
+        agents = {action.agent_id for action in task}
+        sessions = {(action.agent_id, action.session_id) for action in task}
+        first: dict[Pair, float] = {}
+        for action in task:
+            if action.tokens is not None:
+                first.setdefault(_pair(action), action.at)
+        met: set[tuple[str, str]] = set()
+
+        def of_sessions(action: Action) -> bool:
+            return (action.agent_id, action.session_id) in sessions
+
+        def wanted(action: Action) -> bool:
+            if action.agent_id not in agents:
+                return False
+            name = (action.agent_id, action.session_id)
+            new = name not in met
+            met.add(name)
+            if new or name in sessions or action.action == HEARTBEAT:
+                return True
+            return action.tokens is not None and _pair(action) in first
+
+        near, unread = self._around(begin, end, wanted, of_sessions, agents)
+        return near + self._before(first, [*task, *near], unread)
+
+    def _around(
+        self,
+        begin: float,
+        end: float,
+        wanted: Callable[[Action], bool],
+        carries_on: Callable[[Action], bool],
+        agents: Iterable[str] = (),
+    ) -> tuple[list[Action], list[Block]]:
+        """Lines of that time and of the margin around it, and the blocks that hold none.
+
+        The time begins earlier if a line of the margin `carries_on`: a long session's, a task's that began before.
+        """
+        needles = _needles(agents)
+        unread = self._blocks()
+        taken: list[Action] = []
+        while True:
+            begin = min((began(action) for action in taken if carries_on(action)), default=begin)
+            earliest, latest = begin - self._margin, end + self._margin
+            near = {block for block in unread if block.latest >= earliest and block.earliest <= latest}
+            if not near:
+                return [action for action in taken if earliest <= action.at <= latest], unread
+            unread = [block for block in unread if block not in near]
+            taken += [action for block in near for action in block.actions(*needles) if wanted(action)]
+
+    def _before(self, first: dict[Pair, float], near: Iterable[Action], unread: Iterable[Block]) -> list[Action]:
+        """The latest calls before the `first` of each action, as many as its average has."""
+        samples: defaultdict[Pair, list[Action]] = defaultdict(list)
+
+        def keep(actions: Iterable[Action]) -> None:
+            for action in actions:
+                if action.at < first.get(pair := _pair(action), 0.0) and action.tokens is not None:
+                    samples[pair].append(action)
+
+        keep(near)
+        wanting = set(first)
+        for block in sorted(unread, key=lambda block: block.latest, reverse=True):
+            # What is not read yet is older than that.
+            wanting = {
+                pair for pair in wanting if sum(action.at >= block.latest for action in samples[pair]) < self._window
+            }
+            if not wanting:
+                break
+            if block.earliest < max(first[pair] for pair in wanting):
+                keep(block.actions(*_needles(agent for agent, _ in wanting)))
+        return [
+            action
+            for found in samples.values()
+            for action in sorted(found, key=lambda action: action.at)[-self._window :]
+        ]
+
+    def _blocks(self) -> list[Block]:
+        return [block for log in self._logs for block in log.blocks()]
+
+
+def _pair(action: Action) -> Pair:
+    return action.agent_id, action.action
+
+
+def _needles(names: Iterable[str]) -> set[bytes]:
+    """None if they are too many."""
+    needles = {needle(name) for name in names}
+    return needles if len(needles) <= FEW else set()
+
+
+def _latest(ids: list[str]) -> set[str]:
+    """The last that are named, MOST_TASKS at most."""
+    return set(list(dict.fromkeys(reversed(ids)))[:MOST_TASKS])
