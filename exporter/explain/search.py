@@ -204,7 +204,7 @@ class Search:
         sessions = {(action.agent_id, action.session_id) for action in task}
         first: dict[Pair, float] = {}
         for action in task:
-            if action.tokens is not None:
+            if _tells_tokens(action):
                 first.setdefault(_pair(action), action.at)
         met: set[tuple[str, str]] = set()
 
@@ -219,10 +219,12 @@ class Search:
             met.add(name)
             if new or name in sessions or action.action == HEARTBEAT:
                 return True
-            return action.tokens is not None and _pair(action) in first
+            return _pair(action) in first and _tells_tokens(action)
 
         near, unread = self._around(begin, end, wanted, of_sessions, agents)
-        return near + self._before(first, [*task, *near], unread)
+        history = self._before(first, [*task, *near], unread)
+        earliest = min(began(action) for action in [*task, *near] if of_sessions(action)) - self._margin
+        return history + [action for action in near if action.at >= earliest]
 
     def _around(
         self,
@@ -232,7 +234,7 @@ class Search:
         carries_on: Callable[[Action], bool],
         agents: Iterable[str] = (),
     ) -> tuple[list[Action], list[Block]]:
-        """Lines of that time and of the margin around it, and the blocks that hold none.
+        """Lines of that time and of the margin around it, some of further away, and the blocks that hold none.
 
         The time begins earlier if a line of the margin `carries_on`: a long session's, a task's that began before.
         """
@@ -244,7 +246,7 @@ class Search:
             earliest, latest = begin - self._margin, end + self._margin
             near = {block for block in unread if block.latest >= earliest and block.earliest <= latest}
             if not near:
-                return [action for action in taken if earliest <= action.at <= latest], unread
+                return taken, unread
             unread = [block for block in unread if block not in near]
             taken += [action for block in near for action in block.actions(*needles) if wanted(action)]
 
@@ -254,7 +256,7 @@ class Search:
 
         def keep(actions: Iterable[Action]) -> None:
             for action in actions:
-                if action.at < first.get(pair := _pair(action), 0.0) and action.tokens is not None:
+                if action.at < first.get(pair := _pair(action), 0.0) and _tells_tokens(action):
                     samples[pair].append(action)
 
         keep(near)
@@ -280,6 +282,11 @@ class Search:
 
 def _pair(action: Action) -> Pair:
     return action.agent_id, action.action
+
+
+def _tells_tokens(action: Action) -> bool:
+    tokens = action.tokens
+    return tokens is not None and (tokens.prompt is not None or tokens.completion is not None)
 
 
 def _needles(names: Iterable[str]) -> set[bytes]:
