@@ -174,11 +174,11 @@ def _explain(options: argparse.Namespace) -> int:
         raise Usage("--since goes with --agent: a trace and a session are shown whole")
     progress = Progress()
     try:
-        logs = open_logs(options.paths, progress.show, time.time())
-        answer = explain(
-            config, logs,
-            trace=options.trace, session=options.session, agent=options.agent, since=options.since or SINCE,
-        )  # fmt: skip
+        with open_logs(options.paths, progress.show, time.time()) as logs:
+            answer = explain(
+                config, logs,
+                trace=options.trace, session=options.session, agent=options.agent, since=options.since or SINCE,
+            )  # fmt: skip
     except OSError as error:
         raise Usage(str(error)) from error
     except Missing as missing:
@@ -186,14 +186,14 @@ def _explain(options: argparse.Namespace) -> int:
         _say(str(missing))
         return 1
     progress.clear()
-    for log in logs:
-        if log.problem is not None:
-            _say(f"{log.name}: {log.problem}; only what comes before is looked at")
+    broken = [log for log in logs if log.problem is not None]
+    for log in broken:
+        _say(f"{log.name}: {log.problem}; only what comes before is looked at")
     if options.json:
         print(write(answer, content=options.content))
-        return 0
+        return bool(broken)
     terminal = sys.stdout.isatty()
-    columns = shutil.get_terminal_size((100, 24)).columns if terminal or "COLUMNS" in os.environ else 100
+    columns = shutil.get_terminal_size((100, 24)).columns if terminal else 100
     page = Page(
         Paint(colour=terminal and not os.environ.get("NO_COLOR")),
         columns,
@@ -201,7 +201,7 @@ def _explain(options: argparse.Namespace) -> int:
     )
     for line in page.answer(answer, partial(contents, columns=columns - 2) if options.content else sizes):
         print(_encodable(line))
-    return 0
+    return bool(broken)
 
 
 def _encodable(line: str) -> str:
@@ -364,9 +364,13 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     _config_option(explain)
     wanted = explain.add_mutually_exclusive_group(required=True)
-    wanted.add_argument("--trace", metavar="ID", help="a task, as its lines name it or as a trace viewer does (32 hex)")
-    wanted.add_argument("--session", metavar="ID", help="the task that a session is part of")
-    wanted.add_argument("--agent", metavar="ID", help="the tasks that an agent worked on lately, the worst first")
+    wanted.add_argument(
+        "--trace", type=_id, metavar="ID", help="a task, as its lines name it or as a trace viewer does (32 hex)"
+    )
+    wanted.add_argument("--session", type=_id, metavar="ID", help="the task that a session is part of")
+    wanted.add_argument(
+        "--agent", type=_id, metavar="ID", help="the tasks that an agent worked on lately, the worst first"
+    )
     explain.add_argument("--since", type=_duration, metavar="1h", help="with --agent: how far back; default 1h")
     explain.add_argument(
         "--content", action="store_true",
@@ -440,6 +444,12 @@ def _config_option(parser: argparse.ArgumentParser) -> None:
 
 def _endpoint_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--otlp.endpoint", dest="endpoint", metavar="URL", help="send spans here, http://HOST:4318")
+
+
+def _id(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("must not be empty")
+    return text
 
 
 def _duration(text: str) -> float:

@@ -79,7 +79,7 @@ def _ended(action: Action) -> dict[str, Any]:
 
 
 def _sums(sums: Sums) -> dict[str, Any]:
-    return {"actions": sums.actions, "failed": sums.failed, "tokens": sums.tokens, "cost_usd": sums.cost_usd}
+    return {"actions": sums.actions, "failed": sums.failed, "tokens": sums.tokens, "cost_usd": _dollars(sums.cost_usd)}
 
 
 def _finding(finding: Finding) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def _bar(bar: Bar) -> dict[str, Any]:
         "actions": bar.actions,
         "failed": bar.failed,
         "tokens": bar.tokens,
-        "cost_usd": bar.cost_usd,
+        "cost_usd": _dollars(bar.cost_usd),
     }
     if done is not None:
         told |= {
@@ -116,6 +116,10 @@ def _bar(bar: Bar) -> dict[str, Any]:
 
 def _cut(text: str | None) -> str | None:
     return None if text is None else given.shortened(text)
+
+
+def _dollars(dollars: float | None) -> float | None:
+    return None if dollars is None else round(dollars, 6)  # adding up leaves digits that no line had
 
 
 def _seconds(seconds: float) -> float:

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import stat
 import tempfile
 import zlib
+from contextlib import ExitStack, contextmanager
 from itertools import pairwise
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
+from typing import IO, TYPE_CHECKING, NamedTuple, Protocol
 
 from exporter.action import MAX_AHEAD, Action, decode
 from exporter.sources import MAX_LINE
@@ -38,6 +40,7 @@ SLACK = 60.0
 """Seconds that lines may be out of order: 3 s for the detectors, the rest for writers that do not agree on the time."""
 MOST_SEAMS = 8
 """A log in which one block of so many goes back in time has no order at all."""
+_PARENT_TRACE = re.compile(rb'"parent_trace_id"[ \t]*:[ \t]*"([^"\\]*(?:\\.[^"\\]*)*)"')
 UNKNOWN = float("-inf"), float("inf")
 
 
@@ -66,7 +69,7 @@ class Block(NamedTuple):
 class Log:
     """A file of plain lines. `told` hears of every block that is read; records after `latest` are none."""
 
-    def __init__(self, name: str, file: BinaryIO, told: Callable[[Reading], None], latest: float) -> None:
+    def __init__(self, name: str, file: IO[bytes], told: Callable[[Reading], None], latest: float) -> None:
         self.name = name
         self.latest = latest
         self.problem: str | None = None
@@ -132,6 +135,11 @@ class Log:
             yield text, whole
             held = end - whole
             view[:held] = view[whole:end]
+
+    def names(self) -> Iterator[set[bytes]]:
+        """What `parent_trace_id` stands for, as it is written, each once or more often: JSON strings without quotes."""
+        for text, whole in self._windows():
+            yield set(_PARENT_TRACE.findall(text, 0, whole))
 
     def lines(self) -> Iterator[bytes]:
         """All of them."""
@@ -203,44 +211,48 @@ class Unpacking:
         return self.done, 0
 
 
-def open_logs(paths: Iterable[str], told: Callable[[Reading], None], clock: float) -> list[Log]:
+@contextmanager
+def open_logs(paths: Iterable[str], told: Callable[[Reading], None], clock: float) -> Iterator[list[Log]]:
     """The logs of files, globs and "-", each file once. Raises OSError for one that is not there."""
     seen: set[Identity] = set()
-    logs = []
-    for path in paths:
-        names = [path] if path == "-" or os.path.lexists(path) else sorted(glob.glob(path, recursive=True))  # noqa: PTH207
-        if not names:
-            raise FileNotFoundError(f"no file matches {path!r}")
-        for name in names:
-            st = os.stat(0 if name == "-" else name)  # noqa: PTH116
-            if (st.st_dev, st.st_ino) not in seen:
-                seen.add((st.st_dev, st.st_ino))
-                logs.append(_open(name, stat.S_ISREG(st.st_mode), told, clock + MAX_AHEAD))
-    return logs
+    with ExitStack() as stack:
+        logs = []
+        for path in paths:
+            named = path == "-" or os.path.lexists(path)
+            names = [path] if named else sorted(glob.glob(path, recursive=True))  # noqa: PTH207
+            if not names:
+                raise FileNotFoundError(f"no file matches {path!r}")
+            for name in names:
+                st = os.stat(0 if name == "-" else name)  # noqa: PTH116
+                if (st.st_dev, st.st_ino) not in seen:
+                    seen.add((st.st_dev, st.st_ino))
+                    file, problem = _plain(name, st, told)
+                    stack.enter_context(file)
+                    logs.append(Log(name, file, told, clock + MAX_AHEAD))
+                    logs[-1].problem = problem
+        yield logs
 
 
-def _open(name: str, regular: bool, told: Callable[[Reading], None], latest: float) -> Log:  # noqa: FBT001
-    if regular and not name.endswith(".gz"):
-        file = open(0 if name == "-" else name, "rb", buffering=0, closefd=name != "-")  # noqa: SIM115  (read to the end of the program)
-        unwrapper = Unwrapper()
+def _plain(name: str, st: os.stat_result, told: Callable[[Reading], None]) -> tuple[IO[bytes], str | None]:
+    """A file of plain lines, and why it is not whole."""
+    if stat.S_ISREG(st.st_mode) and not name.endswith(".gz"):
+        file = open(0 if name == "-" else name, "rb", buffering=0, closefd=name != "-")  # noqa: SIM115  (the caller's)
         head = os.pread(file.fileno(), BLOCK, 0)
+        unwrapper = Unwrapper()
         unwrapper.feed(head.split(b"\n"))
         if unwrapper.mode in {"", "plain"} and not head.startswith(BOM):
-            return Log(name, file, told, latest)
+            return file, None
         file.close()
-    copy, problem = _unpacked(name, told)
-    log = Log(name, copy, told, latest)
-    log.problem = problem
-    return log
+    return _unpacked(name, told)
 
 
-def _unpacked(name: str, told: Callable[[Reading], None]) -> tuple[BinaryIO, str | None]:
-    """A copy as plain lines, and what kept it from being whole."""
-    copy = tempfile.TemporaryFile()  # noqa: SIM115  (the same)
+def _unpacked(name: str, told: Callable[[Reading], None]) -> tuple[IO[bytes], str | None]:
+    """The same for a copy without a name."""
     problem = None
     stream = Stream()
     unpacking = Unpacking(name)
     with reader(name) as (file, _):
+        copy = tempfile.TemporaryFile()  # noqa: SIM115  (the caller's)
         try:
             while data := file.read1(BLOCK):
                 copy.writelines(line + b"\n" for line in stream.feed(data).lines)

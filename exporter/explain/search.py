@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -33,11 +32,12 @@ FEW = 4
 """Names that are looked for one by one; of more, every record is decoded instead."""
 MOST_TASKS = 100
 """Tasks that are looked into, the latest: a person reads the first few."""
+FAR = 3600.0
+"""Seconds before a task from which lines are kept if a log that is out of order has them at hand."""
 MOST_LINES = 50_000
 """Lines of these tasks, the first; some 100 MB."""
 _PLAIN = re.compile(r"[0-9A-Za-z_.:@-]+")
 """What every writer of JSON leaves as it is."""
-_HEX32 = re.compile(r"[0-9a-fA-F]{32}")
 
 
 Pair = tuple[str, str]
@@ -82,6 +82,14 @@ class _Names(msgspec.Struct, gc=False):
 _decode_names = msgspec.json.Decoder(_Names).decode
 
 
+def _text(raw: bytes) -> str | None:
+    """What a JSON string without its quotes says."""
+    try:
+        return raw.decode() if b"\\" not in raw else msgspec.json.decode(b'"' + raw + b'"', type=str)
+    except ValueError:
+        return None
+
+
 class Search:
     """Over some logs. Each question is answered with None if no line fits it."""
 
@@ -97,15 +105,15 @@ class Search:
     def trace(self, name: str) -> Found | None:
         """The task with this id, or of this name."""
         wanted = trace_id_of(name)
-        searched = {name, wanted, wanted.upper()}
+        searched = {name, wanted, wanted.upper()} if name.lower() == wanted else {name, wanted}
         lines = self._naming(searched)
-        ids = {task_of(line) for line in lines if task_of(line) == wanted or line.parent_trace_id == name}
         self._look(lines, name, "session_id", "agent_id")
-        if not ids and _HEX32.fullmatch(name):  # as a trace viewer has it, of a name that only hashing tells
-            hashed = self._hashed(wanted)
-            if hashed is not None:
-                searched, ids = {hashed}, {wanted}
-                lines = self._naming(searched)
+        ids = {task_of(line) for line in lines if task_of(line) == wanted or line.parent_trace_id == name}
+        if (
+            not ids and name.lower() == wanted
+        ):  # a trace viewer's id: of a name that only hashing tells, or of a session
+            lines = self._naming(self._hashed({wanted}) or self._alone(wanted) or {wanted})
+            ids = {task_of(line) for line in lines} & {wanted}
         return self._follow(lines, ids, searched)
 
     def session(self, session_id: str) -> Found | None:
@@ -150,42 +158,59 @@ class Search:
     def _look(self, lines: Iterable[Action], name: str, *fields: str) -> None:
         for line in lines:
             for field in fields:
-                if getattr(line, field) == name:
+                if getattr(line, field) == name and line.action != HEARTBEAT:
                     self.instead = field.removeprefix("parent_").removesuffix("_id")
                     return
 
-    def _hashed(self, wanted: str) -> str | None:
-        """The name of this trace; of one without a name, its session."""
+    def _hashed(self, wanted: set[str]) -> set[str]:
+        """The names of traces that have these ids."""
+        known: set[bytes] = set()
+        names = set()
+        for log in self._logs:
+            for written in log.names():
+                for raw in written - known:
+                    name = _text(raw)
+                    if name is not None and trace_id_of(name) in wanted:
+                        names.add(name)
+                known = written  # the next window has many of them again
+        return names
 
-        @lru_cache(4096)
-        def is_it(name: str) -> bool:
-            return trace_id_of(name) == wanted
-
+    def _alone(self, wanted: str) -> set[str]:
+        """The session that is a trace of its own and has this id."""
         for log in self._logs:
             for line in log.lines():
                 try:
                     names = _decode_names(line)
-                except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                except (ValueError, RecursionError):
                     continue
-                named = names.trace_id or names.parent_trace_id
-                if is_it(named or own_trace(names.agent_id, names.session_id)):
-                    return named or names.session_id
-        return None
+                if names.parent_trace_id or names.trace_id:
+                    continue
+                if trace_id_of(own_trace(names.agent_id, names.session_id)) == wanted:
+                    return {names.session_id}
+        return set()
 
     def _follow(self, lines: list[Action], ids: set[str], searched: set[str], total: int = 0) -> Found | None:
         """All lines of the tasks that are known from some of their lines."""
         if not ids:
             return None
-        names = {trace_name(line) for line in lines if task_of(line) in ids} - searched - {""}
+        own = [line for line in lines if task_of(line) in ids]
+        names = {name for line in own for name in (line.trace_id, line.parent_trace_id) if name} - searched
+        # An agent that logs the id itself does not tell what others, that log the name, call it.
+        unnamed = {task_of(line) for line in own if line.trace_id} - {
+            trace_id_of(line.parent_trace_id) for line in own if line.parent_trace_id
+        }
+        names |= self._hashed(unnamed) if unnamed else set()
         if len(names) > FEW:
             lines = [action for log in self._logs for action in log.every()]
         elif names:
             lines += self._naming(names)
         return self._answer([line for line in lines if task_of(line) in ids], max(0, total - len(ids)))
 
-    def _answer(self, lines: Iterable[Action], more: int) -> Found:
-        """A line that came twice is one line."""
+    def _answer(self, lines: Iterable[Action], more: int) -> Found | None:
+        """A line that came twice is one line, and a heartbeat is no work."""
         unique = {line.line: line for line in lines if line.action != HEARTBEAT}
+        if not unique:
+            return None
         ordered = sorted(unique.values(), key=lambda action: action.at)
         dropped = max(0, len(ordered) - MOST_LINES)
         del ordered[MOST_LINES:]
@@ -206,7 +231,6 @@ class Search:
         for action in task:
             if _tells_tokens(action):
                 first.setdefault(_pair(action), action.at)
-        met: set[tuple[str, str]] = set()
 
         def of_sessions(action: Action) -> bool:
             return (action.agent_id, action.session_id) in sessions
@@ -214,10 +238,7 @@ class Search:
         def wanted(action: Action) -> bool:
             if action.agent_id not in agents:
                 return False
-            name = (action.agent_id, action.session_id)
-            new = name not in met
-            met.add(name)
-            if new or name in sessions or action.action == HEARTBEAT:
+            if begin - self._margin - FAR <= action.at <= end + self._margin or of_sessions(action):
                 return True
             return _pair(action) in first and _tells_tokens(action)
 
@@ -244,10 +265,10 @@ class Search:
         while True:
             begin = min((began(action) for action in taken if carries_on(action)), default=begin)
             earliest, latest = begin - self._margin, end + self._margin
-            near = {block for block in unread if block.latest >= earliest and block.earliest <= latest}
+            near = [block for block in unread if block.latest >= earliest and block.earliest <= latest]
             if not near:
                 return taken, unread
-            unread = [block for block in unread if block not in near]
+            unread = [block for block in unread if not (block.latest >= earliest and block.earliest <= latest)]
             taken += [action for block in near for action in block.actions(*needles) if wanted(action)]
 
     def _before(self, first: dict[Pair, float], near: Iterable[Action], unread: Iterable[Block]) -> list[Action]:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from exporter.action import Action
+    from exporter.detectors.finding import Finding
     from exporter.explain.task import Sums, Task, Trouble
 
 MOST_NAMED = 4
@@ -44,7 +45,7 @@ def _first(trouble: Trouble) -> str:
     at, asked = words.clock(trouble.at), _asked(trouble)
     if trouble.finding is None:
         assert trouble.action is not None
-        what = f"its {short(trouble.action.action)} at {at} ended in {_failure(trouble.action)}"
+        what = f"its {short(trouble.action.action)} ended in {_failure(trouble.action)} at {at}"
         return f"{short(trouble.agent_id)} failed first: {what}{asked}."
     kind = words.KINDS[trouble.finding.kind]
     told = cut(safe(words.evidence(trouble.finding)), MOST_EVIDENCE)
@@ -86,9 +87,13 @@ def _then(task: Task, trouble: Trouble) -> str:
         said.append("and no action came")
     said.append(_end(task))
     if task.findings:
-        kinds = dict.fromkeys(words.kind_of(finding) for finding in task.findings)
-        said.append(f"found: {', '.join(kinds)}{f' (suspected root {short(task.root)})' if task.root else ''}")
+        said.append(f"found: {', '.join(dict.fromkeys(map(_kind, task.findings)))}")
     return f"{'; '.join(said)}."
+
+
+def _kind(finding: Finding) -> str:
+    kind = words.kind_of(finding)
+    return kind if finding.root_agent is None else f"{kind} (suspected root {short(finding.root_agent)})"
 
 
 def _later(seconds: float) -> str:

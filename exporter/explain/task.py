@@ -8,11 +8,11 @@ from exporter.action import FAILED
 from exporter.explain.search import began
 from exporter.lineage import trace_name
 from exporter.status import words
-from exporter.status.recent import Done, Trace
+from exporter.status.recent import MAX_NAME, Done, Trace
 from exporter.status.waterfall import Bar, parents, waterfall
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from exporter.action import Action
     from exporter.detectors.finding import Finding
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 MOST_ACTIONS = 5_000
 """Actions that a tree holds; further ones are in the sums alone."""
+
+
+_OF_SESSIONS = frozenset({"loop", "session_budget"})
 
 
 class Sums(NamedTuple):
@@ -107,14 +110,18 @@ def build(trace_id: str, actions: Sequence[Action], findings: Iterable[Finding])
     for action in actions:
         trace.add(action, Done.of(action))
     started, ended = min(map(began, actions)), actions[-1].at
-    own = [finding for finding in findings if _is_of(finding, trace_id, trace, started, ended)]
+    spans: dict[Name, tuple[float, float]] = {}
+    for action in actions:
+        name = (action.agent_id, action.session_id)
+        spans[name] = min(began(action), spans.get(name, (began(action), 0.0))[0]), action.at
+    own = [finding for finding in findings if _is_of(finding, trace_id, spans)]
     said = [action.metadata.task_completed for action in actions if action.metadata is not None]
     outcomes = {outcome for outcome in said if outcome is not None}
     rows = waterfall(trace, own)
     root = rows[0].agent_id, rows[0].session_id
     return Task(
         trace_id,
-        sorted({name for action in actions if (name := trace_name(action))}),
+        sorted({name if len(name) <= MAX_NAME else trace_id for action in actions if (name := trace_name(action))}),
         started,
         ended,
         sums(actions),
@@ -150,11 +157,12 @@ def is_line_of(finding: Finding, action: Action) -> bool:
     return (finding.agent_id, finding.session_id) == whose and abs(action.at - finding.at) < 0.0005
 
 
-def _is_of(finding: Finding, trace_id: str, trace: Trace, started: float, ended: float) -> bool:
-    """Also what was found in a session that worked on several traces, while it did on this one."""
+def _is_of(finding: Finding, trace_id: str, spans: Mapping[Name, tuple[float, float]]) -> bool:
+    """Also what was found in a session of several traces, while it worked on this one."""
     if finding.trace_id == trace_id:
         return True
-    return (finding.agent_id, finding.session_id) in trace.members and started <= finding.at <= ended
+    began, ended = spans.get((finding.agent_id, finding.session_id or ""), (0.0, 0.0))
+    return finding.kind in _OF_SESSIONS and began <= finding.at <= ended
 
 
 def _trouble(trace: Trace, actions: Sequence[Action], findings: Sequence[Finding], ended: float) -> Trouble | None:
