@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections import defaultdict
 from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
 
 import pytest
 from conftest import LOGS
@@ -214,7 +215,7 @@ def test_whatever_wraps_the_lines_the_answer_is_the_same(tmp_path):
     arguments = [sys.executable, "-m", "exporter", "explain", "--trace", "refund-4711", "-"]
     piped = subprocess.run(arguments, input=b"\n".join(lines), cwd=ROOT, capture_output=True, check=True)
     assert piped.stdout.decode() == wanted
-    with open(OUTAGE, "rb") as opened:
+    with (LOGS / "outage.ndjson").open("rb") as opened:
         from_file = subprocess.run(arguments, stdin=opened, cwd=ROOT, capture_output=True, check=True)
     assert from_file.stdout.decode() == wanted
 
@@ -342,7 +343,7 @@ def test_a_log_is_read_about_once(tmp_path, monkeypatch):
     monkeypatch.setattr(log.os, "pread", counted)
     monkeypatch.setattr(log.os, "preadv", counted_v)
     assert found(path, agent="f7", since=60.0).tasks
-    size = os.path.getsize(path)
+    size = Path(path).stat().st_size
     assert read < size / 2
     read = 0
     assert found(path, trace="t").tasks[0].sums.actions == 1
@@ -355,7 +356,7 @@ def test_progress_is_told_of_every_window(tmp_path):
     steps = []
     with open_logs([path], lambda reading: steps.append(reading.progress()), NOW) as logs:
         explain(parse(""), logs, session="s")
-    size = os.path.getsize(path)
+    size = Path(path).stat().st_size
     assert len(steps) > 4
     assert (size, size) in steps
     assert all(done <= whole == size for done, whole in steps)

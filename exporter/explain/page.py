@@ -164,11 +164,11 @@ class Page:
     def _row(self, row: Row, branch: str, name: int) -> str:
         bar, bars, paint = row.bar, row.bars, self._paint
         done = bar.done
+        room = name - width(branch)
         failed = sum(one.failed for one in bars)
         if done is None:
-            label, style = safe(f"{bar.agent_id} {bar.session_id}"), "strong"
-            if self._asked(bar.agent_id, bar.session_id):
-                label = f"▶ {label}"
+            mark = "▶ " if self._asked(bar.agent_id, bar.session_id) else ""
+            label, style = mark + _both(bar.agent_id, bar.session_id, room - width(mark)), "strong"
             status = f"{failed:,} failed" if failed else "ok"
             retries, confidence = 0, None
         else:
@@ -189,7 +189,7 @@ class Page:
             str(retries) if retries else "",
             "" if confidence is None else f"{confidence:.2f}",
         )
-        label = pad(label, name - width(branch))
+        label = pad(label, room)
         numbers = "".join(f" {cell:>{size}}" for cell, (_, size) in zip(cells, NUMBERS, strict=True))
         shown = paint(status, "bad") if failed else status if status in {"ok", "success"} else paint(status, "warn")
         label = paint(label, style) if style else label
@@ -205,7 +205,7 @@ class Page:
         """A finding in full."""
         level = words.level_of(finding.kind)
         who = finding.agent_id if finding.session_id is None else f"{finding.agent_id} {finding.session_id}"
-        told = f"{words.clock(finding.at)} {who}, {_title(finding)}: {words.evidence(finding)}"
+        told = f"{words.clock(finding.at)} {_title(finding)}, {who}: {words.evidence(finding)}"
         mark = words.MARKS[level]
         for line in wrap(cut_end(safe(told), MOST_LINES_EACH * self._columns), self._columns - 2):
             yield self._paint(f"{mark} {line}", level)
@@ -296,6 +296,16 @@ def _branches(rows: Sequence[Row]) -> list[tuple[str, str]]:
         drawn.append((branch, "".join(lines) + ("│ " if depth + 1 in later else "  ")))
         later = {level for level in later if level < depth} | {depth}
     return drawn[::-1]
+
+
+def _both(agent_id: str, session_id: str, columns: int) -> str:
+    """The two names, each cut by itself."""
+    agent, session = safe(agent_id), safe(session_id)
+    if width(agent) + width(session) < columns:
+        return f"{agent} {session}"
+    rest = max((columns - 1) // 2, columns - 1 - width(agent))
+    session = cut(session, rest)
+    return f"{cut(agent, columns - 1 - width(session))} {session}"
 
 
 def _title(finding: Finding) -> str:

@@ -112,8 +112,8 @@ def build(trace_id: str, actions: Sequence[Action], findings: Iterable[Finding])
     started, ended = min(map(began, actions)), actions[-1].at
     spans: dict[Name, tuple[float, float]] = {}
     for action in actions:
-        name = (action.agent_id, action.session_id)
-        spans[name] = min(began(action), spans.get(name, (began(action), 0.0))[0]), action.at
+        who = (action.agent_id, action.session_id)
+        spans[who] = min(began(action), spans.get(who, (began(action), 0.0))[0]), action.at
     own = [finding for finding in findings if _is_of(finding, trace_id, spans)]
     said = [action.metadata.task_completed for action in actions if action.metadata is not None]
     outcomes = {outcome for outcome in said if outcome is not None}
