@@ -77,19 +77,20 @@ class Log:
         self._file = file
         self._told = told
         self._size = os.fstat(file.fileno()).st_size
-        self._done = 0
+        self._read = self._expected = 0
+        """Bytes, of all that is read of it one time after the other."""
         self._blocks: list[Block] | None = None
 
     def __len__(self) -> int:
         return (self._size + BLOCK - 1) // BLOCK
 
     def progress(self) -> tuple[int, int]:
-        return self._done, self._size
+        return self._read, self._expected
 
     def text(self, number: int) -> bytes:
         """The lines that begin in a block, whole."""
         start = number * BLOCK
-        self._done = min(start + BLOCK, self._size)
+        self._read, self._expected = self._read + min(BLOCK, self._size - start), 0
         self._told(self)
         # From the byte before on, as that one says whether a line begins with the block.
         data = self._pread(start - 1, BLOCK + 1) if start else self._pread(0, BLOCK)
@@ -124,13 +125,16 @@ class Log:
         """
         text = bytearray(SCAN + MAX_LINE)
         view = memoryview(text)
-        held = self._done = 0
-        while read := os.preadv(self._file.fileno(), [view[held : held + SCAN]], self._done):
-            self._done += read
+        held = offset = 0
+        self._expected = self._read + self._size
+        # What a log grows by meanwhile is left for the next time.
+        while read := os.preadv(self._file.fileno(), [view[held : held + min(SCAN, self._size - offset)]], offset):
+            offset += read
+            self._read += read
             self._told(self)
             end = held + read
             whole = text.rfind(b"\n", 0, end) + 1
-            if self._done >= self._size or (not whole and end > MAX_LINE):
+            if offset >= self._size or (not whole and end > MAX_LINE):
                 whole = end
             yield text, whole
             held = end - whole

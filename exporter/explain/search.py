@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -36,6 +37,8 @@ FAR = 3600.0
 """Seconds before a task from which lines are kept if a log that is out of order has them at hand."""
 MOST_LINES = 50_000
 """Lines of these tasks, the first; some 100 MB."""
+MOST_BESIDE = 50_000
+"""Lines around them; more are there only for agents that do thousands of actions a minute."""
 _PLAIN = re.compile(r"[0-9A-Za-z_.:@-]+")
 """What every writer of JSON leaves as it is."""
 
@@ -97,6 +100,7 @@ class Search:
         self.instead: str | None = None
         """What the name stands for where it does not for what was asked: trace, session or agent."""
         self._logs = logs
+        self._dropped = 0
         self._window = config.detectors.action_anomaly.window
         tasks = [config.task_type("default"), *(config.task_type(name) for name in config.task_types)]
         self._margin = max(float(task.idle) for task in tasks) + max(float(task.max_duration) for task in tasks)
@@ -109,9 +113,8 @@ class Search:
         lines = self._naming(searched)
         self._look(lines, name, "session_id", "agent_id")
         ids = {task_of(line) for line in lines if task_of(line) == wanted or line.parent_trace_id == name}
-        if (
-            not ids and name.lower() == wanted
-        ):  # a trace viewer's id: of a name that only hashing tells, or of a session
+        if not ids and name.lower() == wanted:
+            # As a trace viewer has it: of a name that only hashing tells, or of a session that names none.
             lines = self._naming(self._hashed({wanted}) or self._alone(wanted) or {wanted})
             ids = {task_of(line) for line in lines} & {wanted}
         return self._follow(lines, ids, searched)
@@ -151,9 +154,26 @@ class Search:
 
     # --- the lines of the tasks --------------------------------------------------------------------------------
 
-    def _naming(self, names: Iterable[str]) -> list[Action]:
+    def _naming(self, names: set[str]) -> list[Action]:
+        """The lines that have one of these names for a trace, a session or an agent."""
         needles = {needle(name) for name in names}
-        return [action for log in self._logs for action in log.naming(needles)]
+        return self._held(
+            action
+            for log in self._logs
+            for action in log.naming(needles)
+            if action.parent_trace_id in names
+            or action.session_id in names
+            or action.trace_id in names
+            or action.agent_id in names
+            or task_of(action) in names
+        )
+
+    def _held(self, actions: Iterable[Action]) -> list[Action]:
+        """As many as memory has room for; the others are counted, once in two searches for the same ones."""
+        actions = iter(actions)
+        held = list(islice(actions, MOST_LINES))
+        self._dropped = max(self._dropped, sum(1 for _ in actions))
+        return held
 
     def _look(self, lines: Iterable[Action], name: str, *fields: str) -> None:
         for line in lines:
@@ -201,7 +221,7 @@ class Search:
         }
         names |= self._hashed(unnamed) if unnamed else set()
         if len(names) > FEW:
-            lines = [action for log in self._logs for action in log.every()]
+            lines = self._held(action for log in self._logs for action in log.every() if task_of(action) in ids)
         elif names:
             lines += self._naming(names)
         return self._answer([line for line in lines if task_of(line) in ids], max(0, total - len(ids)))
@@ -212,13 +232,13 @@ class Search:
         if not unique:
             return None
         ordered = sorted(unique.values(), key=lambda action: action.at)
-        dropped = max(0, len(ordered) - MOST_LINES)
+        self._dropped += max(0, len(ordered) - MOST_LINES)
         del ordered[MOST_LINES:]
         tasks: defaultdict[str, list[Action]] = defaultdict(list)
         for action in ordered:
             tasks[task_of(action)].append(action)
         beside = {line.line: line for line in self._beside(ordered) if line.line not in unique}
-        return Found(dict(tasks), list(beside.values()), more, dropped)
+        return Found(dict(tasks), list(beside.values()), more, self._dropped)
 
     # --- the lines beside them ---------------------------------------------------------------------------------
 
@@ -269,7 +289,9 @@ class Search:
             if not near:
                 return taken, unread
             unread = [block for block in unread if not (block.latest >= earliest and block.earliest <= latest)]
-            taken += [action for block in near for action in block.actions(*needles) if wanted(action)]
+            for block in near:
+                if len(taken) < MOST_BESIDE:
+                    taken += [action for action in block.actions(*needles) if wanted(action)]
 
     def _before(self, first: dict[Pair, float], near: Iterable[Action], unread: Iterable[Block]) -> list[Action]:
         """The latest calls before the `first` of each action, as many as its average has."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
 from exporter.action import FAILED
@@ -194,6 +195,9 @@ def _trouble(trace: Trace, actions: Sequence[Action], findings: Sequence[Finding
 def _askers(trace: Trace, actions: Sequence[Action], name: Name) -> list[Asker]:
     """Who asked this session, and who asked them."""
     above = parents(trace)
+    by_session: defaultdict[Name, list[Action]] = defaultdict(list)
+    for action in actions:
+        by_session[action.agent_id, action.session_id].append(action)
     askers: list[Asker] = []
     seen = {name}
     while (member := trace.members.get(name)) is not None and (member.parent_agent_id or member.parent_span_id):
@@ -203,7 +207,7 @@ def _askers(trace: Trace, actions: Sequence[Action], name: Name) -> list[Asker]:
             break
         if parent is None or parent in seen:
             break
-        before = [one for one in actions if (one.agent_id, one.session_id) == parent and one.at <= member.started]
+        before = [one for one in by_session[parent] if one.at <= member.started]
         askers.append(Asker(*parent, before[-1] if before else None))
         seen.add(parent)
         name = parent
