@@ -165,9 +165,9 @@ def _explain(options: argparse.Namespace) -> int:
     from exporter.explain import SINCE, Missing, explain  # noqa: PLC0415
     from exporter.explain.document import write  # noqa: PLC0415
     from exporter.explain.given import contents, sizes  # noqa: PLC0415
-    from exporter.explain.log import open_logs  # noqa: PLC0415
     from exporter.explain.page import Page  # noqa: PLC0415
     from exporter.explain.terminal import Paint  # noqa: PLC0415
+    from exporter.explain.unpack import open_logs  # noqa: PLC0415
 
     config = _config(options)
     if options.since is not None and options.agent is None:

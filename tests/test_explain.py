@@ -25,8 +25,8 @@ from exporter.action import trace_id_of
 from exporter.cli import command
 from exporter.config import parse
 from exporter.explain import Missing, explain, log, page, search
-from exporter.explain.log import open_logs
 from exporter.explain.terminal import cut, cut_end, pad, safe, width, wrap
+from exporter.explain.unpack import open_logs
 from exporter.lineage import own_trace
 
 OUTAGE = str(LOGS / "outage.ndjson")

@@ -1,11 +1,14 @@
 """`agent-exporter explain`: one task out of many logs, and what went wrong first in it.
 
-    log        whatever a log is -> blocks of plain lines with their times
-    search     a trace, a session or an agent -> the lines of its tasks, and those that the detectors need beside them
+    unpack     whatever a log is -> a file of plain lines
+    log        a file -> blocks of lines with their times
+    names      what lines are called, and the bytes to look for
+    search     a trace, a session or an agent -> the lines of its tasks
+    beside     ... and those that the detectors need beside them
     evidence   lines -> findings, by the detectors themselves
     task       lines and findings -> the tree, the sums, what went wrong first
     story      a task -> two sentences
-    page       tasks -> text for a terminal (`terminal` makes it harmless)
+    page       tasks -> text (`rows` of the tree, what the first failure was `given`, harmless in a `terminal`)
     document   tasks -> JSON
 
 The tree hangs together by the rules of the spans (`lineage`, `status.waterfall`); the words are the status page's.

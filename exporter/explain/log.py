@@ -1,8 +1,6 @@
 """A log as blocks of whole lines, each with the span of time that it covers: what need not be read is not.
 
-Whatever a log is, it becomes a file of plain lines first: one that is so already is read where it lies; what is packed,
-wrapped by a container runtime or comes through a pipe goes to a temporary file without a name. Files are read with
-`pread`, not mapped: a log that is truncated meanwhile ends early, instead of this process.
+Files are read with `pread`, not mapped: a log that is truncated meanwhile ends early, instead of this process.
 
 Of each block the time of the first record is looked at. Where time goes back, as between logs that were joined, nothing
 is known of a block: it is always read.
@@ -10,25 +8,16 @@ is known of a block: it is always read.
 
 from __future__ import annotations
 
-import glob
 import os
 import re
-import stat
-import tempfile
-import zlib
-from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from typing import IO, TYPE_CHECKING, NamedTuple, Protocol
 
-from exporter.action import MAX_AHEAD, Action, decode
+from exporter.action import Action, decode
 from exporter.sources import MAX_LINE
-from exporter.sources.once import reader
-from exporter.sources.wrappers import BOM, Stream, Unwrapper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-
-    from exporter.sources.place import Identity
 
 BLOCK = 112 << 10
 """Bytes. Above 128 KiB glibc maps and unmaps each anew, which was measured to take three times as long."""
@@ -79,7 +68,6 @@ class Log:
         self._size = os.fstat(file.fileno()).st_size
         self._read = self._expected = 0
         """Bytes, of all that is read of it one time after the other."""
-        self._blocks: list[Block] | None = None
 
     def __len__(self) -> int:
         return (self._size + BLOCK - 1) // BLOCK
@@ -156,15 +144,13 @@ class Log:
 
     def blocks(self) -> list[Block]:
         """All of it, with the times."""
-        if self._blocks is None:
-            starts = [self._first(number) for number in range(len(self))]
-            if starts:
-                starts.append(max((action.at for action in self.actions(len(self) - 1)), default=None))
-            spans = [_span(*pair) for pair in pairwise(starts)]
-            if spans.count(UNKNOWN) * MOST_SEAMS > len(spans):
-                spans = [UNKNOWN] * len(spans)
-            self._blocks = [Block(self, number, *span) for number, span in enumerate(spans)]
-        return self._blocks
+        starts = [self._first(number) for number in range(len(self))]
+        if starts:
+            starts.append(max((action.at for action in self.actions(len(self) - 1)), default=None))
+        spans = [_span(*pair) for pair in pairwise(starts)]
+        if spans.count(UNKNOWN) * MOST_SEAMS > len(spans):
+            spans = [UNKNOWN] * len(spans)
+        return [Block(self, number, *span) for number, span in enumerate(spans)]
 
     def _pread(self, offset: int, length: int) -> bytes:
         return os.pread(self._file.fileno(), length, offset)
@@ -199,71 +185,3 @@ def _span(first: float | None, following: float | None) -> tuple[float, float]:
     if first is None or following is None or following < first - SLACK:
         return UNKNOWN
     return first - SLACK, following + SLACK
-
-
-# --- opening -------------------------------------------------------------------------------------------------------
-
-
-class Unpacking:
-    """A log on its way to a file of plain lines."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.done = 0
-
-    def progress(self) -> tuple[int, int]:
-        return self.done, 0
-
-
-@contextmanager
-def open_logs(paths: Iterable[str], told: Callable[[Reading], None], clock: float) -> Iterator[list[Log]]:
-    """The logs of files, globs and "-", each file once. Raises OSError for one that is not there."""
-    seen: set[Identity] = set()
-    with ExitStack() as stack:
-        logs = []
-        for path in paths:
-            named = path == "-" or os.path.lexists(path)
-            names = [path] if named else sorted(glob.glob(path, recursive=True))  # noqa: PTH207
-            if not names:
-                raise FileNotFoundError(f"no file matches {path!r}")
-            for name in names:
-                st = os.stat(0 if name == "-" else name)  # noqa: PTH116
-                if (st.st_dev, st.st_ino) not in seen:
-                    seen.add((st.st_dev, st.st_ino))
-                    file, problem = _plain(name, st, told)
-                    stack.enter_context(file)
-                    logs.append(Log(name, file, told, clock + MAX_AHEAD))
-                    logs[-1].problem = problem
-        yield logs
-
-
-def _plain(name: str, st: os.stat_result, told: Callable[[Reading], None]) -> tuple[IO[bytes], str | None]:
-    """A file of plain lines, and why it is not whole."""
-    if stat.S_ISREG(st.st_mode) and not name.endswith(".gz"):
-        file = open(0 if name == "-" else name, "rb", buffering=0, closefd=name != "-")  # noqa: SIM115  (the caller's)
-        head = os.pread(file.fileno(), BLOCK, 0)
-        unwrapper = Unwrapper()
-        unwrapper.feed(head.split(b"\n"))
-        if unwrapper.mode in {"", "plain"} and not head.startswith(BOM):
-            return file, None
-        file.close()
-    return _unpacked(name, told)
-
-
-def _unpacked(name: str, told: Callable[[Reading], None]) -> tuple[IO[bytes], str | None]:
-    """The same for a copy without a name."""
-    problem = None
-    stream = Stream()
-    unpacking = Unpacking(name)
-    with reader(name) as (file, _):
-        copy = tempfile.TemporaryFile()  # noqa: SIM115  (the caller's)
-        try:
-            while data := file.read1(BLOCK):
-                copy.writelines(line + b"\n" for line in stream.feed(data).lines)
-                unpacking.done += len(data)
-                told(unpacking)
-        except (EOFError, OSError, zlib.error) as error:
-            problem = str(error)
-    copy.writelines(line + b"\n" for line in stream.end().lines)
-    copy.flush()
-    return copy, problem

@@ -6,14 +6,14 @@ Times are UTC. Everything that a log says has gone through `safe` before it is p
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from exporter.explain import story
+from exporter.explain.rows import branches, failed_first, fit, rows_of
 from exporter.explain.search import MOST_LINES
 from exporter.explain.story import plural
 from exporter.explain.terminal import cut, cut_end, pad, safe, width, wrap
 from exporter.status import words
-from exporter.status.recent import Done
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,12 +21,10 @@ if TYPE_CHECKING:
     from exporter.action import Action
     from exporter.detectors.finding import Finding
     from exporter.explain import Answer
+    from exporter.explain.rows import Row
     from exporter.explain.task import Task, Trouble
     from exporter.explain.terminal import Paint
-    from exporter.status.waterfall import Bar
 
-MOST_ROWS = 120
-"""Of one tree; beyond it what went well makes room."""
 MOST_FINDINGS = 20
 """Of one task."""
 MOST_FULL, MOST_BRIEF = 3, 20
@@ -37,18 +35,6 @@ LEAST_COLUMNS, MOST_COLUMNS = 80, 160
 NUMBERS = (("TOOK", 10), ("TOKENS", 7), ("COST", 8), ("RETRY", 5), ("CONF", 4))
 """Columns of numbers, set to the right."""
 STATUS = 9
-
-
-class Row(NamedTuple):
-    """A line of the tree: a session, or one or more actions of one kind in a row."""
-
-    bar: Bar
-    bars: Sequence[Bar]
-    findings: list[Finding]
-
-    @property
-    def eventful(self) -> bool:
-        return bool(self.findings or any(bar.failed for bar in self.bars))
 
 
 class Page:
@@ -143,13 +129,13 @@ class Page:
     # --- the tree ----------------------------------------------------------------------------------------------
 
     def _tree(self, task: Task) -> Iterator[str]:
-        rows, left_out = _fit(_rows(task))
+        rows, left_out = fit(rows_of(task))
         name = self._columns - sum(size + 1 for _, size in NUMBERS) - STATUS - 2 - 10
         numbers = "".join(f" {title:>{size}}" for title, size in NUMBERS)
         yield self._paint(f"{'TIME':8}  {pad('WHO AND WHAT', name)}{numbers}  STATUS", "strong")
-        first = _failed_first(task)
+        first = failed_first(task)
         told: set[int] = set()
-        for row, (branch, below) in zip(rows, _branches(rows), strict=True):
+        for row, (branch, below) in zip(rows, branches(rows), strict=True):
             yield self._row(row, branch, name)
             if first is not None and row.bar.done == first:
                 yield f"{'':10}{below}{self._paint('▲ failed first', 'bad')}"
@@ -230,72 +216,6 @@ class Page:
 def name_of(task: Task) -> str:
     """What its lines call it, safe."""
     return safe(task.names[0]) if task.names else f"{task.trace_id} (no name)"
-
-
-# --- rows ----------------------------------------------------------------------------------------------------------
-
-
-def _rows(task: Task) -> list[Row]:
-    """The tree's rows, with like actions that follow one another in one."""
-    first = _failed_first(task)
-    of_actions = {id(finding) for bar in task.rows if bar.done is not None for finding in bar.findings}
-    rows: list[Row] = []
-    for bar in task.rows:
-        if bar.done is None:
-            rows.append(Row(bar, [bar], [finding for finding in bar.findings if id(finding) not in of_actions]))
-        elif rows and (first is None or first not in {bar.done, rows[-1].bar.done}) and _alike(rows[-1], bar):
-            rows[-1] = rows[-1]._replace(bars=[*rows[-1].bars, bar])
-        else:
-            rows.append(Row(bar, [bar], bar.findings))
-    return rows
-
-
-def _failed_first(task: Task) -> Done | None:
-    """The action to be marked so; None if none failed first, and equal to no session's row."""
-    trouble = task.trouble
-    return None if trouble is None or trouble.finding is not None or trouble.action is None else Done.of(trouble.action)
-
-
-def _alike(row: Row, bar: Bar) -> bool:
-    """The action is one more of those in the row, and nothing was found in any."""
-    last, done = row.bar.done, bar.done
-    if last is None or done is None or row.findings or bar.findings:
-        return False
-    same = ("agent_id", "session_id", "action", "status", "error_type")
-    return all(getattr(last, field) == getattr(done, field) for field in same)
-
-
-def _fit(rows: list[Row]) -> tuple[list[Row], int]:
-    """At most MOST_ROWS, and how many actions are left out: what happened, with the way to it, comes first."""
-    if len(rows) <= MOST_ROWS:
-        return rows, 0
-    chosen: set[int] = set()
-    for index, row in enumerate(rows):
-        if row.eventful and len(chosen) < MOST_ROWS:
-            depth = row.bar.depth + 1
-            for above in range(index, -1, -1):
-                if rows[above].bar.depth < depth:
-                    chosen.add(above)
-                    depth = rows[above].bar.depth
-    for index in range(len(rows)):
-        if len(chosen) >= MOST_ROWS:
-            break
-        chosen.add(index)
-    left_out = [row for index, row in enumerate(rows) if index not in chosen]
-    return [rows[index] for index in sorted(chosen)], sum(len(row.bars) for row in left_out if row.bar.done is not None)
-
-
-def _branches(rows: Sequence[Row]) -> list[tuple[str, str]]:
-    """What is drawn before each row, and before the notes below it."""
-    drawn = []
-    later: set[int] = set()
-    for row in reversed(rows):
-        depth = row.bar.depth
-        lines = ["│ " if level in later else "  " for level in range(1, depth + 1)]
-        branch = "".join(lines[:-1]) + (("├ " if depth in later else "└ ") if depth else "")
-        drawn.append((branch, "".join(lines) + ("│ " if depth + 1 in later else "  ")))
-        later = {level for level in later if level < depth} | {depth}
-    return drawn[::-1]
 
 
 def _both(agent_id: str, session_id: str, columns: int) -> str:

@@ -1,50 +1,33 @@
-"""From what is asked for to lines: those of the tasks, and those that the detectors need beside them.
+"""From what is asked for to the lines of its tasks, and those beside them.
 
-What the detectors say of a task depends on nothing but the lines of its agents, and of these on few:
-
-    around    what the task's sessions did before, in other tasks, back to a silence of their idle time; and what its
-              agents did meanwhile, as a heartbeat is a sign of life of the session begun last
-    before    as many calls of each agent's actions as the rolling average has
-
-So a log is only searched for one name, and then read from the task back until both are there. In a log that is out of
-order, or for an action that is rare, that may be all of it.
+A log is searched for the one name, and for those that the lines found so tell of the same task.
 """
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
+from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from exporter.action import HEARTBEAT, trace_id_of
-from exporter.lineage import own_trace, trace_name
+from exporter.explain.beside import Surroundings
+from exporter.explain.names import FEW, needle, task_of
+from exporter.lineage import own_trace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from exporter.action import Action
     from exporter.config import Config
     from exporter.explain.log import Block, Log
 
-FEW = 4
-"""Names that are looked for one by one; of more, every record is decoded instead."""
 MOST_TASKS = 100
 """Tasks that are looked into, the latest: a person reads the first few."""
-FAR = 3600.0
-"""Seconds before a task from which lines are kept if a log that is out of order has them at hand."""
 MOST_LINES = 50_000
 """Lines of these tasks, the first; some 100 MB."""
-MOST_BESIDE = 50_000
-"""Lines around them; more are there only for agents that do thousands of actions a minute."""
-_PLAIN = re.compile(r"[0-9A-Za-z_.:@-]+")
-"""What every writer of JSON leaves as it is."""
-
-
-Pair = tuple[str, str]
-"""An agent and an action of it."""
 
 
 class Found(NamedTuple):
@@ -56,21 +39,6 @@ class Found(NamedTuple):
     """Tasks of before that are not looked into."""
     dropped: int = 0
     """Lines of the tasks beyond MOST_LINES."""
-
-
-def task_of(action: Action) -> str:
-    """The id of its trace: 32 hex digits. A session that names none is a trace of its own."""
-    return trace_id_of(trace_name(action) or own_trace(action.agent_id, action.session_id))
-
-
-def began(action: Action) -> float:
-    """Seconds since 1970."""
-    return action.at - (action.duration or 0.0)
-
-
-def needle(name: str) -> bytes:
-    """What every line has that holds this name, however it is escaped there; empty if nothing is certain."""
-    return max(_PLAIN.findall(name), key=len, default="").encode()
 
 
 class _Names(msgspec.Struct, gc=False):
@@ -101,10 +69,7 @@ class Search:
         """What the name stands for where it does not for what was asked: trace, session or agent."""
         self._logs = logs
         self._dropped = 0
-        self._window = config.detectors.action_anomaly.window
-        tasks = [config.task_type("default"), *(config.task_type(name) for name in config.task_types)]
-        self._margin = max(float(task.idle) for task in tasks) + max(float(task.max_duration) for task in tasks)
-        """Seconds: a session goes on after silences up to its idle time, and may be at work until its time is up."""
+        self._config = config
 
     def trace(self, name: str) -> Found | None:
         """The task with this id, or of this name."""
@@ -131,7 +96,7 @@ class Search:
         begin, end = self.now() - since, float("inf")
         lines = [
             action
-            for block in self._blocks()
+            for block in self._blocks
             if block.latest >= begin
             for action in block.actions(needle(agent_id))
             if action.agent_id == agent_id and action.at >= begin and action.action != HEARTBEAT
@@ -144,11 +109,11 @@ class Search:
         def wanted(action: Action) -> bool:
             return task_of(action) in tasks
 
-        return self._answer(self._around(begin, end, wanted, wanted)[0], len(set(ids)) - len(tasks))
+        return self._answer(self._surroundings.around(begin, end, wanted, wanted)[0], len(set(ids)) - len(tasks))
 
     def now(self) -> float:
         """Time of the newest line, 0 if there is none."""
-        blocks = self._blocks()
+        blocks = self._blocks
         known = max((block.earliest for block in blocks), default=0.0)
         return max((action.at for block in blocks if block.latest >= known for action in block.actions()), default=0.0)
 
@@ -237,105 +202,16 @@ class Search:
         tasks: defaultdict[str, list[Action]] = defaultdict(list)
         for action in ordered:
             tasks[task_of(action)].append(action)
-        beside = {line.line: line for line in self._beside(ordered) if line.line not in unique}
+        beside = {line.line: line for line in self._surroundings.of(ordered) if line.line not in unique}
         return Found(dict(tasks), list(beside.values()), more, self._dropped)
 
-    # --- the lines beside them ---------------------------------------------------------------------------------
-
-    def _beside(self, task: list[Action]) -> list[Action]:
-        """What the detectors need beside the lines of the tasks."""
-        begin, end = min(map(began, task)), task[-1].at
-        agents = {action.agent_id for action in task}
-        sessions = {(action.agent_id, action.session_id) for action in task}
-        first: dict[Pair, float] = {}
-        for action in task:
-            if _tells_tokens(action):
-                first.setdefault(_pair(action), action.at)
-
-        def of_sessions(action: Action) -> bool:
-            return (action.agent_id, action.session_id) in sessions
-
-        def wanted(action: Action) -> bool:
-            if action.agent_id not in agents:
-                return False
-            if begin - self._margin - FAR <= action.at <= end + self._margin or of_sessions(action):
-                return True
-            return _pair(action) in first and _tells_tokens(action)
-
-        near, unread = self._around(begin, end, wanted, of_sessions, agents)
-        history = self._before(first, [*task, *near], unread)
-        earliest = min(began(action) for action in [*task, *near] if of_sessions(action)) - self._margin
-        return history + [action for action in near if action.at >= earliest]
-
-    def _around(
-        self,
-        begin: float,
-        end: float,
-        wanted: Callable[[Action], bool],
-        carries_on: Callable[[Action], bool],
-        agents: Iterable[str] = (),
-    ) -> tuple[list[Action], list[Block]]:
-        """Lines of that time and of the margin around it, some of further away, and the blocks that hold none.
-
-        The time begins earlier if a line of the margin `carries_on`: a long session's, a task's that began before.
-        """
-        needles = _needles(agents)
-        unread = self._blocks()
-        taken: list[Action] = []
-        while True:
-            begin = min((began(action) for action in taken if carries_on(action)), default=begin)
-            earliest, latest = begin - self._margin, end + self._margin
-            near = [block for block in unread if block.latest >= earliest and block.earliest <= latest]
-            if not near:
-                return taken, unread
-            unread = [block for block in unread if not (block.latest >= earliest and block.earliest <= latest)]
-            for block in near:
-                if len(taken) < MOST_BESIDE:
-                    taken += [action for action in block.actions(*needles) if wanted(action)]
-
-    def _before(self, first: dict[Pair, float], near: Iterable[Action], unread: Iterable[Block]) -> list[Action]:
-        """The latest calls before the `first` of each action, as many as its average has."""
-        samples: defaultdict[Pair, list[Action]] = defaultdict(list)
-
-        def keep(actions: Iterable[Action]) -> None:
-            for action in actions:
-                if action.at < first.get(pair := _pair(action), 0.0) and _tells_tokens(action):
-                    samples[pair].append(action)
-
-        keep(near)
-        wanting = set(first)
-        for block in sorted(unread, key=lambda block: block.latest, reverse=True):
-            # What is not read yet is older than that.
-            wanting = {
-                pair for pair in wanting if sum(action.at >= block.latest for action in samples[pair]) < self._window
-            }
-            if not wanting:
-                break
-            if block.earliest < max(first[pair] for pair in wanting):
-                keep(block.actions(*_needles(agent for agent, _ in wanting)))
-        return [
-            action
-            for found in samples.values()
-            for action in sorted(found, key=lambda action: action.at)[-self._window :]
-        ]
-
+    @cached_property
     def _blocks(self) -> list[Block]:
         return [block for log in self._logs for block in log.blocks()]
 
-
-def _pair(action: Action) -> Pair:
-    return action.agent_id, action.action
-
-
-def _tells_tokens(action: Action) -> bool:
-    tokens = action.tokens
-    return tokens is not None and (tokens.prompt is not None or tokens.completion is not None)
-
-
-def _needles(names: Iterable[str]) -> set[bytes]:
-    """None if they are too many."""
-    needles = {needle(name) for name in names}
-    return needles if len(needles) <= FEW else set()
+    @cached_property
+    def _surroundings(self) -> Surroundings:
+        return Surroundings(self._blocks, self._config)
 
 
 def _latest(ids: list[str]) -> set[str]:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
 from exporter.action import FAILED
-from exporter.explain.search import began
+from exporter.explain.beside import began
 from exporter.lineage import trace_name
 from exporter.status import words
 from exporter.status.recent import MAX_NAME, Done, Trace
