@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from exporter.detectors.finding import Finding
-    from exporter.explain.log import Reading
+    from exporter.explain.log import Log, Reading
     from exporter.stages import Stages
 
 FAULTS = ("loop", "budget", "silent", "cascade", "drift")
@@ -173,6 +173,8 @@ def _explain(options: argparse.Namespace) -> int:
     if options.since is not None and options.agent is None:
         raise Usage("--since goes with --agent: a trace and a session are shown whole")
     progress = Progress()
+    logs: list[Log] = []
+    answer = None
     try:
         with open_logs(options.paths, progress.show, time.time()) as logs:
             answer = explain(
@@ -180,15 +182,16 @@ def _explain(options: argparse.Namespace) -> int:
                 trace=options.trace, session=options.session, agent=options.agent, since=options.since or SINCE,
             )  # fmt: skip
     except OSError as error:
-        raise Usage(str(error)) from error
+        raise Usage(f"{_printable(error.filename)}: {error.strerror}" if error.filename else str(error)) from error
     except Missing as missing:
         progress.clear()
         _say(str(missing))
-        return 1
     progress.clear()
     broken = [log for log in logs if log.problem is not None]
     for log in broken:
         _say(f"{log.name}: {log.problem}; only what comes before is looked at")
+    if answer is None:
+        return 1
     if options.json:
         print(write(answer, content=options.content))
         return bool(broken)

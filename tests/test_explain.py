@@ -147,8 +147,14 @@ def test_what_is_not_there_is_a_sentence_and_exit_code_1(tmp_path):
     )  # fmt: skip
     assert run("--session", "refund-4711", OUTAGE)[2].endswith("there is such a name of a trace: try --trace\n")
     assert run("--agent", "ledger-agent", "--since", "5s", OUTAGE) == (
-        1, "", "agent-exporter: agent 'ledger-agent' did nothing in the last 5 s of the log; try a longer --since\n",
+        1, "", "agent-exporter: agent 'ledger-agent' did nothing in the last 5 s of the log: its last action was at 2026-03-18T02:58:27Z\n",
     )  # fmt: skip
+    assert run("--agent", "nope", OUTAGE) == (1, "", "agent-exporter: no line is of the agent 'nope'\n")
+    almost = written(tmp_path / "almost.log", b'{"parent_trace_id": "almost"}', b"almost")
+    assert run("--trace", "almost", almost)[2] == (
+        "agent-exporter: no line names the trace 'almost'; "
+        "2 lines that may be meant are no records, `agent-exporter validate` says why\n"
+    )
     assert run("--trace", "\x1b[2J", OUTAGE)[2] == "agent-exporter: no line names the trace '\\x1b[2J'\n"
 
 

@@ -73,10 +73,15 @@ def explain(
     else:
         assert agent is not None
         found = search.agent(agent, since)
-        missing = f"agent {agent!r} did nothing in the last {words.duration(since)} of the log; try a longer --since"
+        missing = f"no line is of the agent {agent!r}"
+        if search.seen is not None:
+            lately = f"the last {words.duration(since)} of the log"
+            missing = f"agent {agent!r} did nothing in {lately}: its last action was at {words.moment(search.seen)}"
     if found is None:
         if search.instead is not None:
             missing += f", but there is such a name of a {search.instead}: try --{search.instead}"
+        if rejected := sum(log.rejected for log in logs):
+            missing += f"; {rejected:,} lines that may be meant are no records, `agent-exporter validate` says why"
         raise Missing(missing)
     lines = [action for actions in found.tasks.values() for action in actions] + found.beside
     told = findings(config, sorted(lines, key=lambda action: action.at))

@@ -63,6 +63,8 @@ class Log:
         self.latest = latest
         self.problem: str | None = None
         """Why it could not be read to its end."""
+        self.rejected = 0
+        """Lines with what was searched for that are no records."""
         self._file = file
         self._told = told
         self._size = os.fstat(file.fileno()).st_size
@@ -104,7 +106,10 @@ class Log:
     def naming(self, needles: Iterable[bytes]) -> Iterator[Action]:
         """Every record in whose line one of the needles is: for each of them about as fast as grep."""
         for text, whole in self._windows():
-            yield from _records(_naming(text, whole, needles), self.latest)
+            lines = _naming(text, whole, needles)
+            records = list(_records(lines, self.latest))
+            self.rejected += len(lines) - len(records)
+            yield from records
 
     def _windows(self) -> Iterator[tuple[bytearray, int]]:
         """A buffer, used again and again so that it stays in the processor's cache, and how much of it is whole lines.

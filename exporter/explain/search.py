@@ -67,6 +67,8 @@ class Search:
     def __init__(self, logs: Sequence[Log], config: Config) -> None:
         self.instead: str | None = None
         """What the name stands for where it does not for what was asked: trace, session or agent."""
+        self.seen: float | None = None
+        """When the agent acted last that did not do so lately; None for one that never did."""
         self._logs = logs
         self._dropped = 0
         self._config = config
@@ -102,6 +104,7 @@ class Search:
             if action.agent_id == agent_id and action.at >= begin and action.action != HEARTBEAT
         ]
         if not lines:
+            self.seen = self._last_seen(agent_id)
             return None
         ids = [task_of(action) for action in sorted(lines, key=lambda action: action.at)]
         tasks = _latest(ids)
@@ -110,6 +113,11 @@ class Search:
             return task_of(action) in tasks
 
         return self._answer(self._surroundings.around(begin, end, wanted, wanted)[0], len(set(ids)) - len(tasks))
+
+    def _last_seen(self, agent_id: str) -> float | None:
+        named = (action for log in self._logs for action in log.naming([needle(agent_id)]))
+        acted = (action.at for action in named if action.agent_id == agent_id and action.action != HEARTBEAT)
+        return max(acted, default=None)
 
     def now(self) -> float:
         """Time of the newest line, 0 if there is none."""
