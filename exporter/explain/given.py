@@ -39,6 +39,6 @@ def parts(action: Action) -> dict[str, str | None]:
     """The JSON of its input and output, and its error message where that stands apart."""
     given, came = (None if text is None else text.decode() for text in action.contents())
     texts = {"input": given, "output": came}
-    if action.error is not None:
+    if action.error is not None and action.error_message is not None:
         texts["error"] = action.error_message
     return texts

@@ -77,14 +77,16 @@ def _then(task: Task, trouble: Trouble) -> str:
         agents = list(dict.fromkeys(other.agent_id for other in trouble.others))
         said.append(f"After it {named(agents)} failed, {_later(trouble.others[-1].at - trouble.at)}")
     elif trouble.after.failed:
-        said.append(f"After it {plural(trouble.after.failed, 'more action')} of its own failed, and no other agent's")
+        others = ", and no other agent's" if len(task.agents) > 1 else ""
+        noun = "more action" if trouble.finding is None else "action"
+        said.append(f"After it {plural(trouble.after.failed, noun)} of its own failed{others}")
     else:
         said.append("After it nothing else failed" if trouble.finding is None else "After it nothing failed")
     spent = [words.duration(trouble.seconds), *_spent(trouble.after)]
     if trouble.after.actions:
         said.append(f"{plural(trouble.after.actions, 'more action')} took {listed(spent)}")
     else:
-        said.append("and no action came")
+        said[0] += ", and no action came"
     said.append(_end(task))
     if task.findings:
         said.append(f"found: {', '.join(dict.fromkeys(map(_kind, task.findings)))}")
