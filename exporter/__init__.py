@@ -16,8 +16,8 @@ The folder listing is the architecture. A line flows from top to bottom, and not
     state      one SQLite file that every stage above commits its changed rows to, together
 
 `stages` puts these together from a `config`: for `service`, which runs until it is told to end and shows itself through
-`server`, and for `replay`, which reads logs of the past; `backtest/` lets a Prometheus judge what that counted. `cli`
-is the command line, `demo` a fleet to look at.
+`server`, and for `replay`, which reads logs of the past; `backtest/` lets a Prometheus judge what that counted, and
+`explain/` reads them only around one task. `cli` is the command line, `demo` a fleet to look at.
 """
 
 __version__ = "0.1.0"

@@ -6,11 +6,13 @@ import argparse
 import json
 import logging
 import os
+import shutil
 import signal
 import sys
 import time
 from collections import Counter
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -36,7 +38,7 @@ from exporter.state import Locked
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from exporter.sources import Source
+    from exporter.explain.log import Log, Reading
     from exporter.stages import Stages
 
 FAULTS = ("loop", "budget", "silent", "cascade", "drift")
@@ -180,6 +182,58 @@ def _say_rejected(stages: Stages) -> None:
         rejected = sum(source.rejected.values())
         if rejected:
             _say(f"{source.source}: {rejected:,} of {source.read:,} lines rejected; `agent-exporter validate` says why")
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from exporter.explain import SINCE, Missing, explain  # noqa: PLC0415
+    from exporter.explain.document import write  # noqa: PLC0415
+    from exporter.explain.given import contents, sizes  # noqa: PLC0415
+    from exporter.explain.page import Page  # noqa: PLC0415
+    from exporter.explain.terminal import Paint  # noqa: PLC0415
+    from exporter.explain.unpack import open_logs  # noqa: PLC0415
+
+    config = _config(options)
+    if options.since is not None and options.agent is None:
+        raise Usage("--since goes with --agent: a trace and a session are shown whole")
+    progress = Progress()
+    logs: list[Log] = []
+    answer = None
+    try:
+        with open_logs(options.paths, progress.show, time.time()) as logs:
+            answer = explain(
+                config, logs,
+                trace=options.trace, session=options.session, agent=options.agent, since=options.since or SINCE,
+            )  # fmt: skip
+    except OSError as error:
+        raise Usage(f"{_printable(error.filename)}: {error.strerror}" if error.filename else str(error)) from error
+    except Missing as missing:
+        progress.clear()
+        _say(str(missing))
+    progress.clear()
+    broken = [log for log in logs if log.problem is not None]
+    for log in broken:
+        _say(f"{log.name}: {log.problem}; only what comes before is looked at")
+    if answer is None:
+        return 1
+    if options.json:
+        print(write(answer, content=options.content))
+        return bool(broken)
+    terminal = sys.stdout.isatty()
+    columns = shutil.get_terminal_size((100, 24)).columns if terminal else 100
+    page = Page(
+        Paint(colour=terminal and not os.environ.get("NO_COLOR")),
+        columns,
+        lambda agent, session: session == options.session or agent == options.agent,
+    )
+    for line in page.answer(answer, partial(contents, columns=columns - 2) if options.content else sizes):
+        print(_encodable(line))
+    return bool(broken)
+
+
+def _encodable(line: str) -> str:
+    """The line with question marks for what standard output cannot show."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return line.encode(encoding, "replace").decode(encoding)
 
 
 def _validate(options: argparse.Namespace) -> int:
@@ -436,6 +490,30 @@ def _parser() -> argparse.ArgumentParser:
     )
     backtest.add_argument("paths", nargs="+", metavar="PATH")
 
+    explain = _command(
+        commands, "explain", _explain, "show one task as a tree, and what went wrong first in it",
+        "Find a task in logs of the past (plain, docker, CRI, .gz, - for standard input) and show it across all of its "
+        "agents: what went wrong first and what that led to, in two sentences; the tree of who asked whom, with times, "
+        'tokens, cost and retries; and what the detectors found. "Now" is the time of the newest line. Lines of '
+        "several logs are put in order by their time. Exit code 1 if nothing fits.",
+    )  # fmt: skip
+    _config_option(explain)
+    wanted = explain.add_mutually_exclusive_group(required=True)
+    wanted.add_argument(
+        "--trace", type=_id, metavar="ID", help="a task, as its lines name it or as a trace viewer does (32 hex)"
+    )
+    wanted.add_argument("--session", type=_id, metavar="ID", help="the task that a session is part of")
+    wanted.add_argument(
+        "--agent", type=_id, metavar="ID", help="the tasks that an agent worked on lately, the worst first"
+    )
+    explain.add_argument("--since", type=_duration, metavar="1h", help="with --agent: how far back; default 1h")
+    explain.add_argument(
+        "--content", action="store_true",
+        help="show what the first failure was given and answered; may be private",
+    )  # fmt: skip
+    explain.add_argument("--json", action="store_true", help="one JSON document instead, as docs/explain.md has it")
+    explain.add_argument("paths", nargs="+", metavar="PATH")
+
     validate = _command(
         commands, "validate", _validate, "check lines against the log schema",
         "Print every line that would be rejected as PATH:LINE: REASON: what to change, and a summary. Exit code 1 if "
@@ -548,6 +626,12 @@ def _endpoint_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--otlp.endpoint", dest="endpoint", metavar="URL", help="send spans here, http://HOST:4318")
 
 
+def _id(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("must not be empty")
+    return text
+
+
 def _duration(text: str) -> float:
     try:
         return duration(text)
@@ -604,8 +688,10 @@ class Progress:
         self._wanted = sys.stderr.isatty()
         self._drawn = False
 
-    def show(self, source: Source) -> None:
+    def show(self, source: Reading) -> None:
         """Told after each block of a source."""
+        if not self._wanted:
+            return
         done, total = source.progress()
         share = f" {100 * done / total:3.0f} %" if total else ""
         rate = done / 1e6 / max(0.001, time.monotonic() - self._started)

@@ -186,7 +186,22 @@ def test_healthcheck_asks_the_running_exporter(capsys):
 
 
 @pytest.mark.parametrize(
-    "name", ["", "run", "replay", "validate", "check-config", "schema", "healthcheck", "probe", "benchmark"]
+    "name",
+    [
+        "",
+        "run",
+        "replay",
+        "backtest",
+        "explain",
+        "validate",
+        "check-config",
+        "schema",
+        "healthcheck",
+        "probe",
+        "benchmark",
+        "breaker",
+        "demo",
+    ],
 )
 def test_every_help_text_is_as_it_was_looked_at(name, capsys, golden, monkeypatch):
     """Worth reading, and the same on every terminal of 100 columns."""

@@ -51,6 +51,22 @@ def test_the_readmes_tree_is_what_comes_out():
     assert block("tests/golden/chain-tree.txt") == (HERE / "golden" / "chain-tree.txt").read_text()
 
 
+def test_what_explain_says_in_the_docs_is_what_it_says():
+    """The whole of it there, its beginning in the README."""
+    golden = (HERE / "golden" / "explain-outage.txt").read_text()
+    assert f"outage.ndjson -->\n```\n{golden}```\n" in (DOCS / "explain.md").read_text()
+    assert golden.startswith(block("explain"))
+
+
+def test_every_key_of_explains_document_is_documented():
+    """Under the names that it has."""
+    document = json.loads((HERE / "golden" / "explain-outage.json").read_text())
+    [task] = document["tasks"]
+    text = (DOCS / "explain.md").read_text()
+    for key in [*document, *task, *task["first"]]:
+        assert f"`{key}`" in text, key
+
+
 @pytest.mark.parametrize(
     "target", sorted(set(re.findall(r"\bmake ([a-z-]+)", README + (ROOT / "CONTRIBUTING.md").read_text())))
 )
