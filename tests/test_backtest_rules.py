@@ -77,7 +77,7 @@ def test_the_alerts_that_no_log_can_judge_are_named_with_what_they_read():
             "AgentDown", "AgentModelUnreachable", "AgentReasoningDegraded", "AgentMemoryUnavailable",
             "AgentHealthCheckFailing",
         ),
-        "agent_health_check_timestamp_seconds": ("AgentHealthChecksStale",),
+        "agent_health_check_interval_seconds, agent_health_check_timestamp_seconds": ("AgentHealthChecksStale",),
         "agent_sessions_unconfirmed": ("AgentTerminatedStillLogging",),
         "alertmanager_notifications_failed_total": ("AgentNotificationsFailing",),
         "prometheus_rule_evaluation_failures_total": ("AgentRulesFailing",),

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from exporter.explain.evidence import findings
 from exporter.explain.search import Search
 from exporter.explain.task import Task, build
+from exporter.prices import Prices
 from exporter.status import words
 
 if TYPE_CHECKING:
@@ -84,6 +85,10 @@ def explain(
             missing += f"; {rejected:,} lines that may be meant are no records, `agent-exporter validate` says why"
         raise Missing(missing)
     lines = [action for actions in found.tasks.values() for action in actions] + found.beside
+    prices = Prices(config.prices)
+    for action in lines:
+        if action.tokens is not None:
+            prices.settle(action.tokens)
     told = findings(config, sorted(lines, key=lambda action: action.at))
     tasks = [build(trace_id, actions, told) for trace_id, actions in found.tasks.items()]
     tasks.sort(key=lambda task: (words.LEVELS.index(task.level), not task.paging, -task.ended))
