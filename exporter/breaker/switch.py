@@ -157,7 +157,7 @@ class Breaker:
                 self._put_off(mine, now)
 
     def _overspent(self, session: Session, at: float, now: float) -> None:
-        """Over its budget, whatever the detectors say: others may have had it found before, or given it a large type."""
+        """Over its budget, whatever the detectors say: by others it may be found already, or of a large task type."""
         if BUDGET not in self._settings.reasons or self._excess(session) is None:
             return
         for mine in self._intents.of(session.agent_id, session.session_id):
