@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from exporter.breaker.audit import GENESIS, Audit, digest, parse, verify
 
-
 MOVED = "if nobody has moved it away, it was changed; it goes on after that hash"
 
 

@@ -4,8 +4,8 @@
 
 An entry is committed with the rows that it tells of, and written after that, so SIGKILL forgets none and writes none
 twice: the number `n` says what is there already, also after a disk that was full in the middle of a line. Whoever
-changes or takes out a line breaks the chain from there on, and `verify` says where. The state has the last hash, too: the
-next line follows that one, so a file that was cut or replaced shows it, and one that was moved away has gone on.
+changes or takes out a line breaks the chain from there on, and `verify` says where. The state has the last hash, too:
+the next line follows that one, so a file that was cut or replaced shows it, and one that was moved away has gone on.
 """
 
 from __future__ import annotations
