@@ -71,9 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def command(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     options = _parser().parse_args(arguments)
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S%z"
-    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S%z"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("tornado").setLevel(logging.CRITICAL)  # what a client does wrong is counted, not logged
     try:
         run: Callable[[argparse.Namespace], int] = options.run
@@ -678,6 +678,14 @@ def _say(sentence: str) -> None:
 def _printable(text: str) -> str:
     """A path as given, unless it would play tricks with a terminal."""
     return text if text.isprintable() else ascii(text)
+
+
+class _OneLine(logging.Formatter):
+    """What a log line or an agent's answer brings can neither pass for a message of ours nor steer a terminal."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  (logging's name)
+        text = super().formatMessage(record)
+        return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 class Progress:

@@ -162,7 +162,7 @@ class Pipeline:
                 if recent is not None:
                     recent.add(action)
                 detect(action, session, now)
-                if breaker is not None and breaker.guards(action.agent_id):
+                if breaker is not None and breaker.watches(action.agent_id):
                     breaker.line(action, session, source.origin(number), now)
             else:
                 beating = sessions.beat(action)

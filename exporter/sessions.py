@@ -73,6 +73,23 @@ class Session(Struct, eq=False, gc=False, array_like=True):
     """Other lines are among its own."""
     terminated: bool = False
     """It was told to stop."""
+    attested_type: str = ""
+    """Its task type as those lines say."""
+    attested_end: float = 0.0
+    """Time of the end that those lines tell; 0 if none does, or if it has gone on since."""
+
+    def attest(self, action: Action, reorder: float) -> None:
+        """Take in a line whose source may have it stopped; what others say must neither stop it nor save it."""
+        tokens, metadata = action.tokens, action.metadata
+        if tokens is not None:
+            self.attested_tokens += (tokens.prompt or 0) + (tokens.completion or 0)
+            self.attested_cost_usd += tokens.cost_usd or 0.0
+        if metadata is not None and metadata.task_type is not None and self.attested_type in {"", "default"}:
+            self.attested_type = metadata.task_type
+        if metadata is not None and metadata.session_end:
+            self.attested_end = max(self.attested_end, action.at)
+        elif (tokens is not None or action.duration_ms is not None) and action.at - self.attested_end > reorder:
+            self.attested_end = 0.0  # it works on, whatever it said; feedback takes neither tokens nor time
 
     @property
     def outcome(self) -> Outcome:
@@ -272,7 +289,15 @@ class Sessions:
 
     def _evict(self) -> None:
         """Make room for an eighth: sorting so rarely costs less than keeping the table in order on every line."""
-        oldest = sorted(self._table.items(), key=lambda item: (not item[1].closed, item[1].arrived))
+        # A flood of made-up sessions does not have one forgotten that may be stopped: its sums would begin at zero.
+        oldest = sorted(
+            self._table.items(),
+            key=lambda item: (
+                item[1].attested_tokens > 0 and not item[1].attested_end,
+                not item[1].closed,
+                item[1].arrived,
+            ),
+        )
         for key, session in oldest[: self._most // 8]:
             if not session.ended and not session.closed:
                 self.evictions += 1

@@ -28,16 +28,24 @@ class Authority:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._attested = config.server.token_file is not None
-        self._guards: dict[str, bool] = {}
+        self._watches: dict[str, bool] = {}
         self._allows: dict[tuple[str, Origin], bool] = {}
 
     def guards(self, agent_id: str) -> bool:
         """Whether this agent can be stopped at all: the config says how."""
-        found = self._guards.get(agent_id)
+        return self._config.agent(agent_id).terminate is not None
+
+    def vouched(self, agent_id: str) -> bool:
+        """Whether the config says whose lines may have it stopped: then only those count against its budget."""
+        return self._config.agent(agent_id).sources is not None
+
+    def watches(self, agent_id: str) -> bool:
+        """Whether its lines are of interest: it can be stopped, or may ask what is left."""
+        found = self._watches.get(agent_id)
         if found is None:
-            if len(self._guards) >= MOST:
-                self._guards.clear()
-            found = self._guards[agent_id] = self._config.agent(agent_id).terminate is not None
+            if len(self._watches) >= MOST:
+                self._watches.clear()
+            found = self._watches[agent_id] = self.guards(agent_id) or self.vouched(agent_id)
         return found
 
     def allows(self, agent_id: str, origin: Origin) -> bool:

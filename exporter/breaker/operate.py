@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Refused", "order", "verified"]
 
+MOST_FAULTS = 20
+"""That are printed."""
+
 
 def order(socket: Path, options: argparse.Namespace) -> str:
     """Give an order and return the answer. Raises Refused."""
@@ -77,11 +80,14 @@ def status(told: dict[str, Any], now: float) -> str:
 def verified(path: Path) -> tuple[list[str], bool]:
     """(sentences, whether the chain is sound) of an audit log. Raises OSError."""
     verdict = verify(path)
-    sentences = [f"{path}: {fault}" for fault in verdict.faults]
+    sentences = [f"{path}: {fault}" for fault in verdict.faults[:MOST_FAULTS]]
+    if len(verdict.faults) > MOST_FAULTS:
+        sentences.append(f"{path}: and {len(verdict.faults) - MOST_FAULTS:,} more like these")
     if verdict.start != GENESIS:
         sentences.append(f"{path}: goes on from an older file, which ends with hash {verdict.start}")
     word = "broken" if verdict.faults else "sound"
-    sentences.append(f"{path}: {verdict.lines:,} lines, the chain is {word}; last hash {verdict.head}")
+    lines = "one line" if verdict.lines == 1 else f"{verdict.lines:,} lines"
+    sentences.append(f"{path}: {lines}, the chain is {word}; last hash {verdict.head}")
     return sentences, not verdict.faults
 
 
