@@ -92,10 +92,10 @@ def thresholds(*steps: tuple[float | None, str]) -> Json:
     return {"mode": "absolute", "steps": [{"value": value, "color": color} for value, color in steps]}
 
 
-def words(said: dict[float, tuple[str, str]]) -> list[Json]:
+def words(said: dict[float, tuple[str, str]] | dict[str, tuple[str, str]]) -> list[Json]:
     """What single values are called, and in which colour."""
     options = {
-        f"{value:g}": {"text": text, "color": color, "index": index}
+        (value if isinstance(value, str) else f"{value:g}"): {"text": text, "color": color, "index": index}
         for index, (value, (text, color)) in enumerate(said.items())
     }
     return [{"type": "value", "options": options}]
@@ -170,8 +170,8 @@ def stat(
     description: str,
     unit: str,
     *targets: Json,
-    w: int = 3,
-    h: int = 4,
+    w: int = 6,
+    h: int = 3,
     limits: Json | None = None,
     mappings: list[Json] | None = None,
     links: list[Json] | None = None,
@@ -251,8 +251,8 @@ def timeline(title: str, description: str, *targets: Json, mappings: list[Json],
                 "unit": "none",
                 "mappings": mappings,
                 "custom": {"fillOpacity": 70, "lineWidth": 0},
-                "color": {"mode": "thresholds"},
-                "thresholds": thresholds((None, QUIET)),
+                # Not by thresholds: Grafana would then show each step's range, -∞+, in place of the words.
+                "color": {"mode": "fixed", "fixedColor": QUIET},
                 "noValue": "nothing in this time range",
             },
             "overrides": [],
@@ -276,6 +276,7 @@ def table(
     w: int = 24,
     h: int = 10,
     sort: str | None = None,
+    least_first: bool = False,
     keys: Json | None = None,
     none: str = "—",
 ) -> Json:
@@ -327,7 +328,7 @@ def table(
         options={
             "showHeader": True,
             "cellHeight": "sm",
-            "sortBy": [{"displayName": sort, "desc": True}] if sort else [],
+            "sortBy": [{"displayName": sort, "desc": not least_first}] if sort else [],
         },
     )
 
@@ -376,30 +377,6 @@ def logs(title: str, description: str, query: Json, *, w: int = 24, h: int = 10)
             "dedupStrategy": "none", "showLabels": False, "showCommonLabels": False, "prettifyLogMessage": False,
         },
     )  # fmt: skip
-
-
-def alerts(title: str, description: str, labels: str = "", *, w: int = 12, h: int = 10) -> Json:
-    """Alerts of Prometheus that are firing or about to."""
-    return panel(
-        "alertlist",
-        title,
-        description,
-        w=w,
-        h=h,
-        options={
-            "viewMode": "list",
-            "groupMode": "default",
-            "groupBy": [],
-            "maxItems": 50,
-            "sortOrder": 3,  # by importance
-            "dashboardAlerts": False,
-            "alertName": "",
-            "alertInstanceLabelFilter": labels,
-            "datasource": "Prometheus",
-            "folder": "",
-            "stateFilter": {"firing": True, "pending": True, "noData": False, "normal": False, "error": True},
-        },
-    )
 
 
 def graph(title: str, description: str, query: Json, *, w: int = 24, h: int = 12) -> Json:
@@ -457,6 +434,13 @@ def given(name: str, label: str) -> Json:
     """A text that a link or a person fills in."""
     empty = {"text": "", "value": ""}
     return {"type": "textbox", "name": name, "label": label, "query": "", "current": empty, "options": []}
+
+
+def constant(name: str, value: str) -> Json:
+    """What links are made with, and a site may have otherwise."""
+    return {
+        "type": "constant", "name": name, "query": value, "current": {"text": value, "value": value}, "hide": 2,
+    }  # fmt: skip
 
 
 def goes_to(uid: str, title: str, *, variables: bool = True) -> Json:
