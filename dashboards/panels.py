@@ -18,6 +18,8 @@ TEMPO: Json = {"type": "tempo", "uid": "tempo"}
 GOOD, WARN, BAD, QUIET = "#56a64b", "#ff9830", "#e02f44", "#8e8e8e"
 
 GRID = 24
+TREE = 1000
+"""The id of the panel with one trace, for links that open it alone."""
 
 # --- queries -------------------------------------------------------------------------------------------------------
 
@@ -338,8 +340,8 @@ COLORED: Json = {"custom.cellOptions": {"type": "color-text"}}
 
 
 def found(title: str, description: str, query: Json, *, w: int = 12, h: int = 8) -> Json:
-    """Traces in a table; a click on one shows it on the trace board."""
-    here = "/d/agent-traces?var-trace_id=${__value.raw}&${__url_time_range}"
+    """Traces in a table; a click on one shows it in full, on the trace board."""
+    here = f"/d/agent-traces?var-trace_id=${{__value.raw}}&${{__url_time_range}}&viewPanel={TREE}"
     return panel(
         "table",
         title,
@@ -354,9 +356,11 @@ def found(title: str, description: str, query: Json, *, w: int = 12, h: int = 8)
                 "noValue": "—",
             },
             "overrides": [
-                _override(
-                    "traceID", {"displayName": "Trace", "custom.width": 120, "links": [link("Show it below", here)]}
-                )
+                _override("traceID", {"displayName": "Trace", "custom.width": 140, "links": [link("Show it", here)]}),
+                _override("startTime", {"custom.width": 170}),
+                _override("traceService", {"displayName": "Begun by", "custom.width": 120}),
+                # It says the same as the service.
+                _override("traceName", {"custom.hideFrom": {"viz": True, "legend": True, "tooltip": True}}),
             ],
         },
         options={"showHeader": True, "cellHeight": "sm"},
@@ -386,7 +390,7 @@ def graph(title: str, description: str, query: Json, *, w: int = 24, h: int = 12
 
 def tree(title: str, description: str, query: Json, *, h: int = 18) -> Json:
     """One trace as a waterfall."""
-    return panel("traces", title, description, query, w=GRID, h=h)
+    return panel("traces", title, description, query, w=GRID, h=h, id=TREE)
 
 
 def heatmap(title: str, description: str, unit: str, query: Json, *, w: int = 12, h: int = 8) -> Json:
@@ -468,6 +472,7 @@ def board(
     links: list[Json],
     annotations: list[Json],
     since: str = "now-6h",
+    refresh: str = "30s",
 ) -> Json:
     """Rows of panels, each row a question."""
     placed: list[Json] = []
@@ -495,7 +500,7 @@ def board(
         "graphTooltip": 1,  # one cursor on all graphs
         "timezone": "browser",
         "time": {"from": since, "to": "now"},
-        "refresh": "30s",
+        "refresh": refresh,
         "links": links,
         "annotations": {"list": annotations},
         "templating": {"list": variables},
