@@ -9,7 +9,6 @@ from dashboards.panels import (
     QUIET,
     WARN,
     Json,
-    alerts,
     bars,
     board,
     counted_column,
@@ -30,7 +29,18 @@ from dashboards.panels import (
     variable,
     words,
 )  # fmt: skip
-from dashboards.shared import AGENT, ANNOTATIONS, SHARE_OF_BUDGET, STANDING, TITLES, TRACES, WORST_SAID, links_but
+from dashboards.shared import (
+    AGENT,
+    ANNOTATIONS,
+    RUNBOOKS,
+    SHARE_OF_BUDGET,
+    STANDING,
+    TITLES,
+    TRACES,
+    WORST_SAID,
+    alerts,
+    links_but,
+)
 
 ME = 'agent_id="$agent_id"'
 LINES = '{service_name="agents", agent=~"$agent_id|other"} | agent_id="$agent_id"'
@@ -123,9 +133,9 @@ def build() -> Json:
                 ),
                 alerts(
                     "Its alerts",
-                    "Firing and pending. Open one for what to do.",
-                    '{agent_id="$agent_id", severity=~"critical|warning"}',
-                    w=8,
+                    "Firing and pending. A click on one opens its runbook: what to do.",
+                    'agent_id="$agent_id", severity=~"critical|warning"',
+                    w=10,
                     h=7,
                 ),
                 bars(
@@ -135,7 +145,7 @@ def build() -> Json:
                     "s",
                     now(f"time() - max by (kind) (agent_finding_timestamp_seconds{{{ME}}} > 0)", "{{kind}}"),
                     limits=thresholds((None, BAD), (600, GOOD)),
-                    w=8,
+                    w=6,
                     h=7,
                     most=3600,
                     none="nothing was ever found",
@@ -190,7 +200,13 @@ def build() -> Json:
                     by=("session_id",),
                     w=10,
                     sort="Tokens",
-                    keys={"session_id": {"displayName": "Session", "links": [TO_SESSION, TO_SESSION_TRACES]}},
+                    keys={
+                        "session_id": {
+                            "displayName": "Session",
+                            "custom.width": 190,
+                            "links": [TO_SESSION, TO_SESSION_TRACES],
+                        }
+                    },
                 ),
                 found(
                     "Its newest tasks",
@@ -207,7 +223,7 @@ def build() -> Json:
                         f'{LINES} {SESSION} | json action="action", status="status", ms="duration_ms", '
                         'prompt="tokens.prompt", completion="tokens.completion", retry="metadata.retry_count", error="error.type" '
                         '| action!="heartbeat" '
-                        "| line_format `{{ .status }}  {{ .action }}  {{ .ms }} ms"
+                        "| line_format `{{ .status }}  {{ .action }}{{ if .ms }}  {{ .ms }} ms{{ end }}"
                         "{{ if .prompt }}  {{ .prompt }}+{{ .completion }} tokens{{ end }}"
                         '{{ if and .retry (ne .retry "0") }}  retry {{ .retry }}{{ end }}'
                         "{{ if .error }}  {{ .error }}{{ end }}  {{ .session_id }}`"
@@ -390,6 +406,7 @@ def build() -> Json:
         variables=[
             variable("agent_id", "Agent", "label_values(agent_info, agent_id)", many=False),
             given("session", "Session"),
+            RUNBOOKS,
         ],
         links=links_but(AGENT),
         annotations=ANNOTATIONS,

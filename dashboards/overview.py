@@ -9,7 +9,6 @@ from dashboards.panels import (
     QUIET,
     WARN,
     Json,
-    alerts,
     bars,
     board,
     column,
@@ -25,11 +24,13 @@ from dashboards.shared import (
     AGENT_COLUMN,
     ANNOTATIONS,
     OVERVIEW,
+    RUNBOOKS,
     SHARE_OF_BUDGET,
     STANDING,
     TITLES,
     TO_AGENT,
     WORST_SAID,
+    alerts,
     links_but,
     troubled,
 )  # fmt: skip
@@ -111,6 +112,15 @@ def build() -> Json:
         (
             "Who is it?",
             [
+                alerts(
+                    "Alerts",
+                    "Critical and warning, firing and pending, the gravest first. A click on an alert opens its runbook, on an "
+                    "agent its board. Empty is good, as long as the first tile says watching.",
+                    'severity=~"critical|warning"',
+                    "agent_id",
+                    "team",
+                    h=8,
+                ),
                 table(
                     "Agents",
                     "One line per agent; those with alerts first. _overflow is everything beyond the exporter's cap of series, "
@@ -130,24 +140,28 @@ def build() -> Json:
                             "suffix: x",
                             {"decimals": 1, "thresholds": thresholds((None, GOOD), (1, QUIET), (2, BAD)), **COLORED},
                         ),
-                        "Sessions": (column("sum by (agent_id) (agent_sessions_active)"), "none", {}),
+                        "Open": (column("sum by (agent_id) (agent_sessions_active)"), "none", {}),
                         "Tokens/min": (column("60 * sum by (agent_id) (rate(agent_tokens_total[5m]))"), "short", {}),
                         "$/h": (
                             column("3600 * sum by (agent_id) (rate(agent_cost_usd_total[5m]))"),
                             "currencyUSD",
                             {"decimals": 2},
                         ),
-                        "Errors, 1 h": (
+                        "Errors": (
                             column("agent:errors:ratio1h"),
                             "percentunit",
-                            {"thresholds": thresholds((None, GOOD), (0.05, WARN), (0.144, BAD)), **COLORED},
+                            {
+                                "decimals": 1,
+                                "thresholds": thresholds((None, GOOD), (0.05, WARN), (0.144, BAD)),
+                                **COLORED,
+                            },
                         ),
-                        "Of budget": (
+                        "Budget": (
                             column("max by (agent_id) (agent:daily_tokens:ratio or agent:daily_cost:ratio)"),
                             "percentunit",
-                            {"thresholds": SHARE_OF_BUDGET, **COLORED},
+                            {"decimals": 0, "thresholds": SHARE_OF_BUDGET, **COLORED},
                         ),
-                        "Last finding": (
+                        "Found": (
                             column(
                                 "time() - max by (agent_id) "
                                 '(agent_finding_timestamp_seconds{kind=~"loop|session_budget|cascade"} > 0)'
@@ -161,18 +175,9 @@ def build() -> Json:
                         ),
                     },
                     by=("agent_id",),
-                    w=16,
                     h=12,
                     sort="Status",
                     keys=AGENT_COLUMN,
-                ),
-                alerts(
-                    "Alerts",
-                    "Critical and warning, firing and pending, the gravest first. Open one for its description, runbook and board. "
-                    "Empty is good, as long as the first tile says watching.",
-                    '{severity=~"critical|warning"}',
-                    w=8,
-                    h=12,
                 ),
             ],
         ),
@@ -280,7 +285,7 @@ def build() -> Json:
                 ),
             ],
         ),
-        variables=[],
+        variables=[RUNBOOKS],
         links=links_but(OVERVIEW),
         annotations=ANNOTATIONS,
     )

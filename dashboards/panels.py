@@ -18,6 +18,8 @@ TEMPO: Json = {"type": "tempo", "uid": "tempo"}
 GOOD, WARN, BAD, QUIET = "#56a64b", "#ff9830", "#e02f44", "#8e8e8e"
 
 GRID = 24
+TREE = 1000
+"""The id of the panel with one trace, for links that open it alone."""
 
 # --- queries -------------------------------------------------------------------------------------------------------
 
@@ -92,10 +94,10 @@ def thresholds(*steps: tuple[float | None, str]) -> Json:
     return {"mode": "absolute", "steps": [{"value": value, "color": color} for value, color in steps]}
 
 
-def words(said: dict[float, tuple[str, str]]) -> list[Json]:
+def words(said: dict[float, tuple[str, str]] | dict[str, tuple[str, str]]) -> list[Json]:
     """What single values are called, and in which colour."""
     options = {
-        f"{value:g}": {"text": text, "color": color, "index": index}
+        (value if isinstance(value, str) else f"{value:g}"): {"text": text, "color": color, "index": index}
         for index, (value, (text, color)) in enumerate(said.items())
     }
     return [{"type": "value", "options": options}]
@@ -170,8 +172,8 @@ def stat(
     description: str,
     unit: str,
     *targets: Json,
-    w: int = 3,
-    h: int = 4,
+    w: int = 6,
+    h: int = 3,
     limits: Json | None = None,
     mappings: list[Json] | None = None,
     links: list[Json] | None = None,
@@ -251,8 +253,8 @@ def timeline(title: str, description: str, *targets: Json, mappings: list[Json],
                 "unit": "none",
                 "mappings": mappings,
                 "custom": {"fillOpacity": 70, "lineWidth": 0},
-                "color": {"mode": "thresholds"},
-                "thresholds": thresholds((None, QUIET)),
+                # Not by thresholds: Grafana would then show each step's range, -∞+, in place of the words.
+                "color": {"mode": "fixed", "fixedColor": QUIET},
                 "noValue": "nothing in this time range",
             },
             "overrides": [],
@@ -276,6 +278,7 @@ def table(
     w: int = 24,
     h: int = 10,
     sort: str | None = None,
+    least_first: bool = False,
     keys: Json | None = None,
     none: str = "—",
 ) -> Json:
@@ -327,7 +330,7 @@ def table(
         options={
             "showHeader": True,
             "cellHeight": "sm",
-            "sortBy": [{"displayName": sort, "desc": True}] if sort else [],
+            "sortBy": [{"displayName": sort, "desc": not least_first}] if sort else [],
         },
     )
 
@@ -337,8 +340,8 @@ COLORED: Json = {"custom.cellOptions": {"type": "color-text"}}
 
 
 def found(title: str, description: str, query: Json, *, w: int = 12, h: int = 8) -> Json:
-    """Traces in a table; a click on one shows it on the trace board."""
-    here = "/d/agent-traces?var-trace_id=${__value.raw}&${__url_time_range}"
+    """Traces in a table; a click on one shows it in full, on the trace board."""
+    here = f"/d/agent-traces?var-trace_id=${{__value.raw}}&${{__url_time_range}}&viewPanel={TREE}"
     return panel(
         "table",
         title,
@@ -353,9 +356,11 @@ def found(title: str, description: str, query: Json, *, w: int = 12, h: int = 8)
                 "noValue": "—",
             },
             "overrides": [
-                _override(
-                    "traceID", {"displayName": "Trace", "custom.width": 120, "links": [link("Show it below", here)]}
-                )
+                _override("traceID", {"displayName": "Trace", "custom.width": 140, "links": [link("Show it", here)]}),
+                _override("startTime", {"custom.width": 170}),
+                _override("traceService", {"displayName": "Begun by", "custom.width": 120}),
+                # It says the same as the service.
+                _override("traceName", {"custom.hideFrom": {"viz": True, "legend": True, "tooltip": True}}),
             ],
         },
         options={"showHeader": True, "cellHeight": "sm"},
@@ -378,30 +383,6 @@ def logs(title: str, description: str, query: Json, *, w: int = 24, h: int = 10)
     )  # fmt: skip
 
 
-def alerts(title: str, description: str, labels: str = "", *, w: int = 12, h: int = 10) -> Json:
-    """Alerts of Prometheus that are firing or about to."""
-    return panel(
-        "alertlist",
-        title,
-        description,
-        w=w,
-        h=h,
-        options={
-            "viewMode": "list",
-            "groupMode": "default",
-            "groupBy": [],
-            "maxItems": 50,
-            "sortOrder": 3,  # by importance
-            "dashboardAlerts": False,
-            "alertName": "",
-            "alertInstanceLabelFilter": labels,
-            "datasource": "Prometheus",
-            "folder": "",
-            "stateFilter": {"firing": True, "pending": True, "noData": False, "normal": False, "error": True},
-        },
-    )
-
-
 def graph(title: str, description: str, query: Json, *, w: int = 24, h: int = 12) -> Json:
     """Nodes and edges."""
     return panel("nodeGraph", title, description, query, w=w, h=h, options={})
@@ -409,7 +390,7 @@ def graph(title: str, description: str, query: Json, *, w: int = 24, h: int = 12
 
 def tree(title: str, description: str, query: Json, *, h: int = 18) -> Json:
     """One trace as a waterfall."""
-    return panel("traces", title, description, query, w=GRID, h=h)
+    return panel("traces", title, description, query, w=GRID, h=h, id=TREE)
 
 
 def heatmap(title: str, description: str, unit: str, query: Json, *, w: int = 12, h: int = 8) -> Json:
@@ -459,6 +440,13 @@ def given(name: str, label: str) -> Json:
     return {"type": "textbox", "name": name, "label": label, "query": "", "current": empty, "options": []}
 
 
+def constant(name: str, value: str) -> Json:
+    """What links are made with, and a site may have otherwise."""
+    return {
+        "type": "constant", "name": name, "query": value, "current": {"text": value, "value": value}, "hide": 2,
+    }  # fmt: skip
+
+
 def goes_to(uid: str, title: str, *, variables: bool = True) -> Json:
     """A link at the head of a board, keeping the time range and what is chosen."""
     return {
@@ -484,6 +472,7 @@ def board(
     links: list[Json],
     annotations: list[Json],
     since: str = "now-6h",
+    refresh: str = "30s",
 ) -> Json:
     """Rows of panels, each row a question."""
     placed: list[Json] = []
@@ -511,7 +500,7 @@ def board(
         "graphTooltip": 1,  # one cursor on all graphs
         "timezone": "browser",
         "time": {"from": since, "to": "now"},
-        "refresh": "30s",
+        "refresh": refresh,
         "links": links,
         "annotations": {"list": annotations},
         "templating": {"list": variables},

@@ -6,15 +6,19 @@ from typing import Any
 
 from dashboards.panels import (
     BAD,
+    COLORED,
     GOOD,
     QUIET,
     WARN,
     Json,
     annotation,
+    column,
+    constant,
     goes_to,
     link,
     now,
     stat,
+    table,
     thresholds,
     variable,
     words,
@@ -46,8 +50,8 @@ AGENT_COLUMN = {"agent_id": {"displayName": "Agent", "custom.width": 130, "links
 
 TEAM_CHOICE = variable("team", "Team", 'label_values(agent_info{agent_id!="_overflow"}, team)')
 
-STANDING = """max by (agent_id) (ALERTS{alertstate="firing", severity="critical"} * 0 + 3)
-  or max by (agent_id) (ALERTS{alertstate="firing", severity="warning"} * 0 + 2)
+STANDING = """max by (agent_id) (ALERTS{alertstate="firing", severity="critical", agent_id!=""} * 0 + 3)
+  or max by (agent_id) (ALERTS{alertstate="firing", severity="warning", agent_id!=""} * 0 + 2)
   or max by (agent_id) (agent_quiet_hours == 1) * 0
   or max by (agent_id) (agent_info)"""
 """An agent's worst alert as a number; WORST_SAID has the words, with the marks of the status page."""
@@ -62,6 +66,41 @@ def troubled(title: str, description: str, query: str, **options: Any) -> Json:
     """How many agents are in some trouble: one is bad, none is said in a word."""
     none = words({0: ("● none", GOOD)})
     return stat(title, description, "none", now(query), limits=NONE_IS_WELL, mappings=none, **options)
+
+
+RUNBOOKS = constant("runbooks", "http://127.0.0.1:9090/user")
+"""Where runbooks are served, as `external_labels` in alert_rules/prometheus.yml has it."""
+
+
+def alerts(title: str, description: str, labels: str, *by: str, **options: Any) -> Json:
+    """Alerts that are firing or about to, the gravest first; a click on one opens its runbook.
+
+    Not Grafana's own alert list: from there a rule's runbook is no link but the template that makes it.
+    """
+    which = ", ".join(("alertname", "severity", "alertstate", *by))
+    since = ", ".join(("alertname", "severity", *by))
+    expr = (
+        f"max by ({which}) (ALERTS{{{labels}}}) * on ({since}) group_left () "
+        f"(time() - max by ({since}) (ALERTS_FOR_STATE{{{labels}}}))"
+    )
+    runbook = {**link("What to do", "${runbooks}/${__data.fields.alertname}.md"), "targetBlank": True}
+    severities = words({"critical": ("▲ page", BAD), "warning": ("◆ warning", WARN)})
+    return table(
+        title,
+        description,
+        {"For": (column(expr), "s", {"decimals": 0, "custom.width": 90})},
+        by=("alertname", *by, "severity", "alertstate"),
+        sort="Severity",
+        least_first=True,
+        keys={
+            **(AGENT_COLUMN if "agent_id" in by else {}),
+            "alertname": {"displayName": "Alert", "links": [runbook]},
+            "team": {"displayName": "Team", "custom.width": 130},
+            "severity": {"displayName": "Severity", "mappings": severities, "custom.width": 100, **COLORED},
+            "alertstate": {"displayName": "State", "custom.width": 80},
+        },
+        **options,
+    )
 
 
 SHARE_OF_BUDGET = thresholds((None, GOOD), (0.8, WARN), (1, BAD))

@@ -30,7 +30,7 @@ def build() -> Json:
     return board(
         TRACES,
         TITLES[TRACES],
-        "Choose an agent or a session, click a trace, read it at the end of the board. From a span, the buttons lead to its log "
+        "Choose an agent or a session, click a trace, and read it alone; it is at the end of the board, too. From a span, the buttons lead to its log "
         "lines and its agent's metrics. Tempo does not search the newest half minute; a trace by its id is there at once.",
         (
             "What goes wrong?",
@@ -156,4 +156,5 @@ def build() -> Json:
         links=links_but(TRACES),
         annotations=ANNOTATIONS,
         since="now-1h",
+        refresh="",  # it would fold up what is being read
     )

@@ -33,7 +33,7 @@ each_board = pytest.mark.parametrize("board", BOARDS, ids=lambda board: board["u
 each_panel = pytest.mark.parametrize(("board", "panel"), PANELS)
 
 OTHERS = {
-    "ALERTS", "process_cpu_seconds_total", "process_resident_memory_bytes", "process_start_time_seconds",
+    "ALERTS", "ALERTS_FOR_STATE", "process_cpu_seconds_total", "process_resident_memory_bytes", "process_start_time_seconds",
     "scrape_duration_seconds", "scrape_samples_scraped", "up",
     "traces_service_graph_request_client_seconds_bucket", "traces_service_graph_request_total",
     "traces_spanmetrics_calls_total",
