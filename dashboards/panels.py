@@ -6,7 +6,10 @@ it one, from left to right in a grid of 24.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Json = dict[str, Any]
 
@@ -94,7 +97,9 @@ def thresholds(*steps: tuple[float | None, str]) -> Json:
     return {"mode": "absolute", "steps": [{"value": value, "color": color} for value, color in steps]}
 
 
-def words(said: dict[float, tuple[str, str]] | dict[str, tuple[str, str]]) -> list[Json]:
+def words(
+    said: Mapping[int, tuple[str, str]] | Mapping[float, tuple[str, str]] | Mapping[str, tuple[str, str]],
+) -> list[Json]:
     """What single values are called, and in which colour."""
     options = {
         (value if isinstance(value, str) else f"{value:g}"): {"text": text, "color": color, "index": index}
