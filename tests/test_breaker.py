@@ -9,7 +9,7 @@ from detecting import call, line
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from exporter.breaker import intents
+from exporter.breaker import intents, operate, switch
 from exporter.breaker.audit import verify
 from exporter.breaker.terminator import Refused
 from exporter.config import ConfigError, parse
@@ -449,6 +449,37 @@ def test_forged_tokens_do_not_undo_an_extension(rig):
     assert [mine.generation for mine in rig.calls] == [1, 2]
 
 
+def test_a_change_of_mode_is_in_the_log_and_in_the_audit_log(rig, tmp_path, caplog):
+    observe = CONFIG.replace("mode: enforce", "mode: observe").replace("PATH", str(tmp_path))
+    rig.breaker.configure(parse(observe), rig.pipeline.now())
+    rig.breaker.configure(parse(observe), rig.pipeline.now())
+    nobody = "breaker: {mode: enforce}\nstate: {path: state.db}"
+    rig.breaker.configure(parse(nobody), rig.pipeline.now())
+    assert caplog.messages == [
+        "breaker.mode is observe now, and was enforce",
+        "breaker.mode is enforce now, and was observe",
+        "breaker.mode is enforce, but no agent has agents.NAME.terminate: nobody can be stopped",
+    ]
+    rig.pipeline.commit()
+    entries = [msgspec.json.decode(row) for row in (tmp_path / "audit.ndjson").read_bytes().splitlines()]
+    assert [(entry["event"], entry["before"], entry["mode"]) for entry in entries] == [
+        ("mode", "enforce", "observe"),
+        ("mode", "observe", "enforce"),
+    ]
+
+
+def test_the_status_begins_with_what_wants_a_person_and_says_how_much_it_leaves_out(rig, monkeypatch):
+    """A flood of made-up sessions does not hide it."""
+    monkeypatch.setattr(switch, "MOST_SHOWN", 3)
+    rig.spend(1_001)
+    rig.answer(Refused("no", final=True))
+    for n in range(5):
+        rig.spend(5_000, origin=ELSEWHERE, session_id=f"flood-{n}")
+    told = rig.breaker.status()
+    assert [one["session_id"] for one in told["intents"]] == ["s", "flood-4", "flood-3"]
+    assert operate.status(told, rig.pipeline.now()).splitlines()[-1] == "... and 3 more"
+
+
 def test_between_two_attempts_a_reload_counts(rig, tmp_path):
     """To observe mode, or without the agent; and if it is there again, the next line is enough."""
     path = str(tmp_path)
@@ -606,6 +637,7 @@ def test_what_is_wrong_in_the_breakers_config_is_told():
             "  a: {terminate: {url: 'http://{agent_id}:1/x'}, sources: [relative/path, k=v]}\n"
             "  b: {terminate: {url: 'http://h/x', argv: [kill]}}\n"
             "  c: {terminate: {argv: ['{session_id}']}, sources: ['*']}\n"
+            "  d: {terminate: {argv: [sh, -c, 'stop {session_id}', '{agent}']}, sources: ['*']}\n"
         )
     assert told.value.faults == [
         "config: breaker.reasons: invalid enum value 'cascade'",
@@ -616,6 +648,11 @@ def test_what_is_wrong_in_the_breakers_config_is_told():
         "config: agents.a.terminate.url: an id from a log line cannot be part of the host",
         "config: agents.b.terminate: needs url or argv, and not both",
         "config: agents.c.terminate.argv: an id from a log line cannot be the command",
+        "config: agents.d.terminate.argv: nothing is put for {agent}; there are {session_id} and {agent_id}",
+        (
+            "config: agents.d.terminate.argv: an id from a log line cannot be part of a program's text: have it follow "
+            "as an argument of its own, and let the program take that ($1)"
+        ),
     ]
 
 

@@ -74,6 +74,8 @@ def status(told: dict[str, Any], now: float) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)).rstrip()
         for row in (names, *rows)
     ]
+    if told["more"]:
+        lines.append(f"... and {told['more']:,} more")
     return "\n".join([head, audit, "", *lines])
 
 

@@ -45,6 +45,8 @@ PATIENCE = 0.5
 OPEN = frozenset({"met", "observed", "failed"})
 """What a further line, or finding, has decided on again."""
 ENDED = "its end is in the log"
+MOST_SHOWN = 100
+"""Sessions in the answer to `breaker status`."""
 
 
 class Told(NamedTuple):
@@ -85,19 +87,24 @@ class Breaker:
         self._late: dict[str, Intent] = {}
         """Those of sessions that still log though they were to stop."""
         self._shown: dict[str, int] = {}
+        self._settings = config.breaker
         self.configure(config)
 
-    def configure(self, config: Config) -> None:
+    def configure(self, config: Config, now: float = 0.0) -> None:
         """Take up new settings. A raised ceiling begins a new generation, as an operator's extension does."""
-        self._config = config
-        self._settings = config.breaker
+        before, self._config, self._settings = self._settings, config, config.breaker
         self._reorder = float(config.detectors.reorder)
         self._authority = Authority(config)
         self.watches = self._authority.watches
+        if before.mode != self._settings.mode:
+            log.warning("breaker.mode is %s now, and was %s", self._settings.mode, before.mode)
+            self.audit.write("mode", now, mode=self._settings.mode, before=before.mode)
+        if self._settings.mode == "enforce" and not any(agent.terminate for agent in config.agents.values()):
+            log.warning("breaker.mode is enforce, but no agent has agents.NAME.terminate: nobody can be stopped")
         for mine in list(self._intents):
             session = self._sessions.get(mine.agent_id, mine.session_id)
             if session is not None and not session.closed:
-                self._raised(session, "its budget was raised in the config", 0.0)
+                self._raised(session, "its budget was raised in the config", now)
 
     @property
     def enforcing(self) -> bool:
@@ -396,9 +403,14 @@ class Breaker:
                     "changed": mine.changed,
                     "idempotency_key": mine.idempotency_key,
                 }
-                for mine in sorted(self._intents, key=lambda mine: -mine.changed)[:100]
+                for mine in sorted(self._intents, key=lambda mine: (not self._open_end(mine), -mine.changed))[:MOST_SHOWN]
             ],
+            "more": max(0, len(self._intents) - MOST_SHOWN),
         }
+
+    def _open_end(self, mine: Intent) -> bool:
+        """Somebody should look at it, or it is going on."""
+        return mine.key in self._late or mine.status in {"intended", "called"}
 
     def stops(self) -> dict[tuple[str, str, str], Intent]:
         """The latest intent by agent, session and reason; copies, for a page."""
