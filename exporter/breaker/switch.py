@@ -384,6 +384,7 @@ class Breaker:
 
     def status(self) -> dict[str, Any]:
         """For whoever looks."""
+        shown = sorted(self._intents, key=lambda mine: (not self._open_end(mine), -mine.changed))[:MOST_SHOWN]
         return {
             "mode": self._settings.mode,
             "enforcing": self.enforcing,
@@ -403,9 +404,9 @@ class Breaker:
                     "changed": mine.changed,
                     "idempotency_key": mine.idempotency_key,
                 }
-                for mine in sorted(self._intents, key=lambda mine: (not self._open_end(mine), -mine.changed))[:MOST_SHOWN]
+                for mine in shown
             ],
-            "more": max(0, len(self._intents) - MOST_SHOWN),
+            "more": len(self._intents) - len(shown),
         }
 
     def _open_end(self, mine: Intent) -> bool:
