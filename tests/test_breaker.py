@@ -241,6 +241,17 @@ def test_a_forged_end_neither_saves_a_runaway_nor_passes_for_its_stop(rig):
     assert rig.statuses == [("session_budget 1", "called", "")]
 
 
+def test_a_copy_that_is_sent_before_the_line_is_read_does_not_hide_it(rig):
+    """The second of two like lines is a duplicate; it is the second that may have it stopped. A third says nothing new."""
+    own = line(0.1, agent_id="runaway", session_id="s", tokens={"prompt": 600})
+    for origin in (ELSEWHERE, OWN, OWN):
+        rig.say(own, origin=origin)
+    session = rig.pipeline.sinks.sessions.get("runaway", "s")
+    assert (session.tokens, session.attested_tokens) == (600, 600)
+    rig.say(line(0.2, agent_id="runaway", session_id="s", tokens={"prompt": 401}))
+    assert [mine.session_id for mine in rig.calls] == ["s"]
+
+
 def test_a_forged_task_type_neither_lowers_a_ceiling_nor_raises_it(rig):
     """The detectors believe it, as they cannot know better; the breaker does not."""
     rig.spend(1, origin=ELSEWHERE, session_id="lifted", metadata={"task_type": "batch"})

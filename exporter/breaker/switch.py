@@ -45,6 +45,8 @@ PATIENCE = 0.5
 OPEN = frozenset({"met", "observed", "failed"})
 """What a further line, or finding, has decided on again."""
 ENDED = "its end is in the log"
+MOST_COPIED = 65_536
+"""Lines whose copies are looked for."""
 MOST_SHOWN = 100
 """Sessions in the answer to `breaker status`."""
 
@@ -87,6 +89,8 @@ class Breaker:
         self._late: dict[str, Intent] = {}
         """Those of sessions that still log though they were to stop."""
         self._shown: dict[str, int] = {}
+        self._copied: dict[int, None] = {}
+        """Hashes of lines in the name of agents that can be stopped, from where they must not come."""
         self._settings = config.breaker
         self.configure(config)
 
@@ -147,9 +151,13 @@ class Breaker:
         self._intents.add(new)
         self._put_off(new, now)
 
-    def line(self, action: Action, session: Session, origin: Origin, now: float) -> None:
-        """An action of an agent that can be stopped, which `session` has taken in already."""
+    def line(self, action: Action, session: Session, line: int, origin: Origin, now: float) -> None:
+        """An action of an agent that can be stopped, which `session` has taken in already; `line` is a hash of it."""
         allowed = self._authority.allows(action.agent_id, origin)
+        if not allowed:
+            while len(self._copied) >= MOST_COPIED:
+                del self._copied[next(iter(self._copied))]
+            self._copied[line] = None
         if allowed:
             session.attest(action, self._reorder)
             self._overspent(session, action.at, now)
@@ -162,6 +170,15 @@ class Breaker:
             elif allowed and not mine.hopeless and mine.status in OPEN:
                 mine.spoke = _shown(origin)
                 self._put_off(mine, now)
+
+    def again(self, action: Action, line: int, origin: Origin, now: float) -> None:
+        """A line that was read before. If somebody else has sent a copy of it first, it is held against it now."""
+        if line in self._copied and self._authority.allows(action.agent_id, origin):
+            del self._copied[line]
+            session = self._sessions.get(action.agent_id, action.session_id)
+            if session is not None:
+                self.line(action, session, line, origin, now)
+                self._sessions.touch(session)
 
     def _overspent(self, session: Session, at: float, now: float) -> None:
         """Over its budget, whatever the detectors say: by others it may be found already, or of a large task type."""
