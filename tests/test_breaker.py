@@ -152,7 +152,7 @@ def test_an_agent_that_is_gone_has_stopped(rig):
     rig.spend(1_001)
     end(rig)
     assert not rig.answer(Refused("connection refused"))
-    assert rig.statuses == [("session_budget 1", "confirmed", "its end is in the log")]
+    assert rig.statuses == [("session_budget 1", "confirmed", "its end is in the log, though no call was taken")]
 
 
 # --- who is left alone -----------------------------------------------------------------------------------------------
@@ -519,7 +519,7 @@ def test_between_two_attempts_an_end_and_the_latch_count(rig):
     rig.breaker.latch.since, rig.breaker.latch.why = 1.0, "too many"
     assert not rig.breaker.wanted(rig.calls[1].key, rig.pipeline.now())
     assert rig.statuses == [
-        ("session_budget 1", "confirmed", "its end is in the log"),
+        ("session_budget 1", "confirmed", "its end is in the log, though no call was taken"),
         ("session_budget 1", "observed", "latched: too many"),
     ]
 
@@ -587,7 +587,7 @@ def test_a_session_that_ended_while_the_exporter_was_away_is_not_called(rig, tmp
     again = rig.restart(tmp_path)
     end(again)
     assert again.calls == []
-    assert again.statuses == [("session_budget 1", "confirmed", "its end is in the log")]
+    assert again.statuses == [("session_budget 1", "confirmed", "its end is in the log, though no call was taken")]
 
 
 def test_nobody_is_stopped_for_what_a_crash_left_if_the_mode_is_observe_now(rig, tmp_path):

@@ -512,7 +512,7 @@ class Breaker:
 
     def _confirm(self, mine: Intent, why: str, now: float) -> None:
         self._late.pop(mine.key, None)
-        self._change(mine, "confirmed", why, now)
+        self._change(mine, "confirmed", why if mine.called else f"{why}, though no call was taken", now)
 
     def _change(self, mine: Intent, status: Status, why: str, now: float) -> None:
         mine.status, mine.why, mine.changed = status, why, now
