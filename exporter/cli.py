@@ -99,14 +99,17 @@ def command(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from exporter.server import Taken  # noqa: PLC0415
     from exporter.service import Exporter  # noqa: PLC0415  (the other commands start faster without)
 
     config = _config(options)
     path = Path(options.config) if options.config else None
     try:
         return Exporter(config, path, options.paths).run()
+    except Taken as error:
+        raise Usage(f"{error}; --web.listen-address HOST:PORT names another") from error
     except OSError as error:
-        raise Usage(str(error)) from error
+        raise Usage(_unread(error)) from error
 
 
 def _replay(options: argparse.Namespace) -> int:
@@ -124,7 +127,7 @@ def _replay(options: argparse.Namespace) -> int:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise Usage(str(error)) from error
+        raise Usage(_unread(error)) from error
     progress.clear()
     pipeline = stages.pipeline
     accept = "application/openmetrics-text; version=1.0.0" if options.openmetrics else "text/plain"
@@ -153,7 +156,9 @@ def _backtest(options: argparse.Namespace) -> int:
                 prometheus.check(programs, files)
                 plan = rules.plan(found)
                 told = backtest.evaluate(config, options.paths, progress, plan, programs)
-    except (OSError, ValueError, prometheus.Failed) as error:
+    except OSError as error:
+        raise Usage(_unread(error)) from error
+    except (ValueError, prometheus.Failed) as error:
         raise Usage(str(error)) from error
     finally:
         drawn.clear()
@@ -205,7 +210,7 @@ def _explain(options: argparse.Namespace) -> int:
                 trace=options.trace, session=options.session, agent=options.agent, since=options.since or SINCE,
             )  # fmt: skip
     except OSError as error:
-        raise Usage(f"{_printable(error.filename)}: {error.strerror}" if error.filename else str(error)) from error
+        raise Usage(_unread(error)) from error
     except Missing as missing:
         progress.clear()
         _say(str(missing))
@@ -342,7 +347,7 @@ def _record(options: argparse.Namespace) -> int:
     try:
         recorded = record(options.record, options.agent)
     except OSError as error:
-        raise Usage(str(error)) from error
+        raise Usage(_unread(error)) from error
     except NothingGood as error:
         raise Failed(str(error)) from error
     sys.stdout.write(recorded.text)
@@ -669,6 +674,11 @@ def _port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"must be 0 to 65535, not {text!r}")
     return int(text)
+
+
+def _unread(error: OSError) -> str:
+    """What is wrong with a file, in one wording for all commands."""
+    return f"{_printable(str(error.filename))}: {error.strerror}" if error.filename else str(error)
 
 
 def _say(sentence: str) -> None:

@@ -146,6 +146,10 @@ class Pipeline:
                 continue
             if seen(line):
                 repeated += 1
+                if breaker is not None and breaker.watches(action.agent_id):
+                    if action.tokens is not None:
+                        settle(action.tokens)
+                    breaker.again(action, hash(line), source.origin(number), now)
                 continue
             accepted += 1
             if action.at > newest:
@@ -163,7 +167,7 @@ class Pipeline:
                     recent.add(action)
                 detect(action, session, now)
                 if breaker is not None and breaker.watches(action.agent_id):
-                    breaker.line(action, session, source.origin(number), now)
+                    breaker.line(action, session, hash(line), source.origin(number), now)
             else:
                 beating = sessions.beat(action)
                 if beating is not None:

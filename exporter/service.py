@@ -263,7 +263,7 @@ class Exporter:
         self.stages.pipeline.sinks.detectors.configure(config)
         self.stages.pipeline.prices = Prices(config.prices)
         assert self.stages.pipeline.sinks.breaker is not None
-        self.stages.pipeline.sinks.breaker.configure(config)
+        self.stages.pipeline.sinks.breaker.configure(config, self.stages.pipeline.now())
         self._retire(before)
         self._ask_agents()
         self.reload_ok = True

@@ -150,6 +150,19 @@ def test_what_waits_is_bounded_and_the_next_line_says_how_much_went(tmp_path, mo
     assert msgspec.json.decode(path.read_bytes().splitlines()[0])["dropped"] == 2
 
 
+def test_a_flood_of_sessions_that_are_left_alone_does_not_fill_the_disk(path):
+    """The next line says how many were left out; whoever is stopped is never left out."""
+    kept, audit = Kept(), Audit(path)
+    for n in range(150):
+        audit.write("observed", 2000.0 + n / 10)
+    audit.write("called", 2016.0)
+    audit.write("observed", 2060.0)
+    kept.commit(audit)
+    assert events(path)[3:] == ["observed"] * 100 + ["called", "observed"]
+    assert msgspec.json.decode(path.read_bytes().splitlines()[3])["dropped"] == 50
+    assert verify(path).faults == []
+
+
 def test_a_disk_that_fills_in_the_middle_of_a_line_neither_breaks_the_chain_nor_doubles_an_entry(path):
     """Four entries at once, of which there is room for one and a half."""
     kept, audit = Kept(), Audit(path)

@@ -9,7 +9,7 @@ from detecting import call, line
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from exporter.breaker import intents
+from exporter.breaker import intents, operate, switch
 from exporter.breaker.audit import verify
 from exporter.breaker.terminator import Refused
 from exporter.config import ConfigError, parse
@@ -152,7 +152,7 @@ def test_an_agent_that_is_gone_has_stopped(rig):
     rig.spend(1_001)
     end(rig)
     assert not rig.answer(Refused("connection refused"))
-    assert rig.statuses == [("session_budget 1", "confirmed", "its end is in the log")]
+    assert rig.statuses == [("session_budget 1", "confirmed", "its end is in the log, though no call was taken")]
 
 
 # --- who is left alone -----------------------------------------------------------------------------------------------
@@ -239,6 +239,17 @@ def test_a_forged_end_neither_saves_a_runaway_nor_passes_for_its_stop(rig):
     rig.answer()
     rig.wait(4)
     assert rig.statuses == [("session_budget 1", "called", "")]
+
+
+def test_a_copy_that_is_sent_before_the_line_is_read_does_not_hide_it(rig):
+    """The second of two like lines is a duplicate; it is the second that may have it stopped. A third says nothing new."""
+    own = line(0.1, agent_id="runaway", session_id="s", tokens={"prompt": 600})
+    for origin in (ELSEWHERE, OWN, OWN):
+        rig.say(own, origin=origin)
+    session = rig.pipeline.sinks.sessions.get("runaway", "s")
+    assert (session.tokens, session.attested_tokens) == (600, 600)
+    rig.say(line(0.2, agent_id="runaway", session_id="s", tokens={"prompt": 401}))
+    assert [mine.session_id for mine in rig.calls] == ["s"]
 
 
 def test_a_forged_task_type_neither_lowers_a_ceiling_nor_raises_it(rig):
@@ -449,6 +460,37 @@ def test_forged_tokens_do_not_undo_an_extension(rig):
     assert [mine.generation for mine in rig.calls] == [1, 2]
 
 
+def test_a_change_of_mode_is_in_the_log_and_in_the_audit_log(rig, tmp_path, caplog):
+    observe = CONFIG.replace("mode: enforce", "mode: observe").replace("PATH", str(tmp_path))
+    rig.breaker.configure(parse(observe), rig.pipeline.now())
+    rig.breaker.configure(parse(observe), rig.pipeline.now())
+    nobody = "breaker: {mode: enforce}\nstate: {path: state.db}"
+    rig.breaker.configure(parse(nobody), rig.pipeline.now())
+    assert caplog.messages == [
+        "breaker.mode is observe now, and was enforce",
+        "breaker.mode is enforce now, and was observe",
+        "breaker.mode is enforce, but no agent has agents.NAME.terminate: nobody can be stopped",
+    ]
+    rig.pipeline.commit()
+    entries = [msgspec.json.decode(row) for row in (tmp_path / "audit.ndjson").read_bytes().splitlines()]
+    assert [(entry["event"], entry["before"], entry["mode"]) for entry in entries] == [
+        ("mode", "enforce", "observe"),
+        ("mode", "observe", "enforce"),
+    ]
+
+
+def test_the_status_begins_with_what_wants_a_person_and_says_how_much_it_leaves_out(rig, monkeypatch):
+    """A flood of made-up sessions does not hide it."""
+    monkeypatch.setattr(switch, "MOST_SHOWN", 3)
+    rig.spend(1_001)
+    rig.answer(Refused("no", final=True))
+    for n in range(5):
+        rig.spend(5_000, origin=ELSEWHERE, session_id=f"flood-{n}")
+    told = rig.breaker.status()
+    assert [one["session_id"] for one in told["intents"]] == ["s", "flood-4", "flood-3"]
+    assert operate.status(told, rig.pipeline.now()).splitlines()[-1] == "... and 3 more"
+
+
 def test_between_two_attempts_a_reload_counts(rig, tmp_path):
     """To observe mode, or without the agent; and if it is there again, the next line is enough."""
     path = str(tmp_path)
@@ -477,7 +519,7 @@ def test_between_two_attempts_an_end_and_the_latch_count(rig):
     rig.breaker.latch.since, rig.breaker.latch.why = 1.0, "too many"
     assert not rig.breaker.wanted(rig.calls[1].key, rig.pipeline.now())
     assert rig.statuses == [
-        ("session_budget 1", "confirmed", "its end is in the log"),
+        ("session_budget 1", "confirmed", "its end is in the log, though no call was taken"),
         ("session_budget 1", "observed", "latched: too many"),
     ]
 
@@ -545,7 +587,7 @@ def test_a_session_that_ended_while_the_exporter_was_away_is_not_called(rig, tmp
     again = rig.restart(tmp_path)
     end(again)
     assert again.calls == []
-    assert again.statuses == [("session_budget 1", "confirmed", "its end is in the log")]
+    assert again.statuses == [("session_budget 1", "confirmed", "its end is in the log, though no call was taken")]
 
 
 def test_nobody_is_stopped_for_what_a_crash_left_if_the_mode_is_observe_now(rig, tmp_path):
@@ -606,6 +648,7 @@ def test_what_is_wrong_in_the_breakers_config_is_told():
             "  a: {terminate: {url: 'http://{agent_id}:1/x'}, sources: [relative/path, k=v]}\n"
             "  b: {terminate: {url: 'http://h/x', argv: [kill]}}\n"
             "  c: {terminate: {argv: ['{session_id}']}, sources: ['*']}\n"
+            "  d: {terminate: {argv: [sh, -c, 'stop {session_id}', '{agent}']}, sources: ['*']}\n"
         )
     assert told.value.faults == [
         "config: breaker.reasons: invalid enum value 'cascade'",
@@ -616,6 +659,11 @@ def test_what_is_wrong_in_the_breakers_config_is_told():
         "config: agents.a.terminate.url: an id from a log line cannot be part of the host",
         "config: agents.b.terminate: needs url or argv, and not both",
         "config: agents.c.terminate.argv: an id from a log line cannot be the command",
+        "config: agents.d.terminate.argv: nothing is put for {agent}; there are {session_id} and {agent_id}",
+        (
+            "config: agents.d.terminate.argv: an id from a log line cannot be part of a program's text: have it follow "
+            "as an argument of its own, and let the program take that ($1)"
+        ),
     ]
 
 

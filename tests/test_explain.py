@@ -161,7 +161,7 @@ def test_what_is_not_there_is_a_sentence_and_exit_code_1(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--trace", "t", "nowhere.log"], "no file matches 'nowhere.log'"),
+        (["--trace", "t", "nowhere.log"], "nowhere.log: No such file or directory"),
         (["--trace", "t", "--since", "1h", OUTAGE], "--since goes with --agent"),
         (["--trace", "t", "--config", "nowhere.yaml", OUTAGE], "nowhere.yaml"),
         (["--trace", "t", "."], "Is a directory"),

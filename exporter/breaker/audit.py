@@ -34,6 +34,9 @@ GENESIS = "0" * 64
 """What stands before the first line."""
 LAST = 256 << 10
 """Bytes at the end of a file in which its last line is looked for; a line of ours is shorter."""
+MOST_OBSERVED = 100
+"""Entries a minute of sessions that are left alone: made-up ones cost nothing, and must not fill the disk. `dropped` of
+the next line counts the others, and agent_terminations_total has them all."""
 MOST = 10_000
 """Entries that wait for a file that cannot be written; the oldest go, and the next that is written says how many."""
 
@@ -49,6 +52,8 @@ class Audit:
         self._number = 0
         self._written = 0
         self._dropped = 0
+        self._minute = self._observed = 0.0
+        """When the current one began, and how many were left alone in it."""
         self._fresh: list[tuple[int, dict[str, Any]]] = []
         self._waiting: deque[tuple[int, dict[str, Any]]] = deque()
         self._gone: list[int] = []
@@ -65,6 +70,13 @@ class Audit:
         """One event; on disk after the next commit."""
         if self.path is None:
             return
+        if event == "observed":
+            if not 0 <= now - self._minute < 60:
+                self._minute, self._observed = now, 0
+            self._observed += 1
+            if self._observed > MOST_OBSERVED:
+                self._dropped += 1
+                return
         self._number += 1
         self._fresh.append((self._number, {"at": _stamp(now), "event": event, **told}))
 

@@ -12,6 +12,7 @@ import msgspec
 
 from exporter.breaker.audit import GENESIS, verify
 from exporter.breaker.control import Extend, Refused, Unlatch, ask
+from exporter.status.words import ago
 
 if TYPE_CHECKING:
     import argparse
@@ -58,7 +59,7 @@ def status(told: dict[str, Any], now: float) -> str:
     rows = [
         (
             one["status"],
-            f"{max(0, now - one['changed']):,.0f} s ago",
+            ago(one["changed"], now),
             _plain(one["agent_id"]),
             _plain(one["session_id"]),
             one["reason"] + (f" #{one['generation']}" if one["generation"] > 1 else ""),
@@ -74,6 +75,8 @@ def status(told: dict[str, Any], now: float) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)).rstrip()
         for row in (names, *rows)
     ]
+    if told["more"]:
+        lines.append(f"... and {told['more']:,} more")
     return "\n".join([head, audit, "", *lines])
 
 

@@ -45,6 +45,10 @@ PATIENCE = 0.5
 OPEN = frozenset({"met", "observed", "failed"})
 """What a further line, or finding, has decided on again."""
 ENDED = "its end is in the log"
+MOST_COPIED = 65_536
+"""Lines whose copies are looked for."""
+MOST_SHOWN = 100
+"""Sessions in the answer to `breaker status`."""
 
 
 class Told(NamedTuple):
@@ -85,19 +89,26 @@ class Breaker:
         self._late: dict[str, Intent] = {}
         """Those of sessions that still log though they were to stop."""
         self._shown: dict[str, int] = {}
+        self._copied: dict[int, None] = {}
+        """Hashes of lines in the name of agents that can be stopped, from where they must not come."""
+        self._settings = config.breaker
         self.configure(config)
 
-    def configure(self, config: Config) -> None:
+    def configure(self, config: Config, now: float = 0.0) -> None:
         """Take up new settings. A raised ceiling begins a new generation, as an operator's extension does."""
-        self._config = config
-        self._settings = config.breaker
+        before, self._config, self._settings = self._settings, config, config.breaker
         self._reorder = float(config.detectors.reorder)
         self._authority = Authority(config)
         self.watches = self._authority.watches
+        if before.mode != self._settings.mode:
+            log.warning("breaker.mode is %s now, and was %s", self._settings.mode, before.mode)
+            self.audit.write("mode", now, mode=self._settings.mode, before=before.mode)
+        if self._settings.mode == "enforce" and not any(agent.terminate for agent in config.agents.values()):
+            log.warning("breaker.mode is enforce, but no agent has agents.NAME.terminate: nobody can be stopped")
         for mine in list(self._intents):
             session = self._sessions.get(mine.agent_id, mine.session_id)
             if session is not None and not session.closed:
-                self._raised(session, "its budget was raised in the config", 0.0)
+                self._raised(session, "its budget was raised in the config", now)
 
     @property
     def enforcing(self) -> bool:
@@ -140,9 +151,13 @@ class Breaker:
         self._intents.add(new)
         self._put_off(new, now)
 
-    def line(self, action: Action, session: Session, origin: Origin, now: float) -> None:
-        """An action of an agent that can be stopped, which `session` has taken in already."""
+    def line(self, action: Action, session: Session, line: int, origin: Origin, now: float) -> None:
+        """An action of an agent that can be stopped, which `session` has taken in already; `line` is a hash of it."""
         allowed = self._authority.allows(action.agent_id, origin)
+        if not allowed:
+            while len(self._copied) >= MOST_COPIED:
+                del self._copied[next(iter(self._copied))]
+            self._copied[line] = None
         if allowed:
             session.attest(action, self._reorder)
             self._overspent(session, action.at, now)
@@ -155,6 +170,15 @@ class Breaker:
             elif allowed and not mine.hopeless and mine.status in OPEN:
                 mine.spoke = _shown(origin)
                 self._put_off(mine, now)
+
+    def again(self, action: Action, line: int, origin: Origin, now: float) -> None:
+        """A line that was read before. If somebody else has sent a copy of it first, it is held against it now."""
+        if line in self._copied and self._authority.allows(action.agent_id, origin):
+            del self._copied[line]
+            session = self._sessions.get(action.agent_id, action.session_id)
+            if session is not None:
+                self.line(action, session, line, origin, now)
+                self._sessions.touch(session)
 
     def _overspent(self, session: Session, at: float, now: float) -> None:
         """Over its budget, whatever the detectors say: by others it may be found already, or of a large task type."""
@@ -377,6 +401,7 @@ class Breaker:
 
     def status(self) -> dict[str, Any]:
         """For whoever looks."""
+        shown = sorted(self._intents, key=lambda mine: (not self._open_end(mine), -mine.changed))[:MOST_SHOWN]
         return {
             "mode": self._settings.mode,
             "enforcing": self.enforcing,
@@ -396,9 +421,14 @@ class Breaker:
                     "changed": mine.changed,
                     "idempotency_key": mine.idempotency_key,
                 }
-                for mine in sorted(self._intents, key=lambda mine: -mine.changed)[:100]
+                for mine in shown
             ],
+            "more": len(self._intents) - len(shown),
         }
+
+    def _open_end(self, mine: Intent) -> bool:
+        """Somebody should look at it, or it is going on."""
+        return mine.key in self._late or mine.status in {"intended", "called"}
 
     def stops(self) -> dict[tuple[str, str, str], Intent]:
         """The latest intent by agent, session and reason; copies, for a page."""
@@ -482,7 +512,7 @@ class Breaker:
 
     def _confirm(self, mine: Intent, why: str, now: float) -> None:
         self._late.pop(mine.key, None)
-        self._change(mine, "confirmed", why, now)
+        self._change(mine, "confirmed", why if mine.called else f"{why}, though no call was taken", now)
 
     def _change(self, mine: Intent, status: Status, why: str, now: float) -> None:
         mine.status, mine.why, mine.changed = status, why, now
