@@ -94,8 +94,8 @@ def thresholds(*steps: tuple[float | None, str]) -> Json:
     return {"mode": "absolute", "steps": [{"value": value, "color": color} for value, color in steps]}
 
 
-def words(said: dict[float, tuple[str, str]] | dict[str, tuple[str, str]]) -> list[Json]:
-    """What single values are called, and in which colour."""
+def words(said: dict[Any, tuple[str, str]]) -> list[Json]:
+    """What single values, numbers or texts, are called, and in which colour."""
     options = {
         (value if isinstance(value, str) else f"{value:g}"): {"text": text, "color": color, "index": index}
         for index, (value, (text, color)) in enumerate(said.items())
