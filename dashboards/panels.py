@@ -6,10 +6,7 @@ it one, from left to right in a grid of 24.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from typing import Any
 
 Json = dict[str, Any]
 
@@ -97,10 +94,8 @@ def thresholds(*steps: tuple[float | None, str]) -> Json:
     return {"mode": "absolute", "steps": [{"value": value, "color": color} for value, color in steps]}
 
 
-def words(
-    said: Mapping[int, tuple[str, str]] | Mapping[float, tuple[str, str]] | Mapping[str, tuple[str, str]],
-) -> list[Json]:
-    """What single values are called, and in which colour."""
+def words(said: dict[Any, tuple[str, str]]) -> list[Json]:
+    """What single values, numbers or texts, are called, and in which colour."""
     options = {
         (value if isinstance(value, str) else f"{value:g}"): {"text": text, "color": color, "index": index}
         for index, (value, (text, color)) in enumerate(said.items())

@@ -406,7 +406,9 @@ def _demo(options: argparse.Namespace) -> int:
         raise Usage("the demo's agents are written with agentlog: install that, too") from error
     faults = list(dict.fromkeys(options.fault))
     if options.stdout:
-        return fleet_only(faults, options.speed, options.duration, options.mailbox)
+        if options.answer and (fault := listen_fault(options.answer)):
+            raise Usage(f"--answer: {fault}")
+        return fleet_only(faults, options.speed, options.duration, options.mailbox or options.answer)
     try:
         return show(faults, options.speed, options.duration, f"127.0.0.1:{options.port}", enforce=options.enforce)
     except OSError as error:
@@ -600,6 +602,9 @@ def _parser() -> argparse.ArgumentParser:
         "--stdout", action="store_true",
         help="only the agents, their lines to standard output: agent-exporter demo --stdout | agent-exporter run -",
     )  # fmt: skip
+    demo.add_argument(
+        "--answer", metavar="HOST:PORT", help="with --stdout: where they answer health checks and are told to stop"
+    )
 
     health = _command(
         commands, "healthcheck", _healthcheck, "ask a running exporter whether it is well",

@@ -344,6 +344,17 @@ def test_the_digest_is_one_message_with_a_line_for_each_alert(program, tmp_path)
     )
 
 
+def test_the_digest_is_sent_once_a_day():
+    """It lasts for an hour; the group may be sent again only when that is over, and what has resolved is not sent."""
+    config = yaml.safe_load((RULES / "alertmanager.yml").read_text())
+    [route] = [one for one in config["route"]["routes"] if one["receiver"] == "digest"]
+    [digest] = [rule for rule in EVERY if rule.get("alert") == "AgentDailyDigest"]
+    assert re.search(r"and on \(\) hour\(\) == \d+$", digest["expr"].strip())
+    assert (route["group_by"], route["group_interval"], route["repeat_interval"]) == (["severity"], "1h", "12h")
+    [receiver] = [one for one in config["receivers"] if one["name"] == "digest"]
+    assert [slack["send_resolved"] for slack in receiver["slack_configs"]] == [False]
+
+
 QUIETED = [
     ("AgentInCascade", "AgentErrorsBurning"),
     ("AgentDown", "AgentSilent"),

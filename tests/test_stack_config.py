@@ -8,10 +8,17 @@ import re
 import shutil
 import subprocess
 import sys
+import time
+import urllib.request
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import pytest
 import yaml
-from running import ROOT, Collector, eventually
+from running import ROOT, Collector, Running, Sink, eventually, free_port
 
 from exporter.action import trace_id_of
 from exporter.cli import command
@@ -313,3 +320,191 @@ def test_one_switch_keeps_content_out_of_loki(program, secrets, tmp_path):
         assert "input" not in body
         assert "output" not in body
         assert {key: body[key] for key in given} == given
+
+
+# --- what the collector makes of spans --------------------------------------------------------------------------------
+
+
+def tracing(program, tmp_path, sink, *more: str) -> tuple[Collector, str]:
+    """The collector's pipeline of traces, as it is, with a receiver of ours in Tempo's place; and where it listens."""
+    files = [yaml.safe_load((COLLECTOR / name).read_text()) for name in ("config.yaml", *more)]
+    config, port = files[0], free_port()
+    config["receivers"] = {"otlp": {"protocols": {"http": {"endpoint": f"127.0.0.1:{port}"}}}}
+    queue = config["exporters"]["otlp_grpc/tempo"]["sending_queue"]
+    config["exporters"] = {"otlp_http": {"endpoint": sink.url, "sending_queue": queue}}
+    config["extensions"] = {"file_storage": {"directory": f"{tmp_path}/queue", "create_directory": True}}
+    pipeline = config["service"]["pipelines"]["traces"]
+    for other in files[1:]:
+        config["processors"] |= other["processors"]
+        pipeline |= other["service"]["pipelines"]["traces"]
+    config["processors"] = {name: config["processors"][name] for name in pipeline["processors"]}
+    config["service"] = {
+        "extensions": ["file_storage"],
+        "telemetry": {"metrics": {"level": "none"}},
+        "pipelines": {"traces": pipeline | {"receivers": ["otlp"], "exporters": ["otlp_http"]}},
+    }
+    return Collector(program("otelcol"), yaml.safe_dump(config), tmp_path), f"http://127.0.0.1:{port}"
+
+
+def session(
+    name: str, *, seconds: float = 1, tokens: int = 10, status: str = "success", retries: int = 0
+) -> list[dict]:
+    """The lines of a task that has just ended; its trace has an id that is the same in every run."""
+    now = datetime.now(UTC)
+    line = {
+        "agent_id": "a",
+        "session_id": name,
+        "trace_id": sha256(name.encode()).hexdigest()[:32],
+        "action": "llm_call",
+        "status": status,
+        "duration_ms": 5,
+        "input": "the same",
+        "tokens": {"prompt": tokens, "completion": 0},
+    }
+    first = {"timestamp": (now - timedelta(seconds=seconds)).isoformat(), "metadata": {"retry_count": retries}}
+    last = {"timestamp": now.isoformat(), "status": "success", "input": "the last", "metadata": {"session_end": True}}
+    return [line | first, line | last]
+
+
+@pytest.mark.slow
+def test_a_share_of_the_traces_is_kept_and_all_in_which_something_happened(program, tmp_path, monkeypatch):
+    """The exporter's own spans through the shipped sampling: an error, a finding, many tokens or a long time keep a trace."""
+    monkeypatch.setenv("SAMPLE_PERCENT", "10")
+    told = {
+        "an error": session("an error", status="error"),
+        "a finding": session("a finding", retries=5),
+        "many tokens": session("many tokens", tokens=10_000),
+        "a long time": session("a long time", seconds=70),
+    }
+    healthy = 300
+    lines = [line for said in told.values() for line in said]
+    lines += [line for number in range(healthy) for line in session(f"healthy {number}")]
+    log = tmp_path / "agents.log"
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with Sink() as sink:
+        collector, url = tracing(program, tmp_path, sink, "sampling.yaml")
+        with collector, Running("--otlp.endpoint", url, "--otlp.hold", "10m", log) as running:
+            spans = len(lines) + len(told) + healthy  # of actions and of sessions
+            eventually(lambda: running.total("agent_exporter_spans_sent_total") >= spans)
+
+            def kept() -> set[str]:
+                return {span.trace_id.hex() for _, span in sink.spans.values()}
+
+            expected = {said[0]["trace_id"] for said in told.values()}
+            eventually(lambda: expected <= kept(), within=40)
+            # Decided on together, and sent within a moment: the share does not grow any more.
+            eventually(lambda: (before := len(kept())) and not time.sleep(1) and len(kept()) == before)
+            found = kept()
+    rest = found - expected
+    assert 0.04 * healthy < len(rest) < 0.2 * healthy
+    # And each is whole.
+    sent = [line["trace_id"] for line in lines if line["trace_id"] in found]
+    actions = [span for _, span in sink.spans.values() if span.name.startswith("chat")]
+    assert len(actions) == len(sent)
+
+
+@pytest.mark.slow
+def test_what_agents_own_spans_quote_is_taken_out_and_secrets_are_masked(program, tmp_path):
+    """Whatever their SDK calls it; what a span is about stays."""
+    quoted = {
+        "gen_ai.input.messages": "a prompt", "gen_ai.output.messages": "an answer", "gen_ai.system_instructions": "a prompt",
+        "gen_ai.prompt.0.content": "a prompt", "gen_ai.completion": "an answer", "gen_ai.tool.call.arguments": "a prompt",
+        "input.value": "a prompt", "llm.input_messages.0.message.content": "a prompt", "traceloop.entity.output": "an answer",
+    }  # fmt: skip
+    stays = {"gen_ai.agent.name": "a", "gen_ai.request.model": "m"}
+    secret = {
+        "http.request.header.authorization": "abc",
+        "note": "it was sk-abcdefghijklmnop0123, and Bearer abcdefgh12345",
+    }
+    attributes = [{"key": key, "value": {"stringValue": value}} for key, value in (quoted | stays | secret).items()]
+    event = {"timeUnixNano": "1", "name": "exception", "attributes": [
+        {"key": "exception.type", "value": {"stringValue": "ValueError"}},
+        {"key": "exception.message", "value": {"stringValue": "a prompt"}},
+    ]}  # fmt: skip
+    span = {
+        "traceId": "0" * 31 + "1", "spanId": "0" * 15 + "1", "name": "chat m", "startTimeUnixNano": "1",
+        "endTimeUnixNano": "2", "attributes": attributes, "events": [event],
+    }  # fmt: skip
+    body = {"resourceSpans": [{"resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "a"}}]},
+                               "scopeSpans": [{"spans": [span]}]}]}  # fmt: skip
+    with Sink() as sink:
+        collector, url = tracing(program, tmp_path, sink)
+        request = urllib.request.Request(
+            f"{url}/v1/traces", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+
+        def send() -> bool:
+            with suppress(OSError), urllib.request.urlopen(request, timeout=5):
+                return True
+            return False
+
+        with collector:
+            eventually(send)
+            eventually(lambda: sink.spans)
+    [(_, found)] = sink.spans.values()
+    kept = {pair.key: pair.value.string_value for pair in found.attributes}
+    assert not kept.keys() & quoted.keys()
+    assert kept.items() >= stays.items()
+    assert kept["http.request.header.authorization"] == "****"
+    assert kept["note"] == "it was ****, and ****"
+    assert [pair.key for pair in found.events[0].attributes] == ["exception.type"]
+
+
+@pytest.mark.slow
+def test_loki_by_itself_evaluates_its_rule_and_writes_it_to_prometheus(program, tmp_path):
+    """The shipped configuration and rule, with nothing but its paths and addresses changed."""
+    written: list[bytes] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            written.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    prometheus = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=prometheus.serve_forever, daemon=True).start()
+    port, grpc = free_port(), free_port()
+    text = (COLLECTOR / "loki.yaml").read_text().replace("/loki", f"{tmp_path}/loki")
+    text = text.replace("/etc" + f"{tmp_path}/loki/rules", str(ROOT / "alert_rules/loki"))
+    config = yaml.safe_load(text.replace("http://prometheus:9090", f"http://127.0.0.1:{prometheus.server_port}"))
+    config["server"] |= {
+        "http_listen_address": "127.0.0.1", "http_listen_port": port,
+        "grpc_listen_address": "127.0.0.1", "grpc_listen_port": grpc,
+    }  # fmt: skip
+    config["frontend"] = {"address": "127.0.0.1", "port": grpc}
+    file = tmp_path / "loki.yaml"
+    file.write_text(yaml.safe_dump(config))
+    url = f"http://127.0.0.1:{port}"
+
+    def get(path: str) -> str:
+        with suppress(OSError), urllib.request.urlopen(url + path, timeout=5) as answer:
+            return answer.read().decode()
+        return ""
+
+    with subprocess.Popen(
+        [program("loki"), f"-config.file={file}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as loki:
+        try:
+            eventually(lambda: get("/ready").startswith("ready"), within=60)
+            values = [[str(time.time_ns()), "{}", {"agent_id": "planner-01"}]]
+            labels = {"service_name": "agents", "level": "info", "agent": "planner-01"}
+            push = {"streams": [{"stream": labels, "values": values}]}
+            request = urllib.request.Request(
+                f"{url}/loki/api/v1/push", json.dumps(push).encode(), {"Content-Type": "application/json"}
+            )
+            urllib.request.urlopen(request, timeout=10).close()
+            [group] = eventually(
+                lambda: json.loads(get("/prometheus/api/v1/rules") or "{}").get("data", {}).get("groups"), within=60
+            )
+            # Snappy leaves short words as they are.
+            eventually(lambda: any(b"planner-01" in body for body in written), within=100, every=0.5)
+            [rule] = json.loads(get("/prometheus/api/v1/rules"))["data"]["groups"][0]["rules"]
+        finally:
+            loki.kill()
+            prometheus.shutdown()
+            prometheus.server_close()
+    assert group["name"] == "lines"
+    assert (rule["name"], rule["health"]) == ("agent:loki_lines:count5m", "ok")

@@ -20,9 +20,16 @@ WRONG_BY = 10
 """What an agent that has drifted gets its sums wrong by."""
 
 
-def listen(fleet: Fleet, listener: int) -> HTTPServer:
-    """Serve at a socket that the parent process has bound, by its descriptor."""
-    return serve(fleet, socket.socket(fileno=listener))
+def listen(fleet: Fleet, at: int | str) -> HTTPServer:
+    """Serve at HOST:PORT, or at a socket that the parent process has bound, by its descriptor."""
+    if isinstance(at, int):
+        return serve(fleet, socket.socket(fileno=at))
+    host, port = at.rsplit(":", 1)
+    return serve(fleet, socket.create_server((host.strip("[]"), int(port)), family=_family(host)))
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 def serve(fleet: Fleet, bound: socket.socket) -> HTTPServer:

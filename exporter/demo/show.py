@@ -36,8 +36,11 @@ WATCH = {
 """What to look for, by fault."""
 
 
-def fleet_only(faults: Sequence[str], speed: float, duration: float | None, mailbox: int | None = None) -> int:
-    """The agents alone: their lines to standard output, until told to end. `mailbox` is a listening socket's number."""
+def fleet_only(faults: Sequence[str], speed: float, duration: float | None, mailbox: int | str | None = None) -> int:
+    """The agents alone: their lines to standard output, until told to end.
+
+    `mailbox` is where they answer: HOST:PORT, or the number of a socket that listens.
+    """
 
     async def work() -> None:
         fleet = Fleet(speed)
