@@ -261,7 +261,7 @@ class Exporter:
         self.config = self.stages.config = config
         self.stages.pipeline.sinks.tally.configure(config.names(), time.time())
         self.stages.pipeline.sinks.detectors.configure(config)
-        self.stages.pipeline.prices = Prices(config.prices)
+        self.stages.pipeline.prices = Prices(config.prices, live=True)
         assert self.stages.pipeline.sinks.breaker is not None
         self.stages.pipeline.sinks.breaker.configure(config, self.stages.pipeline.now())
         self._retire(before)

@@ -133,7 +133,7 @@ class Stages:
             Sinks(tally, sessions, duplicates, detectors, journal, tree, queue, recent, breaker),
             store,
             live=live,
-            prices=Prices(config.prices),
+            prices=Prices(config.prices, live=live),
             ignore_plain_text=self._ignores,
         )
 

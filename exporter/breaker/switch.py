@@ -182,7 +182,8 @@ class Breaker:
 
     def _overspent(self, session: Session, at: float, now: float) -> None:
         """Over its budget, whatever the detectors say: by others it may be found already, or of a large task type."""
-        if BUDGET not in self._settings.reasons or self._excess(session) is None:
+        evidence = self._excess(session) if BUDGET in self._settings.reasons else None
+        if evidence is None:
             return
         for mine in self._intents.of(session.agent_id, session.session_id):
             if mine.reason == BUDGET and mine.status != "withdrawn" and (session.terminated or not mine.called):
@@ -194,6 +195,7 @@ class Breaker:
             session_id=session.session_id,
             trace_id=trace_id_of(name),
             at=at,
+            evidence=evidence,
         )
         self.found(finding, now)
 
@@ -264,7 +266,7 @@ class Breaker:
         if why is None and mine.status != "intended":
             # One that failed is tried again under the admission that it had.
             if mine.intended or self.latch.admit(now, sum(1 for _ in self._sessions.open()), self._settings):
-                if mine.reason == BUDGET and session is not None:
+                if mine.reason == BUDGET and session is not None and session.foreign:  # it was found by forged sums
                     mine.evidence = self._excess(session) or mine.evidence
                 self._change(mine, "intended", "", now)
                 mine.intended, mine.attempts = now, 0
