@@ -359,8 +359,9 @@ def found(title: str, description: str, query: Json, *, w: int = 12, h: int = 8)
                 "noValue": "—",
             },
             "overrides": [
-                _override("traceID", {"displayName": "Trace", "custom.width": 140, "links": [link("Show it", here)]}),
+                _override("traceID", {"displayName": "Trace", "links": [link("Show it", here)]}),
                 _override("startTime", {"custom.width": 170}),
+                _override("traceDuration", {"custom.width": 90}),
                 _override("traceService", {"displayName": "Begun by", "custom.width": 120}),
                 # It says the same as the service.
                 _override("traceName", {"custom.hideFrom.viz": True}),
