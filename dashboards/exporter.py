@@ -185,7 +185,7 @@ def build() -> Json:
                     "sessions and traces: more open at once than are kept, the oldest end early. recent concerns the status page only.",
                     "none",
                     prom(
-                        "60 * sum by (table) (rate(agent_exporter_table_evictions_total[$__rate_interval])) > 0",
+                        '60 * sum by (table) (rate(agent_exporter_table_evictions_total{table!="recent"}[$__rate_interval])) > 0',
                         "{{table}}",
                     ),
                     none="● nothing was dropped",
@@ -225,7 +225,7 @@ def build() -> Json:
                     limits=NONE_IS_WELL,
                 ),
                 stat(
-                    "Agents beyond the cap",
+                    "Overflow",
                     "Whether agents share the name _overflow. They do: look for ids in agent_id.",
                     "none",
                     now('count(agent_info{agent_id="_overflow"}) or vector(0)'),

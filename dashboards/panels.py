@@ -57,8 +57,11 @@ def counted_column(expr: str) -> Json:
 
 
 def traces(query: str, limit: int = 20) -> Json:
-    """Traces that TraceQL finds."""
-    return {"datasource": TEMPO, "queryType": "traceql", "query": query, "limit": limit, "tableType": "traces"}
+    """Traces that TraceQL finds, the newest of them: without the hint it would be any."""
+    return {
+        "datasource": TEMPO, "queryType": "traceql", "query": f"{query} with (most_recent=true)", "limit": limit,
+        "tableType": "traces",
+    }  # fmt: skip
 
 
 def trace(trace_id: str) -> Json:
@@ -356,11 +359,12 @@ def found(title: str, description: str, query: Json, *, w: int = 12, h: int = 8)
                 "noValue": "—",
             },
             "overrides": [
-                _override("traceID", {"displayName": "Trace", "custom.width": 140, "links": [link("Show it", here)]}),
+                _override("traceID", {"displayName": "Trace", "links": [link("Show it", here)]}),
                 _override("startTime", {"custom.width": 170}),
+                _override("traceDuration", {"custom.width": 90}),
                 _override("traceService", {"displayName": "Begun by", "custom.width": 120}),
                 # It says the same as the service.
-                _override("traceName", {"custom.hideFrom": {"viz": True, "legend": True, "tooltip": True}}),
+                _override("traceName", {"custom.hideFrom.viz": True}),
             ],
         },
         options={"showHeader": True, "cellHeight": "sm"},

@@ -51,6 +51,7 @@ def build() -> Json:
                     "Agents of the chosen teams that have logged or are configured.",
                     "none",
                     now('count(agent:team:info{team=~"$team"})'),
+                    w=8,
                 ),
                 stat(
                     "With a page",
@@ -60,6 +61,7 @@ def build() -> Json:
                         'count(count by (agent_id) (ALERTS{alertstate="firing", severity="critical", agent_id!=""} '
                         f"{OURS})) or vector(0)"
                     ),
+                    w=8,
                     limits=thresholds((None, GOOD), (1, BAD)),
                 ),
                 stat(
@@ -67,14 +69,14 @@ def build() -> Json:
                     "Since 00:00 UTC.",
                     "short",
                     now(f"sum(agent:tokens_today:sum {OURS})"),
-                    w=4,
+                    w=8,
                 ),
                 stat(
                     "Dollars today",
                     "Since 00:00 UTC, as logged.",
                     "currencyUSD",
                     now(f"sum(agent:cost_usd_today:sum {OURS})"),
-                    w=4,
+                    w=8,
                     decimals=2,
                 ),
                 stat(
@@ -87,7 +89,7 @@ def build() -> Json:
                         f"{OURS}) / (sum(sum by (agent_id) "
                         f'(increase(agent_sessions_total{{outcome=~"completed|failed"}}[1d])) {OURS}) > 0)'
                     ),
-                    w=5,
+                    w=8,
                     limits=thresholds((None, BAD), (0.8, WARN), (0.95, GOOD)),
                     none="none said",
                 ),
@@ -99,7 +101,7 @@ def build() -> Json:
                         f"sum(sum by (agent_id) (increase(agent_errors_total[1h])) {OURS}) "
                         f"/ (sum(agent:actions:increase1h {OURS}) > 0)"
                     ),
-                    w=5,
+                    w=8,
                     limits=thresholds((None, GOOD), (0.05, WARN), (0.144, BAD)),
                     none="no actions",
                 ),

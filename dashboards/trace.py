@@ -143,7 +143,7 @@ def build() -> Json:
                 tree(
                     "Trace $trace_id",
                     "The tree of one task: sessions, below them their actions, and findings as spans of no length. Choose one in "
-                    "a table above, or paste an id.",
+                    "a table above, or paste an id; before that there is nothing to be found here.",
                     trace("$trace_id"),
                 )
             ],

@@ -228,6 +228,23 @@ def test_the_fleet_alone_writes_to_standard_output():
     assert {action.agent_id for action in actions} == {agent for agents in TEAMS.values() for agent in agents}
 
 
+def test_the_fleet_alone_answers_where_it_is_told_to():
+    """What docker-compose.yml's health checks and breaker call."""
+    port = free_port()
+    arguments = ("demo", "--stdout", "--answer", f"127.0.0.1:{port}")
+    with subprocess.Popen([sys.executable, "-m", "exporter", *arguments], stdout=subprocess.DEVNULL) as fleet:
+        try:
+
+            def health() -> bytes:
+                with suppress(OSError), urlopen(f"http://127.0.0.1:{port}/writer-01/health") as answer:
+                    return answer.read()
+                return b""
+
+            assert eventually(health) == b'{"status": "ok", "connected": true}'
+        finally:
+            fleet.terminate()
+
+
 @pytest.mark.slow
 def test_with_enforce_the_runaways_are_really_stopped_and_page_and_audit_log_say_so(tmp_path):
     """One over its budget and one in a loop; the fleet's own process ends them, told over HTTP."""
