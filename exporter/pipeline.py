@@ -169,6 +169,7 @@ class Pipeline:
                 if beating is not None:
                     detectors.beat(action, beating, now)
         self.newest = newest
+        detectors.read(sum(map(len, batch.lines)))
         cell.read += len(batch.lines) + batch.too_long
         cell.accepted += accepted
         cell.duplicate += repeated

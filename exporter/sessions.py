@@ -186,6 +186,10 @@ class Sessions:
         """All that are remembered."""
         return self._table.values()
 
+    def changed(self) -> Iterable[Session]:
+        """Those with a row to write."""
+        return self._dirty
+
     def touch(self, session: Session) -> None:
         """What the detectors remember of it has changed."""
         self._dirty.add(session)
@@ -250,6 +254,7 @@ class Sessions:
             self._evict()
         task_type = (action.metadata and action.metadata.task_type) or "default"
         session = Session(action.agent_id, action.session_id, task_type, began, action.at, 0.0)
+        session.trail.who = (action.session_id, "")
         self._table[key] = self._latest[action.agent_id] = session
         self._opened(session)
         return session

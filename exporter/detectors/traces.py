@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from exporter.action import Action
+    from exporter.detectors.screen import Screen
     from exporter.sessions import Session, Sessions
     from exporter.state import Row
 
@@ -37,7 +38,7 @@ class Traces:
         self._most = most
         self._table: dict[str, Trace] = {}
         self._named: dict[str, Trace] = {}
-        self._dirty: list[Trace] = []
+        self._dirty: set[Trace] = set()
         self._gone: list[str] = []
 
     def get(self, name: str) -> Trace | None:
@@ -75,7 +76,11 @@ class Traces:
         """It has changed in a way that a restart must find again."""
         if not trace.dirty:
             trace.dirty = True
-            self._dirty.append(trace)
+            self._dirty.add(trace)
+
+    def changed(self) -> Iterator[Trace]:
+        """Those with a row to write."""
+        return iter(self._dirty)
 
     def __iter__(self) -> Iterator[Trace]:
         return iter(self._table.values())
@@ -95,18 +100,19 @@ class Traces:
         for trace_id in self._gone:
             yield ROW, trace_id, None
         self._gone.clear()
-        dirty, self._dirty = self._dirty, []
-        for trace in dirty:
-            if trace.dirty:
-                trace.dirty = False
-                yield ROW, trace.trace_id, msgspec.msgpack.encode(trace)
+        for trace in self._dirty:
+            trace.dirty = False
+            trace.stored = True
+            yield ROW, trace.trace_id, msgspec.msgpack.encode(trace)
+        self._dirty.clear()
 
-    def restore(self, rows: Iterable[tuple[str, bytes]], now: float) -> None:
+    def restore(self, rows: Iterable[tuple[str, bytes]], screen: Screen, now: float) -> None:
         """Take up the traces of a former run. Their age begins anew: it is not stored with every line."""
         decode = msgspec.msgpack.Decoder(Trace).decode
         for _, value in rows:
             trace = decode(value)
-            trace.dirty = trace.held = False
+            trace.dirty = False
+            trace.restore(screen)
             trace.seen = max(trace.seen, now)
             self._table[trace.trace_id] = trace
             for name in trace.names:
@@ -125,11 +131,12 @@ class Traces:
 
     def _forget(self, trace: Trace) -> None:
         self._leaving(trace)
-        trace.dirty = False
+        self._dirty.discard(trace)
         del self._table[trace.trace_id]
         for name in trace.names:
             del self._named[name]
-        self._gone.append(trace.trace_id)
+        if trace.stored:
+            self._gone.append(trace.trace_id)
 
     def _evict(self) -> None:
         """Make room for an eighth. Those that have long been quiet are not counted: nothing is lost with them."""
