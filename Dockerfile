@@ -8,6 +8,7 @@ RUN python -m venv /opt/agent-exporter \
  && /opt/build/bin/pip install --no-cache-dir --require-hashes -r requirements-build.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY exporter ./exporter
+COPY alert_rules ./alert_rules
 COPY agentlog ./agentlog
 RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheel . ./agentlog \
  && /opt/agent-exporter/bin/pip install --no-cache-dir --no-deps /wheel/*.whl

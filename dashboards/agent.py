@@ -341,8 +341,8 @@ def build() -> Json:
             [
                 timeseries(
                     "Quality, three-day means",
-                    "Confidence, tasks completed and user feedback; dashed lines are its first seven days. More than 0.1 below "
-                    "and still falling is drift: compare models, prompts and tools of then and now.",
+                    "Confidence, tasks completed and user feedback; dashed lines are its first seven days. More than 0.08 "
+                    "(confidence) or 0.15 below and still falling is drift: compare models, prompts and tools of then and now.",
                     "percentunit",
                     prom(f"agent:quality:mean3d{{{ME}}}", "{{metric}}"),
                     prom(f"max by (metric) (agent_baseline_ratio{{{ME}}})", "{{metric}}, first week"),

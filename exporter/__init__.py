@@ -9,12 +9,15 @@ The folder listing is the architecture. A line flows from top to bottom, and not
     detectors/ Action and Session  ->  Finding: loops, budgets, anomalies, cascades
     metrics/   Action, Session and Finding  ->  cells; cells  ->  exposition
     spans/     Action and Session  ->  OTLP span bytes, and the queue that sends them
+    probes/    questions to agents  ->  health checks
+    benchmark/ inputs whose answers are known  ->  the share that came out right
     status/    what a person sees: cells, findings and the latest actions  ->  pages
     duplicates what a collector sends again is counted once
     state      one SQLite file that every stage above commits its changed rows to, together
 
 `stages` puts these together from a `config`: for `service`, which runs until it is told to end and shows itself through
-`server`, and for `replay`, which reads logs of the past. `cli` is the command line, `demo` a fleet to look at.
+`server`, and for `replay`, which reads logs of the past; `backtest/` lets a Prometheus judge what that counted, and
+`explain/` reads them only around one task. `cli` is the command line, `demo` a fleet to look at.
 """
 
 __version__ = "0.1.0"

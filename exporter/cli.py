@@ -6,9 +6,13 @@ import argparse
 import json
 import logging
 import os
+import shutil
+import signal
 import sys
 import time
 from collections import Counter
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -32,10 +36,9 @@ from exporter.sources.once import numbered
 from exporter.state import Locked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from exporter.detectors.finding import Finding
-    from exporter.sources import Source
+    from exporter.explain.log import Log, Reading
     from exporter.stages import Stages
 
 FAULTS = ("loop", "budget", "silent", "cascade", "drift")
@@ -47,12 +50,17 @@ exit codes: 0 fine; 1 something is wrong with the input; 2 wrong use, wrong conf
 
 NO_RULES = (
     "NOTE: these are the findings of the detectors alone. Silence, daily budgets and drift are Prometheus rules, and "
-    "rules are not evaluated here yet: a log without findings may still have fired alerts."
+    "those are not evaluated: that takes prometheus and promtool on PATH, or named by PROMETHEUS_BIN and PROMTOOL_BIN. "
+    "A log without findings may still have fired alerts."
 )
 
 
 class Usage(Exception):  # noqa: N818  (it is what the user gets)
     """A sentence about what was asked for wrongly: exit code 2."""
+
+
+class Failed(Exception):  # noqa: N818  (the same)
+    """A sentence about what went wrong with the input: exit code 1."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -75,6 +83,9 @@ def command(arguments: Sequence[str] | None = None) -> int:
             print(fault, file=sys.stderr)
     except (Usage, Locked) as error:
         print(f"agent-exporter: {error}", file=sys.stderr)
+    except Failed as error:
+        print(f"agent-exporter: {_printable(str(error))}", file=sys.stderr)
+        return 1
     except BrokenPipeError:
         # The reader of our output has gone, as `head` does: what it wanted it has.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -88,10 +99,9 @@ def command(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from exporter.service import Exporter, warn_of_no_effect  # noqa: PLC0415  (the other commands start faster without)
+    from exporter.service import Exporter  # noqa: PLC0415  (the other commands start faster without)
 
     config = _config(options)
-    warn_of_no_effect(config)
     path = Path(options.config) if options.config else None
     try:
         return Exporter(config, path, options.paths).run()
@@ -125,21 +135,46 @@ def _replay(options: argparse.Namespace) -> int:
 
 
 def _backtest(options: argparse.Namespace) -> int:
-    from exporter.backtest import backtest  # noqa: PLC0415
+    from exporter import backtest  # noqa: PLC0415
+    from exporter.backtest import prometheus, report, rules  # noqa: PLC0415
 
     config = _config(options)
-    progress = Progress()
+    drawn = Progress()
+    progress = backtest.Progress(drawn.show, drawn.draw)
+    programs = prometheus.find()
+    plan = None
     try:
-        stages, findings = backtest(config, options.paths, progress.show)
-    except OSError as error:
+        with _ends_like_ctrl_c():
+            if programs is None:
+                _say(NO_RULES)
+                told = backtest.read(config, options.paths, progress)
+            else:
+                files, found = rules.read(Path(options.rules) if options.rules else rules.shipped())
+                prometheus.check(programs, files)
+                plan = rules.plan(found)
+                told = backtest.evaluate(config, options.paths, progress, plan, programs)
+    except (OSError, ValueError, prometheus.Failed) as error:
         raise Usage(str(error)) from error
-    progress.clear()
-    _say(NO_RULES)
-    sys.stdout.buffer.write(b"".join(finding.to_json(w3c=False) + b"\n" for finding in findings))
+    finally:
+        drawn.clear()
+    sys.stdout.buffer.write(b"".join(line + b"\n" for line in report.lines(told)))
     sys.stdout.buffer.flush()
-    _say(_summary(stages, findings))
-    _say_rejected(stages)
+    first, *others = report.summary(told, plan, config)
+    _say(first)
+    for line in others:
+        print(_printable(line), file=sys.stderr)
+    _say_rejected(told.stages)
     return 0
+
+
+@contextmanager
+def _ends_like_ctrl_c() -> Iterator[None]:
+    """SIGTERM is taken as an interrupt: programs are ended and folders removed."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _say_rejected(stages: Stages) -> None:
@@ -149,14 +184,56 @@ def _say_rejected(stages: Stages) -> None:
             _say(f"{source.source}: {rejected:,} of {source.read:,} lines rejected; `agent-exporter validate` says why")
 
 
-def _summary(stages: Stages, findings: list[Finding]) -> str:
-    lines = sum(source.read for source in stages.pipeline.sinks.tally.sources.values())
-    kinds = Counter(
-        f"{finding.kind} ({finding.evidence['loop']})" if finding.kind == "loop" else finding.kind
-        for finding in findings
+def _explain(options: argparse.Namespace) -> int:
+    from exporter.explain import SINCE, Missing, explain  # noqa: PLC0415
+    from exporter.explain.document import write  # noqa: PLC0415
+    from exporter.explain.given import contents, sizes  # noqa: PLC0415
+    from exporter.explain.page import Page  # noqa: PLC0415
+    from exporter.explain.terminal import Paint  # noqa: PLC0415
+    from exporter.explain.unpack import open_logs  # noqa: PLC0415
+
+    config = _config(options)
+    if options.since is not None and options.agent is None:
+        raise Usage("--since goes with --agent: a trace and a session are shown whole")
+    progress = Progress()
+    logs: list[Log] = []
+    answer = None
+    try:
+        with open_logs(options.paths, progress.show, time.time()) as logs:
+            answer = explain(
+                config, logs,
+                trace=options.trace, session=options.session, agent=options.agent, since=options.since or SINCE,
+            )  # fmt: skip
+    except OSError as error:
+        raise Usage(f"{_printable(error.filename)}: {error.strerror}" if error.filename else str(error)) from error
+    except Missing as missing:
+        progress.clear()
+        _say(str(missing))
+    progress.clear()
+    broken = [log for log in logs if log.problem is not None]
+    for log in broken:
+        _say(f"{log.name}: {log.problem}; only what comes before is looked at")
+    if answer is None:
+        return 1
+    if options.json:
+        print(write(answer, content=options.content))
+        return bool(broken)
+    terminal = sys.stdout.isatty()
+    columns = shutil.get_terminal_size((100, 24)).columns if terminal else 100
+    page = Page(
+        Paint(colour=terminal and not os.environ.get("NO_COLOR")),
+        columns,
+        lambda agent, session: session == options.session or agent == options.agent,
     )
-    told = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
-    return f"{lines:,} lines, {len(findings):,} findings{': ' + told if told else ''}"
+    for line in page.answer(answer, partial(contents, columns=columns - 2) if options.content else sizes):
+        print(_encodable(line))
+    return bool(broken)
+
+
+def _encodable(line: str) -> str:
+    """The line with question marks for what standard output cannot show."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return line.encode(encoding, "replace").decode(encoding)
 
 
 def _validate(options: argparse.Namespace) -> int:
@@ -188,11 +265,14 @@ def _validate(options: argparse.Namespace) -> int:
 
 
 def _check_config(options: argparse.Namespace) -> int:
+    from exporter.benchmark.suite import faults_in  # noqa: PLC0415
+
     config = load(Path(options.file))
-    for path in config.without_effect():
-        print(f"{options.file}: {path}: has no effect in this version")
-    for path, name in config.missing_files():
-        print(f"{options.file}: {path}: {name} is not there, at least not on this machine")
+    suites = [Path(benchmark.suite) for benchmark in config.benchmarks.values()]
+    if faults := [fault for suite in suites if suite.exists() for fault in faults_in(suite)]:
+        raise ConfigError(faults)
+    for key, name in config.missing_files():
+        print(f"{options.file}: {key}: {name} is not there, at least not on this machine")
     print(f"{options.file}: fine")
     return 0
 
@@ -200,6 +280,85 @@ def _check_config(options: argparse.Namespace) -> int:
 def _schema(_: argparse.Namespace) -> int:
     print(json.dumps(schema(), indent=2))
     return 0
+
+
+def _probe(options: argparse.Namespace) -> int:
+    import asyncio  # noqa: PLC0415
+
+    from exporter.probes.endpoint import Unasked  # noqa: PLC0415
+    from exporter.probes.once import probe  # noqa: PLC0415
+    from exporter.probes.settings import checks_of  # noqa: PLC0415
+
+    config = _config(options)
+    asked = [checks for name in _asked(config, options.agent) if (checks := checks_of(config, name))]
+    if not asked:
+        raise Usage("no agent has both an endpoint and a check: agents.NAME.endpoint in the file of --config")
+    try:
+        documents = asyncio.run(probe(asked))
+    except Unasked as error:
+        raise Usage(str(error)) from error
+    for document in documents:
+        print(json.dumps(document, indent=2))
+    return 0 if all(document["healthy"] for document in documents) else 1
+
+
+def _benchmark(options: argparse.Namespace) -> int:
+    from exporter.benchmark.once import runs_of  # noqa: PLC0415
+    from exporter.benchmark.report import document, table  # noqa: PLC0415
+    from exporter.probes.endpoint import Unasked  # noqa: PLC0415
+
+    if options.record:
+        return _record(options)
+    config = _config(options)
+    agents = _asked(config, options.agent)
+    wanted = {name: suite for name, suite in config.benchmarks.items() if options.suite in {None, name}}
+    if not wanted:
+        missing = "no benchmarks" if options.suite is None else f"no benchmark {options.suite!a}"
+        known = f": there are {', '.join(config.benchmarks)}" if config.benchmarks else ""
+        raise Usage(f"{missing} in the file of --config{known}")
+    pairs = [(agent, name) for name, suite in wanted.items() for agent in suite.agents if agent in agents]
+    if not pairs:
+        raise Usage(f"{options.agent!a} is not among the agents of {', '.join(wanted)}")
+    progress = Progress()
+    done = []
+    try:
+        for run in runs_of(config, pairs, progress=progress.draw, say=_say):
+            progress.clear()
+            done.append(run)
+            if not options.json:
+                print(table(*run), flush=True)
+    except Unasked as error:
+        raise Usage(str(error)) from error
+    finally:
+        progress.clear()
+    if options.json:
+        print(json.dumps(document(done), indent=2))
+    return 1 if len(done) < len(pairs) or any(report.regressed for report, _ in done) else 0
+
+
+def _record(options: argparse.Namespace) -> int:
+    from exporter.benchmark.record import NothingGood, record  # noqa: PLC0415
+
+    try:
+        recorded = record(options.record, options.agent)
+    except OSError as error:
+        raise Usage(str(error)) from error
+    except NothingGood as error:
+        raise Failed(str(error)) from error
+    sys.stdout.write(recorded.text)
+    _say(f"good sessions: {recorded.sessions:,} of {recorded.seen:,}; cases: {recorded.cases:,}, with different inputs")
+    return 0
+
+
+def _asked(config: Config, agent: str | None) -> list[str]:
+    """The agent that was named, or all that can be asked."""
+    if agent is None:
+        return config.names()
+    if agent not in config.names():
+        raise Usage(f"no agent {agent!a} under agents in the file of --config, or it is retired")
+    if config.agent(agent).endpoint is None:
+        raise Usage(f"agents.{agent}.endpoint is not set: nobody knows where to ask")
+    return [agent]
 
 
 def _healthcheck(options: argparse.Namespace) -> int:
@@ -318,12 +477,42 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("paths", nargs="+", metavar="PATH")
 
     backtest = _command(
-        commands, "backtest", _backtest, "read logs to the end and print what the detectors find",
-        "Read logs of the past to their end and print every finding as one line of JSON, in order of time; a summary "
-        "goes to standard error. Rules (silence, daily budgets, drift) are not evaluated.",
+        commands, "backtest", _backtest, "what would have been found, paged and killed, from logs of the past",
+        "Read logs of the past to their end and print every finding, and every alert that would have fired, as one "
+        "line of JSON each, by time; a summary goes to standard error. Alerts take prometheus and promtool on PATH, or "
+        "named by PROMETHEUS_BIN and PROMTOOL_BIN; without them there are findings only.",
     )  # fmt: skip
     _config_option(backtest)
+    backtest.add_argument(
+        "--rules",
+        metavar="DIR",
+        help="a folder of Prometheus rule files; default: the rules that come with this version",
+    )
     backtest.add_argument("paths", nargs="+", metavar="PATH")
+
+    explain = _command(
+        commands, "explain", _explain, "show one task as a tree, and what went wrong first in it",
+        "Find a task in logs of the past (plain, docker, CRI, .gz, - for standard input) and show it across all of its "
+        "agents: what went wrong first and what that led to, in two sentences; the tree of who asked whom, with times, "
+        'tokens, cost and retries; and what the detectors found. "Now" is the time of the newest line. Lines of '
+        "several logs are put in order by their time. Exit code 1 if nothing fits.",
+    )  # fmt: skip
+    _config_option(explain)
+    wanted = explain.add_mutually_exclusive_group(required=True)
+    wanted.add_argument(
+        "--trace", type=_id, metavar="ID", help="a task, as its lines name it or as a trace viewer does (32 hex)"
+    )
+    wanted.add_argument("--session", type=_id, metavar="ID", help="the task that a session is part of")
+    wanted.add_argument(
+        "--agent", type=_id, metavar="ID", help="the tasks that an agent worked on lately, the worst first"
+    )
+    explain.add_argument("--since", type=_duration, metavar="1h", help="with --agent: how far back; default 1h")
+    explain.add_argument(
+        "--content", action="store_true",
+        help="show what the first failure was given and answered; may be private",
+    )  # fmt: skip
+    explain.add_argument("--json", action="store_true", help="one JSON document instead, as docs/explain.md has it")
+    explain.add_argument("paths", nargs="+", metavar="PATH")
 
     validate = _command(
         commands, "validate", _validate, "check lines against the log schema",
@@ -337,6 +526,27 @@ def _parser() -> argparse.ArgumentParser:
         "Print every fault of a config file with its path, all at once. Exit code 2 if there are any.",
     )  # fmt: skip
     check.add_argument("file", metavar="FILE")
+
+    probe = _command(
+        commands, "probe", _probe, "ask agents whether they can do their job",
+        "Run the health checks of every agent that has an endpoint, or of one, and print a JSON document for each: "
+        "alive, its model answers, sums come out right, memory is connected, and what the config adds. Exit code 1 "
+        "if one is unhealthy.",
+    )  # fmt: skip
+    _config_option(probe)
+    probe.add_argument("agent", nargs="?", metavar="AGENT", help="one that has agents.AGENT.endpoint in the config")
+
+    bench = _command(
+        commands, "benchmark", _benchmark, "give agents inputs whose answers are known",
+        "Run every benchmark of the config, or one, and print a table. Exit code 1 if one has regressed (less than "
+        "nine answers in ten are as expected) or an agent does not answer. With --record, print a suite made from a "
+        "log of good sessions.",
+    )  # fmt: skip
+    _config_option(bench)
+    bench.add_argument("--agent", metavar="AGENT", help="only this one")
+    bench.add_argument("--json", action="store_true", help="JSON instead of a table")
+    bench.add_argument("--record", nargs="+", metavar="LOG", help="print a suite; run nothing")
+    bench.add_argument("suite", nargs="?", metavar="SUITE", help="its name under benchmarks in the config")
 
     _command(
         commands, "schema", _schema, "print the JSON Schema of a line",
@@ -416,6 +626,12 @@ def _endpoint_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--otlp.endpoint", dest="endpoint", metavar="URL", help="send spans here, http://HOST:4318")
 
 
+def _id(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("must not be empty")
+    return text
+
+
 def _duration(text: str) -> float:
     try:
         return duration(text)
@@ -472,8 +688,10 @@ class Progress:
         self._wanted = sys.stderr.isatty()
         self._drawn = False
 
-    def show(self, source: Source) -> None:
+    def show(self, source: Reading) -> None:
         """Told after each block of a source."""
+        if not self._wanted:
+            return
         done, total = source.progress()
         share = f" {100 * done / total:3.0f} %" if total else ""
         rate = done / 1e6 / max(0.001, time.monotonic() - self._started)

@@ -1,7 +1,6 @@
 """The configuration: one YAML file, strict. Every fault is told, with its path, all at once.
 
-With no file at all everything works with the defaults that the structs below state. The parts for stages that this
-version does not have yet are checked in full, and a warning says that they have no effect.
+With no file at all everything works with the defaults that the structs below state.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from datetime import date  # noqa: TC003  (msgspec reads the annotations)
 from fnmatch import fnmatchcase
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
 import msgspec
@@ -22,7 +21,7 @@ import yaml
 from msgspec import Meta, Struct, field
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 DEFAULT_LISTEN = "127.0.0.1:10777"
 """9100 to 9999 are all allocated to other exporters."""
@@ -63,6 +62,53 @@ class _Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Frozen: a reload replaces the whole configuration or nothing."""
 
 
+class Regex(str):
+    """A regular expression as RE2 knows it: whatever an agent answers, matching takes time in proportion to it."""
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> Self:
+        """Raises ValueError."""
+        import re2  # noqa: PLC0415  (few configs have one)
+
+        options = re2.Options()
+        options.log_errors = False
+        try:
+            re2.compile(text, options)
+        except re2.error as error:
+            raise ValueError(f"must be a regular expression of RE2 ({_word(error)})") from error
+        return super().__new__(cls, text)
+
+    def finds(self, text: str) -> bool:
+        """Whether some part of a text matches."""
+        import re2  # noqa: PLC0415
+
+        return re2.search(self, text) is not None
+
+
+class JSONPath(str):
+    """A JMESPath expression, such as `choices[0].message.content`: it names one value, as an answer is one."""
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> Self:
+        """Raises ValueError."""
+        import jmespath  # noqa: PLC0415  (few configs have one)
+
+        try:
+            jmespath.compile(text)
+        except (jmespath.exceptions.JMESPathError, ValueError) as error:
+            raise ValueError(f"must be a JMESPath expression such as a.b[0].c ({_word(error)})") from error
+        return super().__new__(cls, text)
+
+    def of(self, document: Any) -> Any:
+        """What it names in a document; None if that is not there. Raises ValueError where a function does not fit."""
+        import jmespath  # noqa: PLC0415
+
+        return jmespath.search(self, document)
+
+
+S = TypeVar("S", bound=_Section)
 Positive = Annotated[int, Meta(ge=1)]
 PositiveUSD = Annotated[float, Meta(gt=0)]
 USD = Annotated[float, Meta(ge=0)]
@@ -86,6 +132,10 @@ class Agent(_Section, frozen=True):
     baseline_from: date | None = None
     retired: bool = False
     endpoint: str | None = None
+    endpoint_headers_file: str | None = None
+    """Lines `Name: value`, for a token that does not belong into this file."""
+    checks: list[str] | None = None
+    """Which health checks it is given; None: the article's four."""
     sources: list[str] | None = None
     terminate: Terminate | None = None
 
@@ -219,6 +269,48 @@ class Breaker(_Section, frozen=True):
     min_live_sessions: Positive = 20
 
 
+class Expect(_Section, frozen=True):
+    """What an answer has to be; where several are given, all of them."""
+
+    exact: Any = None
+    contains: str | None = None
+    regex: Regex | None = None
+    json: Any = None
+    """These keys and values; there may be others."""
+    number: float | None = None
+    tolerance: Annotated[float, Meta(ge=0)] = 0.0
+    similar: str | None = None
+    similarity: Annotated[float, Meta(gt=0, le=1)] = 0.7
+    """At least this much, 0 to 1. Measured on tests/logs: answers of one agent to two questions are less alike in 98 of
+    100 pairs; another wording of one answer is 0.6 to 0.8. A rough measure: better is what can be said exactly."""
+
+
+class HealthCheck(_Section, frozen=True):
+    """One check. What one of the article's four leaves out here is as it is built in (`exporter.probes.checks`)."""
+
+    path: str | None = None
+    body: dict[str, Any] | None = None
+    """With one it is a POST of JSON."""
+    status: Annotated[int, Meta(ge=100, le=599)] | None = None
+    json_path: JSONPath | None = None
+    expect: Expect | None = None
+    interval: Duration | None = None
+    timeout: Duration | None = None
+
+
+class Benchmark(_Section, frozen=True):
+    """A suite of known-good inputs, and who is given it."""
+
+    suite: str
+    """The file."""
+    agents: list[str]
+    interval: Duration | None = None
+    """None: it is run by command alone."""
+    repetitions: Annotated[int, Meta(ge=1, le=100)] = 1
+    timeout: Duration = Duration(60.0)
+    """For one answer."""
+
+
 class Config(_Section, frozen=True):
     """The whole file."""
 
@@ -234,6 +326,8 @@ class Config(_Section, frozen=True):
     detectors: Detectors = field(default_factory=Detectors)
     prices: Prices = field(default_factory=Prices)
     breaker: Breaker = field(default_factory=Breaker)
+    health_checks: dict[str, HealthCheck] = {}
+    benchmarks: dict[str, Benchmark] = {}
 
     def agent(self, name: str) -> Agent:
         """The settings of an agent: its own, or the first glob's that fits it, or the defaults."""
@@ -244,7 +338,7 @@ class Config(_Section, frozen=True):
 
     def names(self) -> list[str]:
         """Agents that are configured by name, those retired left out."""
-        return [name for name, agent in self.agents.items() if not _is_glob(name) and not agent.retired]
+        return [name for name, agent in self.agents.items() if not is_glob(name) and not agent.retired]
 
     def task_type(self, name: str) -> TaskType:
         """The settings of a task type: its own, or those of `default`."""
@@ -269,11 +363,9 @@ class Config(_Section, frozen=True):
                 if agent.terminate is not None
             },
         }
+        named |= {f"agents.{name}.endpoint_headers_file": a.endpoint_headers_file for name, a in self.agents.items()}
+        named |= {f"benchmarks.{name}.suite": benchmark.suite for name, benchmark in self.benchmarks.items()}
         return [(key, path) for key, path in named.items() if path is not None and not Path(path).exists()]
-
-    def without_effect(self) -> list[str]:
-        """The paths of keys that are set, and that this version does not act on."""
-        return [f"agents.{name}.endpoint" for name, agent in self.agents.items() if agent.endpoint]
 
     def control_socket(self) -> Path | None:
         """Where operators are listened to."""
@@ -286,24 +378,38 @@ class Config(_Section, frozen=True):
         return Path(self.state.path).with_name("audit.ndjson") if self.state.path is not None else None
 
 
-_OF_NAMES = {name for name, hint in get_type_hints(Config).items() if get_origin(hint) is dict}
 _NOBODY = Agent()
 _ANY_TASK = TaskType()
 
 
 def load(path: Path) -> Config:
     """Read and check a file. Raises ConfigError with every fault."""
+    return parse(text_of(path), str(path))
+
+
+def text_of(path: Path) -> str:
+    """A file's text. Raises ConfigError."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError([f"{path}: {error.strerror or error}"]) from error
     except UnicodeDecodeError as error:
         raise ConfigError([f"{path}: not UTF-8 ({error.reason} at byte {error.start})"]) from error
-    return parse(text, str(path))
+
+
+def headers_in(path: Path) -> dict[str, str]:
+    """The lines `Name: value` of a file. Raises OSError, UnicodeDecodeError."""
+    pairs = (line.partition(":") for line in path.read_text(encoding="utf-8").splitlines())
+    return {name.strip(): value.strip() for name, colon, value in pairs if colon}
 
 
 def parse(text: str, name: str = "config") -> Config:
     """Check a YAML document. Raises ConfigError with every fault, each beginning with `name`."""
+    return read_strictly(text, name, Config, _contradictions)
+
+
+def read_strictly(text: str, name: str, wanted: type[S], contradictions: Callable[[S], Iterable[str]]) -> S:
+    """A YAML document as a section whose keys all have defaults. Raises ConfigError with every fault."""
     try:
         document = yaml.load(text, _Loader)  # noqa: S506  (a SafeLoader)
     except yaml.YAMLError as error:
@@ -314,14 +420,15 @@ def parse(text: str, name: str = "config") -> Config:
     except RecursionError as error:
         raise ConfigError([f"{name}: nested too deeply"]) from error
     document = {} if document is None else document
-    faults = list(_faults(document, Config, ""))
+    faults = list(_faults(document, wanted, ""))
     if isinstance(document, Mapping):
         # Sections without a fault are looked at further, so that all faults are told at once.
-        sound = {key: value for key, value in document.items() if not any(_faults({key: value}, Config, ""))}
-        for section in _OF_NAMES & sound.keys():  # `name:` with nothing after it is a name with the defaults
+        sound = {key: value for key, value in document.items() if not any(_faults({key: value}, wanted, ""))}
+        of_names = {key for key, hint in get_type_hints(wanted).items() if get_origin(hint) is dict}
+        for section in of_names & sound.keys():  # `name:` with nothing after it is a name with the defaults
             sound[section] = {name: {} if inner is None else inner for name, inner in sound[section].items()}
-        config = msgspec.convert(sound, Config, dec_hook=_decode)
-        faults += _contradictions(config)
+        config = msgspec.convert(sound, wanted, dec_hook=_decode)
+        faults += contradictions(config)
         if not faults:
             return config
     raise ConfigError([f"{name}: {fault}" for fault in faults])
@@ -351,7 +458,7 @@ def _faults(value: Any, wanted: Any, path: str) -> Iterator[str]:
             return
         wanted = next(kind for kind in get_args(wanted) if kind is not type(None))
         origin = get_origin(wanted)
-    if isinstance(wanted, type) and issubclass(wanted, _Section):
+    if _is_section(wanted):
         yield from _faults_of_section(value, wanted, path)
     elif origin is dict:
         if not isinstance(value, Mapping):
@@ -364,6 +471,9 @@ def _faults(value: Any, wanted: Any, path: str) -> Iterator[str]:
                 yield f"{_join(path, key)}: the name must be 1 to 256 bytes"
             else:
                 yield from _faults({} if inner is None else inner, get_args(wanted)[1], _join(path, key))
+    elif origin is list and isinstance(value, list) and _is_section(get_args(wanted)[0]):
+        for number, inner in enumerate(value):
+            yield from _faults(inner, get_args(wanted)[0], f"{path}[{number}]")
     elif origin is Literal:
         if value not in get_args(wanted):
             yield f"{path}: must be {' or '.join(get_args(wanted))}, not {_shown(value)}"
@@ -372,6 +482,10 @@ def _faults(value: Any, wanted: Any, path: str) -> Iterator[str]:
             msgspec.convert(value, wanted, dec_hook=_decode)
         except msgspec.ValidationError as error:
             yield f"{path}: {_sentence(error, value)}"
+
+
+def _is_section(wanted: Any) -> bool:
+    return isinstance(wanted, type) and issubclass(wanted, _Section)
 
 
 def _faults_of_section(value: Any, wanted: type[_Section], path: str) -> Iterator[str]:
@@ -410,14 +524,15 @@ def _contradictions(config: Config) -> Iterator[str]:
         if task.normal_duration > task.max_duration:
             yield f"task_types.{name}: normal_duration is longer than max_duration"
     for name, agent in config.agents.items():
-        if agent.endpoint is not None and (fault := url_fault(agent.endpoint)):
-            yield f"agents.{name}.endpoint: {fault}"
         for source in agent.sources or ():
             if fault := source_fault(source):
                 yield f"agents.{name}.sources: {fault}"
         yield from _faults_of_terminate(config, name, agent)
     if config.breaker.mode == "enforce" and config.state.path is None:
         yield "breaker.mode: enforce needs state.path, so that a restart knows whom it has stopped"
+    from exporter.probes import settings  # noqa: PLC0415  (made of the sections above)
+
+    yield from settings.faults(config)
 
 
 def _faults_of_terminate(config: Config, name: str, agent: Agent) -> Iterator[str]:
@@ -483,6 +598,10 @@ def _decode(wanted: type, value: Any) -> Any:
         return duration(value if isinstance(value, str) else "")
     if wanted is QuietHours:
         return QuietHours(value if isinstance(value, str) else "")
+    if wanted in {Regex, JSONPath}:
+        if not isinstance(value, str):
+            raise ValueError("must be text")
+        return wanted(value)
     raise NotImplementedError(wanted)
 
 
@@ -513,5 +632,13 @@ def _join(path: str, key: str) -> str:
     return f"{path}.{shown}" if path else shown
 
 
-def _is_glob(name: str) -> bool:
+def _word(error: Exception) -> str:
+    """The first line of what another library says, which may be bytes."""
+    said = error.args[0] if error.args and isinstance(error.args[0], bytes) else str(error)
+    text = said.decode(errors="replace") if isinstance(said, bytes) else said
+    return text.splitlines()[0].rstrip(":") if text else type(error).__name__
+
+
+def is_glob(name: str) -> bool:
+    """Whether it stands for many names."""
     return any(character in name for character in "*?[")

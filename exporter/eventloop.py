@@ -1,4 +1,4 @@
-"""One thread with one asyncio loop, for all that waits on sockets: the server and the span sender."""
+"""A thread with an asyncio loop, for what waits on sockets: one for the server and the span sender, one for probes."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ T = TypeVar("T")
 class EventLoop:
     """A daemon thread: what it does can be cut off, as nothing that must not be lost lives here."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "eventloop") -> None:
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name="eventloop", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
         """Begin; what was submitted before is done then."""

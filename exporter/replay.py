@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
+from heapq import merge
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from prometheus_client.openmetrics.exposition import generate_latest
 
-from exporter.action import Action, decode
+from exporter.action import MAX_AHEAD, Action, decode
 from exporter.eventloop import EventLoop
 from exporter.metrics.families import Collector, Given
 from exporter.metrics.tally import KINDS
@@ -33,7 +35,9 @@ REPLAY_AHEAD = 20_000
 REPLAY_PATIENCE = 30.0
 """Seconds that `replay` waits for a collector that takes nothing."""
 LONGEST_GAP = 7 * 86_400.0
-"""Seconds; see `replay_in_steps`."""
+"""Seconds; see `in_steps`."""
+MOST_LINES = 4096
+"""Lines handed on at once; a step of a busy log may hold millions."""
 
 
 def replay(
@@ -47,7 +51,7 @@ def replay(
     `progress` is told of a source after each block, `listeners` of each finding. Raises OSError for a file that is not
     there.
     """
-    stages = Stages(config, Memory(KINDS), open_sources(config, paths, follow=False), live=False)
+    stages = past(config, paths)
     stages.listeners += listeners
     queue = stages.pipeline.sinks.queue
     if queue is None:
@@ -88,42 +92,105 @@ def replay(
 def replay_in_steps(config: Config, paths: Sequence[str], step: float) -> Iterator[bytes]:
     """The exposition at every multiple of `step` seconds of the log's own time, each sample with its timestamp.
 
-    For `promtool tsdb create-blocks-from openmetrics`, which takes families interleaved like this. A silence of more
-    than LONGEST_GAP is stepped over: a single line with a wrong date would otherwise make years of samples.
+    For `promtool tsdb create-blocks-from openmetrics`, which takes families interleaved like this.
     """
-    stages = Stages(config, Memory(KINDS), open_sources(config, paths, follow=False), live=False)
-    pipeline = stages.pipeline
-    boundary = 0.0
-    for source in pipeline.sources:
-        while not source.finished:
-            batch = source.read()
-            for line in batch.lines if batch is not None else ():
-                action = decode(line)
-                if isinstance(action, Action):
-                    if not 0 <= action.at - boundary <= LONGEST_GAP:
-                        boundary = max(boundary, (action.at // step + 1) * step)
-                    while action.at >= boundary:
-                        yield _step(stages, boundary)
-                        boundary += step
-                pipeline.feed(source, Batch([line]))
-            if batch is not None and batch.too_long:
-                pipeline.feed(source, Batch([], batch.too_long))
-    if boundary:
-        yield _step(stages, boundary)
+    stages = past(config, paths)
+    for at in in_steps(stages, step, lambda _: None):
+        families = Collector(stages.pipeline.store.committed, stages.live(at), created=True).collect()
+        stamped = Given([_stamped(family, at) for family in families if family.samples])
+        page: bytes = generate_latest(stamped)  # type: ignore[no-untyped-call]
+        yield page.removesuffix(b"# EOF\n")
     yield b"# EOF\n"
 
 
-def _step(stages: Stages, at: float) -> bytes:
-    """One exposition with timestamps, without its end mark."""
+def past(config: Config, paths: Sequence[str]) -> Stages:
+    """The stages, for logs that are read to their end. Raises OSError for a file that is not there."""
+    return Stages(config, Memory(KINDS), open_sources(config, paths, follow=False), live=False)
+
+
+def in_steps(stages: Stages, step: float, progress: Callable[[Source], None]) -> Iterator[float]:
+    """Read the lines of all sources in order of time; at every multiple of `step` seconds all before it is committed.
+
+    Yields those times, seconds since 1970, the last of them after the newest line. A silence of more than LONGEST_GAP
+    is stepped over. What claims to be of the future of its neighbours is rejected, as it would have been at the time.
+    """
+    pipeline = stages.pipeline
+    boundary = at = 0.0
+    pipeline.clock = lambda: at
+    lines: list[bytes] = []
+    of: Source | None = None
+    for at, source, line in _merged(pipeline.sources, progress):
+        if at >= boundary or source is not of or len(lines) >= MOST_LINES:
+            if of is not None and lines:
+                pipeline.feed(of, Batch(lines))
+            lines, of = [], source
+        if at and not 0 <= at - boundary <= LONGEST_GAP:
+            boundary = max(boundary, (at // step + 1) * step)
+        while at >= boundary > 0:
+            _settle(stages, boundary)
+            yield boundary
+            boundary += step
+        if line is None:
+            pipeline.feed(source, Batch([], 1))
+        else:
+            lines.append(line)
+    if of is not None and lines:
+        pipeline.feed(of, Batch(lines))
+    if boundary:
+        _settle(stages, boundary)
+        yield boundary
+
+
+def _merged(
+    sources: Sequence[Source], progress: Callable[[Source], None]
+) -> Iterator[tuple[float, Source, bytes | None]]:
+    """(time, source, line) of all of them by time; None for a line that is too long.
+
+    A source's time never goes back, so lines that are late stay where they are; one that tells no time has that of the
+    line before it.
+    """
+    timed = [_timed(source, progress) for source in sources]
+    return timed[0] if len(timed) == 1 else merge(*timed, key=itemgetter(0))
+
+
+def _timed(source: Source, progress: Callable[[Source], None]) -> Iterator[tuple[float, Source, bytes | None]]:
+    newest = leap = 0.0
+    held: list[bytes] = []
+    """From a line on that leaps ahead, until the next one says whether time did."""
+    while not source.finished:
+        batch = source.read()
+        if batch is None:
+            continue
+        progress(source)
+        for line in batch.lines:
+            action = decode(line)
+            at = action.at if isinstance(action, Action) else newest
+            if held and (isinstance(action, Action) or len(held) >= MOST_LINES):
+                if at > newest + MAX_AHEAD:
+                    newest = min(leap, at)
+                for before in held:
+                    yield newest, source, before
+                held.clear()
+            if held or at > newest + MAX_AHEAD:
+                leap = leap if held else at
+                held.append(line)
+                continue
+            newest = max(newest, at)
+            yield newest, source, line
+        for _ in range(batch.too_long):
+            yield newest, source, None
+    for line in held:
+        yield leap, source, line
+
+
+def _settle(stages: Stages, at: float) -> None:
+    """What a clock would have done by then."""
     pipeline = stages.pipeline
     pipeline.sinks.detectors.tick(at)
     pipeline.sinks.sessions.settle(at)
     pipeline.sinks.sessions.tick(at)
+    pipeline.sinks.tally.age(at)
     pipeline.commit()
-    families = Collector(pipeline.store.committed, stages.live(at), created=True).collect()
-    stamped = Given([_stamped(family, at) for family in families if family.samples])
-    page: bytes = generate_latest(stamped)  # type: ignore[no-untyped-call]
-    return page.removesuffix(b"# EOF\n")
 
 
 def _stamped(family: Metric, at: float) -> Metric:

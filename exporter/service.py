@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any
 from prometheus_client.process_collector import ProcessCollector
 
 from exporter import __version__
+from exporter.benchmark import history
+from exporter.benchmark.history import History, Run
+from exporter.benchmark.schedule import Schedule
 from exporter.breaker.control import Control
 from exporter.breaker.terminator import Refused, Terminator
 from exporter.config import Config, ConfigError, load
@@ -22,6 +25,7 @@ from exporter.eventloop import EventLoop
 from exporter.metrics.families import Live
 from exporter.pipeline import RETRY_EVERY, Pipeline
 from exporter.prices import Prices
+from exporter.probes.prober import Prober
 from exporter.server import Server
 from exporter.server.budget import budget
 from exporter.sources.otlp import OtlpSource
@@ -32,11 +36,12 @@ from exporter.status import Pages
 from exporter.status.seen import Seen, see
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
+    from exporter.benchmark.run import Report
     from exporter.breaker.intent import Intent
     from exporter.spans.queue import SpanQueue
-    from exporter.state import Rows
+    from exporter.state import Row, Rows
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +72,10 @@ class Exporter:
         self._problem: str | None = "starting"
         self._stopping = False
         self._loop = EventLoop()
+        self._asking = EventLoop("probes")
+        self._prober = Prober()
+        self._history = History()
+        self._schedule = Schedule(self._last, self._keep)
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="scrape")
         self._process = ProcessCollector(registry=None)
         self._otlp = OtlpSource(wake=self._wake) if config.otlp_logs.enabled else None
@@ -102,6 +111,7 @@ class Exporter:
             if store is not None:
                 self._work(store)
         finally:
+            self._asking.stop()
             self.server.stop()
             self._loop.stop()
             self._pool.shutdown(wait=False, cancel_futures=True)
@@ -147,6 +157,9 @@ class Exporter:
             self._sender = Sender(queue, target(self.config))
             queue.wake = self._sender.wake
             sending = self._loop.submit(self._sender.run())
+        self._history = History(store.rows(history.ROW))
+        self._asking.start()
+        self._ask_agents()
         control = self._stand_by(stages)
         self._problem = None
         if self._stopping:
@@ -249,9 +262,9 @@ class Exporter:
         assert self.stages.pipeline.sinks.breaker is not None
         self.stages.pipeline.sinks.breaker.configure(config)
         self._retire(before)
+        self._ask_agents()
         self.reload_ok = True
         self.loaded_at = time.time()
-        warn_of_no_effect(config)
         log.info("config reloaded from %s", self.config_path)
 
     def _retire(self, before: set[str]) -> None:
@@ -261,6 +274,27 @@ class Exporter:
         gone = before - set(self.config.names())
         for name in [name for name in tally.agents if name in gone or self.config.agent(name).retired]:
             tally.forget(name)
+
+    # --- questions to agents ----------------------------------------------------------------------------------
+
+    def _ask_agents(self) -> None:
+        """By health checks and benchmarks, as the config in force wants it. In the pipeline's thread."""
+        self._commit(self._history.keep_only(self.config))
+        self._asking.submit(self._prober.configure(self.config))
+        self._asking.submit(self._schedule.configure(self.config))
+
+    def _last(self, agent: str, suite: str) -> Run | None:
+        return self._history.last(agent, suite)
+
+    def _keep(self, report: Report) -> None:
+        """A benchmark has run; this is another thread."""
+        if self.stages is not None:
+            self.stages.pipeline.ask(lambda: self._commit(self._history.add(report)))
+
+    def _commit(self, rows: Iterable[Row]) -> None:
+        assert self.stages is not None
+        with contextlib.suppress(Unavailable):  # then they go with the next commit
+            self.stages.pipeline.store.commit(rows)
 
     # --- what the server shows ---------------------------------------------------------------------------------
 
@@ -289,7 +323,7 @@ class Exporter:
         if pipeline.sinks.queue is not None:
             gauges["agent_exporter_span_queue_length"] = pipeline.sinks.queue.length
             gauges["agent_exporter_span_spool_bytes"] = pipeline.sinks.queue.spooled
-        return self.stages.live(now, gauges)
+        return self.stages.live(now, gauges, self._prober.results())
 
     def _budget(self, session_id: str, agent_id: str | None, task_type: str) -> dict[str, Any]:
         """What a session has left. Not asked of the pipeline: it is to be answered at once, whatever that does."""
@@ -315,12 +349,6 @@ def _print(lines: bytes) -> None:
     with contextlib.suppress(OSError):
         sys.stdout.buffer.write(lines)
         sys.stdout.buffer.flush()
-
-
-def warn_of_no_effect(config: Config) -> None:
-    """Say which keys this version knows and does not act on."""
-    for path in config.without_effect():
-        log.warning("config: %s has no effect in this version", path)
 
 
 def _tls(config: Config) -> tuple[Path, Path, Path | None] | None:

@@ -11,7 +11,9 @@ from urllib.parse import urlsplit
 from prometheus_client.exposition import choose_encoder
 
 from exporter import __version__
+from exporter.benchmark import history
 from exporter.breaker import Audit, Breaker, Told
+from exporter.config import headers_in
 from exporter.detectors import Detectors, cascade
 from exporter.detectors import journal as findings
 from exporter.detectors.journal import Journal
@@ -39,12 +41,13 @@ if TYPE_CHECKING:
 
     from exporter.config import Config
     from exporter.detectors.finding import Finding
+    from exporter.probes.check import Result
     from exporter.sources import Source
     from exporter.state import Rows
 
 
-MIRRORED = (*KINDS, findings.ROW)
-"""Kinds of rows of which a page is made: metrics, and the latest findings."""
+MIRRORED = (*KINDS, findings.ROW, history.ROW)
+"""Kinds of rows of which a page is made: metrics, the latest findings, and the latest benchmark runs."""
 
 
 class Stages:
@@ -137,7 +140,7 @@ class Stages:
         self.pipeline.restore()
         tally.configure(config.names(), self.pipeline.now())
 
-    def live(self, now: float, gauges: dict[str, float] | None = None) -> Live:
+    def live(self, now: float, gauges: dict[str, float] | None = None, checks: Sequence[Result] = ()) -> Live:
         """What a scrape needs beside the committed rows."""
         config = self.config
         return Live(
@@ -147,6 +150,7 @@ class Stages:
             {name: _task_settings(config, name) for name in {"default", *config.task_types}},
             gauges or {},
             config.metrics.gen_ai,
+            checks,
         )
 
     def _hold_before(self, queue: SpanQueue, seconds: float) -> Hold:
@@ -223,10 +227,5 @@ def target(config: Config) -> Target:
     url = otlp.endpoint.rstrip("/")
     if urlsplit(url).path in {"", "/"}:  # a base address, as OTEL_EXPORTER_OTLP_ENDPOINT has it
         url += "/v1/traces"
-    headers = {}
-    if otlp.headers_file is not None:
-        for line in Path(otlp.headers_file).read_text(encoding="utf-8").splitlines():
-            name, colon, value = line.partition(":")
-            if colon:
-                headers[name.strip()] = value.strip()
+    headers = headers_in(Path(otlp.headers_file)) if otlp.headers_file is not None else {}
     return Target(url, headers, otlp.ca_file, compress=otlp.compression == "gzip")

@@ -47,6 +47,22 @@ class Unavailable(Exception):  # noqa: N818
     """The disk refuses. Nothing is lost: the rows are kept and go with the next commit."""
 
 
+def peek(path: Path, kind: str) -> list[tuple[str, bytes]]:
+    """The rows of a kind in a file that another process may work on; none if there is no file. Raises Unavailable."""
+    if not path.exists():
+        return []
+    try:
+        with contextlib.closing(
+            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1)
+        ) as database:
+            [(version,)] = database.execute("PRAGMA user_version")
+            if version != FORMAT:
+                raise Unavailable(f"{path}: format {version}, this version knows {FORMAT}")
+            return database.execute("SELECT key, value FROM row WHERE kind = ? ORDER BY rowid", (kind,)).fetchall()
+    except sqlite3.Error as error:
+        raise Unavailable(f"{path}: {error}") from error
+
+
 class Store(Protocol):
     """Where rows go. `committed` is what a restart would find, for the kinds that were asked for."""
 

@@ -105,7 +105,7 @@ class Rig:
     @property
     def statuses(self) -> list[tuple[str, str, str]]:
         """(reason and generation, status, why) of every intent, in order."""
-        return [(f"{mine.reason} {mine.generation}", mine.status, mine.why) for mine in self.breaker._intents.values()]
+        return [(f"{mine.reason} {mine.generation}", mine.status, mine.why) for mine in self.breaker._intents]
 
     def results(self, agent_id: str = "runaway", reason: str = "session_budget") -> dict[str, int]:
         """What agent_terminations_total says, less zeros."""

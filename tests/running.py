@@ -144,11 +144,12 @@ def samples_of(page: str) -> dict[str, dict[tuple[tuple[str, str], ...], float]]
 def agents_only(samples):
     """What lines alone decide: no clocks, and nothing of how they came here."""
     return {
-        name: {labels: round(value, 6) for labels, value in values.items()}
+        name: {labels: round(value, 4) for labels, value in values.items()}  # sums of dollars know their order
         for name, values in samples.items()
         if name.startswith(("agent_", "gen_ai_"))
         and not name.startswith("agent_exporter_")
-        and name not in {"agent_tokens_today", "agent_cost_usd_today"}
+        and not name.startswith("agent_breaker_")
+        and name not in {"agent_tokens_today", "agent_cost_usd_today", "agent_terminations_total"}
     }
 
 
@@ -181,6 +182,16 @@ class Collector:
         self._log.close()
 
 
+def respond(handler: BaseHTTPRequestHandler, code: int, headers: dict[str, str], text: bytes) -> None:
+    """Write an answer."""
+    handler.send_response(code)
+    for name, value in headers.items():
+        handler.send_header(name, value)
+    handler.send_header("Content-Length", str(len(text)))
+    handler.end_headers()
+    handler.wfile.write(text)
+
+
 class Sink:
     """A stand-in for a collector that can misbehave: answers /v1/traces as told, and keeps the spans it accepted."""
 
@@ -207,12 +218,7 @@ class Sink:
                 code, headers, text = answer
                 if code == 200:
                     sink.keep(sent, count)
-                self.send_response(code)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(text)))
-                self.end_headers()
-                self.wfile.write(text)
+                respond(self, code, headers, text)
 
             def log_message(self, *_: object) -> None:
                 pass

@@ -1,4 +1,4 @@
-"""`backtest`, and what `run` prints."""
+"""The findings of `backtest`, and what `run` prints; its alerts are in test_backtest_rules.py."""
 
 from __future__ import annotations
 
@@ -18,7 +18,13 @@ FOUND = (
 )
 
 
-def test_backtest_prints_findings_in_order_of_time_and_says_what_it_leaves_out(tmp_path, capfd):
+@pytest.fixture
+def alone(monkeypatch):
+    """No Prometheus is at hand."""
+    monkeypatch.setattr("exporter.backtest.prometheus.find", lambda: None)
+
+
+def test_without_a_prometheus_backtest_prints_findings_by_time_and_says_what_it_leaves_out(tmp_path, capfd, alone):
     """JSON on standard output, all else on standard error; exit code 0 whatever is found."""
     later, log = tmp_path / "a.log", tmp_path / "b.log"
     later.write_bytes(line(60, agent_id="b", metadata={"retry_count": 5}) + b"\nno JSON\n")
@@ -30,12 +36,15 @@ def test_backtest_prints_findings_in_order_of_time_and_says_what_it_leaves_out(t
         '"evidence":{"loop":"retries","action":"search","retry_count":5}}\n'
     )
     assert err == (
-        f"agent-exporter: {NO_RULES}\nagent-exporter: 6 lines, 2 findings: 1 loop (repeat), 1 loop (retries)\n"
+        f"agent-exporter: {NO_RULES}\n"
+        "agent-exporter: 6 lines of 2 agents from 2026-03-18 09:00 to 2026-03-18 09:01 UTC; "
+        "2 findings: 1 loop (repeat), 1 loop (retries)\n"
+        "Would have been killed, with breaker.mode: enforce: no session\n"
         f"agent-exporter: {later}: 1 of 2 lines rejected; `agent-exporter validate` says why\n"
     )
 
 
-def test_backtest_uses_the_config_and_sends_no_spans(tmp_path, capfd):
+def test_backtest_uses_the_config_and_sends_no_spans(tmp_path, capfd, alone):
     """To try thresholds on last week's log."""
     log, config = tmp_path / "log", tmp_path / "config.yaml"
     log.write_bytes(b"\n".join(LOOP) + b"\n")
@@ -43,21 +52,44 @@ def test_backtest_uses_the_config_and_sends_no_spans(tmp_path, capfd):
     assert command(["backtest", "--config", str(config), str(log)]) == 0
     out, err = capfd.readouterr()
     assert out == ""
-    assert err.endswith("agent-exporter: 4 lines, 0 findings\n")
+    assert "agent-exporter: 4 lines of 1 agent from 2026-03-18 09:00 to 2026-03-18 09:00 UTC; 0 findings\n" in err
 
 
-def test_backtest_of_a_file_that_is_not_there_is_wrong_use(capfd):
+def test_files_are_read_together_by_the_time_of_their_lines(tmp_path, capfd, alone):
+    """Three agents with a file each: their cascade is found, as it would be where they log into one."""
+    paths = []
+    for second, agent in enumerate("abc"):
+        path = tmp_path / agent
+        steps = [line(second, status="error", agent_id=agent, parent_trace_id="t")]
+        steps += [line(600 + second, agent_id=agent, session_id="later")]
+        path.write_bytes(b"\n".join(steps) + b"\n")
+        paths.append(str(path))
+    assert command(["backtest", *reversed(paths)]) == 0
+    [found] = capfd.readouterr().out.splitlines()
+    assert json.loads(found)["evidence"] == {"agents": ["a", "b", "c"], "seconds": 2.0, "window_seconds": 60.0}
+
+
+def test_a_line_of_the_future_is_rejected_as_it_would_have_been_and_a_gap_is_not(tmp_path, capfd, alone):
+    """A day ahead of the lines around it; a night later, alone, and so the end of the log."""
+    log = tmp_path / "log"
+    lines = [line(0), line(86400), b"no JSON", line(60), line(120), line(3600), line(3700), line(40000)]
+    log.write_bytes(b"\n".join(lines) + b"\n")
+    assert command(["backtest", str(log)]) == 0
+    err = capfd.readouterr().err
+    assert "8 lines of 1 agent from 2026-03-18 09:00 to 2026-03-18 20:06 UTC; 0 findings\n" in err
+    assert f"{log}: 2 of 8 lines rejected" in err
+
+
+def test_backtest_of_a_file_that_is_not_there_is_wrong_use(capfd, alone):
     """Exit code 2."""
     assert command(["backtest", "nowhere.log"]) == 2
     assert "nowhere.log" in capfd.readouterr().err
 
 
-def test_real_runs_are_flagged_rarely(capfd):
+def test_real_runs_are_flagged_rarely(capfd, alone):
     """3,618 lines: one loop; long conversations pass 50,000 tokens, since each call is sent the whole of it again."""
     assert command(["backtest", str(LOGS / "tau-airline-gpt4o.ndjson.gz")]) == 0
-    assert capfd.readouterr().err.splitlines()[-1] == (
-        "agent-exporter: 3,618 lines, 70 findings: 37 session_budget, 32 action_anomaly, 1 loop (cycle)"
-    )
+    assert "; 70 findings: 37 session_budget, 32 action_anomaly, 1 loop (cycle)\n" in capfd.readouterr().err
 
 
 @pytest.fixture

@@ -348,7 +348,7 @@ def test_an_extended_session_may_go_on_to_its_new_ceiling_and_is_stopped_there_u
     again.spend(1)
     [mine] = again.calls
     assert (mine.generation, mine.evidence["max_tokens"]) == (2, 1500)
-    assert mine.idempotency_key != again.breaker._intents[next(iter(again.breaker._intents))].idempotency_key
+    assert mine.idempotency_key != next(iter(again.breaker._intents)).idempotency_key
 
 
 def test_an_extension_comes_too_late_for_a_session_that_was_told(rig):
@@ -531,3 +531,13 @@ def test_everything_is_in_the_audit_log_with_its_evidence_and_the_chain_is_sound
         "hash": "",
     }
     assert verify(path)[:2] == (4, [])
+
+
+def test_a_second_kind_of_loop_does_not_call_again_while_a_call_is_being_tried(rig):
+    """One intent, one caller."""
+    rig.say(*round_and_round(rig))
+    rig.wait(4)
+    assert rig.answer(DOWN)
+    rig.say(call(rig.seconds, agent_id="loop-1", session_id="l", metadata={"retry_count": 9}))
+    rig.wait(4)
+    assert len(rig.calls) == 1

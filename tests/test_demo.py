@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import json
 import signal
 import socket
@@ -25,9 +27,12 @@ from exporter.cli import command
 from exporter.config import load
 from exporter.demo import history
 from exporter.demo.faults import FAULTS
-from exporter.demo.fleet import TEAMS
-from exporter.demo.show import CONFIG, WATCH
+from exporter.demo.fleet import TEAMS, Fleet
+from exporter.demo.mailbox import serve
+from exporter.demo.show import CONFIG, WATCH, _asking
 from exporter.prices import Prices
+from exporter.probes.check import perform
+from exporter.probes.settings import checks_of
 from exporter.sources import Batch
 from exporter.stages import MIRRORED, Stages
 from exporter.state import Memory
@@ -191,6 +196,25 @@ def test_the_demo_ends_by_itself_and_leaves_nothing_behind(tmp_path):
     assert WATCH["loop"] in done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_agents_answer_health_checks_and_the_one_that_drifts_adds_up_wrongly():
+    """All else of it looks well."""
+
+    async def failing() -> list[tuple[str, str]]:
+        fleet = Fleet(stream=io.StringIO())
+        await FAULTS["drift"](fleet)
+        bound = socket.create_server(("127.0.0.1", 0))
+        server = serve(fleet, bound)
+        config = _asking(load(CONFIG), bound.getsockname()[1])
+        checks = [check for name in config.names() for check in checks_of(config, name)]
+        assert len(checks) == 40
+        results = [await perform(check) for check in checks]
+        server.stop()
+        await server.close_all_connections()
+        return [(result.agent, result.name) for result in results if not result.passed]
+
+    assert asyncio.run(failing()) == [("writer-01", "reasoning_quality")]
 
 
 def test_the_fleet_alone_writes_to_standard_output():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -12,9 +13,12 @@ from conftest import HERE, LOGS
 from running import ROOT
 
 from exporter.action import REASONS
+from exporter.benchmark.suite import load
 from exporter.cli import command
 from exporter.config import Config, _Section, parse
 from exporter.metrics.families import FAMILIES
+from exporter.probes.expectation import EXPECTATIONS
+from exporter.probes.settings import CHECKS
 from exporter.schema import schema
 
 README = (ROOT / "README.md").read_text()
@@ -45,6 +49,22 @@ def test_the_readmes_metrics_are_what_comes_out(capfd):
 def test_the_readmes_tree_is_what_comes_out():
     """The golden tree."""
     assert block("tests/golden/chain-tree.txt") == (HERE / "golden" / "chain-tree.txt").read_text()
+
+
+def test_what_explain_says_in_the_docs_is_what_it_says():
+    """The whole of it there, its beginning in the README."""
+    golden = (HERE / "golden" / "explain-outage.txt").read_text()
+    assert f"outage.ndjson -->\n```\n{golden}```\n" in (DOCS / "explain.md").read_text()
+    assert golden.startswith(block("explain"))
+
+
+def test_every_key_of_explains_document_is_documented():
+    """Under the names that it has."""
+    document = json.loads((HERE / "golden" / "explain-outage.json").read_text())
+    [task] = document["tasks"]
+    text = (DOCS / "explain.md").read_text()
+    for key in [*document, *task, *task["first"]]:
+        assert f"`{key}`" in text, key
 
 
 @pytest.mark.parametrize(
@@ -102,7 +122,7 @@ def keys(section=Config, path: str = "") -> list[str]:
     for name, hint in get_type_hints(section).items():
         here = f"{path}{name}"
         inner = [kind for kind in (hint, *get_args(hint)) if isinstance(kind, type) and issubclass(kind, _Section)]
-        if not inner or name in {"terminate", "breaker", "loop", "action_anomaly", "cascade", "models"}:
+        if not inner or name in {"terminate", "breaker", "loop", "action_anomaly", "cascade", "expect", "models"}:
             found.append(here)
         else:
             found += keys(inner[0], f"{here}.NAME." if hint is not inner[0] and name != "terminate" else f"{here}.")
@@ -163,3 +183,48 @@ def test_the_package_runs_as_a_module():
         [sys.executable, "-m", "exporter", "--version"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout == "agent-exporter 0.1.0\n"
+
+
+def test_the_example_of_a_probe_looks_as_it_does():
+    """Line by line."""
+    text = (DOCS / "probes.md").read_text()
+    shown = re.search(r"<!-- probe -->\n```json\n(.*?)```", text, re.DOTALL)[1]
+    first, second = (HERE / "golden" / "probe.json").read_text().split("\n}\n")[:2]
+    assert set(shown.splitlines()) <= {
+        *first.splitlines(),
+        *second.splitlines(),
+        '  "agent_id": "research-agent-01",',
+        "}",
+    }
+    assert json.loads(shown)["healthy"] is False
+
+
+def test_every_check_and_expectation_is_documented():
+    """In their tables."""
+    text = (DOCS / "probes.md").read_text()
+    assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == list(CHECKS)
+    assert re.findall(r"^\| `(\w+): ", text, re.MULTILINE) == list(EXPECTATIONS)
+
+
+def test_the_examples_of_a_benchmark_are_what_is_read_and_printed(tmp_path):
+    """The suite has no fault, and its request's keys are those that there are; the table is the second of the golden ones."""
+    text = (DOCS / "benchmark.md").read_text()
+    path = tmp_path / "golden.yaml"
+    path.write_text(
+        re.search(r"<!-- suite -->\n```yaml\n(.*?)```", text, re.DOTALL)[1]
+        + re.search(r"^    (request: .*)$", text, re.MULTILINE)[1]
+    )
+    suite = load(path)
+    assert [case.name for case in suite.cases] == ["capital", "refund policy", "sum", "plan"]
+    assert suite.request.path == "/chat"
+    shown = re.search(r"<!-- tests/golden/benchmark.txt -->\n```\n(.*?)```", text, re.DOTALL)[1]
+    assert shown in (HERE / "golden" / "benchmark.txt").read_text()
+
+
+@pytest.mark.parametrize("name", ["backtest.ndjson", "backtest.txt"])
+def test_the_example_of_a_backtest_is_what_comes_out(name):
+    """Every row of it, in this order."""
+    found = re.search(rf"<!-- tests/golden/{name} -->\n```\w*\n(.*?)```", (DOCS / "backtest.md").read_text(), re.DOTALL)
+    printed = iter((HERE / "golden" / name).read_text().splitlines())
+    assert found
+    assert all(row in printed for row in found[1].splitlines())

@@ -110,7 +110,9 @@ def test_any_order_of_lines_gives_the_same_counters():
     order = ("agent_first_seen_timestamp_seconds", "agent_finding_timestamp_seconds", "agent_loops_total",
              "agent_action_token_anomalies_total", "agent_action_tokens_rolling_average")  # fmt: skip
     names = [name for name in straight if name not in order and "session" not in name]
-    assert {name: shuffled[name] for name in names} == {name: straight[name] for name in names}
+    assert shuffled.keys() >= set(names)
+    for name in names:  # dollars are sums of floats, and their last digit knows the order
+        assert shuffled[name] == pytest.approx(straight[name]), name
 
 
 def samples_by_labels(lines):

@@ -375,7 +375,7 @@ def test_a_refusing_disk_and_the_end_are_busy(source):
     read = source.deliver([Record("s", b"x")])
     source.read()
     source.note(0, "")
-    waiting = source.deliver([("s", b"y")])
+    waiting = source.deliver([Record("s", b"y")])
     source.refused()
     for answer in (read, waiting):
         assert isinstance(answer.exception(0), Busy)
@@ -388,13 +388,13 @@ def test_a_refusing_disk_and_the_end_are_busy(source):
 
 def test_who_gave_up_waiting_is_not_counted(source):
     """They send it again."""
-    gone, kept = source.deliver([("s", b"gone")]), source.deliver([("s", b"kept")])
-    last = source.deliver([("s", b"gone too")])
+    gone, kept = source.deliver([Record("s", b"gone")]), source.deliver([Record("s", b"kept")])
+    last = source.deliver([Record("s", b"gone too")])
     assert gone.cancel()
     assert last.cancel()
     assert pump(source) == [b"kept"]
     assert kept.result(0) == Receipt()
-    late = source.deliver([("s", b"late")])
+    late = source.deliver([Record("s", b"late")])
     source.read()
     source.note(0, "")
     assert late.cancel()
@@ -403,7 +403,7 @@ def test_who_gave_up_waiting_is_not_counted(source):
 
 def test_lines_that_are_too_long_are_counted(source):
     """And nothing of them is handed on."""
-    source.deliver([("s", b"x" * (2 * MAX_LINE + 1)), ("s", b"x" * (MAX_LINE + 1)), Record("s", b"x")])
+    source.deliver([Record("s", b"x" * (2 * MAX_LINE + 1)), Record("s", b"x" * (MAX_LINE + 1)), Record("s", b"x")])
     batch = source.read()
     assert (batch.lines, batch.too_long) == ([b"x"], 2)
 

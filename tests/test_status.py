@@ -12,12 +12,14 @@ from conftest import LOGS, line, record
 from test_metrics import HOSTILE, Lines
 
 from exporter.action import decode
+from exporter.benchmark.history import History
+from exporter.benchmark.run import Outcome, Report
 from exporter.config import parse
 from exporter.metrics.cells import AgentCell, Baseline, Day
 from exporter.metrics.families import AgentSettings
-from exporter.metrics.tally import KINDS
+from exporter.probes.check import Result
 from exporter.sources import Batch
-from exporter.stages import Stages
+from exporter.stages import MIRRORED, Stages
 from exporter.state import Memory
 from exporter.status import Pages, recent, words
 from exporter.status.recent import Recent
@@ -76,17 +78,19 @@ class Site:
 
     def __init__(self, *lines: bytes, config: str = "", now: float = NOW, problem: str | None = None) -> None:
         source = Lines(name="test")
-        self.stages = Stages(parse(config), Memory(KINDS), [source])
+        self.stages = Stages(parse(config), Memory(MIRRORED), [source])
         self.stages.pipeline.clock = lambda: now
         self.stages.pipeline.sinks.recent.since = 0.0
         self.stages.pipeline.feed(source, Batch(list(lines)))
         self.stages.pipeline.commit()
         self.now = now
         self.problem = problem
+        self.checks = []
         self.pages = Pages(self.look)
 
     def look(self, agent, trace_id):
-        return see(self.stages.pipeline, self.stages.live(self.now), self.problem, agent, trace_id)
+        live = self.stages.live(self.now, checks=self.checks)
+        return see(self.stages.pipeline, live, self.problem, agent, trace_id)
 
     def __getitem__(self, path: str) -> Reader:
         return read(self.pages.render(path))
@@ -215,6 +219,34 @@ def test_a_page_of_hostile_names_has_only_our_tags(path):
         assert not re.search("[\x00-\x08\x0b-\x1f\u202e]", html)
 
 
+def test_an_agents_page_shows_its_health_checks_and_benchmarks_without_what_it_answered():
+    """What pages by the rules is bad on the fleet, what is new or custom worth a look."""
+    site = Site(line(timestamp="2026-03-18T09:16:12Z"), line(agent_id="b", timestamp="2026-03-18T09:16:12Z"))
+    site.checks = [
+        Result("a", "quota", passed=False, seconds=0.2, at=NOW - 5, interval=60, why="HTTP status 500, not 200", since=NOW - 900),
+        Result("a", "liveness", passed=True, seconds=0.01, at=NOW - 10, interval=60, since=NOW - 7200),
+        Result("a", "reasoning_quality", passed=False, seconds=1.5, at=NOW - 20, interval=60, why="the answer is secret", since=NOW - 260),
+        Result("b", "liveness", passed=False, seconds=5, at=NOW - 20, interval=60, why="no answer: not within 5 s", since=NOW - 20),
+    ]  # fmt: skip
+    outcomes = [Outcome("sum", 0, 2, 1.0, "secret"), Outcome("word", 2, 2, 1.0, None)]
+    site.stages.pipeline.store.commit(History().add(Report("a", "golden", NOW - 3600, outcomes)))
+    assert [row[:2] for row in site["/"].rows[1:3]] == [
+        ["a", "▲ fails reasoning_quality for 4 min 20 s"],
+        ["b", "◆ fails liveness for 20 s"],
+    ]
+    page = site["/agents/a"]
+    assert all(one in page.text for one in ("◆ fails quota for 15 min", "◆ passes 50 % of golden", "● working"))
+    assert page.rows[page.rows.index(["Check", "Outcome", "Took", "Ran", "So since"]) :][:6] == [
+        ["Check", "Outcome", "Took", "Ran", "So since"],
+        ["liveness", "passes", "0 s", "10 s ago", "2 h ago"],
+        ["quota", "HTTP status 500, not 200", "0.2 s", "5 s ago", "15 min ago"],
+        ["reasoning_quality", "wrong answer", "1.5 s", "20 s ago", "4 min ago"],
+        ["Suite", "Passed", "Ran", "Failed"],
+        ["golden", "2 of 4", "1 h ago", "sum"],
+    ]
+    assert "secret" not in page.text
+
+
 # --- words -------------------------------------------------------------------------------------------------------
 
 
@@ -254,6 +286,8 @@ def test_stuck_is_told_from_a_long_call():
     stuck = cell(last_active=NOW, last_action=NOW - 301, states={"idle": NOW - 400, "working": NOW - 5})
     assert said(stuck) == [("bad", "stuck: says it works, no action for 5 min 1 s")]
     assert said(stuck, long_call=400.0) == [("good", "idle")]
+    assert said(stuck, expected_cycle=30.0) == [("good", "idle")]  # it said so 296 s after its last action
+    assert said(stuck, expected_cycle=30.0, long_call=295.0)[0][0] == "bad"
     idle = cell(last_active=NOW, last_action=NOW - 301, states={"idle": NOW - 5, "working": NOW - 10})
     assert said(idle) == [("good", "idle")]
 
@@ -271,7 +305,7 @@ def test_daily_budgets_warn_at_four_fifths_and_are_bad_when_passed():
 
 
 def test_drift_is_told_against_the_first_week():
-    """By more than a tenth, over enough values, and only once the first week is over."""
+    """By more than the rules allow, over enough values, and only once the first week is over."""
     drifted = cell(
         last_active=NOW,
         confidence=[140],

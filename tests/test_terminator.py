@@ -131,6 +131,16 @@ def test_what_is_not_there_is_said(agent, tmp_path):
     assert stop(Terminate(url=f"{agent.url}/x", auth_header_file=str(tmp_path / "bad"))) != "taken"
 
 
+def test_an_answer_that_never_ends_is_a_refusal(agent):
+    """Headers without end, or a body: nothing that an agent sends ends the attempts."""
+    agent.headers = {f"X-{n}": "x" * 1_000 for n in range(200)}
+    assert stop(Terminate(url=f"{agent.url}/x")) != "taken"
+    agent.headers = {"Content-Length": str(10**9)}
+    assert stop(Terminate(url=f"{agent.url}/x")) != "taken"
+    agent.headers = {"Content-Encoding": "gzip"}
+    assert stop(Terminate(url=f"{agent.url}/x")) == "taken"
+
+
 def test_an_agent_that_hangs_costs_its_own_time_only(agent, monkeypatch):
     monkeypatch.setattr(terminator, "TIMEOUT", 0.2)
     agent.delay = 1.0

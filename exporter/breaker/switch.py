@@ -13,11 +13,10 @@ import logging
 from copy import copy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import msgspec
-
 from exporter.breaker import audit, intent, latch
 from exporter.breaker.authority import Authority
 from exporter.breaker.intent import Intent, Status
+from exporter.breaker.intents import Intents
 from exporter.breaker.latch import Latch
 from exporter.detectors.finding import RESULTS
 from exporter.detectors.session_budget import KIND as BUDGET
@@ -37,12 +36,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MOST = 10_000
-"""Intents remembered; the oldest of sessions that are over go first."""
 PATIENCE = 0.5
 """Seconds that a decision waits for sources that are never read up, as under full load: half of what it may take."""
 
 
+OPEN = frozenset({"met", "observed", "failed"})
+"""What a further line, or finding, has decided on again."""
 ENDED = "its end is in the log"
 
 
@@ -74,8 +73,7 @@ class Breaker:
         self._sessions = sessions
         self._told = told
         self._reconsider = reconsider
-        self._intents: dict[str, Intent] = {}
-        self._of_session: dict[tuple[str, str], list[Intent]] = {}
+        self._intents = Intents()
         self._pending: dict[str, Intent] = {}
         """To be decided on."""
         self._since = 0.0
@@ -85,8 +83,6 @@ class Breaker:
         self._late: dict[str, Intent] = {}
         """Those of sessions that still log though they were to stop."""
         self._shown: dict[str, int] = {}
-        self._dirty: set[Intent] = set()
-        self._gone: list[str] = []
         self.configure(config)
 
     def configure(self, config: Config) -> None:
@@ -95,7 +91,7 @@ class Breaker:
         self._settings = config.breaker
         self._authority = Authority(config)
         self.guards = self._authority.guards
-        for mine in list(self._intents.values()):
+        for mine in list(self._intents):
             session = self._sessions.get(mine.agent_id, mine.session_id)
             if session is not None and not session.closed:
                 self._raised(session, "its budget was raised in the config", 0.0)
@@ -116,12 +112,13 @@ class Breaker:
         """A detector has found something; of its session, if that can be stopped for it."""
         if finding.kind not in self._settings.reasons or finding.session_id is None:
             return
-        mine = self._of_session.get((finding.agent_id, finding.session_id), [])
+        mine = self._intents.of(finding.agent_id, finding.session_id)
         standing = next(
             (o for o in mine if o.reason == finding.kind and not o.called and o.status != "withdrawn"), None
         )
         if standing is not None:  # another kind of loop: the same to stop
-            self._put_off(standing, now)
+            if standing.status in OPEN:
+                self._put_off(standing, now)
             return
         session = self._sessions.get(finding.agent_id, finding.session_id)
         if session is not None and session.terminated and any(o.reason == finding.kind for o in mine):
@@ -137,10 +134,7 @@ class Breaker:
             trace_id=finding.trace_id or "",
             changed=now,
         )
-        if len(self._intents) >= MOST:
-            self._evict()
-        self._keep(new)
-        self._dirty.add(new)
+        self._intents.add(new)
         self._put_off(new, now)
 
     def line(self, action: Action, session: Session, origin: Origin, now: float) -> None:
@@ -152,11 +146,11 @@ class Breaker:
             tokens = action.tokens
             session.attested_tokens += (tokens.prompt or 0) + (tokens.completion or 0)
             session.attested_cost_usd += tokens.cost_usd or 0.0
-        for mine in self._of_session.get((action.agent_id, action.session_id), ()):
+        for mine in self._intents.of(action.agent_id, action.session_id):
             if mine.called:
                 if session.terminated:  # else another session has begun under the same id
                     self._watch(mine, action, session, now)
-            elif allowed and not mine.hopeless and mine.status in {"met", "observed", "failed"}:
+            elif allowed and not mine.hopeless and mine.status in OPEN:
                 mine.spoke = _shown(origin)
                 self._put_off(mine, now)
 
@@ -166,7 +160,7 @@ class Breaker:
             return
         settings = self._settings
         mine.last = now
-        self._dirty.add(mine)
+        self._intents.touch(mine)
         # By its own time, as lines from before the call may come late; a clock that lags must not hide it for ever.
         on = action.at - mine.called
         if on <= settings.grace and now - mine.called > settings.grace + settings.max_line_age:
@@ -200,7 +194,7 @@ class Breaker:
 
     def tick(self, now: float) -> None:
         """About once a second: who has ended, or gone quiet."""
-        for mine in [mine for mine in self._intents.values() if mine.status == "called"]:
+        for mine in [mine for mine in self._intents if mine.status == "called"]:
             session = self._sessions.get(mine.agent_id, mine.session_id)
             if session is None or session.ended:
                 self._confirm(mine, ENDED, now)
@@ -232,7 +226,7 @@ class Breaker:
             self._change(mine, "observed", why, now)
         elif mine.why != why:
             mine.why = why
-            self._dirty.add(mine)
+            self._intents.touch(mine)
 
     def _why_not(self, mine: Intent, session: Session | None, now: float) -> str | None:
         """Why a session may not be stopped now; None if it is to be."""
@@ -263,7 +257,7 @@ class Breaker:
 
     def _stopping(self, mine: Intent, session: Session) -> Intent | None:
         """Another reason for which the session is being stopped, or was."""
-        others = self._of_session.get((mine.agent_id, mine.session_id), ())
+        others = self._intents.of(mine.agent_id, mine.session_id)
         return next(
             (
                 other
@@ -314,7 +308,7 @@ class Breaker:
         refusal = str(refused)
         mine.attempts += 1
         mine.why = refusal
-        self._dirty.add(mine)
+        self._intents.touch(mine)
         if session is None or session.ended:
             self._confirm(mine, ENDED, now)
             return False
@@ -352,13 +346,13 @@ class Breaker:
                     "changed": mine.changed,
                     "idempotency_key": mine.idempotency_key,
                 }
-                for mine in sorted(self._intents.values(), key=lambda mine: -mine.changed)[:100]
+                for mine in sorted(self._intents, key=lambda mine: -mine.changed)[:100]
             ],
         }
 
     def stops(self) -> dict[tuple[str, str, str], Intent]:
         """The latest intent by agent, session and reason; copies, for a page."""
-        return {(mine.agent_id, mine.session_id, mine.reason): copy(mine) for mine in self._intents.values()}
+        return {(mine.agent_id, mine.session_id, mine.reason): copy(mine) for mine in self._intents}
 
     def unlatch(self, now: float, who: str) -> str:
         """An operator has looked. Returns a sentence."""
@@ -398,7 +392,7 @@ class Breaker:
         self._reconsider(session)
         if BUDGET in session.trail.found:
             return
-        for mine in self._of_session.get((session.agent_id, session.session_id), ()):
+        for mine in self._intents.of(session.agent_id, session.session_id):
             if mine.reason == BUDGET and not mine.called and mine.status != "withdrawn":
                 self._pending.pop(mine.key, None)
                 self._handing = [other for other in self._handing if other is not mine]
@@ -409,12 +403,7 @@ class Breaker:
 
     def changes(self) -> Iterator[Row]:
         """Rows of what changed."""
-        for key in self._gone:
-            yield intent.ROW, key, None
-        self._gone.clear()
-        for mine in self._dirty:
-            yield intent.ROW, mine.key, msgspec.msgpack.encode(mine)
-        self._dirty.clear()
+        yield from self._intents.changes()
         yield from self.latch.changes()
         yield from self.audit.changes()
 
@@ -422,20 +411,14 @@ class Breaker:
         """Take up what a former run meant to do: what it had decided and perhaps not done is looked at again."""
         self.latch.restore(rows(latch.ROW))
         self.audit.restore(rows(audit.ROW))
-        decode = msgspec.msgpack.Decoder(Intent).decode
-        for _, value in rows(intent.ROW):
-            mine = decode(value)
-            self._keep(mine)
+        self._intents.restore(rows(intent.ROW))
+        for mine in self._intents:
             if mine.status in {"met", "intended"}:
                 self._put_off(mine, now)
             elif mine.status in {"unconfirmed", "failed"}:
                 self._late[mine.key] = mine
 
     # --- helpers -----------------------------------------------------------------------------------------------
-
-    def _keep(self, mine: Intent) -> None:
-        self._intents[mine.key] = mine
-        self._of_session.setdefault((mine.agent_id, mine.session_id), []).append(mine)
 
     def _put_off(self, mine: Intent, now: float) -> None:
         if not self._pending:
@@ -448,7 +431,7 @@ class Breaker:
 
     def _change(self, mine: Intent, status: Status, why: str, now: float) -> None:
         mine.status, mine.why, mine.changed = status, why, now
-        self._dirty.add(mine)
+        self._intents.touch(mine)
         if status in RESULTS:
             self._told.terminated(mine.agent_id, mine.reason, status, now)
         self._write(status, mine, now, **({"why": why} if why else {}))
@@ -476,23 +459,6 @@ class Breaker:
             if counts.get(agent_id, 0) != self._shown.get(agent_id, -1):
                 self._told.unconfirmed(agent_id, counts.get(agent_id, 0), now)
         self._shown = counts
-
-    def _evict(self) -> None:
-        """Make room for an eighth."""
-        idle = [
-            mine
-            for mine in self._intents.values()
-            if mine.key not in self._pending and mine.status not in {"intended", "called"}
-        ]
-        for mine in sorted(idle, key=lambda mine: mine.changed)[: MOST // 8]:
-            del self._intents[mine.key]
-            self._late.pop(mine.key, None)
-            self._dirty.discard(mine)
-            self._gone.append(mine.key)
-            others = self._of_session[mine.agent_id, mine.session_id]
-            others.remove(mine)
-            if not others:
-                del self._of_session[mine.agent_id, mine.session_id]
 
 
 def _shown(origin: Origin) -> str:

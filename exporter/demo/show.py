@@ -31,7 +31,7 @@ WATCH = {
     "budget": "reporter-01 runs past its session's 50,000 tokens, then past its $40 of the day",
     "silent": "watcher-01 falls silent: flagged after twice its cycle of 10 s",
     "cascade": "a bad plan of planner-01 fails three agents after it; the trace shows the way",
-    "drift": "writer-01 is less sure than in its first week, three weeks ago",
+    "drift": "writer-01 is less sure than in its first week, three weeks ago, and gets simple sums wrong",
 }
 """What to look for, by fault."""
 
@@ -71,14 +71,15 @@ def show(faults: Sequence[str], speed: float, duration: float | None, address: s
         )
         arguments = [argument for name in faults for argument in ("--fault", name)]
         with log.open("ab") as lines, socket.create_server(("127.0.0.1", 0)) as mailbox:
+            config = _asking(config, mailbox.getsockname()[1])
             if enforce:
                 config = _enforcing(config, log, mailbox.getsockname()[1])
-                arguments += ["--mailbox", str(mailbox.fileno())]
+            arguments += ["--mailbox", str(mailbox.fileno())]
             fleet = subprocess.Popen(  # noqa: S603  (ourselves)
                 [sys.executable, "-m", "exporter", "demo", "--stdout", "--speed", str(speed), *arguments],
                 stdout=lines,
                 stdin=subprocess.DEVNULL,
-                pass_fds=[mailbox.fileno()] if enforce else [],
+                pass_fds=[mailbox.fileno()],
             )
         exporter = Exporter(config, None, [str(log)], started=lambda address: _introduce(address, faults, config))
         timer = threading.Timer(duration, exporter.stop) if duration is not None else None
@@ -91,6 +92,13 @@ def show(faults: Sequence[str], speed: float, duration: float | None, address: s
                 timer.cancel()
             fleet.terminate()
             fleet.wait()
+
+
+def _asking(config: Config, port: int) -> Config:
+    """The same, with every agent's health checked at the fleet's mailbox."""
+    replace = msgspec.structs.replace
+    agents = {name: replace(agent, endpoint=f"http://127.0.0.1:{port}/{name}") for name, agent in config.agents.items()}
+    return replace(config, agents=agents)
 
 
 def _enforcing(config: Config, log: Path, port: int) -> Config:

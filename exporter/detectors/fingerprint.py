@@ -76,6 +76,13 @@ def fingerprint(line: bytes) -> int:
     return xxh3_64_intdigest(_encode(what)) >> 1 or 1
 
 
+def outcome_of(value: Any) -> Any:
+    """What came out of a call, without ids, times, counters of attempts, or how sure it was."""
+    if isinstance(value, dict):
+        value = {key: inner for key, inner in value.items() if key != "confidence"}
+    return _canonical(value, str)
+
+
 def _outcome(text: str) -> str:
     return _MASKED.sub("#", text)
 

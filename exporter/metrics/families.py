@@ -27,6 +27,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.samples import Exemplar
 
 from exporter.action import REASONS, trace_id_of
+from exporter.benchmark import history
 from exporter.metrics.cells import (
     CONFIDENCE,
     DURATION,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from exporter.metrics import cells
+    from exporter.probes.check import Result
     from exporter.state import Rows
 
 
@@ -98,9 +100,11 @@ class Live(NamedTuple):
     """Gauge families without labels, by name."""
     gen_ai: bool = True
     """Whether the names of the GenAI conventions are shown."""
+    checks: Sequence[Result] = ()
+    """The latest health checks: each tells its own time, and after a restart the next is seconds away."""
 
 
-A, B = ("agent_id",), ("agent_id", "action")
+A, B, CHECK, SUITE = ("agent_id",), ("agent_id", "action"), ("agent_id", "check"), ("agent_id", "suite")
 FAMILIES = {
     family.name: family
     for family in (
@@ -169,6 +173,12 @@ FAMILIES = {
             "Clock when a finding of this kind was last made; 0 never.",
             (*A, "kind"),
         ),
+        Family("agent_health_check_success", "gauge", "1 if the latest run of a health check passed.", CHECK),
+        Family("agent_health_check_duration_seconds", "gauge", "How long that run took.", CHECK),
+        Family("agent_health_check_timestamp_seconds", "gauge", "Clock when that run ended.", CHECK),
+        Family("agent_health_check_interval_seconds", "gauge", "How often it is run while it passes.", CHECK),
+        Family("agent_benchmark_passed_ratio", "gauge", "Share of a suite that passed in its latest run.", SUITE),
+        Family("agent_benchmark_timestamp_seconds", "gauge", "Clock when that run ended.", SUITE),
         Family(
             "agent_terminations_total",
             "counter",
@@ -346,15 +356,27 @@ def fill(page: Page, rows: Rows, live: Live) -> None:
     Pure: the same rows and the same `live` give the same samples.
     """
     for name, show in _SHOWN.items():
-        decode = msgspec.msgpack.Decoder(KINDS[name]).decode
-        for _, value in sorted(rows.get(name, {}).items()):
-            show(page, decode(value), live)
+        of_kind = rows.get(name)
+        if of_kind:
+            decode = msgspec.msgpack.Decoder(KINDS[name]).decode
+            for _, value in sorted(of_kind.items()):
+                show(page, decode(value), live)
     for name, settings in sorted(live.tasks.items()):
         page.gauge("agent_session_token_budget", (label(name),), settings.session_tokens)
         if settings.session_cost_usd is not None:
             page.gauge("agent_session_cost_budget_usd", (label(name),), settings.session_cost_usd)
         page.gauge("agent_session_normal_duration_seconds", (label(name),), settings.normal_duration)
         page.gauge("agent_session_max_duration_seconds", (label(name),), settings.max_duration)
+    for check in sorted(live.checks):
+        names = label(check.agent), label(check.name)
+        page.gauge("agent_health_check_success", names, int(check.passed))
+        page.gauge("agent_health_check_duration_seconds", names, check.seconds)
+        page.gauge("agent_health_check_timestamp_seconds", names, check.at)
+        page.gauge("agent_health_check_interval_seconds", names, check.interval)
+    for agent, suite, run in history.latest(rows.get(history.ROW, {}).items()):
+        names = label(agent), label(suite)
+        page.gauge("agent_benchmark_passed_ratio", names, run.ratio)
+        page.gauge("agent_benchmark_timestamp_seconds", names, run.at)
     for name, level in live.gauges.items():
         page.gauge(name, (), level)
     page.gauge("agent_exporter_build_info", (live.version,), 1)

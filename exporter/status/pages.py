@@ -12,6 +12,7 @@ from tornado.escape import xhtml_escape
 from tornado.template import Loader
 
 from exporter import __version__
+from exporter.benchmark import history
 from exporter.metrics.cells import AgentCell, Cell, Day, SourceCell, TaskCell
 from exporter.metrics.limits import OVERFLOW, label, printable
 from exporter.metrics.tally import DAY
@@ -21,9 +22,11 @@ from exporter.status.recent import STEP, STEPS
 from exporter.status.waterfall import waterfall
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
+    from exporter.benchmark.history import Run
     from exporter.metrics.families import AgentSettings
+    from exporter.probes.check import Result
     from exporter.state import Rows
     from exporter.status.seen import Seen
 
@@ -63,6 +66,9 @@ class AgentRow(NamedTuple):
     failures: int
     """Of `actions`, in the last ERROR_WINDOW seconds."""
     settings: AgentSettings
+    checks: Sequence[Result]
+    runs: Sequence[tuple[str, Run]]
+    """Its latest benchmark runs, by their suites."""
 
     @property
     def level(self) -> str:
@@ -147,6 +153,12 @@ def fleet(seen: Seen) -> list[AgentRow]:
     outcomes: dict[str, Counter[str]] = defaultdict(Counter)
     for task in _cells(seen.rows, "task", TaskCell):
         outcomes[task.agent].update(task.outcomes)
+    checks: dict[str, list[Result]] = defaultdict(list)
+    for check in sorted(seen.live.checks):
+        checks[check.agent].append(check)
+    runs: dict[str, list[tuple[str, Run]]] = defaultdict(list)
+    for agent, suite, run in history.latest(seen.rows.get(history.ROW, {}).items()):
+        runs[agent].append((suite, run))
     agents = []
     for cell in _cells(seen.rows, "agent", AgentCell):
         if cell.agent == OVERFLOW:
@@ -159,7 +171,9 @@ def fleet(seen: Seen) -> list[AgentRow]:
             AgentRow(
                 cell.agent,
                 cell,
-                words.standings(cell, settings, spent, outcomes[cell.agent], now, seen.since),
+                words.standings(
+                    cell, settings, spent, outcomes[cell.agent], now, seen.since, checks[cell.agent], runs[cell.agent]
+                ),
                 spent,
                 outcomes[cell.agent],
                 sum(tokens for _, _, tokens in rates[-RATE_WINDOW // STEP :]),
@@ -167,6 +181,8 @@ def fleet(seen: Seen) -> list[AgentRow]:
                 sum(actions for actions, _, _ in recent),
                 sum(failures for _, failures, _ in recent),
                 settings,
+                checks[cell.agent],
+                runs[cell.agent],
             )
         )
     return sorted(agents, key=lambda agent: (words.LEVELS.index(agent.level), -agent.cell.last_active))

@@ -24,6 +24,8 @@ MOST_ACTIONS = 20_000
 """Actions remembered in all traces together, about 300 bytes each."""
 ACTIONS_OF_TRACE = 500
 """Actions of one trace that are shown; further ones are only counted."""
+MOST_SESSIONS = 500
+"""Sessions of one trace that are shown: they may be a chain, which is drawn one level after the other."""
 ACTIONS_OF_AGENT = 50
 """Actions of one agent that are shown: what a person reads before they search the logs instead."""
 MAX_NAME = 256
@@ -52,6 +54,28 @@ class Done(NamedTuple):
     confidence: float | None
     trace: str
     """As the line names it; empty if it does not."""
+
+    @classmethod
+    def of(cls, action: Action) -> Done:
+        """An action without its content."""
+        tokens, output, metadata = action.tokens, action.output, action.metadata
+        at = action.at
+        trace = trace_name(action)
+        return cls(
+            at if action.duration_ms is None else at - action.duration_ms / 1000,
+            at,
+            action.agent_id,
+            action.session_id,
+            action.action,
+            action.outcome,
+            label(action.error_type or "_OTHER") if action.status in FAILED else None,
+            None if tokens is None else (tokens.prompt or 0) + (tokens.completion or 0),
+            None if tokens is None else tokens.cost_usd,
+            None if tokens is None or tokens.model is None else label(tokens.model),
+            0 if metadata is None else metadata.retry_count or 0,
+            output.confidence if output.__class__ is Output else None,
+            trace if len(trace) <= MAX_NAME else trace_id_of(trace),
+        )
 
     @property
     def failed(self) -> bool:
@@ -106,15 +130,35 @@ class Member:
 class Trace:
     """One task's sessions and actions, in the order in which they were read."""
 
-    __slots__ = ("actions", "dropped", "members", "spans")
+    __slots__ = ("_most", "actions", "dropped", "members", "spans")
 
-    def __init__(self) -> None:
+    def __init__(self, most: int | None = None) -> None:
+        self._most = ACTIONS_OF_TRACE if most is None else most
         self.actions: list[Done] = []
         self.members: dict[tuple[str, str], Member] = {}
         self.spans: dict[str, tuple[str, str]] = {}
         """Whose span it is, where lines give span ids of their own."""
         self.dropped = 0
         """Actions that are counted only."""
+
+    def add(self, action: Action, done: Done) -> bool:
+        """Take in an action; False if it is counted only, as there are `most` already."""
+        kept = len(self.actions) < self._most
+        if kept:
+            self.actions.append(done)
+        else:
+            self.dropped += 1
+        name = (done.agent_id, done.session_id)
+        member = self.members.get(name)
+        if member is None:
+            if len(self.members) >= MOST_SESSIONS:
+                return kept
+            member = self.members[name] = Member(action, done.started)
+        if done.started < member.started:
+            member.started = done.started
+        if action.span_id is not None and len(self.spans) < self._most:
+            self.spans[action.span_id] = name
+        return kept
 
 
 class Recent:
@@ -131,7 +175,7 @@ class Recent:
 
     def add(self, action: Action) -> None:
         """Remember an action that is no heartbeat."""
-        done = _done(action)
+        done = Done.of(action)
         memory = self._agents.get(done.agent_id)
         if memory is None:
             memory = self._meet(done.agent_id)
@@ -200,45 +244,10 @@ class Recent:
             trace = self._traces[key] = Trace()
             if len(self._traces) > MOST_TRACES:
                 self._drop(next(iter(self._traces)))
-        if len(trace.actions) >= ACTIONS_OF_TRACE:
-            trace.dropped += 1
-        else:
-            trace.actions.append(done)
-            self._held += 1
-            while self._held > MOST_ACTIONS:
-                self._drop(next(iter(self._traces)))
-        name = (done.agent_id, done.session_id)
-        member = trace.members.get(name)
-        if member is None:
-            if len(trace.members) >= ACTIONS_OF_TRACE:
-                return
-            member = trace.members[name] = Member(action, done.started)
-        if done.started < member.started:
-            member.started = done.started
-        if action.span_id is not None and len(trace.spans) < ACTIONS_OF_TRACE:
-            trace.spans[action.span_id] = name
+        self._held += trace.add(action, done)
+        while self._held > MOST_ACTIONS:
+            self._drop(next(iter(self._traces)))
 
     def _drop(self, key: str) -> None:
         self._held -= len(self._traces.pop(key).actions)
         self.evictions += 1
-
-
-def _done(action: Action) -> Done:
-    tokens, output, metadata = action.tokens, action.output, action.metadata
-    at = action.at
-    trace = trace_name(action)
-    return Done(
-        at if action.duration_ms is None else at - action.duration_ms / 1000,
-        at,
-        action.agent_id,
-        action.session_id,
-        action.action,
-        action.outcome,
-        label(action.error_type or "_OTHER") if action.status in FAILED else None,
-        None if tokens is None else (tokens.prompt or 0) + (tokens.completion or 0),
-        None if tokens is None else tokens.cost_usd,
-        None if tokens is None or tokens.model is None else label(tokens.model),
-        0 if metadata is None else metadata.retry_count or 0,
-        output.confidence if output.__class__ is Output else None,
-        trace if len(trace) <= MAX_NAME else trace_id_of(trace),
-    )

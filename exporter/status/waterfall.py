@@ -35,6 +35,8 @@ class Bar(NamedTuple):
     """Of a session: how many of its actions failed."""
     actions: int
     tokens: int
+    cost_usd: float | None
+    """None if no line tells it."""
     findings: list[Finding]
     left: float
     """Where the bar begins, 0 to 1000 of the whole task."""
@@ -43,10 +45,8 @@ class Bar(NamedTuple):
 
 def waterfall(trace: Trace, findings: Sequence[Finding]) -> list[Bar]:
     """The rows of a trace, depth first: a session, its actions and the sessions it handed over, by time."""
-    owners = _owners(trace)
-    parents = {name: parent_of(member, trace, owners) for name, member in trace.members.items()}
     children: dict[Name | None, list[Name]] = {}
-    for name, parent in parents.items():
+    for name, parent in parents(trace).items():
         children.setdefault(parent, []).append(name)
     actions: dict[Name, list[Done]] = {}
     for done in trace.actions:
@@ -59,9 +59,11 @@ def waterfall(trace: Trace, findings: Sequence[Finding]) -> list[Bar]:
         own = [done] if done is not None else actions.get(name, [])
         started = min((one.started for one in own), default=trace.members[name].started)
         at = max((one.at for one in own), default=started)
+        costs = [one.cost_usd for one in own if one.cost_usd is not None]
         return Bar(
             min(depth, DEEPEST), *name, started, at, done,
-            sum(one.failed for one in own), len(own), sum(one.tokens or 0 for one in own),
+            sum(one.failed for one in own), len(own),
+            sum(one.tokens or 0 for one in own), sum(costs) if costs else None,
             [finding for finding in findings if _concerns(finding, name, done)],
             min(1000 - LEAST, (started - begin) * scale), max(LEAST, (at - started) * scale),
         )  # fmt: skip
@@ -83,6 +85,12 @@ def waterfall(trace: Trace, findings: Sequence[Finding]) -> list[Bar]:
     for name in (*children.get(None, []), *trace.members):  # the second: whoever hangs in a circle of span ids
         rows.extend(draw(name, 0))
     return rows
+
+
+def parents(trace: Trace) -> dict[Name, Name | None]:
+    """Below which session each of a trace hangs; None for the root."""
+    owners = _owners(trace)
+    return {name: parent_of(member, trace, owners) for name, member in trace.members.items()}
 
 
 def _owners(trace: Trace) -> dict[str, Name]:

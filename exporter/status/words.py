@@ -5,13 +5,19 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+from exporter.benchmark.run import FLOOR
+from exporter.metrics.limits import label
+from exporter.probes.settings import CHECKS
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from exporter.benchmark.history import Run
     from exporter.breaker.intent import Intent
     from exporter.detectors.finding import Finding
     from exporter.metrics.cells import AgentCell, Day
     from exporter.metrics.families import AgentSettings
+    from exporter.probes.check import Result
     from exporter.status.recent import Done
 
 NOTHING = "—"
@@ -20,8 +26,8 @@ FRESH = 600.0
 """Seconds that a finding counts as current: the window of the alert rules."""
 WARN_SHARE = 0.8
 """Of a daily budget, from which it is worth a word; the article's alert comes at the cap, the rules' warning here."""
-DRIFT = 0.1
-"""How far a quality signal may fall below its first week: the effect size of the drift rules."""
+DRIFT = {"confidence": 0.08, "completion": 0.15, "feedback": 0.15}
+"""How far a quality signal may fall below its first week: the effect sizes of the drift rules."""
 MIN_SAMPLES = 30
 """Values that a mean needs before it is compared; as in the drift rules."""
 
@@ -30,6 +36,10 @@ STARTING = 60.0
 """Seconds after the exporter's start in which nobody is called silent for lines of before; as in the rules."""
 LONG_QUIET = 3600.0
 """Seconds after which an agent without an expected cycle is no longer called well: nobody said when to expect it."""
+
+
+OUTAGE = 200.0
+"""Seconds of failed health checks that page a person, if they are the article's; as in the rules."""
 
 
 class Standing(NamedTuple):
@@ -114,14 +124,18 @@ def standings(
     outcomes: Mapping[str, int],
     now: float,
     since: float = 0.0,
+    checks: Sequence[Result] = (),
+    runs: Sequence[tuple[str, Run]] = (),
 ) -> list[Standing]:
     """What there is to say of an agent, the worst first; never empty.
 
-    `outcomes` are its sessions by how they ended, `since` is when the exporter began.
+    `outcomes` are its sessions by how they ended, `since` is when the exporter began, `checks` its latest health checks
+    and `runs` its latest benchmark runs by their suites.
 
     Read off the series that the alert rules read, with the rules' own thresholds.
     """
     said = [*_budgets(settings, today), *_drift(cell, outcomes), *_activity(cell, settings, now, since)]
+    said += [*_health(checks, now), *_known(runs)]
     if cell.unconfirmed:
         sessions = "a session" if cell.unconfirmed == 1 else f"{cell.unconfirmed} sessions"
         said.append(Standing("bad", f"{sessions} that was to stop still runs"))
@@ -147,9 +161,9 @@ def _activity(cell: AgentCell, settings: AgentSettings, now: float, since: float
         if settings.quiet:
             return [Standing("quiet", "silent by plan (quiet hours)")]
         return [Standing("bad", f"silent for {duration(silence)}; expected every {duration(cycle)}")]
-    still = now - cell.last_action
-    if working > idle and still > settings.long_call and now - idle > settings.long_call:
-        return [Standing("bad", f"stuck: says it works, no action for {duration(still)}")]
+    at_work = now if cycle is None else working  # without a cycle nothing says when the next heartbeat is due
+    if working > idle and at_work - max(idle, cell.last_action) > settings.long_call:
+        return [Standing("bad", f"stuck: says it works, no action for {duration(now - cell.last_action)}")]
     if cycle is None and silence > LONG_QUIET:
         return [Standing("quiet", f"nothing for {duration(silence)}; no cycle is configured")]
     if cell.active:
@@ -177,6 +191,23 @@ def _drift(cell: AgentCell, outcomes: Mapping[str, int]) -> list[Standing]:
         Standing("warn", f"{signal.metric} has drifted: {signal.since}, was {signal.before} in its first week")
         for signal in quality(cell, outcomes)
         if signal.drifted
+    ]
+
+
+def _health(checks: Sequence[Result], now: float) -> Iterator[Standing]:
+    failing = [check for check in checks if not check.passed]
+    outage = {check for check in failing if check.name in CHECKS and now - check.since >= OUTAGE}
+    for level, some in (("bad", outage), ("warn", {*failing} - outage)):
+        if some:
+            names = ", ".join(label(name) for name in sorted(check.name for check in some))
+            yield Standing(level, f"fails {names} for {duration(max(0.0, now - min(check.since for check in some)))}")
+
+
+def _known(runs: Sequence[tuple[str, Run]]) -> list[Standing]:
+    return [
+        Standing("warn", f"passes {percent(run.passed, run.of)} of {label(suite)}")
+        for suite, run in runs
+        if run.ratio < FLOOR
     ]
 
 
@@ -212,10 +243,17 @@ def quality(cell: AgentCell, outcomes: Mapping[str, int]) -> list[Signal]:
                 metric,
                 NOTHING if before is None else f"{before:.2f}",
                 NOTHING if since is None or not baseline.frozen else f"{since:.2f}",
-                before is not None and since is not None and baseline.frozen and before - since > DRIFT,
+                before is not None and since is not None and baseline.frozen and before - since > DRIFT[metric],
             )
         )
     return signals
+
+
+def outcome(check: Result) -> str:
+    """How a health check went, without what the agent answered."""
+    if check.why is None:
+        return "passes"
+    return "wrong answer" if check.why.startswith("the answer ") else check.why
 
 
 # --- findings and actions ----------------------------------------------------------------------------------------
