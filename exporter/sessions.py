@@ -11,6 +11,7 @@ later: yesterday's log, read now, holds no abandoned sessions just because it is
 
 from __future__ import annotations
 
+from collections import deque
 from copy import copy
 from typing import TYPE_CHECKING, Literal
 
@@ -36,6 +37,8 @@ terminated: told to stop by the breaker."""
 KIND = "session"
 MOST = 65_536
 """Sessions held at once, about 600 bytes each. At 1 million sessions a day, 3,500 are open at an idle time of 5 min."""
+MOST_CLOSED = 8_192
+"""Ended sessions that are remembered in a log of the past: 10 minutes of a million a day, twice the idle time."""
 
 
 class Session(Struct, eq=False, gc=False, array_like=True):
@@ -116,6 +119,7 @@ class Sessions:
         self._table: dict[tuple[str, str], Session] = {}
         self._ending: dict[tuple[str, str], Session] = {}
         self._latest: dict[str, Session] = {}
+        self._past: deque[Session] = deque()
         self._dirty: set[Session] = set()
         self._gone: list[str] = []
 
@@ -213,10 +217,19 @@ class Sessions:
                     self._forget(key, session)
 
     def settle(self, now: float = float("inf")) -> None:
-        """In a log of the past, where no clock runs but the lines' own: close those whose end was read."""
+        """In a log of the past, where no clock runs but the lines' own: close those whose end was read.
+
+        Of the closed ones the latest MOST_CLOSED are remembered.
+        """
         for key, session in list(self._ending.items()):
             if now - session.last >= self.reorder:
                 self._close(key, session)
+                self._past.append(session)
+        while len(self._past) > MOST_CLOSED:
+            session = self._past.popleft()
+            key = (session.agent_id, session.session_id)
+            if session.closed and self._table.get(key) is session:
+                self._forget(key, session)
 
     def open(self) -> Iterator[Session]:
         """Those that are not closed."""

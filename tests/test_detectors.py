@@ -99,6 +99,17 @@ def test_the_average_is_that_of_the_last_fifty_of_this_agent_and_action():
     assert kinds(*zeros, spent(600, 1)) == ["action_anomaly"]
 
 
+def test_what_comes_too_late_is_passed_over():
+    """It counts in every sum; an average, a loop and a cascade go on without it."""
+    usual = [spent(second, 100) for second in range(40)]
+    late = [spent(5 + number / 10, 100_000, session_id="z") for number in range(3)]
+    assert findings(
+        *usual, *late, spent(50, 250), config="task_types: {default: {session_tokens: 1000000}}"
+    ) == findings(*usual, spent(50, 250), config="task_types: {default: {session_tokens: 1000000}}")
+    lines = [call(second, wanted=second, duration_ms=second) for second in range(40)]
+    assert findings(*lines, *[call(5 + number / 10, wanted=-1) for number in range(9)]) == []
+
+
 # --- cascade -------------------------------------------------------------------------------------------------------
 
 

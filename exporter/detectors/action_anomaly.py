@@ -13,6 +13,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import field
 
 from exporter.detectors.reorder import BATCH, Stream
 from exporter.state import row_key
@@ -35,11 +36,11 @@ class Window(Stream, eq=False, gc=False, array_like=True, kw_only=True):
 
     agent_id: str
     action: str
-    spent: list[int] = []
+    spent: list[int] = field(default_factory=list)
     """Tokens of the calls that wait."""
-    who: list[tuple[str, str]] = []
+    who: list[tuple[str, str]] = field(default_factory=list)
     """(session, trace) of those."""
-    tokens: list[int] = []
+    tokens: list[int] = field(default_factory=list)
     """Of the calls that are averaged."""
     total: int = 0
     seen: float = 0.0
@@ -52,9 +53,9 @@ class Window(Stream, eq=False, gc=False, array_like=True, kw_only=True):
         """By time, then by content."""
         came = sorted(zip(self.times, self.spent, self.who, strict=True))
         came = came[bisect_left(came, (self.released,)) :]
-        # In place: whoever had it put in order holds the list of times.
-        self.times[:], self.spent = [at for at, _, _ in came], [spent for _, spent, _ in came]
-        self.who = [who for _, _, who in came]
+        self.times[:] = [at for at, _, _ in came]
+        self.spent[:] = [spent for _, spent, _ in came]
+        self.who[:] = [who for _, _, who in came]
 
 
 class Averages:
@@ -139,19 +140,20 @@ class Averages:
         if end == 0:
             return
         tokens, total = window.tokens, window.total
-        for index in range(end):
-            count, spent = len(tokens), window.spent[index]
-            if count >= settings.min_samples and spent * count > settings.factor * total:
+        least, most, factor = settings.min_samples, settings.window, settings.factor
+        for index, spent in enumerate(window.spent[:end]):
+            count = len(tokens)
+            if count >= least and spent * count > factor * total:
                 evidence = {
                     "action": window.action,
                     "tokens": spent,
                     "rolling_average": round(total / count, 1),
-                    "factor": settings.factor,
+                    "factor": factor,
                 }
                 self._found(window.agent_id, window.who[index], window.times[index], evidence)
             tokens.append(spent)
             total += spent
-            while len(tokens) > settings.window:
+            while len(tokens) > most:
                 total -= tokens.pop(0)
         window.total = total
         window.released = window.times[end - 1]

@@ -48,5 +48,5 @@ class Stream(Struct, eq=False, gc=False, array_like=True, kw_only=True):
         return bisect_left(times, self.newest - window, past)
 
     def sort(self) -> None:
-        """Some that wait came out of order, at the same time, or too late."""
+        """Put the columns in order, in place: some that wait came out of order, at the same time, or too late."""
         raise NotImplementedError
