@@ -273,6 +273,7 @@ class Pipeline:
             ("duplicates", duplicates.evictions),
             ("traces", tree.evictions if tree is not None else 0),
             ("lineages", detectors.traces.evictions),
+            ("steps", detectors.evictions),
             ("windows", detectors.averages.evictions),
             ("recent", recent.evictions if recent is not None else 0),
         ):

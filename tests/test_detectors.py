@@ -360,6 +360,19 @@ def test_lines_are_given_up_when_they_become_many(monkeypatch):
     assert kinds(*lines) == ["loop"]
 
 
+def test_the_steps_of_many_open_sessions_are_forgotten_oldest_first(monkeypatch):
+    """Counted, unless they had long been quiet; what is going on goes on."""
+    monkeypatch.setattr("exporter.detectors.MOST_HELD", 1000)
+    monkeypatch.setattr("exporter.detectors.MOST_TRAILS", 40)
+    exporter = Exporter()
+    for number in range(400):
+        exporter.read(call(number, session_id=f"s{number}"))
+    walked = [session for session in exporter.pipeline.sinks.sessions.everyone() if session.trail.times]
+    assert len(walked) <= 50
+    assert exporter.pipeline.sinks.detectors.evictions >= 350
+    assert exporter.read(*[call(400 + n, agent_id="c", duration_ms=n) for n in range(4)]).findings()
+
+
 # --- the journal ---------------------------------------------------------------------------------------------------
 
 

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 MOST_HELD = 16 << 20
 """Bytes of lines that are kept at most, half as much again where an agent's lines are also those of a shared trace."""
+MOST_TRAILS = 16_384
+"""Sessions whose steps are remembered, 1 KB each; looked at every MOST_HELD bytes of lines."""
 MOST_TASKS = 1024
 """Task types whose settings are kept at hand."""
 
@@ -61,6 +63,8 @@ class Detectors:
         self.averages = action_anomaly.Averages(config.detectors.action_anomaly, self._anomaly)
         self.traces = Traces(self._leave)
         self._bytes = 0
+        self.evictions = 0
+        """Sessions whose steps had to go though they may not have been over."""
         self.configure(config)
 
     def configure(self, config: Config) -> None:
@@ -125,8 +129,19 @@ class Detectors:
         self._bytes += size
         if self._bytes > MOST_HELD:
             self._bytes = 0
+            self._make_room()
             if sum(session.trail.size() for session in self._sessions.everyone()) > MOST_HELD:
                 self.settle()
+
+    def _make_room(self) -> None:
+        """Forget the steps of the sessions that have been quiet for longest, if there are too many."""
+        walked = [session for session in self._sessions.everyone() if session.trail.times]
+        if len(walked) > MOST_TRAILS:
+            walked.sort(key=lambda session: session.last)
+            newest = walked[-1].last
+            for session in walked[: len(walked) - MOST_TRAILS * 3 // 4]:
+                self.evictions += newest - session.last <= traces.LINGER
+                self.flush(session)
 
     # --- sessions ----------------------------------------------------------------------------------------------
 
