@@ -16,13 +16,14 @@ A detector is a function of a step and what is remembered (`steps`), which gives
 from __future__ import annotations
 
 from math import inf
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from exporter.action import FAILED as FAILURES
 from exporter.action import trace_id_of
 from exporter.detectors import action_anomaly, cascade, loop, session_budget, traces
 from exporter.detectors.finding import Finding, Kind
-from exporter.detectors.screen import Screen, shapes
+from exporter.detectors.screen import Screen, polls, shapes
 from exporter.detectors.steps import IDLE, WORKING, Failure, Step
 from exporter.detectors.traces import Traces
 from exporter.lineage import own_trace
@@ -77,8 +78,11 @@ class Detectors:
         self._most_retries = config.detectors.loop.max_retries
         self._shapes = shapes(config.detectors.loop)
         self._tasks: dict[str, TaskType] = {}
+        lowest = session_budget.lowest(config)
         # In order, and so not on arrival, where nothing presses: then any order of the lines gives the same words.
-        self._tokens, self._dollars = session_budget.lowest(config) if self.live else (inf, inf)
+        self._tokens, self._dollars = lowest if self.live else (inf, inf)
+        self._priced = not self.live and lowest[1] < inf
+        """What a line costs is remembered: it may be from the table of prices."""
         self.averages.settings = config.detectors.action_anomaly
         self.averages.reorder = self._reorder
         for steps in (*(session.trail for session in self._sessions.everyone()), *self.traces):
@@ -97,10 +101,16 @@ class Detectors:
         times = trail.times
         times.append(at)
         trail.letters.append(letter)
-        trail.lines.append(action.line)
+        trail.lines.append(Step.of(at, action, polls=polls(letter)) if self._priced else action.line)
+        if session.started != trail.begun:
+            trail.odd = trail.odd or trail.begun < inf
+            trail.begun = session.started
         metadata = action.metadata
-        if metadata is not None and metadata.retry_count and metadata.retry_count > self._most_retries:
-            trail.odd = True
+        if metadata is not None:
+            if metadata.retry_count and metadata.retry_count > self._most_retries:
+                trail.odd = True
+            if metadata.session_end and not trail.is_late(at, self._reorder):
+                trail.ended = min(trail.ended, at)
         trace = action.trace_id or action.parent_trace_id
         if trace is not None and (
             trail.shared or trace != trail.who[1] or action.status in FAILURES or action.span_id is not None
@@ -111,7 +121,7 @@ class Detectors:
             if session.tokens > self._tokens or session.cost_usd > self._dollars:
                 self._spend(session, session.tokens, session.cost_usd, session.last)
         if len(times) >= trail.due:
-            self._look(session, self._reorder)
+            self._look(session)
 
     def beat(self, action: Action, session: Session, now: float) -> None:
         """Take in a heartbeat of an agent whose session this is, as far as is known."""
@@ -145,17 +155,18 @@ class Detectors:
 
     # --- sessions ----------------------------------------------------------------------------------------------
 
-    def _look(self, session: Session, window: float) -> None:
+    def _look(self, session: Session, *, quiet: bool = False) -> None:
         """Decide on what need wait no longer."""
         trail = session.trail
-        end = trail.ready(window)
+        end = trail.ready(self._reorder, quiet=quiet)
         if end > trail.past:
             task = self._task(session.task_type)
             if trail.odd or (not self.live and self._is_over(session, task)):
                 self._look_closely(session, end, task)
             else:
                 trail.resting = False
-                if "overtime" not in trail.found and trail.times[end - 1] >= session.started + task.max_duration:
+                trail.started = trail.begun if trail.started == inf else trail.started
+                if "overtime" not in trail.found and trail.times[end - 1] >= trail.started + task.max_duration:
                     self._note_loop(session, loop.overtime(session, trail.times[end - 1], task.max_duration))
             if trail.may_go_round(end, self._screen.loops):
                 for steps in trail.going(end):
@@ -166,10 +177,11 @@ class Detectors:
         """Step by step: what is not told from times and names."""
         trail = session.trail
         waiting = [trail.step(index) for index in range(trail.past, len(trail.times))]
-        # What was spent before these is the sum of all less what is not decided yet.
-        tokens = session.tokens - sum(step.tokens for step in waiting)
-        cost_usd = session.cost_usd - sum(step.cost_usd for step in waiting)
+        # What was spent before these is the sum of all less what is not decided yet, or never will be.
+        tokens = session.tokens - trail.passed_over[0] - sum(step.tokens for step in waiting)
+        cost_usd = session.cost_usd - trail.passed_over[1] - sum(step.cost_usd for step in waiting)
         for step in waiting[: end - trail.past]:
+            trail.started = min(trail.started, step.began)
             self._note_loop(session, loop.overtime(session, step.at, task.max_duration, step.beat))
             if step.beat:
                 trail.resting = trail.resting or step.beat == IDLE
@@ -213,7 +225,7 @@ class Detectors:
         if evidence["loop"] == "overtime":
             evidence["task_type"] = session.task_type
             # The instant at which the definition was met; the line only shows that the session is still at work.
-            at = session.started + evidence["max_seconds"]
+            at = session.trail.started + evidence["max_seconds"]
         self._tell(session, "loop", at, evidence)
 
     # --- traces ------------------------------------------------------------------------------------------------
@@ -236,12 +248,12 @@ class Detectors:
             self.traces.touch(trace)
             trace.times.append(at)
             trace.letters.append(letter)
-            trace.lines.append(action.line)
-            if failed:
+            trace.lines.append(trail.lines[-1])
+            if failed and not trace.is_late(at, self._reorder):
                 trace.fallen.append(Failure(at, action.agent_id, action.session_id))
             if len(trace.times) >= trace.due:
-                self._look_in_trace(trace, self._reorder)
-        elif failed:
+                self._look_in_trace(trace)
+        elif failed and not trail.is_late(at, self._reorder):
             self.traces.touch(trace)
             cascade.note(trace, Failure(at, action.agent_id, action.session_id))
 
@@ -249,6 +261,7 @@ class Detectors:
         """A second agent: the steps of the first become those of the trace, as if they had been all along."""
         trace.shared = True
         trace.fallen, trace.failures = [*trace.fallen, *trace.failures], []
+        steps: list[tuple[float, str, bytes | Step]] = []
         for member in trace.members.values():
             session = self._sessions.get(member.agent_id, member.session_id)
             if session is not None:
@@ -256,17 +269,19 @@ class Detectors:
                 trail.shared = True
                 self._sessions.touch(session)
                 if session is not newcomer:
-                    for index, letter in enumerate(trail.letters):
-                        if letter:
-                            trace.times.append(trail.times[index])
-                            trace.letters.append(letter)
-                            trace.lines.append(trail.lines[index])
+                    self._look(session)
+                    steps += zip(trail.times, trail.letters, trail.lines, strict=True)
+        for at, letter, line in sorted(steps, key=itemgetter(0)):
+            if letter:
+                trace.times.append(at)
+                trace.letters.append(letter)
+                trace.lines.append(line)
 
-    def _look_in_trace(self, trace: Trace, window: float) -> None:
+    def _look_in_trace(self, trace: Trace, *, quiet: bool = False) -> None:
         """Decide on what need wait no longer."""
-        end = trace.ready(window)
+        end = trace.ready(self._reorder, quiet=quiet)
         if trace.fallen:
-            limit = trace.newest - window
+            limit = inf if quiet else trace.newest - self._reorder
             fallen = sorted(trace.fallen)
             trace.fallen = [failure for failure in fallen if failure.at >= limit]
             for failure in fallen[: len(fallen) - len(trace.fallen)]:
@@ -315,23 +330,23 @@ class Detectors:
             trail = session.trail
             if len(trail.times) > trail.past:
                 quiet = session.arrived <= before and trail.times[-1] <= before
-                self._look(session, -inf if quiet else self._reorder)
+                self._look(session, quiet=quiet)
                 self._sessions.touch(session)
         for trace in self.traces:
             if len(trace.times) > trace.past or trace.fallen:
-                self._look_in_trace(trace, -inf if trace.seen <= before else self._reorder)
+                self._look_in_trace(trace, quiet=trace.seen <= before)
                 self.traces.touch(trace)
         self.averages.tick(now)
         self.traces.age(now, self._sessions)
 
     def flush(self, session: Session) -> None:
         """A session is over: decide on what waits in it, and forget its steps. Should it go on, it begins anew."""
-        self._look(session, -inf)
+        self._look(session, quiet=True)
         session.trail.forget()
         self._sessions.touch(session)
 
     def _leave(self, trace: Trace) -> None:
-        self._look_in_trace(trace, -inf)
+        self._look_in_trace(trace, quiet=True)
 
     # --- state -------------------------------------------------------------------------------------------------
 
@@ -339,10 +354,10 @@ class Detectors:
         """Give up the lines that are kept, for what is known of them: before a commit, or when they become too many."""
         for session in self._sessions.changed():
             if len(session.trail.times) > session.trail.past:
-                self._look(session, self._reorder)
+                self._look(session)
             session.trail.settle()
         for trace in self.traces.changed():
-            self._look_in_trace(trace, self._reorder)
+            self._look_in_trace(trace)
             trace.settle()
 
     def changes(self) -> Iterator[Row]:

@@ -8,8 +8,6 @@ The average is that of the last 50 calls before it that told their tokens; below
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from math import inf
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -49,10 +47,9 @@ class Window(Stream, eq=False, gc=False, array_like=True, kw_only=True):
     stored: bool = False
     """There is a row of it."""
 
-    def sort(self) -> None:
+    def sort(self, window: float) -> None:
         """By time, then by content."""
-        came = sorted(zip(self.times, self.spent, self.who, strict=True))
-        came = came[bisect_left(came, (self.released,)) :]
+        came = sorted((self.times[index], self.spent[index], self.who[index]) for index in self.in_time(window))
         self.times[:] = [at for at, _, _ in came]
         self.spent[:] = [spent for _, spent, _ in came]
         self.who[:] = [who for _, _, who in came]
@@ -95,13 +92,13 @@ class Averages:
         window.spent.append((prompt or 0) + (completion or 0))
         window.who.append(who)
         if len(window.times) >= window.due:
-            self._compare(window, self.reorder)
+            self._compare(window)
 
     def tick(self, now: float) -> None:
         """Decide on what need wait no longer."""
         for window in self._windows.values():
             if window.times:
-                self._compare(window, -inf if window.seen <= now - self.reorder else self.reorder)
+                self._compare(window, quiet=window.seen <= now - self.reorder)
                 if not window.dirty:
                     window.dirty = True
                     self._dirty.add(window)
@@ -133,9 +130,9 @@ class Averages:
             window.dirty = False
             self._windows[window.agent_id, window.action] = window
 
-    def _compare(self, window: Window, reorder: float) -> None:
+    def _compare(self, window: Window, *, quiet: bool = False) -> None:
         settings = self.settings
-        end = window.ready(reorder)
+        end = window.ready(self.reorder, quiet=quiet)
         window.due = len(window.times) - end + BATCH
         if end == 0:
             return
@@ -163,7 +160,7 @@ class Averages:
         if len(self._windows) >= self._most:
             oldest = sorted(self._windows.items(), key=lambda item: item[1].seen)
             for name, window in oldest[: self._most // 8]:
-                self._compare(window, -inf)
+                self._compare(window, quiet=True)
                 self._dirty.discard(window)
                 del self._windows[name]
                 if window.stored:

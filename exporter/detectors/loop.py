@@ -38,9 +38,10 @@ def retries(step: Step) -> dict[str, Any]:
 
 def overtime(session: Session, at: float, max_duration: float, beat: int = 0) -> dict[str, Any] | None:
     """At work at or after its time. A heartbeat says so too, unless the session has ended or its agent has rested."""
-    if at < session.started + max_duration:
+    trail = session.trail
+    if at < trail.started + max_duration:
         return None
-    if beat and (beat == IDLE or session.ended or session.trail.resting):
+    if beat and (beat == IDLE or at >= trail.ended or trail.resting):
         return None
     return {"loop": "overtime", "max_seconds": float(max_duration)}
 

@@ -23,7 +23,7 @@ def exceeded(tokens: int, cost_usd: float, max_tokens: int, max_cost_usd: float 
     """The evidence, if a session's sums are over its ceilings; exactly at a ceiling is within it."""
     if tokens > max_tokens:
         return {"tokens": tokens, "max_tokens": max_tokens}
-    if max_cost_usd is not None and cost_usd > max_cost_usd:
+    if max_cost_usd is not None and round(cost_usd, 9) > max_cost_usd:  # sums in any order are the same then
         return {"cost_usd": round(cost_usd, 6), "max_cost_usd": max_cost_usd}
     return None
 

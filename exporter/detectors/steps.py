@@ -7,6 +7,7 @@ looked at closely or about to be stored: only then it becomes a `Step`, with a f
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -40,16 +41,16 @@ class Step(Struct, eq=False, gc=False, array_like=True):
     retries: int = 0
     tokens: int = 0
     cost_usd: float = 0.0
+    began: float = inf
+    """Seconds since 1970, as the line has it."""
     line: bytes | None = None
     """Until the fingerprint is wanted, as for most it never is. None when stored."""
     mark: int = UNKNOWN
 
     @classmethod
-    def of(cls, at: float, line: bytes, *, polls: bool) -> Step:
-        """What a line says, once it is looked at closely."""
-        action = decode(line)
-        assert isinstance(action, Action)
-        tokens, metadata = action.tokens, action.metadata
+    def of(cls, at: float, action: Action, *, polls: bool) -> Step:
+        """What an action tells, once it is looked at closely."""
+        tokens, metadata, duration = action.tokens, action.metadata, action.duration_ms
         return cls(
             at,
             action.agent_id,
@@ -58,7 +59,8 @@ class Step(Struct, eq=False, gc=False, array_like=True):
             (metadata and metadata.retry_count) or 0,
             0 if tokens is None else (tokens.prompt or 0) + (tokens.completion or 0),
             (tokens and tokens.cost_usd) or 0.0,
-            None if polls else line,
+            action.at if duration is None else action.at - duration / 1000,
+            None if polls else action.line,
         )
 
     def fingerprint(self) -> int:
@@ -74,8 +76,11 @@ class Step(Struct, eq=False, gc=False, array_like=True):
             return self.at < other.at
         return self._content() < other._content()
 
-    def _content(self) -> tuple[int, str, str, int, int, float, int]:
-        return self.beat, self.agent_id, self.action, self.fingerprint(), self.retries, self.cost_usd, self.tokens
+    def _content(self) -> tuple[int, str, str, int, int, float, int, float]:
+        return (
+            self.beat, self.agent_id, self.action, self.fingerprint(), self.retries,
+            self.cost_usd, self.tokens, self.began,
+        )  # fmt: skip
 
 
 class Steps(Stream, eq=False, gc=False, array_like=True, kw_only=True):
@@ -90,12 +95,10 @@ class Steps(Stream, eq=False, gc=False, array_like=True, kw_only=True):
     found: list[str] = []
     """Kinds and sub-kinds that were found already: each is told once."""
 
-    def sort(self) -> None:
+    def sort(self, window: float) -> None:
         """By time, then by content."""
         past = self.past
-        letters = self.letters[past:]
-        came = [(self.step(past + index), letter) for index, letter in enumerate(letters)]
-        came = sorted(one for one in came if one[0].at >= self.released)
+        came = sorted((self.step(index), self.letters[index]) for index in self.in_time(window))
         self.times[past:] = [step.at for step, _ in came]
         self.lines[past:] = [step for step, _ in came]
         self.letters[past:] = [letter for _, letter in came]
@@ -148,7 +151,9 @@ class Steps(Stream, eq=False, gc=False, array_like=True, kw_only=True):
         line = self.lines[index]
         if line.__class__ is not Step:
             assert isinstance(line, bytes)
-            line = self.lines[index] = Step.of(self.times[index], line, polls=polls(self.letters[index]))
+            action = decode(line)
+            assert isinstance(action, Action)
+            line = self.lines[index] = Step.of(self.times[index], action, polls=polls(self.letters[index]))
         assert isinstance(line, Step)
         return line
 
@@ -209,6 +214,25 @@ class Trail(Steps, eq=False, gc=False, array_like=True, kw_only=True):
     """Other agents are at work in that trace."""
     resting: bool = False
     """Its agent said `idle` after the latest action."""
+    started: float = inf
+    """When the first of its actions began, of those that are decided."""
+    begun: float = inf
+    """The same of those that have come."""
+    ended: float = inf
+    """Time of the line that told its end."""
+    passed_over: tuple[int, float] = 0, 0.0
+    """(tokens, US dollars) of what came too late."""
+
+    def sort(self, window: float) -> None:
+        """And look at it closely."""
+        late = set(range(self.past, len(self.times))).difference(self.in_time(window))
+        tokens, cost_usd = self.passed_over
+        for step in map(self.step, late):
+            tokens += step.tokens
+            cost_usd += step.cost_usd
+        self.passed_over = tokens, cost_usd
+        self.odd = True
+        super().sort(window)
 
 
 class Failure(Struct, frozen=True, order=True, gc=False, array_like=True):

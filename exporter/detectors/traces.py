@@ -40,6 +40,7 @@ class Traces:
         self._named: dict[str, Trace] = {}
         self._dirty: set[Trace] = set()
         self._gone: list[str] = []
+        self._restored = 0.0
 
     def get(self, name: str) -> Trace | None:
         """The trace that lines name so."""
@@ -87,6 +88,8 @@ class Traces:
 
     def age(self, now: float, sessions: Sessions) -> None:
         """Forget those that have been quiet for long, and whose sessions have."""
+        if now - self._restored <= LINGER:
+            return
         for trace in [trace for trace in self._table.values() if now - trace.seen > LINGER]:
             for member in trace.members.values():
                 session = sessions.get(member.agent_id, member.session_id)
@@ -107,13 +110,13 @@ class Traces:
         self._dirty.clear()
 
     def restore(self, rows: Iterable[tuple[str, bytes]], screen: Screen, now: float) -> None:
-        """Take up the traces of a former run. Their age begins anew: it is not stored with every line."""
+        """Take up the traces of a former run. None is forgotten at first: their age is not stored with every line."""
+        self._restored = now
         decode = msgspec.msgpack.Decoder(Trace).decode
         for _, value in rows:
             trace = decode(value)
             trace.dirty = False
             trace.restore(screen)
-            trace.seen = max(trace.seen, now)
             self._table[trace.trace_id] = trace
             for name in trace.names:
                 self._named[name] = trace
