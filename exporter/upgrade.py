@@ -19,7 +19,7 @@ def upgraded(kind: str, value: bytes) -> bytes | None:
     if kind != "session":
         return value
     session = msgspec.msgpack.decode(value)
-    _, newest, released, _, _, found, _, trace, _, started, ended, resting, *_ = session[TRAIL]
-    due, who, begun, end = 16, (session[1], trace), session[3], released if ended else float("inf")
-    trail = [[], 0, due, newest, released, [], [], False, found, who, False, resting, started, begun, end]
+    _, newest, released, _, _, found, _, trace, _, _, ended, resting, *_ = session[TRAIL]
+    due, who, started, end = 16, (session[1], trace), session[3], released if ended else float("inf")
+    trail = [[], 0, due, newest, released, [], [], False, found, who, False, resting, started, started, [], end]
     return msgspec.msgpack.encode([*session[:TRAIL], trail, *session[TRAIL + 1 :]])

@@ -102,9 +102,10 @@ class Detectors:
         times.append(at)
         trail.letters.append(letter)
         trail.lines.append(Step.of(at, action, polls=polls(letter)) if self._priced else action.line)
-        if session.started != trail.begun:
-            trail.odd = trail.odd or trail.begun < inf
+        if session.started < trail.begun:
             trail.begun = session.started
+            if not trail.is_late(at, self._reorder):
+                trail.earlier.append((at, session.started))
         metadata = action.metadata
         if metadata is not None:
             if metadata.retry_count and metadata.retry_count > self._most_retries:
@@ -161,13 +162,15 @@ class Detectors:
         end = trail.ready(self._reorder, quiet=quiet)
         if end > trail.past:
             task = self._task(session.task_type)
-            if trail.odd or (not self.live and self._is_over(session, task)):
+            if (
+                trail.odd
+                or (trail.times[end - 1] >= trail.begun + task.max_duration and "overtime" not in trail.found)
+                or (not self.live and self._is_over(session, task))
+            ):
                 self._look_closely(session, end, task)
             else:
                 trail.resting = False
-                trail.started = trail.begun if trail.started == inf else trail.started
-                if "overtime" not in trail.found and trail.times[end - 1] >= trail.started + task.max_duration:
-                    self._note_loop(session, loop.overtime(session, trail.times[end - 1], task.max_duration))
+                trail.begin(trail.times[end - 1])
             if trail.may_go_round(end, self._screen.loops):
                 for steps in trail.going(end):
                     self._note_loop(session, loop.rounds(steps, self._shapes), steps[-1].at)
@@ -181,7 +184,7 @@ class Detectors:
         tokens = session.tokens - trail.passed_over[0] - sum(step.tokens for step in waiting)
         cost_usd = session.cost_usd - trail.passed_over[1] - sum(step.cost_usd for step in waiting)
         for step in waiting[: end - trail.past]:
-            trail.started = min(trail.started, step.began)
+            trail.begin(step.at)
             self._note_loop(session, loop.overtime(session, step.at, task.max_duration, step.beat))
             if step.beat:
                 trail.resting = trail.resting or step.beat == IDLE
