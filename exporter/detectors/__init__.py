@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from exporter.sessions import Session, Sessions
     from exporter.state import Row
 
-MOST_HELD = 16 << 20
+MOST_HELD = 8 << 20
 """Bytes of lines that are kept at most, half as much again where an agent's lines are also those of a shared trace."""
 MOST_TRAILS = 16_384
 """Sessions whose steps are remembered, 1 KB each; looked at every MOST_HELD bytes of lines."""
@@ -105,7 +105,7 @@ class Detectors:
         if session.started < trail.begun:
             trail.begun = session.started
             if not trail.is_late(at, self._reorder):
-                trail.earlier.append((at, session.started))
+                trail.earlier = *trail.earlier, (at, session.started)
         metadata = action.metadata
         if metadata is not None:
             if metadata.retry_count and metadata.retry_count > self._most_retries:

@@ -218,7 +218,7 @@ class Trail(Steps, eq=False, gc=False, array_like=True, kw_only=True):
     """When the first of its actions began, of those that are decided."""
     begun: float = inf
     """The same of those that have come."""
-    earlier: list[tuple[float, float]] = []
+    earlier: tuple[tuple[float, float], ...] = ()
     """(time, begin) of those that wait and began before any that came before."""
     ended: float = inf
     """Time of the line that told its end."""
@@ -235,12 +235,13 @@ class Trail(Steps, eq=False, gc=False, array_like=True, kw_only=True):
         self.passed_over = tokens, cost_usd
         self.odd = True
         super().sort(window)
-        self.earlier = [(step.at, step.began) for step in map(self.step, range(self.past, len(self.times)))]
+        self.earlier = tuple((step.at, step.began) for step in map(self.step, range(self.past, len(self.times))))
 
     def begin(self, until: float) -> None:
         """All up to that time is decided: it may show that the session began earlier."""
         while self.earlier and self.earlier[0][0] <= until:
-            self.started = min(self.started, self.earlier.pop(0)[1])
+            self.started = min(self.started, self.earlier[0][1])
+            self.earlier = self.earlier[1:]
 
 
 class Failure(Struct, frozen=True, order=True, gc=False, array_like=True):
