@@ -58,7 +58,7 @@ TICK_EVERY = 1.0
 RETRY_EVERY = 1.0
 """Seconds between two tries at a disk that refused."""
 SETTLE_EVERY = 4096
-"""Lines of a past log after which a session whose end was read is closed; no clock runs there."""
+"""Lines of a past log after which what ended in it is closed and forgotten; no clock runs there."""
 
 T = TypeVar("T")
 
@@ -191,6 +191,7 @@ class Pipeline:
         if self._unsettled >= SETTLE_EVERY:
             self._unsettled = 0
             self.sinks.sessions.settle(self.newest)
+            self.sinks.detectors.traces.age(self.newest, self.sinks.sessions)
             self.sinks.duplicates.age(float("inf"))
 
     # --- state -------------------------------------------------------------------------------------------------

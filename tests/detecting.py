@@ -77,7 +77,8 @@ class Exporter:
         self.stages = Stages(self.config, self.store, [], live=self.live)
         self.stages.listeners.append(lambda finding: self.found.append(json.loads(finding.to_json(w3c=False))))
         self.pipeline = self.stages.pipeline
-        self.pipeline.clock = lambda: self.now
+        if self.live:
+            self.pipeline.clock = lambda: self.now
 
     def read(self, *lines: bytes) -> Exporter:
         """Some lines, as one block."""

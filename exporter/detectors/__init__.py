@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 MOST_HELD = 8 << 20
 """Bytes of lines that are kept at most, half as much again where an agent's lines are also those of a shared trace."""
-MOST_TRAILS = 16_384
+MOST_TRAILS = 8_192
 """Sessions whose steps are remembered, 1 KB each; looked at every MOST_HELD bytes of lines."""
 MOST_TASKS = 1024
 """Task types whose settings are kept at hand."""

@@ -88,7 +88,7 @@ class Traces:
 
     def age(self, now: float, sessions: Sessions) -> None:
         """Forget those that have been quiet for long, and whose sessions have."""
-        if now - self._restored <= LINGER:
+        if 0 <= now - self._restored <= LINGER:
             return
         for trace in [trace for trace in self._table.values() if now - trace.seen > LINGER]:
             for member in trace.members.values():
