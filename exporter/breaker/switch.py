@@ -190,7 +190,7 @@ class Breaker:
                 return
         name = session.trail.trace or own_trace(session.agent_id, session.session_id)
         finding = Finding(
-            kind=BUDGET,
+            kind="session_budget",
             agent_id=session.agent_id,
             session_id=session.session_id,
             trace_id=trace_id_of(name),
