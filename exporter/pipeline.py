@@ -171,6 +171,8 @@ class Pipeline:
             else:
                 beating = sessions.beat(action)
                 if beating is not None:
+                    if breaker is not None and breaker.watches(action.agent_id):
+                        breaker.beat(action.agent_id, beating, source.origin(number))
                     detectors.beat(action, beating, now)
         self.newest = newest
         detectors.read(sum(map(len, batch.lines)))

@@ -357,6 +357,19 @@ def test_a_loop_with_a_foreign_line_in_it_is_observed(tmp_path):
     )
 
 
+def test_a_forged_heartbeat_does_not_have_a_session_stopped_for_being_at_work_too_long(rig):
+    """The agent's own would."""
+    for session_id, origin in (("forged", ELSEWHERE), ("own", OWN)):
+        rig.spend(1, session_id=session_id)
+        rig.wait(290)
+        rig.spend(1, session_id=session_id)
+        rig.wait(11)
+        fields = {"agent_id": "runaway", "session_id": session_id, "action": "heartbeat"}
+        rig.say(line(rig.seconds, output={"state": "working"}, **fields), origin=origin)
+        rig.wait(5)
+    assert [(mine.session_id, mine.reason) for mine in rig.calls] == [("own", "loop")]
+
+
 def test_two_reasons_make_one_call(rig):
     rig.say(*round_and_round(rig, tokens={"prompt": 300}))
     rig.wait(4)

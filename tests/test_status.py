@@ -162,16 +162,16 @@ def test_a_trace_is_a_waterfall_of_who_worked_for_whom():
         ("llm_call", "success claude-sonnet-4-20250514"),
         ("fetcher f1", "▲ 1 of 2 failed"),
         ("http_get", "▲ timeout ReadTimeout"),
-        ("http_get", "success retry 1, confidence 0.90"),
+        ("http_get", "success retry 1, confidence 0.90, task completed"),
         ("summarise", "success claude-sonnet-4-20250514, confidence 0.72"),
-        ("finish", "success"),
+        ("finish", "success task completed"),
         ("writer w1", "▲ 1 of 2 failed"),
         ("llm_call", "success claude-sonnet-4-20250514"),
         ("planner p2", "2 actions"),
         ("check_facts", "success confidence 0.40"),
-        ("finish", "success"),
+        ("finish", "success task not completed"),
         ("publish", "▲ error PermissionError"),
-        ("finish", "success"),
+        ("finish", "success task not completed"),
     ]
     assert "4 agents 12 actions 2 failed" in page.text
 
@@ -435,3 +435,13 @@ def test_a_time_of_an_earlier_day_has_its_date():
     assert words.clock(NOW, NOW) == "09:16:32"
     assert words.clock(NOW - 86_400, NOW) == "2026-03-17 09:16:32"
     assert words.clock(NOW) == "09:16:32"
+
+
+def test_the_end_of_a_session_says_how_the_task_went():
+    """On its agent's page and in its trace, as long as either remembers it."""
+    ends = [
+        line(session_id=f"s{n}", action="session_end", metadata={"session_end": True} | told)
+        for n, told in enumerate(({"task_completed": True}, {"task_completed": False}, {}))
+    ]
+    notes = [row[6] for row in Site(*ends)["/agents/a"].rows if row[1:2] == ["session_end"]]
+    assert sorted(notes) == ["", "task completed", "task not completed"]

@@ -171,6 +171,11 @@ class Breaker:
                 mine.spoke = _shown(origin)
                 self._put_off(mine, now)
 
+    def beat(self, agent_id: str, session: Session, origin: Origin) -> None:
+        """A heartbeat that a session was found at work by."""
+        if not self._authority.allows(agent_id, origin):
+            session.foreign = True
+
     def again(self, action: Action, line: int, origin: Origin, now: float) -> None:
         """A line that was read before. If somebody else has sent a copy of it first, it is held against it now."""
         if line in self._copied and self._authority.allows(action.agent_id, origin):
@@ -190,7 +195,7 @@ class Breaker:
                 return
         name = session.trail.who[1] or own_trace(session.agent_id, session.session_id)
         finding = Finding(
-            kind=BUDGET,
+            kind="session_budget",
             agent_id=session.agent_id,
             session_id=session.session_id,
             trace_id=trace_id_of(name),

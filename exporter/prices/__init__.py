@@ -94,8 +94,8 @@ class Prices:
         if model is not None and model not in self._unpriced and len(self._unpriced) < MOST_TOLD:
             self._unpriced.add(model)
             log.warning(
-                "model %s has no price and its lines tell no cost: no budget in dollars ends it; prices.models gives "
-                "it one",
+                "model %s has no price and its lines tell no cost: no budget in dollars ends it; prices.models gives it"
+                " one",
                 model,
             )
 

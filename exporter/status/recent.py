@@ -54,6 +54,8 @@ class Done(NamedTuple):
     confidence: float | None
     trace: str
     """As the line names it; empty if it does not."""
+    completed: bool | None = None
+    """How the task went, on the line that ends its session."""
 
     @classmethod
     def of(cls, action: Action) -> Done:
@@ -75,6 +77,7 @@ class Done(NamedTuple):
             0 if metadata is None else metadata.retry_count or 0,
             output.confidence if output.__class__ is Output else None,
             trace if len(trace) <= MAX_NAME else trace_id_of(trace),
+            metadata.task_completed if metadata is not None and metadata.session_end else None,
         )
 
     @property

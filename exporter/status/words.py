@@ -338,12 +338,14 @@ def stop_of(finding: Finding, stops: Mapping[tuple[str, str, str], Intent]) -> S
 
 
 def notes(done: Done) -> str:
-    """What else is worth knowing of an action: its model, its retries, its confidence."""
+    """What else is worth knowing of an action: its model, its retries, its confidence, how it left the task."""
     said = [done.model or ""]
     if done.retries:
         said.append(f"retry {done.retries}")
     if done.confidence is not None:
         said.append(f"confidence {done.confidence:.2f}")
+    if done.completed is not None:
+        said.append("task completed" if done.completed else "task not completed")
     return ", ".join(word for word in said if word)
 
 
