@@ -71,9 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def command(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     options = _parser().parse_args(arguments)
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S%z"
-    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S%z"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("tornado").setLevel(logging.CRITICAL)  # what a client does wrong is counted, not logged
     try:
         run: Callable[[argparse.Namespace], int] = options.run
@@ -99,14 +99,17 @@ def command(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from exporter.server import Taken  # noqa: PLC0415
     from exporter.service import Exporter  # noqa: PLC0415  (the other commands start faster without)
 
     config = _config(options)
     path = Path(options.config) if options.config else None
     try:
         return Exporter(config, path, options.paths).run()
+    except Taken as error:
+        raise Usage(f"{error}; --web.listen-address HOST:PORT names another") from error
     except OSError as error:
-        raise Usage(str(error)) from error
+        raise Usage(_unread(error)) from error
 
 
 def _replay(options: argparse.Namespace) -> int:
@@ -124,7 +127,7 @@ def _replay(options: argparse.Namespace) -> int:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise Usage(str(error)) from error
+        raise Usage(_unread(error)) from error
     progress.clear()
     pipeline = stages.pipeline
     accept = "application/openmetrics-text; version=1.0.0" if options.openmetrics else "text/plain"
@@ -153,7 +156,9 @@ def _backtest(options: argparse.Namespace) -> int:
                 prometheus.check(programs, files)
                 plan = rules.plan(found)
                 told = backtest.evaluate(config, options.paths, progress, plan, programs)
-    except (OSError, ValueError, prometheus.Failed) as error:
+    except OSError as error:
+        raise Usage(_unread(error)) from error
+    except (ValueError, prometheus.Failed) as error:
         raise Usage(str(error)) from error
     finally:
         drawn.clear()
@@ -205,7 +210,7 @@ def _explain(options: argparse.Namespace) -> int:
                 trace=options.trace, session=options.session, agent=options.agent, since=options.since or SINCE,
             )  # fmt: skip
     except OSError as error:
-        raise Usage(f"{_printable(error.filename)}: {error.strerror}" if error.filename else str(error)) from error
+        raise Usage(_unread(error)) from error
     except Missing as missing:
         progress.clear()
         _say(str(missing))
@@ -342,7 +347,7 @@ def _record(options: argparse.Namespace) -> int:
     try:
         recorded = record(options.record, options.agent)
     except OSError as error:
-        raise Usage(str(error)) from error
+        raise Usage(_unread(error)) from error
     except NothingGood as error:
         raise Failed(str(error)) from error
     sys.stdout.write(recorded.text)
@@ -676,6 +681,11 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _unread(error: OSError) -> str:
+    """What is wrong with a file, in one wording for all commands."""
+    return f"{_printable(str(error.filename))}: {error.strerror}" if error.filename else str(error)
+
+
 def _say(sentence: str) -> None:
     print(f"agent-exporter: {_printable(sentence)}", file=sys.stderr)
 
@@ -683,6 +693,14 @@ def _say(sentence: str) -> None:
 def _printable(text: str) -> str:
     """A path as given, unless it would play tricks with a terminal."""
     return text if text.isprintable() else ascii(text)
+
+
+class _OneLine(logging.Formatter):
+    """What a log line or an agent's answer brings can neither pass for a message of ours nor steer a terminal."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  (logging's name)
+        text = super().formatMessage(record)
+        return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 class Progress:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from datetime import date  # noqa: TC003  (msgspec reads the annotations)
 from fnmatch import fnmatchcase
 from ipaddress import ip_address
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
@@ -535,6 +536,9 @@ def _contradictions(config: Config) -> Iterator[str]:
     yield from settings.faults(config)
 
 
+_PLACES = re.compile(r"\{\w*\}")
+
+
 def _faults_of_terminate(config: Config, name: str, agent: Agent) -> Iterator[str]:
     how = agent.terminate
     if how is None:
@@ -548,6 +552,15 @@ def _faults_of_terminate(config: Config, name: str, agent: Agent) -> Iterator[st
         yield f"{where}.url: an id from a log line cannot be part of the host"
     if how.argv is not None and how.argv and "{" in how.argv[0]:
         yield f"{where}.argv: an id from a log line cannot be the command"
+    for key, text in [("url", how.url or ""), *(("argv", argument) for argument in how.argv or ())]:
+        for place in set(_PLACES.findall(text)) - {"{session_id}", "{agent_id}"}:
+            yield f"{where}.{key}: nothing is put for {place}; there are {{session_id}} and {{agent_id}}"
+    for flag, text in pairwise(how.argv or ()):
+        if flag in {"-c", "-e", "--eval"} and _PLACES.search(text):
+            yield (
+                f"{where}.argv: an id from a log line cannot be part of a program's text: have it follow as an "
+                "argument of its own, and let the program take that ($1)"
+            )
     if config.breaker.mode == "enforce" and not agent.sources:
         yield f'agents.{name}.sources: is required in enforce mode: whose lines may have it stopped? ["*"] is a choice'
 

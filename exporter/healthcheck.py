@@ -30,7 +30,7 @@ def check(config: Config, *, ready: bool) -> str | None:
         answer = connection.getresponse()
         text = answer.read(300).decode(errors="replace").strip()
     except (OSError, http.client.HTTPException) as error:
-        return f"{config.server.listen} does not answer: {error}"
+        return f"{config.server.listen} does not answer: {getattr(error, 'strerror', None) or error}"
     finally:
         connection.close()
     return None if answer.status == 200 else f"{config.server.listen} answers {answer.status}: {text!a}"

@@ -58,7 +58,7 @@ TICK_EVERY = 1.0
 RETRY_EVERY = 1.0
 """Seconds between two tries at a disk that refused."""
 SETTLE_EVERY = 4096
-"""Lines of a past log after which a session whose end was read is closed; no clock runs there."""
+"""Lines of a past log after which what ended in it is closed and forgotten; no clock runs there."""
 
 T = TypeVar("T")
 
@@ -146,6 +146,10 @@ class Pipeline:
                 continue
             if seen(line):
                 repeated += 1
+                if breaker is not None and breaker.watches(action.agent_id):
+                    if action.tokens is not None:
+                        settle(action.tokens)
+                    breaker.again(action, hash(line), source.origin(number), now)
                 continue
             accepted += 1
             if action.at > newest:
@@ -162,13 +166,14 @@ class Pipeline:
                 if recent is not None:
                     recent.add(action)
                 detect(action, session, now)
-                if breaker is not None and breaker.guards(action.agent_id):
-                    breaker.line(action, session, source.origin(number), now)
+                if breaker is not None and breaker.watches(action.agent_id):
+                    breaker.line(action, session, hash(line), source.origin(number), now)
             else:
                 beating = sessions.beat(action)
                 if beating is not None:
                     detectors.beat(action, beating, now)
         self.newest = newest
+        detectors.read(sum(map(len, batch.lines)))
         cell.read += len(batch.lines) + batch.too_long
         cell.accepted += accepted
         cell.duplicate += repeated
@@ -190,6 +195,7 @@ class Pipeline:
         if self._unsettled >= SETTLE_EVERY:
             self._unsettled = 0
             self.sinks.sessions.settle(self.newest)
+            self.sinks.detectors.traces.age(self.newest, self.sinks.sessions)
             self.sinks.duplicates.age(float("inf"))
 
     # --- state -------------------------------------------------------------------------------------------------
@@ -272,6 +278,7 @@ class Pipeline:
             ("duplicates", duplicates.evictions),
             ("traces", tree.evictions if tree is not None else 0),
             ("lineages", detectors.traces.evictions),
+            ("steps", detectors.evictions),
             ("windows", detectors.averages.evictions),
             ("recent", recent.evictions if recent is not None else 0),
         ):

@@ -185,10 +185,13 @@ class Exporter:
         async def answered(key: str, refusal: Refused | None) -> bool:
             return await asyncio.wrap_future(pipeline.ask(lambda: breaker.answered(key, refusal, pipeline.now())))
 
+        async def wanted(key: str) -> bool:
+            return await asyncio.wrap_future(pipeline.ask(lambda: breaker.wanted(key, pipeline.now())))
+
         def call(intent: Intent) -> None:
             self._loop.submit(terminator.carry_out(intent))
 
-        terminator = Terminator(lambda name: self.config.agent(name).terminate, answered)
+        terminator = Terminator(lambda name: self.config.agent(name).terminate, answered, wanted)
         breaker.call = call
         path = self.config.control_socket()
         if path is None:
@@ -258,9 +261,9 @@ class Exporter:
         self.config = self.stages.config = config
         self.stages.pipeline.sinks.tally.configure(config.names(), time.time())
         self.stages.pipeline.sinks.detectors.configure(config)
-        self.stages.pipeline.prices = Prices(config.prices)
+        self.stages.pipeline.prices = Prices(config.prices, live=True)
         assert self.stages.pipeline.sinks.breaker is not None
-        self.stages.pipeline.sinks.breaker.configure(config)
+        self.stages.pipeline.sinks.breaker.configure(config, self.stages.pipeline.now())
         self._retire(before)
         self._ask_agents()
         self.reload_ok = True

@@ -11,6 +11,7 @@ later: yesterday's log, read now, holds no abandoned sessions just because it is
 
 from __future__ import annotations
 
+from collections import deque
 from copy import copy
 from typing import TYPE_CHECKING, Literal
 
@@ -35,7 +36,11 @@ terminated: told to stop by the breaker."""
 
 KIND = "session"
 MOST = 65_536
-"""Sessions held at once, about 600 bytes each. At 1 million sessions a day, 3,500 are open at an idle time of 5 min."""
+"""Sessions held at once, about 1 KB each. At 1 million sessions a day, 3,500 are open at an idle time of 5 min."""
+MOST_PAST = 32_768
+"""The same in a log of the past, where no clock tells those that were left without an end."""
+MOST_CLOSED = 8_192
+"""Ended sessions that are remembered in a log of the past: 10 minutes of a million a day, twice the idle time."""
 
 
 class Session(Struct, eq=False, gc=False, array_like=True):
@@ -73,6 +78,23 @@ class Session(Struct, eq=False, gc=False, array_like=True):
     """Other lines are among its own."""
     terminated: bool = False
     """It was told to stop."""
+    attested_type: str = ""
+    """Its task type as those lines say."""
+    attested_end: float = 0.0
+    """Time of the end that those lines tell; 0 if none does, or if it has gone on since."""
+
+    def attest(self, action: Action, reorder: float) -> None:
+        """Take in a line whose source may have it stopped; what others say must neither stop it nor save it."""
+        tokens, metadata = action.tokens, action.metadata
+        if tokens is not None:
+            self.attested_tokens += (tokens.prompt or 0) + (tokens.completion or 0)
+            self.attested_cost_usd += tokens.cost_usd or 0.0
+        if metadata is not None and metadata.task_type is not None and self.attested_type in {"", "default"}:
+            self.attested_type = metadata.task_type
+        if metadata is not None and metadata.session_end:
+            self.attested_end = max(self.attested_end, action.at)
+        elif (tokens is not None or action.duration_ms is not None) and action.at - self.attested_end > reorder:
+            self.attested_end = 0.0  # it works on, whatever it said; feedback takes neither tokens nor time
 
     @property
     def outcome(self) -> Outcome:
@@ -116,6 +138,7 @@ class Sessions:
         self._table: dict[tuple[str, str], Session] = {}
         self._ending: dict[tuple[str, str], Session] = {}
         self._latest: dict[str, Session] = {}
+        self._past: deque[Session] = deque()
         self._dirty: set[Session] = set()
         self._gone: list[str] = []
 
@@ -186,6 +209,10 @@ class Sessions:
         """All that are remembered."""
         return self._table.values()
 
+    def changed(self) -> Iterable[Session]:
+        """Those with a row to write."""
+        return self._dirty
+
     def touch(self, session: Session) -> None:
         """What the detectors remember of it has changed."""
         self._dirty.add(session)
@@ -209,10 +236,19 @@ class Sessions:
                     self._forget(key, session)
 
     def settle(self, now: float = float("inf")) -> None:
-        """In a log of the past, where no clock runs but the lines' own: close those whose end was read."""
+        """In a log of the past, where no clock runs but the lines' own: close those whose end was read.
+
+        Of the closed ones the latest MOST_CLOSED are remembered.
+        """
         for key, session in list(self._ending.items()):
             if now - session.last >= self.reorder:
                 self._close(key, session)
+                self._past.append(session)
+        while len(self._past) > MOST_CLOSED:
+            session = self._past.popleft()
+            key = (session.agent_id, session.session_id)
+            if session.closed and self._table.get(key) is session:
+                self._forget(key, session)
 
     def open(self) -> Iterator[Session]:
         """Those that are not closed."""
@@ -250,6 +286,7 @@ class Sessions:
             self._evict()
         task_type = (action.metadata and action.metadata.task_type) or "default"
         session = Session(action.agent_id, action.session_id, task_type, began, action.at, 0.0)
+        session.trail.who = (action.session_id, "")
         self._table[key] = self._latest[action.agent_id] = session
         self._opened(session)
         return session
@@ -272,7 +309,15 @@ class Sessions:
 
     def _evict(self) -> None:
         """Make room for an eighth: sorting so rarely costs less than keeping the table in order on every line."""
-        oldest = sorted(self._table.items(), key=lambda item: (not item[1].closed, item[1].arrived))
+        # A flood of made-up sessions does not have one forgotten that may be stopped: its sums would begin at zero.
+        oldest = sorted(
+            self._table.items(),
+            key=lambda item: (
+                item[1].attested_tokens > 0 and not item[1].attested_end,
+                not item[1].closed,
+                item[1].arrived,
+            ),
+        )
         for key, session in oldest[: self._most // 8]:
             if not session.ended and not session.closed:
                 self.evictions += 1

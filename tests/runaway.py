@@ -1,4 +1,4 @@
-"""An agent that runs away: `python runaway.py LOG SESSIONS TOKENS SECONDS [ignore]`. It prints its port first.
+"""An agent that runs away: `python runaway.py LOG SESSIONS TOKENS SECONDS [ignore] [parallel]`. It prints its port first.
 
 Each session calls a model every SECONDS, TOKENS at a time, and logs it, until it is told to stop at
 POST /v1/sessions/{id}/terminate. It notes every such request in LOG.calls and logs its end, unless it is to ignore it.
@@ -17,6 +17,8 @@ from urllib.parse import unquote
 
 LOG, SESSIONS, TOKENS, SECONDS = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
 IGNORES = "ignore" in sys.argv[5:]
+CALLS = 50 if "parallel" in sys.argv[5:] else 1
+"""Of each session at the same time."""
 stop = {f"s/{n}": threading.Event() for n in range(SESSIONS)}
 writing = threading.Lock()
 
@@ -38,9 +40,17 @@ def say(session: str, action: str, **fields) -> None:
     )
 
 
-def run(session: str) -> None:
+def work(session: str) -> None:
     while not stop[session].wait(SECONDS):
         say(session, "llm_call", tokens={"prompt": TOKENS, "completion": 0})
+
+
+def run(session: str) -> None:
+    threads = [threading.Thread(target=work, args=(session,)) for _ in range(CALLS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     say(session, "stopped", metadata={"session_end": True})
 
 

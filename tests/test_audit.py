@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import resource
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.breaker.audit import GENESIS, Audit, digest, verify
+from exporter.breaker.audit import GENESIS, Audit, digest, parse, verify
+
+MOVED = "if nobody has moved it away, it was changed; it goes on after that hash"
 
 
 class Kept:
@@ -24,6 +28,11 @@ class Kept:
                 self.rows[key] = value
         if written:
             audit.committed()
+
+
+def events_but_torn(path) -> list[str]:
+    """Of a log in which one line is not whole."""
+    return [entry["event"] for row in path.read_bytes().splitlines() if (entry := parse(row))]
 
 
 def events(path) -> list[str]:
@@ -123,7 +132,7 @@ def test_entries_wait_for_a_file_that_cannot_be_written(tmp_path, caplog):
     kept.commit(audit)
     kept.commit(audit)
     assert events(path) == ["e0", "e1"]
-    assert kept.rows == {}
+    assert list(kept.rows) == ["head"]
     assert verify(path).faults == []
     assert sum("cannot be opened" in record.message for record in caplog.records) == 1
 
@@ -139,6 +148,66 @@ def test_what_waits_is_bounded_and_the_next_line_says_how_much_went(tmp_path, mo
     kept.commit(audit)
     assert events(path) == ["e2", "e3", "e4"]
     assert msgspec.json.decode(path.read_bytes().splitlines()[0])["dropped"] == 2
+
+
+def test_a_flood_of_sessions_that_are_left_alone_does_not_fill_the_disk(path):
+    """The next line says how many were left out; whoever is stopped is never left out."""
+    kept, audit = Kept(), Audit(path)
+    for n in range(150):
+        audit.write("observed", 2000.0 + n / 10)
+    audit.write("called", 2016.0)
+    audit.write("observed", 2060.0)
+    kept.commit(audit)
+    assert events(path)[3:] == ["observed"] * 100 + ["called", "observed"]
+    assert msgspec.json.decode(path.read_bytes().splitlines()[3])["dropped"] == 50
+    assert verify(path).faults == []
+
+
+def test_a_disk_that_fills_in_the_middle_of_a_line_neither_breaks_the_chain_nor_doubles_an_entry(path):
+    """Four entries at once, of which there is room for one and a half."""
+    kept, audit = Kept(), Audit(path)
+    for n in range(3, 7):
+        audit.write(f"e{n}", 2000.0)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 320, limits[1]))
+    try:
+        kept.commit(audit)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert audit.problem == "File too large"
+    assert len(path.read_bytes().splitlines()) == 5
+    again = Audit(path.rename(path.with_name("after-a-restart")))
+    again.restore(kept.rows.items())
+    path.write_bytes(again.path.read_bytes()[:-1])  # as it was left: starting has closed the line
+    for log_of in (audit, again):
+        for _ in range(2):
+            kept.commit(log_of)
+        assert events_but_torn(log_of.path) == ["e0", "e1", "e2", "e3", "e4", "e5", "e6", "torn"]
+        assert verify(log_of.path).faults == []
+
+
+def test_a_log_that_is_gone_or_cut_when_the_exporter_starts_shows_it(path, caplog):
+    """Without the last hash in the state, a new chain would begin, and pass for sound."""
+    kept, audit = Kept(), Audit(path)
+    audit.write("e3", 2000.0)
+    kept.commit(audit)
+    kept.commit(audit)
+    lines = path.read_bytes().splitlines(keepends=True)
+    for left, faults, start in (
+        (lines[:2], ["line 3: does not follow the one before it: one was changed, added or taken out"], GENESIS),
+        ([], [], audit.head),
+    ):
+        caplog.clear()
+        path.write_bytes(b"".join(left))
+        again = Audit(path)
+        again.restore(kept.rows.items())
+        again.write("e4", 3000.0)
+        Kept().commit(again)
+        verdict = verify(path)
+        assert (verdict.faults, verdict.start) == (faults, start)
+        assert caplog.messages == [
+            f"the audit log {path} does not end with what was written last, hash {audit.head}: {MOVED}"
+        ]
 
 
 @given(st.lists(st.sampled_from(["write", "commit", "crash before the file", "crash"]), max_size=30))

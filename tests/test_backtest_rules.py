@@ -405,7 +405,7 @@ def test_a_session_is_killed_once_and_only_where_that_is_configured():
         "Would have been killed, with breaker.mode: enforce: 6 sessions",
         "  2026-03-18 09:00 to 2026-03-18 09:00: a 6",
         "  over 5 within a minute at 2026-03-18 09:00: the breaker would have latched there",
-        "  and one session more, if their agents had `terminate` in the config",
+        "  and one session more, if its agent had `terminate` in the config",
         "  at 2026-03-18 09:01: b",
     ]
 
@@ -414,6 +414,6 @@ def test_loops_kill_where_the_config_says_so():
     """`breaker.reasons`; without an agent that can be stopped nobody is."""
     assert killed([found("loop", "a", "s", 0)], "breaker: {reasons: [loop]}") == [
         "Would have been killed, with breaker.mode: enforce: no session",
-        "  and one session more, if their agents had `terminate` in the config",
+        "  and one session more, if its agent had `terminate` in the config",
         "  at 2026-03-18 09:00: a",
     ]

@@ -9,6 +9,7 @@ from detecting import call, line
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from exporter.breaker import intents, operate, switch
 from exporter.breaker.audit import verify
 from exporter.breaker.terminator import Refused
 from exporter.config import ConfigError, parse
@@ -151,7 +152,7 @@ def test_an_agent_that_is_gone_has_stopped(rig):
     rig.spend(1_001)
     end(rig)
     assert not rig.answer(Refused("connection refused"))
-    assert rig.statuses == [("session_budget 1", "confirmed", "its end is in the log")]
+    assert rig.statuses == [("session_budget 1", "confirmed", "its end is in the log, though no call was taken")]
 
 
 # --- who is left alone -----------------------------------------------------------------------------------------------
@@ -214,13 +215,86 @@ def test_a_forged_line_kills_nobody_and_the_true_ones_count(rig):
         (
             "session_budget 1",
             "observed",
-            "lines from agents.NAME.sources are within its budget: 100 tokens of 5100, $0.0000",
+            "of its 5,100 tokens, $0.0000, lines from agents.NAME.sources tell only 100, $0.0000: within its budget",
         )
     ]
     rig.spend(800)
     assert rig.calls == []
     rig.spend(101)
     assert len(rig.calls) == 1
+    assert rig.calls[0].evidence == {"tokens": 1_001, "max_tokens": 1_000, "task_type": "default"}
+
+
+def test_a_forged_end_neither_saves_a_runaway_nor_passes_for_its_stop(rig):
+    def forge() -> None:
+        fields = {"agent_id": "runaway", "session_id": "s", "action": "done", "metadata": {"session_end": True}}
+        rig.say(line(rig.seconds, **fields), origin=ELSEWHERE)
+
+    rig.spend(900)
+    forge()
+    rig.spend(101)
+    assert rig.statuses == [("session_budget 1", "intended", "")]
+    forge()
+    assert rig.answer(DOWN)
+    rig.answer()
+    rig.wait(4)
+    assert rig.statuses == [("session_budget 1", "called", "")]
+
+
+def test_a_copy_that_is_sent_before_the_line_is_read_does_not_hide_it(rig):
+    """The second of two like lines is a duplicate; it is the second that may have it stopped. A third says nothing new."""
+    own = line(0.1, agent_id="runaway", session_id="s", tokens={"prompt": 600})
+    for origin in (ELSEWHERE, OWN, OWN):
+        rig.say(own, origin=origin)
+    session = rig.pipeline.sinks.sessions.get("runaway", "s")
+    assert (session.tokens, session.attested_tokens) == (600, 600)
+    rig.say(line(0.2, agent_id="runaway", session_id="s", tokens={"prompt": 401}))
+    assert [mine.session_id for mine in rig.calls] == ["s"]
+
+
+def test_a_forged_task_type_neither_lowers_a_ceiling_nor_raises_it(rig):
+    """The detectors believe it, as they cannot know better; the breaker does not."""
+    rig.spend(1, origin=ELSEWHERE, session_id="lifted", metadata={"task_type": "batch"})
+    rig.spend(1_001, session_id="lifted")
+    assert [mine.session_id for mine in rig.calls] == ["lifted"]
+    assert rig.calls[0].evidence == {"tokens": 1_001, "max_tokens": 1_000, "task_type": "default"}
+    rig.spend(1, origin=ELSEWHERE, session_id="lowered", metadata={"task_type": "default"})
+    rig.spend(1_001, session_id="lowered", metadata={"task_type": "batch"})
+    assert [mine.session_id for mine in rig.calls] == ["lifted"]
+
+
+def test_a_flood_of_findings_about_others_does_not_have_a_runaway_forgotten(rig, monkeypatch):
+    """It is found before its time by a forged line, and the finding makes room for ever new ones."""
+    monkeypatch.setattr(intents, "MOST", 8)
+    rig.spend(5_000, origin=ELSEWHERE)
+    for n in range(20):
+        rig.spend(5_000, origin=ELSEWHERE, session_id=f"flood-{n}")
+    assert "s" not in {mine.session_id for mine in rig.breaker._intents}
+    rig.spend(1_001)
+    assert [mine.session_id for mine in rig.calls] == ["s"]
+
+
+def test_a_flood_of_sessions_does_not_have_the_sum_of_one_forgotten_that_may_be_stopped(rig):
+    rig.pipeline.sinks.sessions._most = 8
+    rig.spend(1_000)
+    for n in range(20):
+        rig.spend(1, origin=ELSEWHERE, session_id=f"flood-{n}")
+    rig.spend(1)
+    assert [mine.session_id for mine in rig.calls] == ["s"]
+
+
+def test_one_that_says_it_has_ended_and_works_on_is_stopped_all_the_same(rig):
+    """Feedback after the end is not work, nor is what comes late."""
+    rig.spend(1_000)
+    end(rig)
+    rig.seconds += 1
+    rig.spend(1)
+    assert rig.statuses == [("session_budget 1", "observed", "its end is in the log already")]
+    rig.seconds += 5
+    rig.say(line(rig.seconds, agent_id="runaway", session_id="s", action="feedback"))
+    assert rig.calls == []
+    rig.spend(1)
+    assert [mine.session_id for mine in rig.calls] == ["s"]
 
 
 @pytest.mark.parametrize(
@@ -358,6 +432,98 @@ def test_an_extension_comes_too_late_for_a_session_that_was_told(rig):
         rig.breaker.extend("s", None, 500, 0.0, 0.0, "op")
 
 
+def test_whoever_was_not_told_yet_is_left_alone_as_soon_as_it_is_extended(rig):
+    """Also between two attempts; one that is on its way cannot be called back, which the answer says."""
+    rig.spend(1_001)
+    assert rig.answer(DOWN)
+    now = rig.pipeline.now()
+    key = rig.calls[0].key
+    assert rig.breaker.wanted(key, now)
+    told = rig.breaker.extend("s", None, 500, 0.0, now, "ada")
+    assert told == (
+        "session 's' of 'runaway' may now use 1500 tokens; it has used 1001; it was being told to stop, and a call "
+        "that is on its way may still do that"
+    )
+    assert not rig.breaker.wanted(key, now)
+    assert rig.statuses == [("session_budget 1", "withdrawn", "its budget was extended")]
+
+
+def test_forged_tokens_do_not_undo_an_extension(rig):
+    rig.spend(5_000, origin=ELSEWHERE)
+    rig.spend(1_001)
+    assert rig.answer(DOWN)
+    rig.breaker.extend("s", None, 500, 0.0, rig.pipeline.now(), "ada")
+    assert rig.statuses == [("session_budget 1", "withdrawn", "its budget was extended")]
+    rig.spend(499)
+    assert len(rig.calls) == 1
+    rig.spend(1)
+    assert [mine.generation for mine in rig.calls] == [1, 2]
+
+
+def test_a_change_of_mode_is_in_the_log_and_in_the_audit_log(rig, tmp_path, caplog):
+    observe = CONFIG.replace("mode: enforce", "mode: observe").replace("PATH", str(tmp_path))
+    rig.breaker.configure(parse(observe), rig.pipeline.now())
+    rig.breaker.configure(parse(observe), rig.pipeline.now())
+    nobody = "breaker: {mode: enforce}\nstate: {path: state.db}"
+    rig.breaker.configure(parse(nobody), rig.pipeline.now())
+    assert caplog.messages == [
+        "breaker.mode is observe now, and was enforce",
+        "breaker.mode is enforce now, and was observe",
+        "breaker.mode is enforce, but no agent has agents.NAME.terminate: nobody can be stopped",
+    ]
+    rig.pipeline.commit()
+    entries = [msgspec.json.decode(row) for row in (tmp_path / "audit.ndjson").read_bytes().splitlines()]
+    assert [(entry["event"], entry["before"], entry["mode"]) for entry in entries] == [
+        ("mode", "enforce", "observe"),
+        ("mode", "observe", "enforce"),
+    ]
+
+
+def test_the_status_begins_with_what_wants_a_person_and_says_how_much_it_leaves_out(rig, monkeypatch):
+    """A flood of made-up sessions does not hide it."""
+    monkeypatch.setattr(switch, "MOST_SHOWN", 3)
+    rig.spend(1_001)
+    rig.answer(Refused("no", final=True))
+    for n in range(5):
+        rig.spend(5_000, origin=ELSEWHERE, session_id=f"flood-{n}")
+    told = rig.breaker.status()
+    assert [one["session_id"] for one in told["intents"]] == ["s", "flood-4", "flood-3"]
+    assert operate.status(told, rig.pipeline.now()).splitlines()[-1] == "... and 3 more"
+
+
+def test_between_two_attempts_a_reload_counts(rig, tmp_path):
+    """To observe mode, or without the agent; and if it is there again, the next line is enough."""
+    path = str(tmp_path)
+    rig.spend(1_001)
+    key = rig.calls[0].key
+    for config, why in (
+        (CONFIG.replace("mode: enforce", "mode: observe"), "breaker.mode is observe"),
+        (CONFIG.replace("  runaway:", "  another:"), "agents.NAME.terminate is not configured for it"),
+    ):
+        assert rig.answer(DOWN)
+        rig.breaker.configure(parse(config.replace("PATH", path)))
+        assert not rig.breaker.wanted(key, rig.pipeline.now())
+        assert rig.statuses == [("session_budget 1", "observed", why)]
+        rig.breaker.configure(parse(CONFIG.replace("PATH", path)))
+        rig.spend(1)
+        assert rig.statuses == [("session_budget 1", "intended", "")]
+
+
+def test_between_two_attempts_an_end_and_the_latch_count(rig):
+    rig.spend(1_001)
+    rig.spend(1_001, session_id="t")
+    assert rig.answer(DOWN, 0)
+    assert rig.answer(DOWN, 1)
+    end(rig)
+    assert not rig.breaker.wanted(rig.calls[0].key, rig.pipeline.now())
+    rig.breaker.latch.since, rig.breaker.latch.why = 1.0, "too many"
+    assert not rig.breaker.wanted(rig.calls[1].key, rig.pipeline.now())
+    assert rig.statuses == [
+        ("session_budget 1", "confirmed", "its end is in the log, though no call was taken"),
+        ("session_budget 1", "observed", "latched: too many"),
+    ]
+
+
 def test_an_extension_names_a_session_that_is_there(rig):
     rig.spend(1, agent_id="loop-1")
     rig.spend(1)
@@ -421,7 +587,7 @@ def test_a_session_that_ended_while_the_exporter_was_away_is_not_called(rig, tmp
     again = rig.restart(tmp_path)
     end(again)
     assert again.calls == []
-    assert again.statuses == [("session_budget 1", "confirmed", "its end is in the log")]
+    assert again.statuses == [("session_budget 1", "confirmed", "its end is in the log, though no call was taken")]
 
 
 def test_nobody_is_stopped_for_what_a_crash_left_if_the_mode_is_observe_now(rig, tmp_path):
@@ -482,6 +648,7 @@ def test_what_is_wrong_in_the_breakers_config_is_told():
             "  a: {terminate: {url: 'http://{agent_id}:1/x'}, sources: [relative/path, k=v]}\n"
             "  b: {terminate: {url: 'http://h/x', argv: [kill]}}\n"
             "  c: {terminate: {argv: ['{session_id}']}, sources: ['*']}\n"
+            "  d: {terminate: {argv: [sh, -c, 'stop {session_id}', '{agent}']}, sources: ['*']}\n"
         )
     assert told.value.faults == [
         "config: breaker.reasons: invalid enum value 'cascade'",
@@ -492,6 +659,11 @@ def test_what_is_wrong_in_the_breakers_config_is_told():
         "config: agents.a.terminate.url: an id from a log line cannot be part of the host",
         "config: agents.b.terminate: needs url or argv, and not both",
         "config: agents.c.terminate.argv: an id from a log line cannot be the command",
+        "config: agents.d.terminate.argv: nothing is put for {agent}; there are {session_id} and {agent_id}",
+        (
+            "config: agents.d.terminate.argv: an id from a log line cannot be part of a program's text: have it follow "
+            "as an argument of its own, and let the program take that ($1)"
+        ),
     ]
 
 

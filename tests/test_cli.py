@@ -150,8 +150,7 @@ def test_schema_prints_a_json_schema(capsys):
         (["run", "--config", "nowhere.yaml"], "nowhere.yaml: No such file or directory"),
         (["run", "--web.listen-address", "everywhere"], "--web.listen-address: 'everywhere' must be HOST:PORT"),
         (["run", "--otlp.endpoint", "collector:4318"], "--otlp.endpoint: 'collector:4318' must be http://HOST:PORT"),
-        (["replay", "nowhere.log"], "nowhere.log"),
-        (["replay", "nowhere-*.log"], "no file matches"),
+        (["replay", "nowhere-*.log"], "no file matches 'nowhere-*.log'"),
     ],
 )
 def test_wrong_use_is_a_sentence_and_exit_code_2(arguments, sentence, capsys):
@@ -160,6 +159,15 @@ def test_wrong_use_is_a_sentence_and_exit_code_2(arguments, sentence, capsys):
     error = capsys.readouterr().err
     assert sentence in error
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["replay"], ["validate"], ["explain", "--trace", "t"], ["benchmark", "--record"], ["breaker", "verify"]],
+)
+def test_a_file_that_is_not_there_is_told_in_one_wording(arguments, capsys):
+    assert command([*arguments, "nowhere.log"]) == 2
+    assert capsys.readouterr().err == "agent-exporter: nowhere.log: No such file or directory\n"
 
 
 def test_an_address_in_use_is_a_sentence_and_exit_code_2():
@@ -171,7 +179,8 @@ def test_an_address_in_use_is_a_sentence_and_exit_code_2():
             cwd=ROOT, capture_output=True, text=True, check=False, timeout=30,
         )  # fmt: skip
     assert second.returncode == 2
-    assert f"cannot listen at 127.0.0.1:{port}: Address already in use" in second.stderr
+    told = f"cannot listen at 127.0.0.1:{port}: Address already in use; --web.listen-address HOST:PORT names another\n"
+    assert second.stderr.endswith(told)
     assert "Traceback" not in second.stderr
 
 

@@ -51,6 +51,12 @@ def test_the_readmes_tree_is_what_comes_out():
     assert block("tests/golden/chain-tree.txt") == (HERE / "golden" / "chain-tree.txt").read_text()
 
 
+def test_the_readmes_config_is_one():
+    config = parse(block("agent-exporter.yaml"))
+    assert config.breaker.mode == "observe"
+    assert config.agents["research-agent-01"].terminate is not None
+
+
 def test_what_explain_says_in_the_docs_is_what_it_says():
     """The whole of it there, its beginning in the README."""
     golden = (HERE / "golden" / "explain-outage.txt").read_text()
@@ -97,6 +103,8 @@ def table() -> str:
         "Written by `pytest --update` from `exporter/metrics/families.py`. Counters have `_created` in OpenMetrics, and counters",
         "and histograms of actions carry exemplars with a `trace_id`. Session ids, trace ids, inputs, outputs and error texts are",
         "never labels. With replicas, sum counters, today's sums and `agent_sessions_active`; take the `max` of everything else.",
+        "Counters whose labels are known begin at zero with an agent's or action's first line; `agent_errors_total` begins with its",
+        'first error, as which error types there are only errors tell: alert on `agent_actions_total{status=~"error|timeout"}`.',
         "",
         "| metric | type | labels | |",
         "|---|---|---|---|",

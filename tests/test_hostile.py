@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
 import os
 import random
 import subprocess
@@ -18,6 +19,8 @@ from conftest import LOGS, line
 from running import ROOT, Running, agents_only, eventually, samples_of
 from test_action import BAD
 from test_metrics import run, samples, text
+
+from exporter import cli
 
 GOOD = line(agent_id="good")
 
@@ -139,3 +142,12 @@ def test_our_own_log_has_no_control_characters(tmp_path):
         running.ready()
         eventually(lambda: any("evil" in row for row in running.log))
     assert not any("\x1b" in row for row in running.log)
+
+
+def test_an_id_cannot_pass_for_a_line_of_the_exporters_own_log_nor_steer_the_terminal(capsys, monkeypatch):
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    cli.command(["schema"])
+    logging.getLogger("exporter").warning("session %s of a", "s\r\n2026-01-01 ERROR all is lost\x1b[2J\u202e é")
+    assert capsys.readouterr().err.partition(" ")[2] == (
+        "WARNING session s\\r\\n2026-01-01 ERROR all is lost\\x1b[2J\\u202e é of a\n"
+    )

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -89,7 +89,9 @@ def test_a_runaway_ends_within_two_seconds_of_the_line_that_crosses(tmp_path):
         [told] = agent.calls
         assert told["at"] - agent.crossing() < 2
         assert ended - agent.crossing() < 2 + 1  # the process has to end, too
-        assert told["body"]["evidence"] == {"tokens": 1100, "max_tokens": 1000, "task_type": "default"}
+        evidence = told["body"]["evidence"]
+        assert 1_100 <= evidence.pop("tokens") <= 1_500  # as of the decision: it goes on until it is told
+        assert evidence == {"max_tokens": 1000, "task_type": "default"}
         eventually(lambda: results(exporter) == {"confirmed": 1})
         outcome = (("agent_id", "runaway"), ("outcome", "terminated"), ("task_type", "default"))
         eventually(lambda: exporter.samples()["agent_sessions_total"][outcome] == 1)
@@ -107,6 +109,34 @@ def test_fifty_sessions_at_once_are_told_once_each(tmp_path):
         assert told == Counter(f"s/{n}" for n in range(50))
         assert len({call["key"] for call in agent.calls}) == 50
         eventually(lambda: exporter.total("agent_sessions_unconfirmed") == 0)
+
+
+@pytest.mark.slow
+def test_fifty_calls_at_once_in_one_session_trip_it_once(tmp_path):
+    """All of them over the ceiling together."""
+    with Agent(tmp_path, 1, 100, 0.3, "parallel") as agent, Running("--config", agent.config, agent.log) as exporter:
+        agent.process.wait(30)
+        assert len(agent.calls) == 1
+        eventually(lambda: results(exporter) == {"confirmed": 1})
+
+
+def test_a_first_start_on_yesterdays_log_kills_and_pages_nobody(tmp_path):
+    """Though it holds a runaway, and its agent still listens."""
+    with Agent(tmp_path, 1, 100, 3600) as agent:
+        yesterday = datetime.now(UTC) - timedelta(days=1)
+        for second in range(20):
+            line = {
+                "timestamp": (yesterday + timedelta(seconds=second)).isoformat(), "agent_id": "runaway",
+                "session_id": "s/0", "action": "llm_call", "status": "success", "tokens": {"prompt": 100},
+            }  # fmt: skip
+            with agent.log.open("a") as log:
+                log.write(json.dumps(line) + "\n")
+        with Running("--config", agent.config, agent.log) as exporter:
+            eventually(lambda: results(exporter) == {"observed": 1})
+            samples = exporter.samples()
+            assert set(samples["agent_finding_timestamp_seconds"].values()) == {0}  # what pages reads this
+            assert exporter.total("agent_sessions_unconfirmed") == 0
+        assert agent.calls == []
 
 
 @pytest.mark.slow

@@ -158,3 +158,28 @@ def test_of_an_id_that_several_agents_use_one_has_to_be_named():
         "cost_usd": {"used": 0.0, "max": 2.0, "left": 2.0},
         "stop": False,
     }
+
+
+def test_what_anybody_can_write_has_no_agent_stop_itself():
+    """With agents.NAME.sources only the lines count that the breaker counts, and the type that they tell."""
+    from exporter.action import decode  # noqa: PLC0415
+
+    sessions = Sessions(lambda _: 300.0, lambda _: None, lambda _: None)
+    action = decode(
+        b'{"timestamp":"2026-03-18T09:00:00Z","agent_id":"a","session_id":"s","action":"x","status":"success",'
+        b'"tokens":{"prompt":90000},"metadata":{"task_type":"tiny"}}'
+    )
+    sessions.add(action, 0.0)
+    config = parse('task_types: {tiny: {session_tokens: 7}}\nagents: {a: {sources: ["/logs/a/*"]}}')
+    asked = {"agent_id": "a", "session_id": "s", "cost_usd": None}
+    assert budget(sessions, config, "s", "a", "default") == asked | {
+        "task_type": "default",
+        "tokens": {"used": 0, "max": 50_000, "left": 50_000},
+        "stop": False,
+    }
+    sessions.get("a", "s").attest(action, 3.0)
+    assert budget(sessions, config, "s", "a", "default") == asked | {
+        "task_type": "tiny",
+        "tokens": {"used": 90_000, "max": 7, "left": 0},
+        "stop": True,
+    }

@@ -123,3 +123,15 @@ def test_a_budget_in_dollars_holds_for_agents_that_log_tokens_alone(tmp_path):
     assert (model.cost_usd, model.mismatches) == (pytest.approx(1.4 + 1.4 + 9.5), 1)
     assert tally.agents["a"].today.cost_usd == pytest.approx(12.3)
     assert tally.agents["a"].tasks["default"].over_budget == 1
+
+
+def test_a_model_without_a_price_is_told_of_once_while_its_lines_tell_no_cost(caplog):
+    """Only by `run`: a budget in dollars would wait for ever."""
+    for live in (False, True):
+        prices = Prices(live=live)
+        for cost_usd in (0.5, None, None):
+            assert prices.settle(Tokens(prompt=1, model="own-7b", cost_usd=cost_usd))
+    told = (
+        "model own-7b has no price and its lines tell no cost: no budget in dollars ends it; prices.models gives it one"
+    )
+    assert caplog.messages == [told]

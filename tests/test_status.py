@@ -177,8 +177,11 @@ def test_a_trace_is_a_waterfall_of_who_worked_for_whom():
 
 
 def test_what_nobody_remembers_has_no_page():
-    """None is 404."""
+    """None is 404, which has a page of its own, with a way back."""
     site = Site(line())
+    nowhere = site[""]
+    assert "Nothing of that name is remembered here" in nowhere.text
+    assert "/" in nowhere.links
     assert site.pages.render("/agents/nobody") is None
     assert site.pages.render(f"/traces/{'0' * 31}1") is None
     assert site.pages.render("/elsewhere") is None
@@ -413,3 +416,22 @@ def test_hostile_parents_neither_hang_nor_hide_a_session():
     rows = waterfall(memory.trace(memory.agent("a")[0].trace_id), [])
     assert sorted(row.session_id for row in rows if row.done is None) == ["w", "x", "y", "z"]
     assert len([row for row in rows if row.done is not None]) == 4
+
+
+def test_a_status_that_rests_on_something_leads_to_it_and_rows_stay_where_they_are():
+    """Of like agents the name decides, and not who was the last to log."""
+    over = {"tokens": {"prompt": 60_000}}
+    site = Site(
+        line(agent_id="b", session_id="s1", timestamp="2026-03-18T09:16:12Z", **over),
+        line(agent_id="a", session_id="s2", timestamp="2026-03-18T09:16:10Z", **over),
+    )
+    fleet = site["/"]
+    assert [row[0] for row in fleet.rows[1:3]] == ["a", "b"]
+    assert "/agents/a#findings" in fleet.links
+    assert '<h2 id="findings">' in site.pages.render("/agents/a")
+
+
+def test_a_time_of_an_earlier_day_has_its_date():
+    assert words.clock(NOW, NOW) == "09:16:32"
+    assert words.clock(NOW - 86_400, NOW) == "2026-03-17 09:16:32"
+    assert words.clock(NOW) == "09:16:32"

@@ -104,7 +104,8 @@ def test_the_call_says_who_why_and_under_which_key(agent, tmp_path):
 def test_an_answer_takes_it_or_does_not(agent, status, told):
     """No redirect is followed: a target is the config's."""
     agent.status, agent.headers = status, {"Location": f"{agent.url}/elsewhere"}
-    assert stop(Terminate(url=f"{agent.url}/x")) == told
+    place = agent.url.removeprefix("http://")
+    assert stop(Terminate(url=f"{agent.url}/x")) == (told if told == "taken" else f"{place}: {told}")
     assert len(agent.asked) == 1
 
 
@@ -207,7 +208,11 @@ def test_attempts_go_on_until_whoever_decides_says_stop():
         told.append((key, str(refused)))
         return len(told) < 3
 
-    asked = []
+    asked, wishes = [], []
+
+    async def wanted(key):
+        wishes.append(key)
+        return True
 
     def how(agent_id):
         asked.append(agent_id)
@@ -216,8 +221,28 @@ def test_attempts_go_on_until_whoever_decides_says_stop():
     async def run() -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(terminator, "FIRST_BACKOFF", 0.0)
-            await Terminator(how, answered).carry_out(intent())
+            await Terminator(how, answered, wanted).carry_out(intent())
 
     asyncio.run(run())
     assert told == [(intent().key, "/bin/false ended with exit code 1")] * 3
     assert asked == ["a"] * 3
+    assert wishes == [intent().key] * 2
+
+
+def test_an_attempt_that_is_not_wanted_any_more_is_not_made():
+    told = []
+
+    async def answered(key, refused):
+        told.append((key, str(refused)))
+        return True
+
+    async def wanted(key):
+        return False
+
+    async def run() -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(terminator, "FIRST_BACKOFF", 0.0)
+            await Terminator(lambda _: Terminate(argv=["/bin/false"]), answered, wanted).carry_out(intent())
+
+    asyncio.run(run())
+    assert told == [(intent().key, "/bin/false ended with exit code 1")]

@@ -123,7 +123,8 @@ def _killed(findings: Iterable[Finding], config: Config) -> Iterator[str]:
             yield f"  over {most} within a minute at {_minute(finding.at)}: the breaker would have latched there"
             break
     if spared:
-        yield f"  and {_sessions(len(spared))} more, if their agents had `terminate` in the config"
+        whose = "its agent" if len(spared) == 1 else "their agents"
+        yield f"  and {_sessions(len(spared))} more, if {whose} had `terminate` in the config"
         yield f"  {_who(spared)}"
 
 

@@ -3,9 +3,9 @@
     {"at":"2026-03-18T09:15:33.002Z","event":"intended","agent_id":"a",...,"n":7,"prev":"3f...","hash":"a0..."}
 
 An entry is committed with the rows that it tells of, and written after that, so SIGKILL forgets none and writes none
-twice: the number `n` says what is there already. Whoever changes or takes out a line breaks the chain from there on,
-and `verify` says where. What was cut off at the end shows only against the last hash, which `breaker status` prints;
-keep the file append-only (`chattr +a`) or ship it, if its writer is not to be trusted.
+twice: the number `n` says what is there already, also after a disk that was full in the middle of a line. Whoever
+changes or takes out a line breaks the chain from there on, and `verify` says where. The state has the last hash, too:
+the next line follows that one, so a file that was cut or replaced shows it, and one that was moved away has gone on.
 """
 
 from __future__ import annotations
@@ -28,10 +28,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ROW = "audit"
+HEAD = "head"
+"""Key of the row that says what was written last: its number and its hash."""
 GENESIS = "0" * 64
 """What stands before the first line."""
 LAST = 256 << 10
 """Bytes at the end of a file in which its last line is looked for; a line of ours is shorter."""
+MOST_OBSERVED = 100
+"""Entries a minute of sessions that are left alone: made-up ones cost nothing, and must not fill the disk. `dropped` of
+the next line counts the others, and agent_terminations_total has them all."""
 MOST = 10_000
 """Entries that wait for a file that cannot be written; the oldest go, and the next that is written says how many."""
 
@@ -47,9 +52,15 @@ class Audit:
         self._number = 0
         self._written = 0
         self._dropped = 0
+        self._minute = self._observed = 0.0
+        """When the current one began, and how many were left alone in it."""
         self._fresh: list[tuple[int, dict[str, Any]]] = []
         self._waiting: deque[tuple[int, dict[str, Any]]] = deque()
         self._gone: list[int] = []
+        self._noted = 0
+        """The number that the state has."""
+        self._unsure = False
+        """A write has failed: some of it may be in the file."""
         self.problem: str | None = None
         """Why the file cannot be written, if it cannot."""
         if path is not None:
@@ -59,6 +70,13 @@ class Audit:
         """One event; on disk after the next commit."""
         if self.path is None:
             return
+        if event == "observed":
+            if not 0 <= now - self._minute < 60:
+                self._minute, self._observed = now, 0
+            self._observed += 1
+            if self._observed > MOST_OBSERVED:
+                self._dropped += 1
+                return
         self._number += 1
         self._fresh.append((self._number, {"at": _stamp(now), "event": event, **told}))
 
@@ -71,6 +89,9 @@ class Audit:
         for number, entry in fresh:
             self._waiting.append((number, entry))
             yield ROW, f"{number:016}", _encode(entry)
+        if self._written != self._noted:
+            self._noted = self._written
+            yield ROW, HEAD, _encode((self._written, self.head))
         while len(self._waiting) > MOST:
             self._gone.append(self._waiting.popleft()[0])
             self._dropped += 1
@@ -79,6 +100,23 @@ class Audit:
         """What is in the state can be written to the file."""
         if not self._waiting or self.path is None:
             return
+        try:
+            if self._unsure:
+                self._catch_up(self.path)
+            self._append(self.path)
+        except OSError as error:
+            self._unsure = True
+            if self.problem is None:
+                log.error("the audit log %s cannot be written, its entries wait: %s", self.path, error.strerror)  # noqa: TRY400
+            self.problem = error.strerror or str(error)
+        else:
+            if self.problem is not None:
+                log.warning("the audit log %s can be written again; what waited is in it", self.path)
+            self.problem = None
+
+    def _append(self, path: Path) -> None:
+        if not self._waiting:
+            return
         head = self.head
         lines: list[bytes] = []
         for number, entry in self._waiting:
@@ -86,48 +124,69 @@ class Audit:
             complete = {**entry, **dropped, "n": number, "prev": head}
             complete["hash"] = head = digest(complete)
             lines.append(_encode(complete))
-        try:
-            with os.fdopen(_open(self.path), "ab") as file:
-                file.write(b"\n".join(lines) + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            if self.problem is None:
-                log.error("the audit log %s cannot be written, its entries wait: %s", self.path, error.strerror)  # noqa: TRY400
-            self.problem = error.strerror or str(error)
-            return
-        self.problem = None
-        self.head, self._dropped = head, 0
+        with os.fdopen(_open(path), "ab") as file:
+            file.write(b"\n".join(lines) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self.head, self._written, self._dropped = head, self._waiting[-1][0], 0
         self._gone += [number for number, _ in self._waiting]
         self._waiting.clear()
 
     def restore(self, rows: Iterable[tuple[str, bytes]]) -> None:
         """Take up entries that a former run committed; those that it also wrote are known by their number."""
         for key, value in sorted(rows):
+            if key == HEAD:
+                self._follow(*msgspec.json.decode(value, type=tuple[int, str]))
+                continue
             number = int(key)
             self._number = max(self._number, number)
             if number > self._written:
                 self._waiting.append((number, msgspec.json.decode(value)))
             else:
                 self._gone.append(number)
+        fresh, self._fresh = self._fresh, []
+        for _, entry in fresh:  # of a torn line: after what waits
+            self._number += 1
+            self._fresh.append((self._number, entry))
+
+    def _follow(self, number: int, head: str) -> None:
+        """What the state says was written last, if the file does not end with it or with what came after."""
+        self._noted = number
+        if (self._written, self.head) != (number, head) and self._written <= number:
+            log.warning(
+                "the audit log %s does not end with what was written last, hash %s: if nobody has moved it away, it "
+                "was changed; it goes on after that hash",
+                self.path,
+                head,
+            )
+            self.head, self._written, self._number = head, number, max(self._number, number)
 
     def _go_on(self, path: Path) -> None:
-        """After the last line; one that was torn by a crash is closed and told of."""
+        """After the last line."""
         try:
-            with os.fdopen(_open(path), "r+b") as file:
-                size = file.seek(0, os.SEEK_END)
-                file.seek(max(0, size - LAST))
-                whole, _, torn = file.read().rpartition(b"\n")
-                entry = next((found for line in reversed(whole.splitlines()) if (found := parse(line))), None)
-                if entry is not None:
-                    self.head = entry["hash"]
-                    self._number = self._written = int(entry.get("n", 0))
-                if torn:
-                    file.write(b"\n")
-        except (OSError, ValueError) as error:
-            self.problem = getattr(error, "strerror", None) or str(error)
-            log.error("the audit log %s cannot be opened: %s", path, self.problem)  # noqa: TRY400
-            return
+            self._catch_up(path)
+        except OSError as error:
+            self._unsure = True
+            self.problem = error.strerror or str(error)
+            log.error("the audit log %s cannot be opened, its entries wait: %s", path, self.problem)  # noqa: TRY400
+        self._number = self._number or self._written
+
+    def _catch_up(self, path: Path) -> None:
+        """Take up what is in the file; a line that was torn is closed and told of. Raises OSError."""
+        with os.fdopen(_open(path), "r+b") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - LAST))
+            whole, _, torn = file.read().rpartition(b"\n")
+            entry = next((found for line in reversed(whole.splitlines()) if (found := parse(line))), None)
+            number = entry.get("n") if entry is not None else None
+            if entry is not None and isinstance(number, int) and number > self._written:
+                self.head, self._written = entry["hash"], number
+            while self._waiting and self._waiting[0][0] <= self._written:
+                self._gone.append(self._waiting.popleft()[0])
+            if torn:
+                file.write(b"\n")
+        self._number = max(self._number, self._written)
+        self._unsure = False
         if torn:
             log.warning("the last line of the audit log %s was torn; it is told of in the next", path)
             self.write("torn", datetime.now(UTC).timestamp(), bytes=len(torn), sha256=sha256(torn).hexdigest())
@@ -144,32 +203,33 @@ class Verdict(NamedTuple):
 
 def verify(path: Path) -> Verdict:
     """Read the whole chain. Raises OSError."""
-    faults: list[str] = []
+    faults: list[tuple[int, str]] = []
     start = head = ""
     number = 0
-    torn: bytes | None = None
+    strange: list[tuple[int, str]] = []
+    told: set[str] = set()
+    """Hashes of lines that were torn by a crash, as a later line says."""
     with path.open("rb") as file:
         for number, raw in enumerate(file, 1):
             line = raw.rstrip(b"\n")
             entry = parse(line)
             if entry is None:
-                if torn is not None:
-                    faults.append(f"line {number - 1}: not one of this log's")
-                torn = line
+                strange.append((number, sha256(line).hexdigest()))
                 continue
-            if torn is not None:
-                if entry.get("event") != "torn" or entry.get("sha256") != sha256(torn).hexdigest():
-                    faults.append(f"line {number - 1}: not one of this log's")
-                torn = None
+            if entry.get("event") == "torn":
+                told.add(str(entry.get("sha256")))
             start = start or entry["prev"]
             if head and entry["prev"] != head:
-                faults.append(f"line {number}: does not follow the one before it: one was changed, added or taken out")
+                faults.append((number, "does not follow the one before it: one was changed, added or taken out"))
             if digest(entry) != entry["hash"]:
-                faults.append(f"line {number}: was changed: its hash is not that of what it says")
+                faults.append((number, "was changed: its hash is not that of what it says"))
             head = entry["hash"]
-    if torn is not None:
-        faults.append(f"line {number}: not one of this log's, or torn by a crash that nobody has started after")
-    return Verdict(number, faults, start or GENESIS, head or GENESIS)
+    for at, its in strange:
+        if its not in told:
+            perhaps = ", or torn by a crash that nobody has started after" if at == number else ""
+            faults.append((at, f"not one of this log's{perhaps}"))
+    sentences = [f"line {at}: {fault}" for at, fault in sorted(faults)]
+    return Verdict(number, sentences, start or GENESIS, head or GENESIS)
 
 
 def digest(entry: dict[str, Any]) -> str:

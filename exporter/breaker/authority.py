@@ -28,16 +28,28 @@ class Authority:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._attested = config.server.token_file is not None
-        self._guards: dict[str, bool] = {}
+        self._known: dict[str, tuple[bool, bool]] = {}
         self._allows: dict[tuple[str, Origin], bool] = {}
 
     def guards(self, agent_id: str) -> bool:
         """Whether this agent can be stopped at all: the config says how."""
-        found = self._guards.get(agent_id)
+        return self._settings(agent_id)[0]
+
+    def vouched(self, agent_id: str) -> bool:
+        """Whether the config says whose lines may have it stopped: then only those count against its budget."""
+        return self._settings(agent_id)[1]
+
+    def watches(self, agent_id: str) -> bool:
+        """Whether its lines are of interest: it can be stopped, or may ask what is left."""
+        return any(self._settings(agent_id))
+
+    def _settings(self, agent_id: str) -> tuple[bool, bool]:
+        found = self._known.get(agent_id)
         if found is None:
-            if len(self._guards) >= MOST:
-                self._guards.clear()
-            found = self._guards[agent_id] = self._config.agent(agent_id).terminate is not None
+            if len(self._known) >= MOST:
+                self._known.clear()
+            agent = self._config.agent(agent_id)
+            found = self._known[agent_id] = agent.terminate is not None, agent.sources is not None
         return found
 
     def allows(self, agent_id: str, origin: Origin) -> bool:

@@ -29,6 +29,9 @@ class Intents:
     def __iter__(self) -> Iterator[Intent]:
         return iter(self._all.values())
 
+    def __len__(self) -> int:
+        return len(self._all)
+
     def get(self, key: str) -> Intent | None:
         """By the key of its row."""
         return self._all.get(key)

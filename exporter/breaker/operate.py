@@ -12,12 +12,16 @@ import msgspec
 
 from exporter.breaker.audit import GENESIS, verify
 from exporter.breaker.control import Extend, Refused, Unlatch, ask
+from exporter.status.words import ago
 
 if TYPE_CHECKING:
     import argparse
     from pathlib import Path
 
 __all__ = ["Refused", "order", "verified"]
+
+MOST_FAULTS = 20
+"""That are printed."""
 
 
 def order(socket: Path, options: argparse.Namespace) -> str:
@@ -55,7 +59,7 @@ def status(told: dict[str, Any], now: float) -> str:
     rows = [
         (
             one["status"],
-            f"{max(0, now - one['changed']):,.0f} s ago",
+            ago(one["changed"], now),
             _plain(one["agent_id"]),
             _plain(one["session_id"]),
             one["reason"] + (f" #{one['generation']}" if one["generation"] > 1 else ""),
@@ -71,17 +75,22 @@ def status(told: dict[str, Any], now: float) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)).rstrip()
         for row in (names, *rows)
     ]
+    if told["more"]:
+        lines.append(f"... and {told['more']:,} more")
     return "\n".join([head, audit, "", *lines])
 
 
 def verified(path: Path) -> tuple[list[str], bool]:
     """(sentences, whether the chain is sound) of an audit log. Raises OSError."""
     verdict = verify(path)
-    sentences = [f"{path}: {fault}" for fault in verdict.faults]
+    sentences = [f"{path}: {fault}" for fault in verdict.faults[:MOST_FAULTS]]
+    if len(verdict.faults) > MOST_FAULTS:
+        sentences.append(f"{path}: and {len(verdict.faults) - MOST_FAULTS:,} more like these")
     if verdict.start != GENESIS:
         sentences.append(f"{path}: goes on from an older file, which ends with hash {verdict.start}")
     word = "broken" if verdict.faults else "sound"
-    sentences.append(f"{path}: {verdict.lines:,} lines, the chain is {word}; last hash {verdict.head}")
+    lines = "one line" if verdict.lines == 1 else f"{verdict.lines:,} lines"
+    sentences.append(f"{path}: {lines}, the chain is {word}; last hash {verdict.head}")
     return sentences, not verdict.faults
 
 

@@ -3,8 +3,9 @@
 What a finding or a line brings is decided once the sources have been read up: the session's end may stand in the very
 next line. An intent is then committed, and only after that handed to `call`, which reports every attempt by `answered`.
 
-Sums count only lines that may speak for the agent (`authority`), so a forged line can neither stop a session nor keep
-one from being stopped. A loop or an unusual call has no sums: one foreign line in its session makes it observed only.
+Sums, task types and ends count only if a line tells them that may speak for the agent (`authority`), so a forged line
+can neither stop a session nor keep one from being stopped for its budget. A loop or an unusual call has no sums: one
+foreign line in its session makes it observed only.
 """
 
 from __future__ import annotations
@@ -13,14 +14,16 @@ import logging
 from copy import copy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from exporter.action import trace_id_of
 from exporter.breaker import audit, intent, latch
 from exporter.breaker.authority import Authority
 from exporter.breaker.intent import Intent, Status
 from exporter.breaker.intents import Intents
 from exporter.breaker.latch import Latch
-from exporter.detectors.finding import RESULTS
+from exporter.detectors.finding import RESULTS, Finding
 from exporter.detectors.session_budget import KIND as BUDGET
 from exporter.detectors.session_budget import exceeded
+from exporter.lineage import own_trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -29,7 +32,6 @@ if TYPE_CHECKING:
     from exporter.breaker.audit import Audit
     from exporter.breaker.terminator import Refused
     from exporter.config import Config
-    from exporter.detectors.finding import Finding
     from exporter.sessions import Session, Sessions
     from exporter.sources import Origin
     from exporter.state import Row
@@ -43,6 +45,10 @@ PATIENCE = 0.5
 OPEN = frozenset({"met", "observed", "failed"})
 """What a further line, or finding, has decided on again."""
 ENDED = "its end is in the log"
+MOST_COPIED = 65_536
+"""Lines whose copies are looked for."""
+MOST_SHOWN = 100
+"""Sessions in the answer to `breaker status`."""
 
 
 class Told(NamedTuple):
@@ -83,18 +89,26 @@ class Breaker:
         self._late: dict[str, Intent] = {}
         """Those of sessions that still log though they were to stop."""
         self._shown: dict[str, int] = {}
+        self._copied: dict[int, None] = {}
+        """Hashes of lines in the name of agents that can be stopped, from where they must not come."""
+        self._settings = config.breaker
         self.configure(config)
 
-    def configure(self, config: Config) -> None:
+    def configure(self, config: Config, now: float = 0.0) -> None:
         """Take up new settings. A raised ceiling begins a new generation, as an operator's extension does."""
-        self._config = config
-        self._settings = config.breaker
+        before, self._config, self._settings = self._settings, config, config.breaker
+        self._reorder = float(config.detectors.reorder)
         self._authority = Authority(config)
-        self.guards = self._authority.guards
+        self.watches = self._authority.watches
+        if before.mode != self._settings.mode:
+            log.warning("breaker.mode is %s now, and was %s", self._settings.mode, before.mode)
+            self.audit.write("mode", now, mode=self._settings.mode, before=before.mode)
+        if self._settings.mode == "enforce" and not any(agent.terminate for agent in config.agents.values()):
+            log.warning("breaker.mode is enforce, but no agent has agents.NAME.terminate: nobody can be stopped")
         for mine in list(self._intents):
             session = self._sessions.get(mine.agent_id, mine.session_id)
             if session is not None and not session.closed:
-                self._raised(session, "its budget was raised in the config", 0.0)
+                self._raised(session, "its budget was raised in the config", now)
 
     @property
     def enforcing(self) -> bool:
@@ -137,15 +151,18 @@ class Breaker:
         self._intents.add(new)
         self._put_off(new, now)
 
-    def line(self, action: Action, session: Session, origin: Origin, now: float) -> None:
-        """An action of an agent that can be stopped, which `session` has taken in already."""
+    def line(self, action: Action, session: Session, line: int, origin: Origin, now: float) -> None:
+        """An action of an agent that can be stopped, which `session` has taken in already; `line` is a hash of it."""
         allowed = self._authority.allows(action.agent_id, origin)
         if not allowed:
+            while len(self._copied) >= MOST_COPIED:
+                del self._copied[next(iter(self._copied))]
+            self._copied[line] = None
+        if allowed:
+            session.attest(action, self._reorder)
+            self._overspent(session, action.at, now)
+        else:
             session.foreign = True
-        elif action.tokens is not None:
-            tokens = action.tokens
-            session.attested_tokens += (tokens.prompt or 0) + (tokens.completion or 0)
-            session.attested_cost_usd += tokens.cost_usd or 0.0
         for mine in self._intents.of(action.agent_id, action.session_id):
             if mine.called:
                 if session.terminated:  # else another session has begun under the same id
@@ -154,9 +171,44 @@ class Breaker:
                 mine.spoke = _shown(origin)
                 self._put_off(mine, now)
 
+    def again(self, action: Action, line: int, origin: Origin, now: float) -> None:
+        """A line that was read before. If somebody else has sent a copy of it first, it is held against it now."""
+        if line in self._copied and self._authority.allows(action.agent_id, origin):
+            del self._copied[line]
+            session = self._sessions.get(action.agent_id, action.session_id)
+            if session is not None:
+                self.line(action, session, line, origin, now)
+                self._sessions.touch(session)
+
+    def _overspent(self, session: Session, at: float, now: float) -> None:
+        """Over its budget, whatever the detectors say: by others it may be found already, or of a large task type."""
+        evidence = self._excess(session) if BUDGET in self._settings.reasons else None
+        if evidence is None:
+            return
+        for mine in self._intents.of(session.agent_id, session.session_id):
+            if mine.reason == BUDGET and mine.status != "withdrawn" and (session.terminated or not mine.called):
+                return
+        name = session.trail.who[1] or own_trace(session.agent_id, session.session_id)
+        finding = Finding(
+            kind=BUDGET,
+            agent_id=session.agent_id,
+            session_id=session.session_id,
+            trace_id=trace_id_of(name),
+            at=at,
+            evidence=evidence,
+        )
+        self.found(finding, now)
+
+    def _excess(self, session: Session) -> dict[str, Any] | None:
+        """The evidence, if what may be held against a session is over its ceilings."""
+        max_tokens, max_cost = self._ceilings(session)
+        evidence = exceeded(session.attested_tokens, session.attested_cost_usd, max_tokens, max_cost)
+        return None if evidence is None else evidence | {"task_type": session.attested_type or "default"}
+
     def _watch(self, mine: Intent, action: Action, session: Session, now: float) -> None:
         """A line of a session that was told to stop."""
         if mine.status == "unconfirmed":
+            self._late[mine.key] = mine
             return
         settings = self._settings
         mine.last = now
@@ -165,7 +217,7 @@ class Breaker:
         on = action.at - mine.called
         if on <= settings.grace and now - mine.called > settings.grace + settings.max_line_age:
             on = now - mine.called
-        if session.ended:
+        if session.attested_end:
             if mine.status == "called":
                 self._confirm(mine, ENDED, now)
         elif on > settings.grace:
@@ -196,7 +248,7 @@ class Breaker:
         """About once a second: who has ended, or gone quiet."""
         for mine in [mine for mine in self._intents if mine.status == "called"]:
             session = self._sessions.get(mine.agent_id, mine.session_id)
-            if session is None or session.ended:
+            if session is None or session.attested_end:
                 self._confirm(mine, ENDED, now)
             elif now - max(mine.called, mine.last) >= self._settings.confirm_after:
                 self._confirm(mine, f"it has been quiet for {self._settings.confirm_after:g} s", now)
@@ -214,13 +266,15 @@ class Breaker:
         if why is None and mine.status != "intended":
             # One that failed is tried again under the admission that it had.
             if mine.intended or self.latch.admit(now, sum(1 for _ in self._sessions.open()), self._settings):
+                if mine.reason == BUDGET and session is not None and session.foreign:  # it was found by forged sums
+                    mine.evidence = self._excess(session) or mine.evidence
                 self._change(mine, "intended", "", now)
                 mine.intended, mine.attempts = now, 0
             else:
                 why = self._latched(now)
         if why is None:
             self._handing.append(mine)
-        elif mine.status == "intended" and (session is None or session.ended):
+        elif mine.status == "intended" and (session is None or session.attested_end):
             self._confirm(mine, ENDED, now)
         elif mine.status != "observed":
             self._change(mine, "observed", why, now)
@@ -231,13 +285,10 @@ class Breaker:
     def _why_not(self, mine: Intent, session: Session | None, now: float) -> str | None:
         """Why a session may not be stopped now; None if it is to be."""
         settings = self._settings
-        if settings.mode != "enforce":
-            return "breaker.mode is observe"
-        if self.latch.since:
-            return f"latched: {self.latch.why}"
-        if not self.guards(mine.agent_id):
-            return "agents.NAME.terminate is not configured for it"
-        if session is None or session.closed or session.ended:
+        held = self._held(mine)
+        if held is not None:
+            return held
+        if session is None or session.closed or session.attested_end:
             return "its end is in the log already"
         if now - session.last > settings.max_line_age:
             return f"its newest line is {now - session.last:.0f} s old, over breaker.max_line_age"
@@ -245,14 +296,23 @@ class Breaker:
         if other is not None:
             return f"it is being stopped for {other.reason} already"
         if mine.reason == BUDGET:
-            max_tokens, max_cost = self._ceilings(session)
-            if exceeded(session.attested_tokens, session.attested_cost_usd, max_tokens, max_cost) is None:
+            if self._excess(session) is None:
                 return (
-                    "lines from agents.NAME.sources are within its budget: "
-                    f"{session.attested_tokens} tokens of {session.tokens}, ${session.attested_cost_usd:.4f}"
+                    f"of its {session.tokens:,} tokens, ${session.cost_usd:.4f}, lines from agents.NAME.sources tell "
+                    f"only {session.attested_tokens:,}, ${session.attested_cost_usd:.4f}: within its budget"
                 )
         elif session.foreign:
             return "a line of its session came from where agents.NAME.sources does not name"
+        return None
+
+    def _held(self, mine: Intent) -> str | None:
+        """Why nobody, or not this agent, may be stopped now."""
+        if self._settings.mode != "enforce":
+            return "breaker.mode is observe"
+        if self.latch.since:
+            return f"latched: {self.latch.why}"
+        if not self._authority.guards(mine.agent_id):
+            return "agents.NAME.terminate is not configured for it"
         return None
 
     def _stopping(self, mine: Intent, session: Session) -> Intent | None:
@@ -279,7 +339,8 @@ class Breaker:
         return why
 
     def _ceilings(self, session: Session) -> tuple[int, float | None]:
-        return session.ceilings(self._config.task_type(session.task_type))
+        named = session.attested_type or "default" if self._authority.vouched(session.agent_id) else session.task_type
+        return session.ceilings(self._config.task_type(named))
 
     # --- calls -------------------------------------------------------------------------------------------------
 
@@ -299,6 +360,7 @@ class Breaker:
         if refused is None:
             mine.called = mine.last = now
             self._change(mine, "called", "", now)
+            log.warning("session %s of %s was told to stop: %s", mine.session_id, mine.agent_id, mine.reason)
             if session is not None:
                 session.terminated = True
                 self._sessions.touch(session)
@@ -309,7 +371,7 @@ class Breaker:
         mine.attempts += 1
         mine.why = refusal
         self._intents.touch(mine)
-        if session is None or session.ended:
+        if session is None or session.attested_end:
             self._confirm(mine, ENDED, now)
             return False
         if mine.attempts == 1:
@@ -323,10 +385,25 @@ class Breaker:
         log.error("session %s of %s could not be stopped: %s", mine.session_id, mine.agent_id, refusal)
         return False
 
+    def wanted(self, key: str, now: float) -> bool:
+        """Asked before a further attempt: an operator, a reload, the latch or the session's end may have settled it."""
+        mine = self._intents.get(key)
+        if mine is None or mine.status != "intended":
+            return False
+        session = self._sessions.get(mine.agent_id, mine.session_id)
+        if session is None or session.attested_end:
+            self._confirm(mine, ENDED, now)
+            return False
+        held = self._held(mine)
+        if held is not None:
+            self._change(mine, "observed", held, now)
+        return held is None
+
     # --- operators ---------------------------------------------------------------------------------------------
 
     def status(self) -> dict[str, Any]:
         """For whoever looks."""
+        shown = sorted(self._intents, key=lambda mine: (not self._open_end(mine), -mine.changed))[:MOST_SHOWN]
         return {
             "mode": self._settings.mode,
             "enforcing": self.enforcing,
@@ -346,9 +423,14 @@ class Breaker:
                     "changed": mine.changed,
                     "idempotency_key": mine.idempotency_key,
                 }
-                for mine in sorted(self._intents, key=lambda mine: -mine.changed)[:100]
+                for mine in shown
             ],
+            "more": len(self._intents) - len(shown),
         }
+
+    def _open_end(self, mine: Intent) -> bool:
+        """Somebody should look at it, or it is going on."""
+        return mine.key in self._late or mine.status in {"intended", "called"}
 
     def stops(self) -> dict[tuple[str, str, str], Intent]:
         """The latest intent by agent, session and reason; copies, for a page."""
@@ -377,6 +459,8 @@ class Breaker:
         [session] = sessions
         if session.terminated:
             raise ValueError(f"session {session_id!r} was told to stop already")
+        mine = self._intents.of(session.agent_id, session.session_id)
+        calling = any(one.status == "intended" for one in mine)
         session.granted_tokens += tokens
         session.granted_cost_usd += cost_usd
         self._raised(session, "its budget was extended", now)
@@ -385,15 +469,18 @@ class Breaker:
         )
         max_tokens, max_cost = self._ceilings(session)
         ceiling = f"{max_tokens} tokens" + (f" and ${max_cost:g}" if max_cost is not None else "")
-        return f"session {session_id!r} of {session.agent_id!r} may now use {ceiling}; it has used {session.tokens}"
+        answer = f"session {session_id!r} of {session.agent_id!r} may now use {ceiling}; it has used {session.tokens}"
+        if calling:
+            answer += "; it was being told to stop, and a call that is on its way may still do that"
+        return answer
 
     def _raised(self, session: Session, why: str, now: float) -> None:
         """What is within its ceiling again is withdrawn, and found anew should it pass the new one."""
         self._reconsider(session)
-        if BUDGET in session.trail.found:
-            return
+        over, excess = BUDGET in session.trail.found, self._excess(session)
         for mine in self._intents.of(session.agent_id, session.session_id):
-            if mine.reason == BUDGET and not mine.called and mine.status != "withdrawn":
+            still = excess if mine.intended else over  # what was decided rests on the attested sums alone
+            if mine.reason == BUDGET and not mine.called and mine.status != "withdrawn" and not still:
                 self._pending.pop(mine.key, None)
                 self._handing = [other for other in self._handing if other is not mine]
                 self._late.pop(mine.key, None)
@@ -427,7 +514,7 @@ class Breaker:
 
     def _confirm(self, mine: Intent, why: str, now: float) -> None:
         self._late.pop(mine.key, None)
-        self._change(mine, "confirmed", why, now)
+        self._change(mine, "confirmed", why if mine.called else f"{why}, though no call was taken", now)
 
     def _change(self, mine: Intent, status: Status, why: str, now: float) -> None:
         mine.status, mine.why, mine.changed = status, why, now

@@ -16,7 +16,7 @@ import random
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import msgspec
 from tornado.httpclient import HTTPRequest
@@ -34,6 +34,8 @@ FIRST_BACKOFF, LAST_BACKOFF = 0.25, 5.0
 """Seconds between attempts, doubled each time; the grace period of 30 s has room for eight of them."""
 MOST_ANSWER = 64 << 10
 """Bytes of an answer that are read."""
+MOST_WORDS = 200
+"""Characters that are kept of why it was not taken: the agent says them."""
 MOST_CALLS = 64
 """At once; max_kills_per_minute is usually far below."""
 _PLACE = re.compile(r"\{(session_id|agent_id)\}")
@@ -52,14 +54,19 @@ class Refused(Exception):  # noqa: N818
 class Terminator:
     """Carries out intents. `how` says how an agent is stopped, asked for each attempt, as a reload may have mended it.
 
-    `answered` is told what became of an attempt (key, why it was not taken or None) and says whether to try again.
+    `answered` is told what became of an attempt (key, why it was not taken or None) and says whether to try again;
+    `wanted` is asked whether that still holds, once the time between two attempts is over.
     """
 
     def __init__(
-        self, how: Callable[[str], Terminate | None], answered: Callable[[str, Refused | None], Awaitable[bool]]
+        self,
+        how: Callable[[str], Terminate | None],
+        answered: Callable[[str, Refused | None], Awaitable[bool]],
+        wanted: Callable[[str], Awaitable[bool]],
     ) -> None:
         self._how = how
         self._answered = answered
+        self._wanted = wanted
         self._room = asyncio.Semaphore(MOST_CALLS)
 
     async def carry_out(self, intent: Intent) -> None:
@@ -70,7 +77,7 @@ class Terminator:
             settings = self._how(intent.agent_id)
             try:
                 if settings is None:
-                    raise Refused("agents.NAME.terminate was taken out of the config", final=True)
+                    raise Refused("agents.NAME.terminate was taken out of the config")
                 async with self._room:
                     await terminate(intent, settings)
             except Refused as error:
@@ -78,6 +85,8 @@ class Terminator:
             if not await self._answered(intent.key, refusal):
                 return
             await asyncio.sleep(delay * random.uniform(0.75, 1.25))  # noqa: S311  (jitter)
+            if not await self._wanted(intent.key):
+                return
             delay = min(2 * delay, LAST_BACKOFF)
 
 
@@ -96,6 +105,7 @@ async def _post(intent: Intent, how: Terminate, template: str) -> None:
         if f"{{{name}}}" in template and value.strip(".") == "":  # a path of dots leads elsewhere, encoded or not
             raise Refused(f"{name} {value!r} cannot stand in a URL", final=True)
     url = _PLACE.sub(lambda found: quote(names[found[1]], safe=""), template)
+    place = urlsplit(url).netloc.rpartition("@")[2]
     headers = {
         "Content-Type": "application/json",
         "User-Agent": "agent-exporter",
@@ -128,11 +138,12 @@ async def _post(intent: Intent, how: Terminate, template: str) -> None:
     try:
         answer = await client.fetch(request, raise_error=False)
     except Exception as error:  # whatever an agent answers, endless headers too: it is tried again
-        raise Refused(str(error) or type(error).__name__) from error
+        why = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+        raise Refused(f"{place}: {why[:MOST_WORDS]}") from error
     finally:
         client.close()
     if not (200 <= answer.code < 300 or answer.code in GONE):
-        raise Refused(f"HTTP {answer.code} {answer.reason}")
+        raise Refused(f"{place}: HTTP {answer.code} {answer.reason[:MOST_WORDS]}")
 
 
 async def _execute(intent: Intent, argv: list[str]) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from exporter.action import Action
+    from exporter.detectors.screen import Screen
     from exporter.sessions import Session, Sessions
     from exporter.state import Row
 
@@ -37,8 +38,9 @@ class Traces:
         self._most = most
         self._table: dict[str, Trace] = {}
         self._named: dict[str, Trace] = {}
-        self._dirty: list[Trace] = []
+        self._dirty: set[Trace] = set()
         self._gone: list[str] = []
+        self._restored = 0.0
 
     def get(self, name: str) -> Trace | None:
         """The trace that lines name so."""
@@ -75,13 +77,19 @@ class Traces:
         """It has changed in a way that a restart must find again."""
         if not trace.dirty:
             trace.dirty = True
-            self._dirty.append(trace)
+            self._dirty.add(trace)
+
+    def changed(self) -> Iterator[Trace]:
+        """Those with a row to write."""
+        return iter(self._dirty)
 
     def __iter__(self) -> Iterator[Trace]:
         return iter(self._table.values())
 
     def age(self, now: float, sessions: Sessions) -> None:
         """Forget those that have been quiet for long, and whose sessions have."""
+        if 0 <= now - self._restored <= LINGER:
+            return
         for trace in [trace for trace in self._table.values() if now - trace.seen > LINGER]:
             for member in trace.members.values():
                 session = sessions.get(member.agent_id, member.session_id)
@@ -95,19 +103,20 @@ class Traces:
         for trace_id in self._gone:
             yield ROW, trace_id, None
         self._gone.clear()
-        dirty, self._dirty = self._dirty, []
-        for trace in dirty:
-            if trace.dirty:
-                trace.dirty = False
-                yield ROW, trace.trace_id, msgspec.msgpack.encode(trace)
+        for trace in self._dirty:
+            trace.dirty = False
+            trace.stored = True
+            yield ROW, trace.trace_id, msgspec.msgpack.encode(trace)
+        self._dirty.clear()
 
-    def restore(self, rows: Iterable[tuple[str, bytes]], now: float) -> None:
-        """Take up the traces of a former run. Their age begins anew: it is not stored with every line."""
+    def restore(self, rows: Iterable[tuple[str, bytes]], screen: Screen, now: float) -> None:
+        """Take up the traces of a former run. None is forgotten at first: their age is not stored with every line."""
+        self._restored = now
         decode = msgspec.msgpack.Decoder(Trace).decode
         for _, value in rows:
             trace = decode(value)
-            trace.dirty = trace.held = False
-            trace.seen = max(trace.seen, now)
+            trace.dirty = False
+            trace.restore(screen)
             self._table[trace.trace_id] = trace
             for name in trace.names:
                 self._named[name] = trace
@@ -125,11 +134,12 @@ class Traces:
 
     def _forget(self, trace: Trace) -> None:
         self._leaving(trace)
-        trace.dirty = False
+        self._dirty.discard(trace)
         del self._table[trace.trace_id]
         for name in trace.names:
             del self._named[name]
-        self._gone.append(trace.trace_id)
+        if trace.stored:
+            self._gone.append(trace.trace_id)
 
     def _evict(self) -> None:
         """Make room for an eighth. Those that have long been quiet are not counted: nothing is lost with them."""

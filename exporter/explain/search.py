@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from exporter.action import HEARTBEAT, trace_id_of
+from exporter.action import FAILED, HEARTBEAT, trace_id_of
 from exporter.explain.beside import Surroundings
 from exporter.explain.names import FEW, needle, task_of
 from exporter.lineage import own_trace
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from exporter.explain.log import Block, Log
 
 MOST_TASKS = 100
-"""Tasks that are looked into, the latest: a person reads the first few."""
+"""Tasks that are looked into: those in which the agent failed or repeated itself, then the latest."""
 MOST_LINES = 50_000
 """Lines of these tasks, the first; some 100 MB."""
 
@@ -36,7 +36,7 @@ class Found(NamedTuple):
     tasks: dict[str, list[Action]]
     beside: list[Action]
     more: int = 0
-    """Tasks of before that are not looked into."""
+    """Tasks that are not looked into."""
     dropped: int = 0
     """Lines of the tasks beyond MOST_LINES."""
 
@@ -106,8 +106,9 @@ class Search:
         if not lines:
             self.seen = self._last_seen(agent_id)
             return None
-        ids = [task_of(action) for action in sorted(lines, key=lambda action: action.at)]
-        tasks = _latest(ids)
+        lines.sort(key=lambda action: action.at)
+        ids = [task_of(action) for action in lines]
+        tasks = _latest([*ids, *(task_of(action) for action in lines if _troubled(action))])
 
         def wanted(action: Action) -> bool:
             return task_of(action) in tasks
@@ -220,6 +221,13 @@ class Search:
     @cached_property
     def _surroundings(self) -> Surroundings:
         return Surroundings(self._blocks, self._config)
+
+
+def _troubled(action: Action) -> bool:
+    metadata = action.metadata
+    return action.status in FAILED or (
+        metadata is not None and (bool(metadata.retry_count) or metadata.task_completed is False)
+    )
 
 
 def _latest(ids: list[str]) -> set[str]:

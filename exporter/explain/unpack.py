@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING
 
 from exporter.action import MAX_AHEAD
 from exporter.explain.log import BLOCK, Log
+from exporter.sources.files import nothing_at
 from exporter.sources.once import reader
 from exporter.sources.wrappers import BOM, Stream, Unwrapper
 
@@ -46,7 +47,7 @@ def open_logs(paths: Iterable[str], told: Callable[[Reading], None], clock: floa
             named = path == "-" or os.path.lexists(path)
             names = [path] if named else sorted(glob.glob(path, recursive=True))  # noqa: PTH207
             if not names:
-                raise FileNotFoundError(f"no file matches {path!r}")
+                raise nothing_at(path)
             for name in names:
                 st = os.stat(0 if name == "-" else name)  # noqa: PTH116
                 if (st.st_dev, st.st_ino) not in seen:

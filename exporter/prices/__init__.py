@@ -9,6 +9,7 @@ into the config. A model that neither names stays without a cost, which is not a
 
 from __future__ import annotations
 
+import logging
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib import resources
@@ -23,11 +24,15 @@ from exporter.config import Prices as Settings
 if TYPE_CHECKING:
     from exporter.action import Tokens
 
+log = logging.getLogger(__name__)
+
 MILLION = 1e6
 CENT = 0.0001
 """USD by which a logged cost may always differ: agents round to four digits."""
 MOST = 1_024
 """Names of models whose prices are remembered."""
+MOST_TOLD = 100
+"""Models without a price that the log names: their names come from lines."""
 
 
 class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,11 +53,14 @@ def shipped() -> Table:
 class Prices:
     """Of a config; a reload makes a new one."""
 
-    def __init__(self, settings: Settings | None = None) -> None:
+    def __init__(self, settings: Settings | None = None, *, live: bool = False) -> None:
         settings = settings or Settings()
         self._tolerance = settings.tolerance
         self._tables = [settings.models, *([shipped().models] if settings.use_shipped else [])]
         self._known: dict[str, Price | None] = {}
+        self._live = live
+        self._unpriced: set[str] = set()
+        """Models that were told of."""
 
     def of(self, model: str) -> Price | None:
         """The price of a model, or None."""
@@ -72,12 +80,24 @@ class Prices:
         """
         price = self.of(tokens.model) if tokens.model is not None else None
         if price is None:
+            if self._live and tokens.cost_usd is None:
+                self._tell(tokens.model)
             return True
         computed = cost(price, tokens)
         if tokens.cost_usd is None:
             force_setattr(tokens, "cost_usd", computed)
             return True
         return abs(tokens.cost_usd - computed) <= max(self._tolerance * computed, CENT)
+
+    def _tell(self, model: str | None) -> None:
+        """Once each."""
+        if model is not None and model not in self._unpriced and len(self._unpriced) < MOST_TOLD:
+            self._unpriced.add(model)
+            log.warning(
+                "model %s has no price and its lines tell no cost: no budget in dollars ends it; prices.models gives "
+                "it one",
+                model,
+            )
 
     def _look_up(self, model: str) -> Price | None:
         for table in self._tables:

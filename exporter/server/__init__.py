@@ -55,6 +55,10 @@ COUNTS = {
 """What an answer counts as; all others are bad requests. Nothing that a client sends makes a new name."""
 
 
+class Taken(OSError):  # noqa: N818  (a sentence)
+    """The address cannot be listened at; the sentence says why."""
+
+
 class Server:
     """Listens from `start` to `stop`. `start` raises OSError with a sentence if the address cannot be had.
 
@@ -143,7 +147,7 @@ class Server:
             sockets = _bind(self._host, self._port)
         except OSError as error:
             why = os.strerror(error.errno) if error.errno and error.errno > 0 else error
-            raise OSError(f"cannot listen at {self._listen}: {why}") from error
+            raise Taken(f"cannot listen at {self._listen}: {why}") from error
         self._http.add_sockets(sockets)
         self.port = sockets[0].getsockname()[1]
 

@@ -38,17 +38,21 @@ def budget(sessions: Sessions, config: Config, session_id: str, agent_id: str | 
         session = found[0] if found else None
     if session is not None and session.closed and not session.terminated:
         session = None  # what comes under its name now is counted anew
-    task = config.task_type(task_type if session is None else session.task_type)
-    if session is None:
-        tokens, cost, ceilings = 0, 0.0, (task.session_tokens, task.session_cost_usd)
-    else:
-        tokens, cost, ceilings = session.tokens, session.cost_usd, session.ceilings(task)
+    tokens, cost = 0, 0.0
+    if session is not None and config.agent(session.agent_id).sources is not None:
+        # As the breaker reckons: a line that anybody can write must not have an agent stop itself.
+        tokens, cost = session.attested_tokens, session.attested_cost_usd
+        task_type = session.attested_type or task_type
+    elif session is not None:
+        tokens, cost, task_type = session.tokens, session.cost_usd, session.task_type
+    task = config.task_type(task_type)
+    ceilings = (task.session_tokens, task.session_cost_usd) if session is None else session.ceilings(task)
     max_tokens, max_cost = ceilings
     stop = tokens > max_tokens or (max_cost is not None and cost > max_cost)
     return {
         "agent_id": agent_id if session is None else session.agent_id,
         "session_id": session_id,
-        "task_type": task_type if session is None else session.task_type,
+        "task_type": task_type,
         "tokens": {"used": tokens, "max": max_tokens, "left": max(0, max_tokens - tokens)},
         "cost_usd": None if max_cost is None else {"used": cost, "max": max_cost, "left": max(0.0, max_cost - cost)},
         "stop": stop or (session is not None and session.terminated),

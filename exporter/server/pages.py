@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from exporter.server.access import names_no_other
-from exporter.status.pages import ASSETS, HERE, REFRESH
+from exporter.status.pages import ASSETS, HERE, NOWHERE, REFRESH
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -171,14 +171,20 @@ class Status(Handler):
 
     for_browsers = True
 
-    async def get(self) -> None:
-        refresh = None if "hold" in self.request.query_arguments else REFRESH
+    async def _page(self, path: str, refresh: int | None) -> str | None:
         try:
-            page = await asyncio.get_running_loop().run_in_executor(
-                self.server.pages, self.server.status, self.request.path, refresh
+            return await asyncio.get_running_loop().run_in_executor(
+                self.server.pages, self.server.status, path, refresh
             )
         except TimeoutError as error:
             raise Refusal(503, "the pipeline is too busy to show anything") from error
+
+    async def get(self) -> None:
+        refresh = None if "hold" in self.request.query_arguments else REFRESH
+        page = await self._page(self.request.path, refresh)
+        if page is None:
+            self.set_status(404)
+            page = await self._page(NOWHERE, None)
         if page is None:
             raise Refusal(404, "nothing of that name is remembered here; / shows what is")
         self.send(page.encode(), "text/html; charset=utf-8")

@@ -13,6 +13,7 @@ bytes, and for its last few offsets a hash of the bytes before each. That tells 
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import glob
 import logging
@@ -52,6 +53,13 @@ RACY = 100_000_000
 
 
 log = logging.getLogger(__name__)
+
+
+def nothing_at(pattern: str) -> FileNotFoundError:
+    """The error for a path or a glob that leads to no file, worded as for any file."""
+    if glob.has_magic(pattern):
+        return FileNotFoundError(f"no file matches {_quoted(pattern)}")
+    return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), pattern)
 
 
 class FileSource(Source):
@@ -103,7 +111,7 @@ class FileSource(Source):
         if not follow:
             paths = self._paths()
             if not paths:
-                raise FileNotFoundError(f"no file matches {pattern!r}")
+                raise nothing_at(pattern)
             self._once = self._read_once(paths)
             self._total = sum(st.st_size for path in paths if (st := self._stat(path)) and stat.S_ISREG(st.st_mode))
 

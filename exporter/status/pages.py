@@ -36,6 +36,8 @@ HERE = Path(__file__).parent
 ASSETS = {"/status.css": "text/css; charset=utf-8", "/icon.svg": "image/svg+xml"}
 """Files that the pages name, by path, with their content types."""
 
+NOWHERE = ""
+"""The path of the page for paths that have none."""
 MOST_AGENTS = 200
 """Rows of the overview: those that want attention first, then the latest seen."""
 MOST_SESSIONS = 50
@@ -95,6 +97,8 @@ class Pages:
         if section == "traces" and rest:
             return self._trace(rest, refresh)
         seen = self._look(None, None)
+        if path == NOWHERE:
+            return self._write("missing.html", seen, refresh, title="Not here")
         if path == "/findings":
             return self._write("findings.html", seen, refresh, title="Findings", findings=seen.findings)
         if path != "/":
@@ -103,7 +107,7 @@ class Pages:
         return self._write(
             "overview.html", seen, refresh,
             title="Fleet",
-            agents=agents[:MOST_AGENTS],
+            agents=steady(agents[:MOST_AGENTS]),
             more=len(agents) - MOST_AGENTS,
             levels=Counter(agent.level for agent in agents),
             tokens=sum(agent.today.tokens for agent in agents),
@@ -186,6 +190,11 @@ def fleet(seen: Seen) -> list[AgentRow]:
             )
         )
     return sorted(agents, key=lambda agent: (words.LEVELS.index(agent.level), -agent.cell.last_active))
+
+
+def steady(agents: Sequence[AgentRow]) -> list[AgentRow]:
+    """Those of a level by name: a row that is read must not swap places when the page loads again."""
+    return sorted(agents, key=lambda agent: (words.LEVELS.index(agent.level), agent.name))
 
 
 def agent_path(name: str) -> str:

@@ -47,6 +47,8 @@ class Standing(NamedTuple):
 
     level: str
     words: str
+    part: str = ""
+    """Of the agent's page, that says more."""
 
 
 LEVELS = ("bad", "warn", "quiet", "good")
@@ -95,9 +97,11 @@ def percent(part: float, whole: float) -> str:
     return f"{share:.0f} %" if share >= 10 or share == 0 else f"{share:.1f} %"
 
 
-def clock(at: float) -> str:
-    """HH:MM:SS in UTC."""
-    return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S")
+def clock(at: float, now: float | None = None) -> str:
+    """HH:MM:SS in UTC, with its date if that is not the one of `now`."""
+    then = datetime.fromtimestamp(at, UTC)
+    today = now is None or then.date() == datetime.fromtimestamp(now, UTC).date()
+    return then.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M:%S")
 
 
 def moment(at: float) -> str:
@@ -138,9 +142,9 @@ def standings(
     said += [*_health(checks, now), *_known(runs)]
     if cell.unconfirmed:
         sessions = "a session" if cell.unconfirmed == 1 else f"{cell.unconfirmed} sessions"
-        said.append(Standing("bad", f"{sessions} that was to stop still runs"))
+        said.append(Standing("bad", f"{sessions} that was to stop still runs", "findings"))
     said += [
-        Standing(level_of(kind), f"{said_of} ({ago(at, now)})")
+        Standing(level_of(kind), f"{said_of} ({ago(at, now)})", "findings")
         for kind, said_of in KINDS.items()
         if now - (at := cell.findings.get(kind, 0.0)) < FRESH
     ]
@@ -188,7 +192,9 @@ def _budgets(settings: AgentSettings, today: Day) -> list[Standing]:
 
 def _drift(cell: AgentCell, outcomes: Mapping[str, int]) -> list[Standing]:
     return [
-        Standing("warn", f"{signal.metric} has drifted: {signal.since}, was {signal.before} in its first week")
+        Standing(
+            "warn", f"{signal.metric} has drifted: {signal.since}, was {signal.before} in its first week", "quality"
+        )
         for signal in quality(cell, outcomes)
         if signal.drifted
     ]
@@ -200,12 +206,13 @@ def _health(checks: Sequence[Result], now: float) -> Iterator[Standing]:
     for level, some in (("bad", outage), ("warn", {*failing} - outage)):
         if some:
             names = ", ".join(label(name) for name in sorted(check.name for check in some))
-            yield Standing(level, f"fails {names} for {duration(max(0.0, now - min(check.since for check in some)))}")
+            lasts = duration(max(0.0, now - min(check.since for check in some)))
+            yield Standing(level, f"fails {names} for {lasts}", "checks")
 
 
 def _known(runs: Sequence[tuple[str, Run]]) -> list[Standing]:
     return [
-        Standing("warn", f"passes {percent(run.passed, run.of)} of {label(suite)}")
+        Standing("warn", f"passes {percent(run.passed, run.of)} of {label(suite)}", "benchmarks")
         for suite, run in runs
         if run.ratio < FLOOR
     ]
