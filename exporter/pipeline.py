@@ -58,7 +58,7 @@ TICK_EVERY = 1.0
 RETRY_EVERY = 1.0
 """Seconds between two tries at a disk that refused."""
 SETTLE_EVERY = 4096
-"""Lines of a past log after which what ended in it is closed and forgotten; no clock runs there."""
+"""Lines of a past log after which a session whose end was read is closed; no clock runs there."""
 
 T = TypeVar("T")
 
@@ -175,7 +175,6 @@ class Pipeline:
                         breaker.beat(action.agent_id, beating, source.origin(number))
                     detectors.beat(action, beating, now)
         self.newest = newest
-        detectors.read(sum(map(len, batch.lines)))
         cell.read += len(batch.lines) + batch.too_long
         cell.accepted += accepted
         cell.duplicate += repeated
@@ -197,7 +196,6 @@ class Pipeline:
         if self._unsettled >= SETTLE_EVERY:
             self._unsettled = 0
             self.sinks.sessions.settle(self.newest)
-            self.sinks.detectors.traces.age(self.newest, self.sinks.sessions)
             self.sinks.duplicates.age(float("inf"))
 
     # --- state -------------------------------------------------------------------------------------------------
@@ -280,7 +278,6 @@ class Pipeline:
             ("duplicates", duplicates.evictions),
             ("traces", tree.evictions if tree is not None else 0),
             ("lineages", detectors.traces.evictions),
-            ("steps", detectors.evictions),
             ("windows", detectors.averages.evictions),
             ("recent", recent.evictions if recent is not None else 0),
         ):

@@ -24,7 +24,7 @@ from exporter.metrics.limits import Limits
 from exporter.metrics.tally import KINDS, Tally
 from exporter.pipeline import Pipeline, Sinks
 from exporter.prices import Prices
-from exporter.sessions import MOST, MOST_PAST, Session, Sessions
+from exporter.sessions import Session, Sessions
 from exporter.sources.files import FileSource
 from exporter.sources.stdin import StdinSource
 from exporter.spans.hold import Hold
@@ -118,7 +118,6 @@ class Stages:
             opened,
             closed,
             reorder=config.detectors.reorder,
-            most=MOST if live else MOST_PAST,
             shortest_idle=min(idle.values()),
         )
         detectors = Detectors(config, sessions, found, live=live)

@@ -18,8 +18,6 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from exporter.upgrade import upgraded
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
@@ -29,8 +27,8 @@ log = logging.getLogger(__name__)
 Row = tuple[str, str, bytes | None]
 """(kind, key, value); None deletes the row."""
 
-FORMAT = 2
-"""Of the rows. A file with a higher one was written by a newer version and is set aside, one with a lower upgraded."""
+FORMAT = 1
+"""Of the rows. A file with a higher one was written by a newer version and is set aside."""
 
 Rows = dict[str, dict[str, bytes]]
 """Kind to key to value."""
@@ -204,10 +202,7 @@ class File:
                 "CREATE TABLE IF NOT EXISTS row"
                 " (kind TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (kind, key))"
             )
-            if 0 < version < FORMAT:
-                self._upgrade(database)
-            else:
-                database.execute(f"PRAGMA user_version = {FORMAT}")
+            database.execute(f"PRAGMA user_version = {FORMAT}")
             database.execute("SELECT kind, key, value FROM row LIMIT 1").fetchall()
         except sqlite3.DatabaseError as error:
             database.close()
@@ -219,22 +214,6 @@ class File:
             database.close()
             raise
         return database
-
-    def _upgrade(self, database: sqlite3.Connection) -> None:
-        """Make the rows those of this version. All of them, or none if the process ends meanwhile."""
-        log.warning(
-            "state file %s is of an earlier version: counters go on, averages and what sessions were about begin anew",
-            self.path,
-        )
-        database.execute("BEGIN IMMEDIATE")
-        for kind, key, value in database.execute("SELECT kind, key, value FROM row").fetchall():
-            row = upgraded(kind, value)
-            if row is None:
-                database.execute("DELETE FROM row WHERE kind = ? AND key = ?", (kind, key))
-            elif row is not value:
-                database.execute("UPDATE row SET value = ? WHERE kind = ? AND key = ?", (row, kind, key))
-        database.execute(f"PRAGMA user_version = {FORMAT}")
-        database.execute("COMMIT")
 
 
 class _Unusable(Exception):  # noqa: N818

@@ -57,14 +57,9 @@ class Kept(Memory):
 
 
 class Exporter:
-    """The stages, over a log of the past or live, which can be stopped and started anew at any line.
+    """The stages over a log of the past, which can be stopped and started anew at any line."""
 
-    Live, the clock is at START until `now` says otherwise.
-    """
-
-    def __init__(self, config: str = "", *, live: bool = False) -> None:
-        self.live = live
-        self.now = START
+    def __init__(self, config: str = "") -> None:
         self.config = parse(config)
         self.store = Kept()
         self.found: list[dict[str, Any]] = []
@@ -74,11 +69,9 @@ class Exporter:
 
     def restart(self) -> None:
         """As after SIGKILL: what was not committed is gone."""
-        self.stages = Stages(self.config, self.store, [], live=self.live)
+        self.stages = Stages(self.config, self.store, [], live=False)
         self.stages.listeners.append(lambda finding: self.found.append(json.loads(finding.to_json(w3c=False))))
         self.pipeline = self.stages.pipeline
-        if self.live:
-            self.pipeline.clock = lambda: self.now
 
     def read(self, *lines: bytes) -> Exporter:
         """Some lines, as one block."""
@@ -86,12 +79,8 @@ class Exporter:
         return self
 
     def findings(self) -> list[dict[str, Any]]:
-        """All, once the log is at its end, or the clock has run on for long; in order of time."""
-        if self.live:
-            self.now += 1000
-            self.pipeline._tick()
-        else:
-            self.pipeline.drain()
+        """All, once the log is at its end; in order of time."""
+        self.pipeline.drain()
         return sorted(self.found, key=lambda finding: (finding["at"], json.dumps(finding)))
 
 

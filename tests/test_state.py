@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import multiprocessing
 import os
 import sqlite3
 import subprocess
 import sys
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.config import parse
-from exporter.stages import Stages
 from exporter.state import FORMAT, File, Locked, Memory, Unavailable
 
 
@@ -109,46 +105,6 @@ def test_a_file_of_a_newer_version_is_set_aside(path, caplog):
     store = File(path)
     assert ".newer-" in store.set_aside.name
     assert "newer" in caplog.text
-
-
-def test_a_file_of_format_1_goes_on(path, caplog):
-    """Counters and sessions are those of before, and what was found is not told again; steps and averages begin anew."""
-    trail = [
-        [],
-        1773824424.0,
-        1773824420.0,
-        [],
-        [],
-        ["session_budget"],
-        False,
-        "t",
-        True,
-        1773824398.0,
-        False,
-        False,
-        9,
-        0,
-    ]
-    session = ["a", "s", "default", 1773824398.0, 1773824429.0, 0.0, 2, 1000, 0.0, 0, None, False, False, False, 0.0]
-    store = File(path)
-    store.commit([
-        ("session", "1:a1:s", msgspec.msgpack.encode([*session, trail, True, 0, 0.0, 0, 0.0, False, False])),
-        ("lineage", "f0", b"?"), ("window", "1:a4:read", b"?"), ("offset", "x", b"y"),
-    ])  # fmt: skip
-    store._database.execute("PRAGMA user_version = 1")
-    store.close()
-    store = File(path)
-    assert store.set_aside is None
-    assert "earlier version" in caplog.text
-    assert [list(store.rows(kind)) for kind in ("lineage", "window", "offset")] == [[], [], [("x", b"y")]]
-    stages = Stages(parse(""), store, [])
-    [restored] = stages.pipeline.sinks.sessions.everyone()
-    assert (restored.tokens, restored.trail.found, restored.trail.who) == (1000, ["session_budget"], ("s", "t"))
-    assert (restored.trail.started, restored.trail.ended, restored.stored) == (1773824398.0, math.inf, True)
-    store.close()
-    caplog.clear()
-    File(path).close()
-    assert caplog.text == ""
 
 
 def test_a_directory_that_cannot_be_made_is_a_sentence(tmp_path):

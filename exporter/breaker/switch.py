@@ -193,7 +193,7 @@ class Breaker:
         for mine in self._intents.of(session.agent_id, session.session_id):
             if mine.reason == BUDGET and mine.status != "withdrawn" and (session.terminated or not mine.called):
                 return
-        name = session.trail.who[1] or own_trace(session.agent_id, session.session_id)
+        name = session.trail.trace or own_trace(session.agent_id, session.session_id)
         finding = Finding(
             kind="session_budget",
             agent_id=session.agent_id,

@@ -11,13 +11,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from msgspec import field
+from msgspec import Struct, field
 
 from exporter.detectors.reorder import BATCH, Stream
+from exporter.lineage import trace_name
 from exporter.state import row_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from exporter.action import Action
     from exporter.config import Anomaly
@@ -29,17 +30,21 @@ MOST = 8_192
 """Pairs of agent and action, up to 2 KB each; the least recently used go first, counted in `evictions`."""
 
 
-class Window(Stream, eq=False, gc=False, array_like=True, kw_only=True):
+class Sample(Struct, frozen=True, order=True, gc=False, array_like=True):
+    """The tokens of one call."""
+
+    at: float
+    tokens: int
+    session_id: str
+    trace: str
+
+
+class Window(Stream[Sample], eq=False, gc=False, array_like=True, kw_only=True):
     """The latest calls of one action by one agent."""
 
     agent_id: str
     action: str
-    spent: list[int] = field(default_factory=list)
-    """Tokens of the calls that wait."""
-    who: list[tuple[str, str]] = field(default_factory=list)
-    """(session, trace) of those."""
     tokens: list[int] = field(default_factory=list)
-    """Of the calls that are averaged."""
     total: int = 0
     seen: float = 0.0
     """The clock when its newest line was read, or that line's time in a log of the past."""
@@ -47,21 +52,14 @@ class Window(Stream, eq=False, gc=False, array_like=True, kw_only=True):
     stored: bool = False
     """There is a row of it."""
 
-    def sort(self, window: float) -> None:
-        """By time, then by content."""
-        came = sorted((self.times[index], self.spent[index], self.who[index]) for index in self.in_time(window))
-        self.times[:] = [at for at, _, _ in came]
-        self.spent[:] = [spent for _, spent, _ in came]
-        self.who[:] = [who for _, _, who in came]
-
 
 class Averages:
-    """The rolling averages of all agents and actions; `found(agent_id, who, at, evidence)` is told of each anomaly."""
+    """The rolling averages of all agents and actions; `found(agent_id, sample, evidence)` is told of each anomaly."""
 
     def __init__(
         self,
         settings: Anomaly,
-        found: Callable[[str, tuple[str, str], float, dict[str, Any]], None],
+        found: Callable[[str, Sample, dict[str, Any]], None],
         reorder: float = 3.0,
         most: int = MOST,
     ) -> None:
@@ -74,10 +72,11 @@ class Averages:
         self._dirty: set[Window] = set()
         self._gone: list[str] = []
 
-    def add(self, action: Action, at: float, who: tuple[str, str], now: float) -> None:
+    def add(self, action: Action, now: float) -> None:
         """Take in a call that told its tokens; one without is unknown, not zero."""
         tokens = action.tokens
-        assert tokens is not None
+        if tokens is None:
+            return
         prompt, completion = tokens.prompt, tokens.completion
         if prompt is None and completion is None:
             return
@@ -88,20 +87,22 @@ class Averages:
         if not window.dirty:
             window.dirty = True
             self._dirty.add(window)
-        window.times.append(at)
-        window.spent.append((prompt or 0) + (completion or 0))
-        window.who.append(who)
-        if len(window.times) >= window.due:
-            self._compare(window)
+        waiting = window.waiting
+        at = action.at
+        waiting.append(
+            Sample(at if at < now else now, (prompt or 0) + (completion or 0), action.session_id, trace_name(action))
+        )
+        if len(waiting) >= BATCH:
+            self._compare(window, window.ready(self.reorder))
 
     def tick(self, now: float) -> None:
         """Decide on what need wait no longer."""
         for window in self._windows.values():
-            if window.times:
-                self._compare(window, quiet=window.seen <= now - self.reorder)
-                if not window.dirty:
-                    window.dirty = True
-                    self._dirty.add(window)
+            if window.waiting:
+                quiet = window.seen <= now - self.reorder
+                self._compare(window, window.flush() if quiet else window.ready(self.reorder))
+                window.dirty = True
+                self._dirty.add(window)
 
     def averages(self) -> Iterator[tuple[str, str, float]]:
         """(agent, action, mean) of those that changed since the last commit."""
@@ -130,37 +131,30 @@ class Averages:
             window.dirty = False
             self._windows[window.agent_id, window.action] = window
 
-    def _compare(self, window: Window, *, quiet: bool = False) -> None:
+    def _compare(self, window: Window, ready: Sequence[Sample]) -> None:
         settings = self.settings
-        end = window.ready(self.reorder, quiet=quiet)
-        window.due = len(window.times) - end + BATCH
-        if end == 0:
-            return
-        tokens, total = window.tokens, window.total
-        least, most, factor = settings.min_samples, settings.window, settings.factor
-        for index, spent in enumerate(window.spent[:end]):
+        tokens = window.tokens
+        for sample in ready:
             count = len(tokens)
-            if count >= least and spent * count > factor * total:
+            spent = sample.tokens
+            if count >= settings.min_samples and spent * count > settings.factor * window.total:
                 evidence = {
                     "action": window.action,
                     "tokens": spent,
-                    "rolling_average": round(total / count, 1),
-                    "factor": factor,
+                    "rolling_average": round(window.total / count, 1),
+                    "factor": settings.factor,
                 }
-                self._found(window.agent_id, window.who[index], window.times[index], evidence)
+                self._found(window.agent_id, sample, evidence)
             tokens.append(spent)
-            total += spent
-            while len(tokens) > most:
-                total -= tokens.pop(0)
-        window.total = total
-        window.released = window.times[end - 1]
-        del window.times[:end], window.spent[:end], window.who[:end]
+            window.total += spent
+            while len(tokens) > settings.window:
+                window.total -= tokens.pop(0)
 
     def _open(self, agent_id: str, action: str) -> Window:
         if len(self._windows) >= self._most:
             oldest = sorted(self._windows.items(), key=lambda item: item[1].seen)
             for name, window in oldest[: self._most // 8]:
-                self._compare(window, quiet=True)
+                self._compare(window, window.flush())
                 self._dirty.discard(window)
                 del self._windows[name]
                 if window.stored:

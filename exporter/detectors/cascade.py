@@ -13,11 +13,12 @@ from __future__ import annotations
 from bisect import insort
 from typing import TYPE_CHECKING, NamedTuple
 
+from exporter.detectors.steps import Failure
 from exporter.lineage import caller
 
 if TYPE_CHECKING:
     from exporter.config import Cascade
-    from exporter.detectors.steps import Failure, Member, Trace
+    from exporter.detectors.steps import Member, Step, Trace
 
 KIND, MEMBER = "cascade", "cascade_member"
 MOST_FAILURES = 256
@@ -33,27 +34,29 @@ class Fallen(NamedTuple):
     """The suspected root, if the cascade begins with it."""
 
 
-def note(trace: Trace, failure: Failure) -> None:
+def note(trace: Trace, step: Step) -> Failure:
     """Remember a failure."""
+    failure = Failure(step.at, step.agent_id, step.session_id)
     failures = trace.failures
     if failure not in failures:
         insort(failures, failure)
         del failures[: max(0, len(failures) - MOST_FAILURES)]
+    return failure
 
 
-def failed(trace: Trace, failure: Failure, settings: Cascade) -> Fallen | None:
+def failed(trace: Trace, step: Step, settings: Cascade) -> Fallen | None:
     """A failure in its turn: the cascade that begins or goes on with it."""
-    note(trace, failure)
+    failure = note(trace, step)
     until = [other for other in trace.failures if other <= failure]
-    recent = [other for other in until if failure.at - other.at <= settings.window]
+    recent = [other for other in until if step.at - other.at <= settings.window]
     if trace.failing and len(recent) == 1:
         trace.failing = []
-    if failure.agent_id in trace.failing:
+    if step.agent_id in trace.failing:
         return None
-    if trace.failing:
-        trace.failing.append(failure.agent_id)
-        return Fallen([failure], None)
     first = {other.agent_id: other for other in reversed(recent)}
+    if trace.failing:
+        trace.failing.append(step.agent_id)
+        return Fallen([failure], None)
     if len(first) < settings.agents:
         return None
     trace.failing = list(first)

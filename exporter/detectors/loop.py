@@ -22,46 +22,59 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from exporter.detectors.fingerprint import UNKNOWN
-from exporter.detectors.steps import IDLE
+from exporter.detectors.steps import BEAT, IDLE, LONGEST
 
 if TYPE_CHECKING:
-    from exporter.detectors.steps import Step
-    from exporter.sessions import Session
+    from exporter.config import Loop
+    from exporter.detectors.steps import Step, Trail
 
 KIND = "loop"
 
 
-def retries(step: Step) -> dict[str, Any]:
+def retries(step: Step, settings: Loop) -> dict[str, Any] | None:
     """The agent itself says that it tries again and again."""
-    return {"loop": "retries", "action": step.action, "retry_count": step.retries}
+    if step.retries > settings.max_retries:
+        return {"loop": "retries", "action": step.action, "retry_count": step.retries}
+    return None
 
 
-def overtime(session: Session, at: float, max_duration: float, beat: int = 0) -> dict[str, Any] | None:
+def overtime(trail: Trail, step: Step, max_duration: float) -> dict[str, Any] | None:
     """At work at or after its time. A heartbeat says so too, unless the session has ended or its agent has rested."""
-    trail = session.trail
-    if at < trail.started + max_duration:
+    if step.at < trail.started + max_duration or step.marks & IDLE:
         return None
-    if beat and (beat == IDLE or at >= trail.ended or trail.resting):
+    if step.marks & BEAT and (trail.ended or trail.resting):
         return None
     return {"loop": "overtime", "max_seconds": float(max_duration)}
 
 
-def rounds(steps: list[Step], wanted: list[tuple[int, int]]) -> dict[str, Any] | None:
-    """The last of the steps go round. Of several cycles it is the shortest; a repeat is none."""
-    names = [step.action for step in steps]
+def shapes(settings: Loop) -> list[tuple[int, int]]:
+    """(actions in a round, steps that all rounds together take) of a repeat and of every cycle."""
+    return [
+        (1, settings.max_repeats + 1),
+        *((length, length * settings.cycle_rounds) for length in range(2, LONGEST + 1)),
+    ]
+
+
+def rounds(steps: list[Step], names: list[str], wanted: list[tuple[int, int]]) -> dict[str, Any] | None:
+    """The latest steps go round. Of several cycles it is the shortest; a repeat is none. `names`: of the `steps`."""
+    count = len(names)
+    name = names[-1]
     for length, total in wanted:
-        if len(steps) < total or names[-total:-length] != names[length - total :]:
-            continue
-        latest = steps[-total:]
-        # The newest first: where names go round and calls do not, the rest is never compared.
-        if not all(_alike(latest[at], latest[at - length]) for at in range(total - 1, length - 1, -1)):
-            continue
-        if length == 1:
-            return {"loop": "repeat", "action": names[-1], "times": total}
-        if any(step.mark != latest[-1].mark for step in latest[-length:]):
-            return {"loop": "cycle", "actions": names[-length:], "rounds": total // length}
+        # Names first: nearly all steps end here, and their fingerprints are never computed.
+        if count >= total and names[-1 - length] == name and names[-total:-length] == names[length - total :]:
+            latest = steps[-total:]
+            if not _alike(latest, length):
+                continue
+            if length == 1:
+                return {"loop": "repeat", "action": name, "times": total}
+            if any(step.mark != latest[-1].mark for step in latest[-length:]):
+                return {"loop": "cycle", "actions": names[-length:], "rounds": total // length}
     return None
 
 
-def _alike(step: Step, other: Step) -> bool:
-    return step.fingerprint() == other.fingerprint() != UNKNOWN
+def _alike(steps: list[Step], length: int) -> bool:
+    """Each, but for the first round, is the same call as the one `length` before it. The newest tells most."""
+    return all(
+        steps[at].fingerprint() == steps[at - length].fingerprint() != UNKNOWN
+        for at in range(len(steps) - 1, length - 1, -1)
+    )

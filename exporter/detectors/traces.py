@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from exporter.action import Action
-    from exporter.detectors.screen import Screen
     from exporter.sessions import Session, Sessions
     from exporter.state import Row
 
@@ -38,9 +37,8 @@ class Traces:
         self._most = most
         self._table: dict[str, Trace] = {}
         self._named: dict[str, Trace] = {}
-        self._dirty: set[Trace] = set()
+        self._dirty: list[Trace] = []
         self._gone: list[str] = []
-        self._restored = 0.0
 
     def get(self, name: str) -> Trace | None:
         """The trace that lines name so."""
@@ -77,19 +75,13 @@ class Traces:
         """It has changed in a way that a restart must find again."""
         if not trace.dirty:
             trace.dirty = True
-            self._dirty.add(trace)
-
-    def changed(self) -> Iterator[Trace]:
-        """Those with a row to write."""
-        return iter(self._dirty)
+            self._dirty.append(trace)
 
     def __iter__(self) -> Iterator[Trace]:
         return iter(self._table.values())
 
     def age(self, now: float, sessions: Sessions) -> None:
         """Forget those that have been quiet for long, and whose sessions have."""
-        if 0 <= now - self._restored <= LINGER:
-            return
         for trace in [trace for trace in self._table.values() if now - trace.seen > LINGER]:
             for member in trace.members.values():
                 session = sessions.get(member.agent_id, member.session_id)
@@ -103,20 +95,19 @@ class Traces:
         for trace_id in self._gone:
             yield ROW, trace_id, None
         self._gone.clear()
-        for trace in self._dirty:
-            trace.dirty = False
-            trace.stored = True
-            yield ROW, trace.trace_id, msgspec.msgpack.encode(trace)
-        self._dirty.clear()
+        dirty, self._dirty = self._dirty, []
+        for trace in dirty:
+            if trace.dirty:
+                trace.dirty = False
+                yield ROW, trace.trace_id, msgspec.msgpack.encode(trace)
 
-    def restore(self, rows: Iterable[tuple[str, bytes]], screen: Screen, now: float) -> None:
-        """Take up the traces of a former run. None is forgotten at first: their age is not stored with every line."""
-        self._restored = now
+    def restore(self, rows: Iterable[tuple[str, bytes]], now: float) -> None:
+        """Take up the traces of a former run. Their age begins anew: it is not stored with every line."""
         decode = msgspec.msgpack.Decoder(Trace).decode
         for _, value in rows:
             trace = decode(value)
-            trace.dirty = False
-            trace.restore(screen)
+            trace.dirty = trace.held = False
+            trace.seen = max(trace.seen, now)
             self._table[trace.trace_id] = trace
             for name in trace.names:
                 self._named[name] = trace
@@ -134,12 +125,11 @@ class Traces:
 
     def _forget(self, trace: Trace) -> None:
         self._leaving(trace)
-        self._dirty.discard(trace)
+        trace.dirty = False
         del self._table[trace.trace_id]
         for name in trace.names:
             del self._named[name]
-        if trace.stored:
-            self._gone.append(trace.trace_id)
+        self._gone.append(trace.trace_id)
 
     def _evict(self) -> None:
         """Make room for an eighth. Those that have long been quiet are not counted: nothing is lost with them."""
