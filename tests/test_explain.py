@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from conftest import LOGS
 from detecting import Exporter, at, call, line
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from running import ROOT
 from test_spans import Collector, attributes
@@ -412,6 +412,7 @@ def fleet(seed: int) -> list[bytes]:
     return sorted(lines, key=lambda text: json.loads(text)["timestamp"])
 
 
+@example(seed=3_927, block=4_000)  # a line that begins with its block
 @given(seed=st.integers(0, 10**9), block=st.sampled_from([700, 4_000, 1 << 20]))
 def test_what_is_found_is_what_backtest_finds(seed, block, tmp_path_factory):
     """Of every task, with few of the log's lines at hand and with many."""

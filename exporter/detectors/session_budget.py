@@ -10,9 +10,9 @@ Many small calls make a large bill, and no look at single calls sees it.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-KIND = "session_budget"
+KIND: Final = "session_budget"
 
 
 def exceeded(tokens: int, cost_usd: float, max_tokens: int, max_cost_usd: float | None) -> dict[str, Any] | None:

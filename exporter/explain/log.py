@@ -162,7 +162,9 @@ class Log:
 
     def _first(self, number: int) -> float | None:
         """The time of a block's first record."""
-        head = self._pread(number * BLOCK, HEAD).split(b"\n")[1 if number else 0 : -1]
+        # From the byte before it on, as a line may begin with the block.
+        start = max(0, number * BLOCK - 1)
+        head = self._pread(start, HEAD).split(b"\n")[1 if number else 0 : -1]
         first = next(_records(head, self.latest), None) or next(
             _records(self.text(number).split(b"\n"), self.latest), None
         )
