@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from typing import get_args, get_type_hints
 
 import pytest
@@ -236,3 +237,11 @@ def test_the_example_of_a_backtest_is_what_comes_out(name):
     printed = iter((HERE / "golden" / name).read_text().splitlines())
     assert found
     assert all(row in printed for row in found[1].splitlines())
+
+
+def test_every_dependency_has_its_reason():
+    """In a line of docs/operating.md."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    reasons = (DOCS / "operating.md").read_text().partition("## Dependencies")[2]
+    for dependency in project["dependencies"]:
+        assert re.search(rf"^\| .*{re.split('[<>=]', dependency)[0]}", reasons, re.MULTILINE), dependency
