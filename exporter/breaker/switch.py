@@ -24,6 +24,7 @@ from exporter.detectors.finding import RESULTS, Finding
 from exporter.detectors.session_budget import KIND as BUDGET
 from exporter.detectors.session_budget import exceeded
 from exporter.lineage import own_trace
+from exporter.sources import NOBODY, Origin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from exporter.breaker.terminator import Refused
     from exporter.config import Config
     from exporter.sessions import Session, Sessions
-    from exporter.sources import Origin
     from exporter.state import Row
 
 log = logging.getLogger(__name__)
@@ -45,6 +45,8 @@ PATIENCE = 0.5
 OPEN = frozenset({"met", "observed", "failed"})
 """What a further line, or finding, has decided on again."""
 ENDED = "its end is in the log"
+MOST_SPOKE = 4_096
+"""Agents of which it is remembered where they spoke last, for the audit log alone."""
 MOST_COPIED = 65_536
 """Lines whose copies are looked for."""
 MOST_SHOWN = 100
@@ -89,6 +91,8 @@ class Breaker:
         self._late: dict[str, Intent] = {}
         """Those of sessions that still log though they were to stop."""
         self._shown: dict[str, int] = {}
+        self._spoke: dict[str, Origin] = {}
+        """Where an agent's newest line that counts came from: what waited for its turn has no line of its own."""
         self._copied: dict[int, None] = {}
         """Hashes of lines in the name of agents that can be stopped, from where they must not come."""
         self._settings = config.breaker
@@ -146,6 +150,7 @@ class Breaker:
             at=finding.at,
             evidence=finding.evidence,
             trace_id=finding.trace_id or "",
+            spoke=_shown(self._spoke.get(finding.agent_id, NOBODY)),
             changed=now,
         )
         self._intents.add(new)
@@ -159,6 +164,9 @@ class Breaker:
                 del self._copied[next(iter(self._copied))]
             self._copied[line] = None
         if allowed:
+            if len(self._spoke) >= MOST_SPOKE and action.agent_id not in self._spoke:
+                self._spoke.clear()
+            self._spoke[action.agent_id] = origin
             session.attest(action, self._reorder)
             self._overspent(session, action.at, now)
         else:
