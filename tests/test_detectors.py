@@ -407,3 +407,14 @@ def test_the_latest_findings_are_kept_for_whoever_shows_them():
             else:
                 rows[key] = value
     assert recent(rows.items()) == [finding(number) for number in range(10, MOST + 10)]
+
+
+def test_traces_that_were_never_stored_leave_nothing_behind():
+    """A log of the past is committed at its end alone: what the table has forgotten must not wait for that."""
+    exporter = Exporter()
+    traces = exporter.stages.pipeline.sinks.detectors.traces
+    traces._most = 16
+    exporter.read(*[line(n, session_id=f"s{n}", parent_trace_id=f"t{n}") for n in range(100)])
+    assert len(list(traces)) <= 16
+    assert len(traces._dirty) <= 16
+    assert traces._gone == []

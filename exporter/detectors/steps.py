@@ -121,6 +121,8 @@ class Trace(Steps, eq=False, gc=False, array_like=True, kw_only=True):
     seen: float = 0.0
     """The clock when its newest line was read, or that line's time in a log of the past."""
     dirty: bool = False
+    stored: bool = False
+    """There is a row of it."""
 
 
 class Failure(Struct, frozen=True, order=True, gc=False, array_like=True):

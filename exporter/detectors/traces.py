@@ -37,7 +37,7 @@ class Traces:
         self._most = most
         self._table: dict[str, Trace] = {}
         self._named: dict[str, Trace] = {}
-        self._dirty: list[Trace] = []
+        self._dirty: dict[str, Trace] = {}
         self._gone: list[str] = []
 
     def get(self, name: str) -> Trace | None:
@@ -75,7 +75,7 @@ class Traces:
         """It has changed in a way that a restart must find again."""
         if not trace.dirty:
             trace.dirty = True
-            self._dirty.append(trace)
+            self._dirty[trace.trace_id] = trace
 
     def __iter__(self) -> Iterator[Trace]:
         return iter(self._table.values())
@@ -95,11 +95,11 @@ class Traces:
         for trace_id in self._gone:
             yield ROW, trace_id, None
         self._gone.clear()
-        dirty, self._dirty = self._dirty, []
-        for trace in dirty:
-            if trace.dirty:
-                trace.dirty = False
-                yield ROW, trace.trace_id, msgspec.msgpack.encode(trace)
+        dirty, self._dirty = self._dirty, {}
+        for trace in dirty.values():
+            trace.dirty = False
+            trace.stored = True
+            yield ROW, trace.trace_id, msgspec.msgpack.encode(trace)
 
     def restore(self, rows: Iterable[tuple[str, bytes]], now: float) -> None:
         """Take up the traces of a former run. Their age begins anew: it is not stored with every line."""
@@ -107,6 +107,7 @@ class Traces:
         for _, value in rows:
             trace = decode(value)
             trace.dirty = trace.held = False
+            trace.stored = True
             trace.seen = max(trace.seen, now)
             self._table[trace.trace_id] = trace
             for name in trace.names:
@@ -126,10 +127,12 @@ class Traces:
     def _forget(self, trace: Trace) -> None:
         self._leaving(trace)
         trace.dirty = False
+        self._dirty.pop(trace.trace_id, None)
         del self._table[trace.trace_id]
         for name in trace.names:
             del self._named[name]
-        self._gone.append(trace.trace_id)
+        if trace.stored:  # a log of the past is committed at its end alone: its traces must not pile up here
+            self._gone.append(trace.trace_id)
 
     def _evict(self) -> None:
         """Make room for an eighth. Those that have long been quiet are not counted: nothing is lost with them."""
