@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import datetime  # noqa: TC003  (msgspec reads the annotations)
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_args
 
@@ -228,6 +228,11 @@ def decode(line: bytes, latest: float = float("inf")) -> Action | Rejection:
     force_setattr(action, "at", at)
     force_setattr(action, "line", line)
     return action
+
+
+def stamp(at: float) -> str:
+    """A time, seconds since 1970, as our own lines have it: RFC 3339 in UTC, to the millisecond."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def trace_id_of(name: str) -> str:

@@ -29,6 +29,7 @@ from exporter.config import (
     listen_fault,
     load,
     parse,
+    plain,
     url_fault,
 )
 from exporter.schema import schema
@@ -84,7 +85,7 @@ def command(arguments: Sequence[str] | None = None) -> int:
     except (Usage, Locked) as error:
         print(f"agent-exporter: {error}", file=sys.stderr)
     except Failed as error:
-        print(f"agent-exporter: {_printable(str(error))}", file=sys.stderr)
+        print(f"agent-exporter: {plain(str(error))}", file=sys.stderr)
         return 1
     except BrokenPipeError:
         # The reader of our output has gone, as `head` does: what it wanted it has.
@@ -167,7 +168,7 @@ def _backtest(options: argparse.Namespace) -> int:
     first, *others = report.summary(told, plan, config)
     _say(first)
     for line in others:
-        print(_printable(line), file=sys.stderr)
+        print(plain(line), file=sys.stderr)
     _say_rejected(told.stages)
     return 0
 
@@ -247,7 +248,7 @@ def _validate(options: argparse.Namespace) -> int:
     total = 0
     latest = time.time() + MAX_AHEAD
     for path in options.paths:
-        shown = _printable(path)
+        shown = plain(path)
         try:
             for number, line in numbered(path):
                 total += 1
@@ -683,16 +684,11 @@ def _port(text: str) -> int:
 
 def _unread(error: OSError) -> str:
     """What is wrong with a file, in one wording for all commands."""
-    return f"{_printable(str(error.filename))}: {error.strerror}" if error.filename else str(error)
+    return f"{plain(str(error.filename))}: {error.strerror}" if error.filename else str(error)
 
 
 def _say(sentence: str) -> None:
-    print(f"agent-exporter: {_printable(sentence)}", file=sys.stderr)
-
-
-def _printable(text: str) -> str:
-    """A path as given, unless it would play tricks with a terminal."""
-    return text if text.isprintable() else ascii(text)
+    print(f"agent-exporter: {plain(sentence)}", file=sys.stderr)
 
 
 class _OneLine(logging.Formatter):
@@ -718,7 +714,7 @@ class Progress:
         done, total = source.progress()
         share = f" {100 * done / total:3.0f} %" if total else ""
         rate = done / 1e6 / max(0.001, time.monotonic() - self._started)
-        self.draw(f"{_printable(source.name)}{share}  {done / 1e6:,.0f} MB, {rate:,.0f} MB/s")
+        self.draw(f"{plain(source.name)}{share}  {done / 1e6:,.0f} MB, {rate:,.0f} MB/s")
 
     def draw(self, text: str) -> None:
         """Show a text, five times a second at most."""

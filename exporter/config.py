@@ -641,7 +641,7 @@ def _shown(value: Any) -> str:
 
 
 def _join(path: str, key: str) -> str:
-    shown = key if key.isprintable() else ascii(key)
+    shown = plain(key)
     return f"{path}.{shown}" if path else shown
 
 
@@ -650,6 +650,11 @@ def _word(error: Exception) -> str:
     said = error.args[0] if error.args and isinstance(error.args[0], bytes) else str(error)
     text = said.decode(errors="replace") if isinstance(said, bytes) else said
     return text.splitlines()[0].rstrip(":") if text else type(error).__name__
+
+
+def plain(text: str) -> str:
+    """A text as it is, unless it would play tricks with a terminal."""
+    return text if text.isprintable() else ascii(text)
 
 
 def is_glob(name: str) -> bool:

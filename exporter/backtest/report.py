@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from exporter.action import stamp
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
@@ -26,11 +28,6 @@ FAILURES = {
 """The failures that rules decide, by the alert that says so; every other alert is of kind `alert`."""
 REACHES = {"critical": "page", "warning": "digest", "digest": "digest", "none": "nobody"}
 """Where an alert of a severity goes: the routes of alert_rules/alertmanager.yml, a test compares."""
-
-
-def stamp(at: float) -> str:
-    """RFC 3339 in UTC, to the millisecond."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def alert_line(alert: Alert) -> bytes:

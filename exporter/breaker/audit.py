@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from exporter.action import stamp
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
@@ -78,7 +80,7 @@ class Audit:
                 self._dropped += 1
                 return
         self._number += 1
-        self._fresh.append((self._number, {"at": _stamp(now), "event": event, **told}))
+        self._fresh.append((self._number, {"at": stamp(now), "event": event, **told}))
 
     def changes(self) -> Iterator[Row]:
         """Rows of entries that are not in the file yet."""
@@ -248,7 +250,3 @@ def parse(line: bytes) -> dict[str, Any] | None:
 
 def _open(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-
-
-def _stamp(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

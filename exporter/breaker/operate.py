@@ -12,6 +12,7 @@ import msgspec
 
 from exporter.breaker.audit import GENESIS, verify
 from exporter.breaker.control import Extend, Refused, Unlatch, ask
+from exporter.config import plain
 from exporter.status.words import ago
 
 if TYPE_CHECKING:
@@ -56,14 +57,14 @@ def status(told: dict[str, Any], now: float) -> str:
         audit += f"\nlast hash: {told['audit_head']}"
     if told["audit_problem"]:
         audit += f"\nTHE AUDIT LOG CANNOT BE WRITTEN: {told['audit_problem']}"
-    rows = [
+    rows = [  # ids come out of log lines, and a terminal obeys what is in them
         (
             one["status"],
             ago(one["changed"], now),
-            _plain(one["agent_id"]),
-            _plain(one["session_id"]),
+            plain(one["agent_id"]),
+            plain(one["session_id"]),
             one["reason"] + (f" #{one['generation']}" if one["generation"] > 1 else ""),
-            _plain(one["why"]),
+            plain(one["why"]),
         )
         for one in told["intents"]
     ]
@@ -99,8 +100,3 @@ def _who() -> str:
         return os.environ.get("SUDO_USER") or getpass.getuser()
     except (KeyError, OSError):  # in a container the user may have no name
         return str(os.getuid())
-
-
-def _plain(text: str) -> str:
-    """Ids come out of log lines, and a terminal obeys what is in them."""
-    return text if text.isprintable() else ascii(text)

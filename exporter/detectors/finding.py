@@ -6,11 +6,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
 import msgspec
 from msgspec import Struct
+
+from exporter.action import stamp
 
 Kind = Literal["loop", "session_budget", "action_anomaly", "cascade", "cascade_member"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -47,7 +48,6 @@ class Finding(Struct, frozen=True, kw_only=True):
             names = {"trace_id": self.parent_trace_id}
         perhaps = {"session_id": self.session_id, **names, "root_agent": self.root_agent}
         shown |= {key: value for key, value in perhaps.items() if value is not None}
-        stamp = datetime.fromtimestamp(self.at, UTC).isoformat(timespec="milliseconds")
-        shown["at"] = stamp.replace("+00:00", "Z")
+        shown["at"] = stamp(self.at)
         shown["evidence"] = self.evidence
         return msgspec.json.encode(shown)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from exporter.action import stamp
 from exporter.explain import given, story
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def write(answer: Answer, *, content: bool) -> str:
     """The document; with `content` it has what the first failures were given."""
     shown = {
-        "now": _stamp(answer.now),
+        "now": stamp(answer.now),
         "tasks": [_task(task, content=content) for task in answer.tasks],
         "tasks_left_out": answer.more,
         "lines_left_out": answer.dropped,
@@ -32,8 +32,8 @@ def _task(task: Task, *, content: bool) -> dict[str, Any]:
         "trace_id": task.trace_id,
         "names": task.names,
         "story": list(story.tell(task)),
-        "started": _stamp(task.started),
-        "ended": _stamp(task.ended),
+        "started": stamp(task.started),
+        "ended": stamp(task.ended),
         "seconds": _seconds(task.ended - task.started),
         "completed": task.completed,
         "over": task.over,
@@ -53,7 +53,7 @@ def _trouble(trouble: Trouble, *, content: bool) -> dict[str, Any]:
     return {
         "agent_id": trouble.agent_id,
         "session_id": trouble.session_id,
-        "at": _stamp(trouble.at),
+        "at": stamp(trouble.at),
         "action": None if action is None else action.action,
         "status": None if action is None else action.outcome,
         "error_type": None if action is None else action.error_type,
@@ -75,7 +75,7 @@ def _trouble(trouble: Trouble, *, content: bool) -> dict[str, Any]:
 
 
 def _ended(action: Action) -> dict[str, Any]:
-    return {"action": action.action, "at": _stamp(action.at)}
+    return {"action": action.action, "at": stamp(action.at)}
 
 
 def _sums(sums: Sums) -> dict[str, Any]:
@@ -93,8 +93,8 @@ def _bar(bar: Bar) -> dict[str, Any]:
         "depth": bar.depth,
         "agent_id": bar.agent_id,
         "session_id": bar.session_id,
-        "started": _stamp(bar.started),
-        "ended": _stamp(bar.at),
+        "started": stamp(bar.started),
+        "ended": stamp(bar.at),
         "seconds": _seconds(bar.at - bar.started),
         "actions": bar.actions,
         "failed": bar.failed,
@@ -124,7 +124,3 @@ def _dollars(dollars: float | None) -> float | None:
 
 def _seconds(seconds: float) -> float:
     return round(seconds, 3)
-
-
-def _stamp(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
