@@ -123,6 +123,8 @@ class Pipeline:
         tally, sessions, duplicates, detectors, _, tree, _, recent, breaker = self.sinks
         if self._catching_up:
             recent = None  # what it would remember is out of date by the time that anyone looks
+        if breaker is not None and breaker.idle:
+            breaker = None
         add, join, seen, detect = tally.add, sessions.add, duplicates.seen, detectors.add
         settle = self.prices.settle
         now = self.now()

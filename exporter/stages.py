@@ -119,9 +119,8 @@ class Stages:
             closed,
             reorder=config.detectors.reorder,
             shortest_idle=min(idle.values()),
-            most=MOST
-            if live
-            else MOST // 2,  # without a clock, sessions that are over stay until there is no more room
+            # Without a clock, sessions that are over stay until there is no more room.
+            most=MOST if live else MOST // 2,
         )
         detectors = Detectors(config, sessions, found, live=live)
         duplicates = Duplicates(time.time(), stored=isinstance(store, File))

@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from exporter.config import Config
+    from exporter.config import Agent, Config
     from exporter.sources import Origin
 
 ANYBODY = "*"
@@ -28,6 +28,8 @@ class Authority:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._attested = config.server.token_file is not None
+        self.idle = not any(any(_of_interest(agent)) for agent in config.agents.values())
+        """No line of any agent is of interest: what is asked per line need not be asked."""
         self._known: dict[str, tuple[bool, bool]] = {}
         self._allows: dict[tuple[str, Origin], bool] = {}
 
@@ -48,8 +50,7 @@ class Authority:
         if found is None:
             if len(self._known) >= MOST:
                 self._known.clear()
-            agent = self._config.agent(agent_id)
-            found = self._known[agent_id] = agent.terminate is not None, agent.sources is not None
+            found = self._known[agent_id] = _of_interest(self._config.agent(agent_id))
         return found
 
     def allows(self, agent_id: str, origin: Origin) -> bool:
@@ -70,3 +71,8 @@ class Authority:
             return fnmatchcase(origin.path, glob)
         # The key is compared as it is: a sender chooses its attributes, and a glob would let it choose this one.
         return bool(equals) and self._attested and any(k == key and fnmatchcase(v, value) for k, v in origin.attributes)
+
+
+def _of_interest(agent: Agent) -> tuple[bool, bool]:
+    """Whether the config says how it is stopped, and whose lines may have it stopped."""
+    return agent.terminate is not None, agent.sources is not None

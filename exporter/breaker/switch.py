@@ -11,6 +11,7 @@ foreign line in its session makes it observed only.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from copy import copy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -90,7 +91,7 @@ class Breaker:
         """Intended, and not committed yet."""
         self._late: dict[str, Intent] = {}
         """Those of sessions that still log though they were to stop."""
-        self._shown: dict[str, int] = {}
+        self._shown: Counter[str] = Counter()
         self._spoke: dict[str, Origin] = {}
         """Where an agent's newest line that counts came from: what waited for its turn has no line of its own."""
         self._copied: dict[int, None] = {}
@@ -104,6 +105,7 @@ class Breaker:
         self._reorder = float(config.detectors.reorder)
         self._authority = Authority(config)
         self.watches = self._authority.watches
+        self.idle = self._authority.idle
         if before.mode != self._settings.mode:
             log.warning("breaker.mode is %s now, and was %s", self._settings.mode, before.mode)
             self.audit.write("mode", now, mode=self._settings.mode, before=before.mode)
@@ -159,10 +161,6 @@ class Breaker:
     def line(self, action: Action, session: Session, line: int, origin: Origin, now: float) -> None:
         """An action of an agent that can be stopped, which `session` has taken in already; `line` is a hash of it."""
         allowed = self._authority.allows(action.agent_id, origin)
-        if not allowed:
-            while len(self._copied) >= MOST_COPIED:
-                del self._copied[next(iter(self._copied))]
-            self._copied[line] = None
         if allowed:
             if len(self._spoke) >= MOST_SPOKE and action.agent_id not in self._spoke:
                 self._spoke.clear()
@@ -170,6 +168,9 @@ class Breaker:
             session.attest(action, self._reorder)
             self._overspent(session, action.at, now)
         else:
+            while len(self._copied) >= MOST_COPIED:
+                del self._copied[next(iter(self._copied))]
+            self._copied[line] = None
             session.foreign = True
         for mine in self._intents.of(action.agent_id, action.session_id):
             if mine.called:
@@ -445,9 +446,14 @@ class Breaker:
         """Somebody should look at it, or it is going on."""
         return mine.key in self._late or mine.status in {"intended", "called"}
 
-    def stops(self) -> dict[tuple[str, str, str], Intent]:
-        """The latest intent by agent, session and reason; copies, for a page."""
-        return {(mine.agent_id, mine.session_id, mine.reason): copy(mine) for mine in self._intents}
+    def stops(self, findings: Iterable[Finding]) -> dict[tuple[str, str, str], Intent]:
+        """The latest intent of these findings by agent, session and reason; copies, for a page."""
+        sessions = {(finding.agent_id, finding.session_id) for finding in findings if finding.session_id is not None}
+        return {
+            (mine.agent_id, mine.session_id, mine.reason): copy(mine)
+            for session in sessions
+            for mine in self._intents.of(*session)
+        }
 
     def unlatch(self, now: float, who: str) -> str:
         """An operator has looked. Returns a sentence."""
@@ -552,12 +558,10 @@ class Breaker:
         )
 
     def _show(self, now: float) -> None:
-        counts: dict[str, int] = {}
-        for mine in self._late.values():
-            counts[mine.agent_id] = counts.get(mine.agent_id, 0) + 1
+        counts = Counter(mine.agent_id for mine in self._late.values())
         for agent_id in counts.keys() | self._shown.keys():
-            if counts.get(agent_id, 0) != self._shown.get(agent_id, -1):
-                self._told.unconfirmed(agent_id, counts.get(agent_id, 0), now)
+            if counts[agent_id] != self._shown[agent_id]:
+                self._told.unconfirmed(agent_id, counts[agent_id], now)
         self._shown = counts
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from exporter.detectors.session_budget import exceeded
 from exporter.server.pages import Handler, Refusal, Site
 
 if TYPE_CHECKING:
@@ -48,14 +49,14 @@ def budget(sessions: Sessions, config: Config, session_id: str, agent_id: str | 
     task = config.task_type(task_type)
     ceilings = (task.session_tokens, task.session_cost_usd) if session is None else session.ceilings(task)
     max_tokens, max_cost = ceilings
-    stop = tokens > max_tokens or (max_cost is not None and cost > max_cost)
+    over = exceeded(tokens, cost, max_tokens, max_cost) is not None
     return {
         "agent_id": agent_id if session is None else session.agent_id,
         "session_id": session_id,
         "task_type": task_type,
         "tokens": {"used": tokens, "max": max_tokens, "left": max(0, max_tokens - tokens)},
         "cost_usd": None if max_cost is None else {"used": cost, "max": max_cost, "left": max(0.0, max_cost - cost)},
-        "stop": stop or (session is not None and session.terminated),
+        "stop": over or (session is not None and session.terminated),
     }
 
 

@@ -50,20 +50,21 @@ def see(pipeline: Pipeline, live: Live, problem: str | None, agent: str | None, 
     assert recent is not None
     assert breaker is not None
     rows = pipeline.snapshot()  # as a scrape: all that was read until now, so that no two numbers of a page differ
+    findings = sorted(
+        findings_in(rows.get(journal.ROW, {}).items()),
+        key=lambda finding: finding.at,
+        reverse=True,
+    )
     return Seen(
         rows,
         live,
         problem,
         recent.since,
         recent.rates(live.now),
-        sorted(
-            findings_in(rows.get(journal.ROW, {}).items()),
-            key=lambda finding: finding.at,
-            reverse=True,
-        ),
+        findings,
         recent.agent(agent) if agent is not None else (),
         pipeline.sinks.sessions.of(agent) if agent is not None else (),
         recent.trace(trace_id) if trace_id is not None else None,
-        breaker.stops(),
+        breaker.stops(findings),
         breaker.latch.why if breaker.latch.since else None,
     )
