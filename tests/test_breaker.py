@@ -726,3 +726,17 @@ def test_a_second_kind_of_loop_does_not_call_again_while_a_call_is_being_tried(r
     rig.say(call(rig.seconds, agent_id="loop-1", session_id="l", metadata={"retry_count": 9}))
     rig.wait(4)
     assert len(rig.calls) == 1
+
+
+def test_a_session_that_ended_while_the_exporter_was_away_no_longer_pages(rig, tmp_path):
+    """The gauge is in the state, and what it counted is gone at the first look."""
+    rig.spend(1_001)
+    rig.answer()
+    rig.wait(31)
+    rig.spend(10)
+    rig.wait(1)
+    assert rig.pipeline.sinks.tally.agents["runaway"].cell.unconfirmed == 1
+    end(rig)
+    again = rig.restart(tmp_path)
+    again.wait(4)
+    assert again.pipeline.sinks.tally.agents["runaway"].cell.unconfirmed == 0

@@ -523,6 +523,7 @@ class Breaker:
                 self._put_off(mine, now)
             elif mine.status in {"unconfirmed", "failed"}:
                 self._late[mine.key] = mine
+        self._shown = self._counts()  # the metrics have them in the state, too
 
     # --- helpers -----------------------------------------------------------------------------------------------
 
@@ -557,8 +558,12 @@ class Breaker:
             **more,
         )
 
+    def _counts(self) -> Counter[str]:
+        """Of each agent's sessions those that still log."""
+        return Counter(mine.agent_id for mine in self._late.values())
+
     def _show(self, now: float) -> None:
-        counts = Counter(mine.agent_id for mine in self._late.values())
+        counts = self._counts()
         for agent_id in counts.keys() | self._shown.keys():
             if counts[agent_id] != self._shown[agent_id]:
                 self._told.unconfirmed(agent_id, counts[agent_id], now)
