@@ -192,6 +192,47 @@ def respond(handler: BaseHTTPRequestHandler, code: int, headers: dict[str, str],
     handler.wfile.write(text)
 
 
+class Answering:
+    """A server on loopback that answers every request as told, and keeps (path, headers, body) of each in `asked`.
+
+    `headers` are sent beside, or in place of, the answer's Content-Length; `delay` is in seconds.
+    """
+
+    def __init__(self, status: int, answer: bytes = b"") -> None:
+        self.asked: list[tuple[str, dict[str, str], bytes]] = []
+        self.status, self.answer, self.headers, self.delay = status, answer, {}, 0.0
+        told = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                told.asked.append(
+                    (self.path, dict(self.headers), self.rfile.read(int(self.headers["Content-Length"] or 0)))
+                )
+                time.sleep(told.delay)
+                self.send_response(told.status)
+                for name, value in ({"Content-Length": str(len(told.answer))} | told.headers).items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(told.answer)
+
+            def do_POST(self) -> None:
+                self.do_GET()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def __enter__(self) -> Answering:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
 class Sink:
     """A stand-in for a collector that can misbehave: answers /v1/traces as told, and keeps the spans it accepted."""
 

@@ -3,51 +3,20 @@
 from __future__ import annotations
 
 import socket
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from agentlines import Hands, Log
-from running import Running, eventually
+from running import Answering, Running, eventually
 
 from agentlog import AgentLogger, BudgetExceeded
-
-
-class Exporter:
-    """Answers as told, and keeps what it was asked."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, str | None]] = []
-        self.status, self.answer = 200, b'{"tokens":{"used":900,"max":1000,"left":100},"stop":false}'
-        exporter = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                exporter.asked.append((self.path, self.headers["Authorization"]))
-                self.send_response(exporter.status)
-                self.send_header("Content-Length", str(len(exporter.answer)))
-                self.end_headers()
-                self.wfile.write(exporter.answer)
-
-            def log_message(self, *_: object) -> None:
-                """Nothing."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
 
 
 @pytest.fixture
 def exporter(monkeypatch):
     monkeypatch.setattr("agentlog.budget.PATIENCE", 5.0)  # a loaded machine is not what is tried here
-    exporter = Exporter()
-    yield exporter
-    exporter.close()
+    with Answering(200, b'{"tokens":{"used":900,"max":1000,"left":100},"stop":false}') as exporter:
+        yield exporter
 
 
 def test_a_call_that_does_not_fit_into_what_is_left_does_not_begin(exporter, tmp_path):
@@ -62,7 +31,9 @@ def test_a_call_that_does_not_fit_into_what_is_left_does_not_begin(exporter, tmp
     assert (
         str(refused.value) == "session s/1 has 100 of its 1000 tokens left, says the exporter, and 101 more do not fit"
     )
-    assert exporter.asked == [("/v1/sessions/s%2F1/budget?agent_id=a+b&task_type=batch", "Bearer secret")]
+    [(path, headers, _)] = exporter.asked
+    assert path == "/v1/sessions/s%2F1/budget?agent_id=a+b&task_type=batch"
+    assert headers["Authorization"] == "Bearer secret"
     assert [line["status"] for line in log.lines()] == ["success", "error", "success"]
 
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
-import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from running import Answering
 
 from exporter.breaker import terminator
 from exporter.breaker.intent import Intent
@@ -18,41 +16,10 @@ from exporter.breaker.terminator import Refused, Terminator, terminate
 from exporter.config import Terminate
 
 
-class Agent:
-    """A server that answers as told and keeps what it was asked."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, dict[str, str], bytes]] = []
-        self.status, self.headers, self.delay = 202, {}, 0.0
-        agent = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                agent.asked.append((self.path, dict(self.headers), body))
-                time.sleep(agent.delay)
-                self.send_response(agent.status)
-                for name, value in ({"Content-Length": "0"} | agent.headers).items():
-                    self.send_header(name, value)
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                """Nothing."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-
 @pytest.fixture
 def agent():
-    agent = Agent()
-    yield agent
-    agent.close()
+    with Answering(202) as agent:
+        yield agent
 
 
 def intent(session_id: str = "s", agent_id: str = "a") -> Intent:
