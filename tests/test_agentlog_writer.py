@@ -192,6 +192,35 @@ def _work(path: Path) -> None:
         log.heartbeat("working")
 
 
+def test_a_fork_in_the_middle_of_a_write_leaves_no_empty_line(tmp_path):
+    """The parent finishes its line itself: for the child nothing is torn."""
+    path = tmp_path / "agents.log"
+    running = script(f"""
+        import os
+        from pathlib import Path
+        from agentlog import AgentLogger
+
+        def fork_and_write(file, text):
+            os.write = write
+            if os.fork() == 0:
+                worker = AgentLogger("worker", path=path)
+                worker.heartbeat("idle")
+                worker.flush()
+                os._exit(0)
+            os.wait()
+            return write(file, text)
+
+        path = Path({str(path)!r})
+        log = AgentLogger("parent", path=path)
+        write, os.write = os.write, fork_and_write
+        log.heartbeat("idle")
+        log.flush()
+    """)
+    running.communicate()
+    assert running.returncode == 0
+    assert [line["agent_id"] for line in said(path)] == ["worker", "parent"]
+
+
 def test_a_fork_in_the_middle_of_a_session_goes_on_in_both():
     """With the parent's logger: one line each, and the child has a writer of its own."""
     running = script("""

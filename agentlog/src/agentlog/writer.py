@@ -175,8 +175,11 @@ class File:
             self._open()
         if self._torn:
             lines = "\n" + lines
-        self._torn = True  # until all of it is there: what follows half a line begins on a line of its own
-        _write(self._file, lines)
+        try:
+            _write(self._file, lines)
+        except OSError:
+            self._torn = True  # what follows half a line begins on a line of its own
+            raise
         self._torn = False
 
     def close(self) -> None:
