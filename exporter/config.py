@@ -10,7 +10,8 @@ import re
 import types
 from collections.abc import Mapping
 from datetime import date  # noqa: TC003  (msgspec reads the annotations)
-from fnmatch import fnmatchcase
+from fnmatch import fnmatchcase, translate
+from functools import lru_cache
 from ipaddress import ip_address
 from itertools import pairwise
 from pathlib import Path
@@ -347,7 +348,7 @@ class Config(_Section, frozen=True):
 
     def is_llm(self, action: str) -> bool:
         """Whether an action is a call of a model; every other one is a tool call."""
-        return any(fnmatchcase(action, glob) for glob in self.llm_actions)
+        return _any_of(*self.llm_actions).match(action) is not None
 
     def missing_files(self) -> list[tuple[str, str]]:
         """(key, path) of files that are named and not there. No fault: it may be checked on another machine."""
@@ -655,6 +656,12 @@ def _word(error: Exception) -> str:
 def plain(text: str) -> str:
     """A text as it is, unless it would play tricks with a terminal."""
     return text if text.isprintable() else ascii(text)
+
+
+@lru_cache(maxsize=8)
+def _any_of(*globs: str) -> re.Pattern[str]:
+    """Matches what one of the globs does. Asked for every line whose action has no series of its own."""
+    return re.compile("|".join(map(translate, globs)) or r"(?!)")
 
 
 def is_glob(name: str) -> bool:

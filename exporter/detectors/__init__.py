@@ -61,7 +61,8 @@ class Detectors:
         self._found = found
         self.averages = action_anomaly.Averages(config.detectors.action_anomaly, self._anomaly)
         self.traces = Traces(self._leave)
-        self._held: list[Steps] = []
+        self._held: list[Session] = []
+        self._held_in_traces: list[Trace] = []
         self._bytes = 0
         self._marks: dict[str, tuple[str, int]] = {}
         self._tasks: dict[str, TaskType] = {}
@@ -118,7 +119,7 @@ class Detectors:
                 step.cost_usd = tokens.cost_usd or 0.0
         if not trail.held:
             trail.held = True
-            self._held.append(trail)
+            self._held.append(session)
         self._bytes += len(line)
         waiting = trail.waiting
         waiting.append(step)
@@ -128,7 +129,7 @@ class Detectors:
         if trace is not None and (trail.shared or trace != trail.trace or marks & FAILED or action.span_id is not None):
             self._pass_on(action, session, step, trace, now)
         if self._bytes > MOST_HELD:
-            self.settle()
+            self._trim()
 
     def beat(self, action: Action, session: Session, now: float) -> None:
         """Take in a heartbeat of an agent whose session this is, as far as is known."""
@@ -229,7 +230,7 @@ class Detectors:
                 member.started = step.began
             if not trace.held:
                 trace.held = True
-                self._held.append(trace)
+                self._held_in_traces.append(trace)
             trace.waiting.append(step)
             if len(trace.waiting) >= BATCH:
                 self._decide_in_trace(trace, trace.ready(self._reorder))
@@ -323,11 +324,24 @@ class Detectors:
     # --- state -------------------------------------------------------------------------------------------------
 
     def settle(self) -> None:
-        """Give up the lines that are kept for their fingerprints."""
-        for steps in self._held:
+        """Give up the lines that are kept for their fingerprints: what is committed holds none."""
+        steps: Steps
+        for steps in (*(session.trail for session in self._held), *self._held_in_traces):
             steps.settle()
         self._held.clear()
+        self._held_in_traces.clear()
         self._bytes = 0
+
+    def _trim(self) -> None:
+        """Make room for lines. Most steps are no part of a loop any more: their fingerprints need not be known."""
+        for session in self._held:
+            self._decide(session, session.trail.ready(self._reorder))
+        for trace in self._held_in_traces:
+            self._decide_in_trace(trace, trace.ready(self._reorder))
+        kept = sum(session.trail.trim() for session in self._held) + sum(map(Trace.trim, self._held_in_traces))
+        self._bytes = kept
+        if kept > MOST_HELD // 2:
+            self.settle()
 
     def changes(self) -> Iterator[Row]:
         """Rows of the traces and averages that changed; what is remembered of a session is in that one's row."""

@@ -15,13 +15,17 @@ comes out: UUIDs and times within texts; in the text of a failure every number. 
 from __future__ import annotations
 
 import re
-from typing import Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Struct
 from xxhash import xxh3_64_intdigest
 
 from exporter.action import FAILED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 UNKNOWN = 0
 """The fingerprint of a call that does not tell its input or its outcome: it equals nothing, not even itself."""
@@ -34,6 +38,8 @@ _VOLATILE = re.compile(
     re.IGNORECASE,
 )
 """Keys whose values say which call it was, or when, and not what it was about."""
+LONGEST_KEY = 32
+"""Of those; a longer one is not looked up, so that what is remembered of keys stays small."""
 _PERHAPS = re.compile(r"(?:request|req|run|call|id)", re.IGNORECASE)
 """Keys that are volatile where the value is an opaque id: `"run": "9f86d081"`, not `"run": "unit tests"`."""
 _OPAQUE = re.compile(
@@ -52,27 +58,26 @@ class _Call(Struct, gc=False):
     agent_id: str
     action: str
     status: str
-    input: Raw = Raw(b"null")
-    output: Raw = Raw(b"null")
-    error: Raw = Raw(b"null")
+    input: Any = None
+    output: Any = None
+    error: Any = None
 
 
 _decode_call = msgspec.json.Decoder(_Call).decode
-_decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 def fingerprint(line: bytes) -> int:
     """63 bits of a call, or UNKNOWN. The line must be a valid record. The same in every process and version."""
     call = _decode_call(line)
-    given, came, error = _decode(call.input), _decode(call.output), _decode(call.error)
+    given, came, error = call.input, call.output, call.error
     failed = call.status in FAILED
     if given is None or (came is None and error is None):
         return UNKNOWN
-    if isinstance(came, dict) and error is None:
+    if came.__class__ is dict and error is None:
         error = came.pop("error", None)
-    came = _canonical(came, _failure if failed and isinstance(came, str) else _outcome)
-    what = (call.agent_id, call.action, call.status, _canonical(given, str), came, _canonical(error, _failure))
+    came = _canonical(came, _failure if failed and came.__class__ is str else _outcome)
+    what = (call.agent_id, call.action, call.status, _canonical(given, None), came, _canonical(error, _failure))
     return xxh3_64_intdigest(_encode(what)) >> 1 or 1
 
 
@@ -80,31 +85,46 @@ def outcome_of(value: Any) -> Any:
     """What came out of a call, without ids, times, counters of attempts, or how sure it was."""
     if isinstance(value, dict):
         value = {key: inner for key, inner in value.items() if key != "confidence"}
-    return _canonical(value, str)
+    return _canonical(value, None)
 
 
 def _outcome(text: str) -> str:
-    return _MASKED.sub("#", text)
+    return _MASKED.sub("#", text) if "-" in text else text  # both a UUID and a time have one
 
 
 def _failure(text: str) -> str:
-    return _NUMBERS.sub("#", _MASKED.sub("#", text))
+    return _NUMBERS.sub("#", _outcome(text))
 
 
-def _canonical(value: Any, text: Any) -> Any:
-    """A JSON value without what is volatile; `text` masks its strings. Keys are sorted when it is encoded."""
-    if isinstance(value, str):
-        return text(value)
-    if isinstance(value, dict):
-        return {key: _canonical(inner, text) for key, inner in value.items() if not _is_volatile(key, inner)}
-    if isinstance(value, list):
-        return [_canonical(inner, text) for inner in value]
-    if isinstance(value, float) and value.is_integer():
+def _canonical(value: Any, mask: Callable[[str], str] | None) -> Any:
+    """A JSON value without what is volatile, its strings masked. Keys are sorted when it is encoded."""
+    kind = value.__class__
+    if kind is str:
+        return value if mask is None else mask(value)
+    if kind is dict:
+        kept = {}
+        for key, inner in value.items():
+            volatile = len(key) <= LONGEST_KEY and _volatile(key)
+            if volatile is None:
+                volatile = inner.__class__ is str and _OPAQUE.fullmatch(inner)
+            if not volatile:
+                # As most values are text or whole numbers, these are not worth a call.
+                simple = inner.__class__
+                if simple is int or (simple is str and mask is None):
+                    kept[key] = inner
+                else:
+                    kept[key] = _canonical(inner, mask)
+        return kept
+    if kind is list:
+        return [_canonical(inner, mask) for inner in value]
+    if kind is float and value.is_integer():
         return int(value)  # 1.0 is 1 in JSON
     return value
 
 
-def _is_volatile(key: str, value: Any) -> bool:
+@lru_cache(maxsize=4096)
+def _volatile(key: str) -> bool | None:
+    """Whether the values of a key are left out; None if that depends on the value. Agents have few keys: remembered."""
     if _VOLATILE.fullmatch(key):
         return True
-    return isinstance(value, str) and _PERHAPS.fullmatch(key) is not None and _OPAQUE.fullmatch(value) is not None
+    return None if _PERHAPS.fullmatch(key) else False

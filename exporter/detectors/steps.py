@@ -69,12 +69,15 @@ class Steps(Stream[Step], eq=False, gc=False, array_like=True, kw_only=True):
     def settle(self) -> None:
         """Give up the lines for their fingerprints, and what cannot become part of a loop any more."""
         self.held = False
+        self.trim()
+        for step in (*self.every, *self.tools, *self.waiting):
+            step.fingerprint()
+
+    def trim(self) -> int:
+        """Give up what cannot become part of a loop any more. Bytes of the lines of the others, some of them twice."""
         for steps in (self.every, self.tools):
             del steps[: max(0, len(steps) - _relevant(steps))]
-            for step in steps:
-                step.fingerprint()
-        for step in self.waiting:
-            step.fingerprint()
+        return sum(len(step.line) for step in (*self.every, *self.tools, *self.waiting) if step.line is not None)
 
 
 class Trail(Steps, eq=False, gc=False, array_like=True, kw_only=True):
