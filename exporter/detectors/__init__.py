@@ -98,20 +98,24 @@ class Detectors:
         if action.status in FAILURES:
             marks |= FAILED
         line = action.line
+        # The session's own strings: each line brings new ones, and a hundred thousand steps are remembered.
         step = Step(
             at if at < now else now,  # a line that claims to be of the future is of now
             at if duration is None else at - duration / 1000,
-            action.agent_id,
-            action.session_id,
+            session.agent_id,
+            session.session_id,
             name,
             marks,
             retries,
             line,
         )
         trail = session.trail
+        trace = action.trace_id or action.parent_trace_id
+        if trace == trail.trace:
+            trace = trail.trace
         tokens = action.tokens
         if tokens is not None:
-            self.averages.add(action, now)
+            self.averages.add(action, session.session_id, trace or "", now)
             if self.live:
                 self._spend(session, session.tokens, session.cost_usd, session.last)
             else:
@@ -125,7 +129,6 @@ class Detectors:
         waiting.append(step)
         if len(waiting) >= BATCH:
             self._decide(session, trail.ready(self._reorder))
-        trace = action.trace_id or action.parent_trace_id
         if trace is not None and (trail.shared or trace != trail.trace or marks & FAILED or action.span_id is not None):
             self._pass_on(action, session, step, trace, now)
         if self._bytes > MOST_HELD:

@@ -14,7 +14,6 @@ import msgspec
 from msgspec import Struct, field
 
 from exporter.detectors.reorder import BATCH, Stream
-from exporter.lineage import trace_name
 from exporter.state import row_key
 
 if TYPE_CHECKING:
@@ -72,8 +71,8 @@ class Averages:
         self._dirty: set[Window] = set()
         self._gone: list[str] = []
 
-    def add(self, action: Action, now: float) -> None:
-        """Take in a call that told its tokens; one without is unknown, not zero."""
+    def add(self, action: Action, session_id: str, trace: str, now: float) -> None:
+        """Take in a call that told its tokens; one without is unknown, not zero. `trace`: as its line names it."""
         tokens = action.tokens
         if tokens is None:
             return
@@ -89,9 +88,7 @@ class Averages:
             self._dirty.add(window)
         waiting = window.waiting
         at = action.at
-        waiting.append(
-            Sample(at if at < now else now, (prompt or 0) + (completion or 0), action.session_id, trace_name(action))
-        )
+        waiting.append(Sample(at if at < now else now, (prompt or 0) + (completion or 0), session_id, trace))
         if len(waiting) >= BATCH:
             self._compare(window, window.ready(self.reorder))
 
