@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from typing import TYPE_CHECKING
 
 import pytest
 from detecting import START, Exporter, call, findings, line
@@ -18,6 +19,11 @@ from exporter.metrics.tally import KINDS
 from exporter.sources import Batch, Source
 from exporter.stages import Stages
 from exporter.state import Memory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from exporter.state import Row
 
 
 def kinds(*lines: bytes, config: str = "") -> list[str]:
@@ -394,19 +400,30 @@ def test_what_a_crash_left_unprinted_is_printed_by_the_next_run():
     assert len(printed) == 1
 
 
-def test_the_latest_findings_are_kept_for_whoever_shows_them():
-    """Oldest first."""
-    journal = Journal()
+def apply(changes: Iterable[Row], rows: dict[str, bytes]) -> None:
+    """What a commit does."""
+    for kind, key, value in changes:
+        assert kind == ROW
+        if value is None:
+            del rows[key]
+        else:
+            rows[key] = value
+
+
+@pytest.mark.parametrize("write", [None, lambda _: None], ids=["not printed", "printed"])
+@pytest.mark.parametrize("every", [1, 8, 2 * MOST], ids="committed at each {}".format)
+def test_the_latest_findings_are_kept_for_whoever_shows_them(every, write):
+    """Oldest first, and no more of them, however many come between two commits."""
+    journal = Journal(write)
     rows: dict[str, bytes] = {}
-    for number in range(MOST + 10):
+    for number in range(2 * MOST):
         journal.add(finding(number))
-        for kind, key, value in journal.changes():
-            assert kind == ROW
-            if value is None:
-                del rows[key]
-            else:
-                rows[key] = value
-    assert recent(rows.items()) == [finding(number) for number in range(10, MOST + 10)]
+        if (number + 1) % every == 0:
+            apply(journal.changes(), rows)
+            if journal.committed():
+                apply(journal.changes(), rows)
+        assert len(journal._fresh) <= MOST
+    assert recent(rows.items()) == [finding(number) for number in range(MOST, 2 * MOST)]
 
 
 def test_traces_that_were_never_stored_leave_nothing_behind():

@@ -106,7 +106,7 @@ def _canonical(value: Any, mask: Callable[[str], str] | None) -> Any:
         for key, inner in value.items():
             volatile = len(key) <= LONGEST_KEY and _volatile(key)
             if volatile is None:
-                volatile = inner.__class__ is str and _OPAQUE.fullmatch(inner)
+                volatile = inner.__class__ is str and _OPAQUE.fullmatch(inner) is not None
             if not volatile:
                 # As most values are text or whole numbers, these are not worth a call.
                 simple = inner.__class__

@@ -39,9 +39,11 @@ class Journal:
         self._most = most
         self._number = 0
         self._keys: deque[str] = deque()
-        self._fresh: list[tuple[str, Entry]] = []
+        self._fresh: dict[str, Entry] = {}
         self._unprinted: list[tuple[str, Entry]] = []
         self._gone: list[str] = []
+        self._stored = ""
+        """The key of the latest row that there is."""
 
     def add(self, finding: Finding) -> None:
         """Keep a finding."""
@@ -49,17 +51,20 @@ class Journal:
         key = f"{self._number:016}"
         self._keys.append(key)
         if len(self._keys) > self._most:
-            self._gone.append(self._keys.popleft())
-        entry = Entry(finding)
-        self._fresh.append((key, entry))
+            oldest = self._keys.popleft()
+            self._fresh.pop(oldest, None)
+            if oldest <= self._stored:  # a log of the past is committed at its end alone
+                self._gone.append(oldest)
+        entry = self._fresh[key] = Entry(finding)
         if self._write is not None:
             self._unprinted.append((key, entry))
 
     def changes(self) -> Iterator[Row]:
         """Rows of what is new, or newly printed."""
-        fresh, self._fresh = self._fresh, []
-        for key, entry in fresh:
+        fresh, self._fresh = self._fresh, {}
+        for key, entry in fresh.items():
             yield ROW, key, msgspec.msgpack.encode(entry)
+            self._stored = max(self._stored, key)
         gone, self._gone = self._gone, []
         for key in gone:
             yield ROW, key, None
@@ -72,7 +77,7 @@ class Journal:
         self._write(b"".join(entry.finding.to_json() + b"\n" for _, entry in unprinted))
         for _, entry in unprinted:
             entry.printed = True
-        self._fresh += unprinted
+        self._fresh |= {key: entry for key, entry in unprinted if key >= self._keys[0]}
         return True
 
     def restore(self, rows: Iterable[tuple[str, bytes]]) -> None:
@@ -80,6 +85,7 @@ class Journal:
         for key, value in sorted(rows):
             entry = msgspec.msgpack.decode(value, type=Entry)
             self._number = int(key)
+            self._stored = key
             self._keys.append(key)
             if self._write is not None and not entry.printed:
                 self._unprinted.append((key, entry))
