@@ -109,6 +109,7 @@ class Pipeline:
         self._stopping = False
         self._evicted = dict.fromkeys(TABLES, 0)
         self._unsettled = 0
+        self._batches = 0
         self._truncations: dict[str, int] = {}
         self._catching_up = False
 
@@ -129,7 +130,8 @@ class Pipeline:
         settle = self.prices.settle
         now = self.now()
         live = self.live
-        arrived = now if live else 0.0
+        self._batches += 1
+        arrived = now if live else self._batches - 1e9  # below 0, as no clock runs
         latest = self.clock() + MAX_AHEAD
         newest = self.newest
         rejected, why = batch.too_long, "longer than 1 MiB" if batch.too_long else ""
@@ -197,7 +199,10 @@ class Pipeline:
         self._unsettled += accepted
         if self._unsettled >= SETTLE_EVERY:
             self._unsettled = 0
-            self.sinks.sessions.settle(self.newest)
+            sessions = self.sinks.sessions
+            sessions.settle(self.newest)
+            sessions.thin(self.newest)
+            self.sinks.detectors.traces.age(self.newest, sessions)
             self.sinks.duplicates.age(float("inf"))
 
     # --- state -------------------------------------------------------------------------------------------------

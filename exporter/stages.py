@@ -24,7 +24,7 @@ from exporter.metrics.limits import Limits
 from exporter.metrics.tally import KINDS, Tally
 from exporter.pipeline import Pipeline, Sinks
 from exporter.prices import Prices
-from exporter.sessions import MOST, Session, Sessions
+from exporter.sessions import Session, Sessions
 from exporter.sources.files import FileSource
 from exporter.sources.stdin import StdinSource
 from exporter.spans.hold import Hold
@@ -119,8 +119,6 @@ class Stages:
             closed,
             reorder=config.detectors.reorder,
             shortest_idle=min(idle.values()),
-            # Without a clock, sessions that are over stay until there is no more room.
-            most=MOST if live else MOST // 2,
         )
         detectors = Detectors(config, sessions, found, live=live)
         duplicates = Duplicates(time.time(), stored=isinstance(store, File))
