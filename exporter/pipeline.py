@@ -49,8 +49,10 @@ BEHIND_BYTES = 8 << 20
 """Bytes still to be read, some 0.2 s of reading, from which on a commit shows nothing current anyway."""
 CLOSE_BYTES = 1 << 20
 """Bytes still to be read, some 20 ms of reading, from which on the sources count as being caught up with."""
-COMMIT_BEHIND_EVERY = 1.0
-"""Seconds then: the same rows change all the time, and each is written a fifth as often."""
+COMMIT_BEHIND_EVERY = 3.0
+"""Seconds then, a fifth of a usual scrape interval: the same rows change all the time, and writing them each second
+took a fifth of the time. Whoever scrapes or sends has a commit of their own.
+"""
 POLL_EVERY = 0.1
 """Seconds between two looks at sources that had nothing: with COMMIT_EVERY, a line is counted within 250 ms."""
 TICK_EVERY = 1.0
