@@ -1,16 +1,19 @@
-"""The table of intents: bounded, stored, and looked up by session."""
+"""The table of intents: bounded, stored, looked up by session; each change of one is counted and in the audit log."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from exporter.breaker.intent import ROW, Intent
+from exporter.detectors.finding import RESULTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from exporter.breaker.audit import Audit
+    from exporter.breaker.intent import Status
     from exporter.state import Row
 
 MOST = 10_000
@@ -18,9 +21,11 @@ MOST = 10_000
 
 
 class Intents:
-    """Iterate over it for all of them, oldest first."""
+    """Iterate over it for all of them, oldest first. `count` is told of results: (agent_id, reason, result, now)."""
 
-    def __init__(self) -> None:
+    def __init__(self, audit: Audit, count: Callable[[str, str, str, float], None]) -> None:
+        self._audit = audit
+        self._count = count
         self._all: dict[str, Intent] = {}
         self._of_session: dict[tuple[str, str], list[Intent]] = {}
         self._dirty: set[Intent] = set()
@@ -50,6 +55,30 @@ class Intents:
     def touch(self, intent: Intent) -> None:
         """It has changed."""
         self._dirty.add(intent)
+
+    def change(self, intent: Intent, status: Status, why: str, now: float) -> None:
+        """It has another status, for a reason that may be empty."""
+        intent.status, intent.why, intent.changed = status, why, now
+        self.touch(intent)
+        if status in RESULTS:
+            self._count(intent.agent_id, intent.reason, status, now)
+        self.write(status, intent, now, **({"why": why} if why else {}))
+
+    def write(self, event: str, intent: Intent, now: float, **more: Any) -> None:
+        """Have it in the audit log."""
+        self._audit.write(
+            event,
+            now,
+            agent_id=intent.agent_id,
+            session_id=intent.session_id,
+            trace_id=intent.trace_id,
+            reason=intent.reason,
+            generation=intent.generation,
+            idempotency_key=intent.idempotency_key,
+            evidence=intent.evidence,
+            source=intent.spoke,
+            **more,
+        )
 
     def changes(self) -> Iterator[Row]:
         """Rows of what changed."""
