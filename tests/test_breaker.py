@@ -13,6 +13,7 @@ from exporter.breaker import intents, operate, switch
 from exporter.breaker.audit import verify
 from exporter.breaker.terminator import Refused
 from exporter.config import ConfigError, parse
+from exporter.server.budget import budget
 from exporter.sources import Origin
 
 ELSEWHERE = Origin(path="/logs/other/b.log")
@@ -261,6 +262,23 @@ def test_a_forged_task_type_neither_lowers_a_ceiling_nor_raises_it(rig):
     rig.spend(1, origin=ELSEWHERE, session_id="lowered", metadata={"task_type": "default"})
     rig.spend(1_001, session_id="lowered", metadata={"task_type": "batch"})
     assert [mine.session_id for mine in rig.calls] == ["lifted"]
+
+
+def test_an_agent_that_asks_hears_of_the_budget_by_which_it_is_stopped(rig):
+    """Its lines name no task type. The one that it asks for stands until they tell of tokens, whatever others write."""
+
+    def asked() -> tuple[str, dict[str, int]]:
+        answer = budget(rig.pipeline.sinks.sessions, rig.config, "s", "runaway", "batch")
+        return answer["task_type"], answer["tokens"]
+
+    unused = ("batch", {"used": 0, "max": 5000, "left": 5000})
+    assert asked() == unused
+    rig.spend(600, origin=ELSEWHERE)
+    assert asked() == unused
+    rig.spend(600)
+    assert asked() == ("default", {"used": 600, "max": 1000, "left": 400})
+    rig.spend(401)
+    assert rig.calls[0].evidence == {"tokens": 1001, "max_tokens": 1000, "task_type": "default"}
 
 
 def test_a_flood_of_findings_about_others_does_not_have_a_runaway_forgotten(rig, monkeypatch):

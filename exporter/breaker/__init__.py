@@ -3,6 +3,7 @@
 intent        what is to be done with one session: a row of state, committed before anything is done
 intents       the table of them; what becomes of each is counted, and in the audit log
 authority     whose lines may have an agent stopped
+account       what a session has used of its budget
 latch         too many at once: something else is wrong, and a person has to look
 switch        the stage: findings and lines in, intents out
 terminator    the call itself: HTTP, or a fixed command

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from exporter.action import trace_id_of
 from exporter.breaker import audit, intent, latch
+from exporter.breaker.account import account
 from exporter.breaker.authority import Authority
 from exporter.breaker.confirmation import ENDED, Confirmation
 from exporter.breaker.intent import Intent
@@ -23,7 +24,6 @@ from exporter.breaker.intents import Intents
 from exporter.breaker.latch import Latch
 from exporter.detectors.finding import Finding
 from exporter.detectors.session_budget import KIND as BUDGET
-from exporter.detectors.session_budget import exceeded
 from exporter.lineage import own_trace
 from exporter.sources import NOBODY, Origin
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from exporter.action import Action
+    from exporter.breaker.account import Account
     from exporter.breaker.audit import Audit
     from exporter.breaker.terminator import Refused
     from exporter.config import Config
@@ -193,7 +194,7 @@ class Breaker:
 
     def _overspent(self, session: Session, at: float, now: float) -> None:
         """Over its budget, whatever the detectors say: by others it may be found already, or of a large task type."""
-        evidence = self._excess(session) if BUDGET in self._settings.reasons else None
+        evidence = self._account(session).excess if BUDGET in self._settings.reasons else None
         if evidence is None:
             return
         for mine in self._intents.of(session.agent_id, session.session_id):
@@ -210,11 +211,8 @@ class Breaker:
         )
         self.found(finding, now)
 
-    def _excess(self, session: Session) -> dict[str, Any] | None:
-        """The evidence, if what may be held against a session is over its ceilings."""
-        max_tokens, max_cost = self._ceilings(session)
-        evidence = exceeded(session.attested_tokens, session.attested_cost_usd, max_tokens, max_cost)
-        return None if evidence is None else evidence | {"task_type": session.attested_type or "default"}
+    def _account(self, session: Session) -> Account:
+        return account(session, self._config, vouched=self._authority.vouched(session.agent_id))
 
     # --- decisions ---------------------------------------------------------------------------------------------
 
@@ -251,7 +249,7 @@ class Breaker:
             # One that failed is tried again under the admission that it had.
             if mine.intended or self.latch.admit(now, sum(1 for _ in self._sessions.open()), self._settings):
                 if mine.reason == BUDGET and session is not None and session.foreign:  # it was found by forged sums
-                    mine.evidence = self._excess(session) or mine.evidence
+                    mine.evidence = self._account(session).excess or mine.evidence
                 self._intents.change(mine, "intended", "", now)
                 mine.intended, mine.attempts = now, 0
             else:
@@ -280,7 +278,7 @@ class Breaker:
         if other is not None:
             return f"it is being stopped for {other.reason} already"
         if mine.reason == BUDGET:
-            if self._excess(session) is None:
+            if self._account(session).excess is None:
                 return (
                     f"of its {session.tokens:,} tokens, ${session.cost_usd:.4f}, lines from agents.NAME.sources tell "
                     f"only {session.attested_tokens:,}, ${session.attested_cost_usd:.4f}: within its budget"
@@ -321,10 +319,6 @@ class Breaker:
             mine.intended = 0.0
         self._handing.clear()
         return why
-
-    def _ceilings(self, session: Session) -> tuple[int, float | None]:
-        named = session.attested_type or "default" if self._authority.vouched(session.agent_id) else session.task_type
-        return session.ceilings(self._config.task_type(named))
 
     # --- calls -------------------------------------------------------------------------------------------------
 
@@ -454,8 +448,8 @@ class Breaker:
         self.audit.write(
             "extended", now, agent_id=session.agent_id, session_id=session_id, tokens=tokens, cost_usd=cost_usd, by=who
         )
-        max_tokens, max_cost = self._ceilings(session)
-        ceiling = f"{max_tokens} tokens" + (f" and ${max_cost:g}" if max_cost is not None else "")
+        may = self._account(session)
+        ceiling = f"{may.max_tokens} tokens" + (f" and ${may.max_cost_usd:g}" if may.max_cost_usd is not None else "")
         answer = f"session {session_id!r} of {session.agent_id!r} may now use {ceiling}; it has used {session.tokens}"
         if calling:
             answer += "; it was being told to stop, and a call that is on its way may still do that"
@@ -464,7 +458,7 @@ class Breaker:
     def _raised(self, session: Session, why: str, now: float) -> None:
         """What is within its ceiling again is withdrawn, and found anew should it pass the new one."""
         self._reconsider(session)
-        over, excess = BUDGET in session.trail.found, self._excess(session)
+        over, excess = BUDGET in session.trail.found, self._account(session).excess
         for mine in self._intents.of(session.agent_id, session.session_id):
             still = excess if mine.intended else over  # what was decided rests on the attested sums alone
             if mine.reason == BUDGET and not mine.called and mine.status != "withdrawn" and not still:
