@@ -268,7 +268,7 @@ def test_an_agent_that_asks_hears_of_the_budget_by_which_it_is_stopped(rig):
     """Its lines name no task type. The one that it asks for stands until they tell of tokens, whatever others write."""
 
     def asked() -> tuple[str, dict[str, int]]:
-        answer = budget(rig.pipeline.sinks.sessions, rig.config, "s", "runaway", "batch")
+        answer = budget(rig.pipeline.sinks.sessions, rig.config, "s", "runaway", "batch", enforced=True)
         return answer["task_type"], answer["tokens"]
 
     unused = ("batch", {"used": 0, "max": 5000, "left": 5000})
@@ -279,6 +279,31 @@ def test_an_agent_that_asks_hears_of_the_budget_by_which_it_is_stopped(rig):
     assert asked() == ("default", {"used": 600, "max": 1000, "left": 400})
     rig.spend(401)
     assert rig.calls[0].evidence == {"tokens": 1001, "max_tokens": 1000, "task_type": "default"}
+
+
+def test_an_agent_that_asks_is_to_stop_where_it_would_be_stopped(rig, tmp_path):
+    """Not in observe mode, nor latched, nor if budgets are no reason to stop; what was told to stop is to stop there, too."""
+
+    def stop(session_id: str) -> bool:
+        enforced = rig.breaker.enforces_budgets
+        sessions = rig.pipeline.sinks.sessions
+        return budget(sessions, rig.config, session_id, "runaway", "default", enforced=enforced)["stop"]
+
+    def stops() -> list[bool]:
+        return [stop(session_id) for session_id in ("within", "over", "told")]
+
+    rig.spend(1_001, session_id="told")
+    rig.answer()
+    rig.spend(1_000, session_id="within")
+    rig.spend(1_001, session_id="over")
+    assert stops() == [False, True, True]
+    for before, after in (("mode: enforce", "mode: observe"), ("session_budget, loop", "loop")):
+        rig.breaker.configure(parse(CONFIG.replace(before, after).replace("PATH", str(tmp_path))))
+        assert stops() == [False, False, True]
+    rig.breaker.configure(rig.config)
+    assert stops() == [False, True, True]
+    rig.breaker.latch.since = 1.0
+    assert stops() == [False, False, True]
 
 
 def test_a_flood_of_findings_about_others_does_not_have_a_runaway_forgotten(rig, monkeypatch):

@@ -120,6 +120,11 @@ class Breaker:
         return self._settings.mode == "enforce" and not self.latch.since
 
     @property
+    def enforces_budgets(self) -> bool:
+        """Whether a session over its budget is stopped now. From any thread."""
+        return self.enforcing and BUDGET in self._settings.reasons
+
+    @property
     def urgent(self) -> bool:
         """Something waits for the next commit."""
         return bool(self._handing)

@@ -2,10 +2,11 @@
 
     GET /v1/sessions/sess_8f2a1b/budget?agent_id=research-agent-01&task_type=batch
     {"agent_id":"research-agent-01","session_id":"sess_8f2a1b","task_type":"batch","tokens":{"used":41200,"max":50000,
-     "left":8800},"cost_usd":null,"stop":false}
+     "left":8800},"cost_usd":null,"enforced":true,"stop":false}
 
 Under the same token as /v1/logs. The sums are those of the lines read so far: some 0.1 s old, and without the calls
-that are on their way. A session that no line has named yet has all of its budget.
+that are on their way. A session that no line has named yet has all of its budget. `enforced` is whether the breaker
+stops sessions over their budget now; where it does not, `stop` is true only for one that was told to stop before.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ MOST = 256
 """Characters of an id in a query; longer ones name nobody."""
 
 
-def budget(sessions: Sessions, config: Config, session_id: str, agent_id: str | None, task_type: str) -> dict[str, Any]:
+def budget(
+    sessions: Sessions, config: Config, session_id: str, agent_id: str | None, task_type: str, *, enforced: bool
+) -> dict[str, Any]:
     """What a session has used and has left. Called from any thread. Raises LookupError with a sentence."""
     session = None
     if agent_id is not None:
@@ -51,7 +54,8 @@ def budget(sessions: Sessions, config: Config, session_id: str, agent_id: str | 
         "task_type": spent.task_type,
         "tokens": _left(spent.tokens, spent.max_tokens),
         "cost_usd": None if spent.max_cost_usd is None else _left(spent.cost_usd, spent.max_cost_usd),
-        "stop": spent.excess is not None or (session is not None and session.terminated),
+        "enforced": enforced,
+        "stop": (enforced and spent.excess is not None) or (session is not None and session.terminated),
     }
 
 
