@@ -317,6 +317,31 @@ def test_a_flood_of_findings_about_others_does_not_have_a_runaway_forgotten(rig,
     assert [mine.session_id for mine in rig.calls] == ["s"]
 
 
+def test_a_flood_of_findings_about_others_does_not_have_one_told_to_stop_again(rig, monkeypatch):
+    """It still logs. What made room is counted, as it might still have been wanted."""
+    monkeypatch.setattr(intents, "MOST", 8)
+    rig.spend(1_001)
+    rig.answer()
+    rig.wait(12)
+    assert rig.statuses == [("session_budget 1", "confirmed", "it has been quiet for 10 s")]
+    for n in range(20):
+        rig.spend(5_000, origin=ELSEWHERE, session_id=f"flood-{n}")
+    rig.spend(1)
+    assert [mine.session_id for mine in rig.calls] == ["s"]
+    assert rig.evictions("intents") == 13
+
+
+def test_intents_of_sessions_that_are_over_make_room_first_and_uncounted(rig, monkeypatch):
+    """Nothing is lost with them."""
+    monkeypatch.setattr(intents, "MOST", 8)
+    rig.spend(5_000, origin=ELSEWHERE, session_id="open")
+    for n in range(20):
+        rig.spend(1_001, origin=ELSEWHERE, session_id=f"over-{n}", metadata={"session_end": True})
+        rig.wait(4)
+    assert "open" in {mine.session_id for mine in rig.breaker._intents}
+    assert rig.evictions("intents") == 0
+
+
 def test_a_flood_of_sessions_does_not_have_the_sum_of_one_forgotten_that_may_be_stopped(rig):
     rig.pipeline.sinks.sessions._most = 8
     rig.spend(1_000)

@@ -81,7 +81,7 @@ class Breaker:
         self.latch = Latch()
         self._sessions = sessions
         self._reconsider = reconsider
-        self._intents = Intents(log_of, told.terminated)
+        self._intents = Intents(sessions, log_of, told.terminated)
         self._confirmation = Confirmation(self._intents, sessions, config.breaker, told.unconfirmed)
         self._pending: dict[str, Intent] = {}
         """To be decided on."""
@@ -123,6 +123,11 @@ class Breaker:
     def enforces_budgets(self) -> bool:
         """Whether a session over its budget is stopped now. From any thread."""
         return self.enforcing and BUDGET in self._settings.reasons
+
+    @property
+    def evictions(self) -> int:
+        """Intents that had to make room though their session goes on."""
+        return self._intents.evictions
 
     @property
     def urgent(self) -> bool:
