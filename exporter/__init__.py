@@ -17,7 +17,7 @@ The folder listing is the architecture. A line flows from top to bottom, and not
 
 `stages` puts these together from a `config`: for `service`, which runs until it is told to end and shows itself through
 `server`, and for `replay`, which reads logs of the past; `backtest/` lets a Prometheus judge what that counted, and
-`explain/` reads them only around one task. `cli` is the command line, `demo` a fleet to look at.
+`explain/` reads them only around one task. `cli/` is the command line, `demo` a fleet to look at.
 """
 
 __version__ = "0.1.0"

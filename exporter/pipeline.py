@@ -280,7 +280,7 @@ class Pipeline:
         yield from tally.changes()  # last, as those before it count into it
 
     def _count_evictions(self) -> None:
-        tally, sessions, duplicates, detectors, _, tree, _, recent, _ = self.sinks
+        tally, sessions, duplicates, detectors, _, tree, _, recent, breaker = self.sinks
         now = self.now()
         for table, total in (
             ("sessions", sessions.evictions),
@@ -289,6 +289,7 @@ class Pipeline:
             ("lineages", detectors.traces.evictions),
             ("windows", detectors.averages.evictions),
             ("recent", recent.evictions if recent is not None else 0),
+            ("intents", breaker.evictions if breaker is not None else 0),
         ):
             tally.count("eviction", table, total - self._evicted[table], now)
             self._evicted[table] = total

@@ -332,7 +332,10 @@ class Exporter:
         """What a session has left. Not asked of the pipeline: it is to be answered at once, whatever that does."""
         if self.stages is None:
             raise LookupError(self._problem or "starting")
-        return budget(self.stages.pipeline.sinks.sessions, self.config, session_id, agent_id, task_type)
+        sinks = self.stages.pipeline.sinks
+        assert sinks.breaker is not None
+        enforced = sinks.breaker.enforces_budgets
+        return budget(sinks.sessions, self.config, session_id, agent_id, task_type, enforced=enforced)
 
     def _unready(self) -> str | None:
         if self.stages is not None and self.stages.pipeline.unavailable is not None:

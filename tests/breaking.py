@@ -111,3 +111,7 @@ class Rig:
         """What agent_terminations_total says, less zeros."""
         cell = self.pipeline.sinks.tally.agents[agent_id].cell
         return {result: count for result, count in cell.terminations.get(reason, {}).items() if count}
+
+    def evictions(self, table: str) -> int:
+        """What agent_exporter_table_evictions_total says."""
+        return self.pipeline.sinks.tally.counts["eviction", table].count

@@ -15,7 +15,7 @@ from agentlog import AgentLogger, BudgetExceeded
 @pytest.fixture
 def exporter(monkeypatch):
     monkeypatch.setattr("agentlog.budget.PATIENCE", 5.0)  # a loaded machine is not what is tried here
-    with Answering(200, b'{"tokens":{"used":900,"max":1000,"left":100},"stop":false}') as exporter:
+    with Answering(200, b'{"tokens":{"used":900,"max":1000,"left":100},"enforced":true,"stop":false}') as exporter:
         yield exporter
 
 
@@ -44,7 +44,7 @@ def test_a_session_that_was_told_to_stop_begins_nothing_more(exporter):
     with pytest.raises(BudgetExceeded, match="session s1 is to stop: 1200 of its 1000 tokens are used"):
         with log.session(session_id="s1") as s:
             with s.action("search"):
-                exporter.answer = b'{"tokens":{"used":1200,"max":1000,"left":0},"stop":true}'
+                exporter.answer = b'{"tokens":{"used":1200,"max":1000,"left":0},"enforced":true,"stop":true}'
             with s.action("search"):  # an answer holds for a second
                 hands.sleep(1)
             with s.action("search"):
@@ -52,9 +52,28 @@ def test_a_session_that_was_told_to_stop_begins_nothing_more(exporter):
     assert len(exporter.asked) == 2
 
 
+def test_where_budgets_are_only_observed_nothing_is_stopped(exporter):
+    """The exporter's default: it tells what is left, and no more; but whoever was told to stop is still to stop."""
+    exporter.answer = b'{"tokens":{"used":1200,"max":1000,"left":0},"enforced":false,"stop":false}'
+    log = Log(exporter=exporter.url)
+    with log.session() as s, s.action("llm_call", expected_tokens=500):
+        pass
+    assert [line["status"] for line in log.lines()] == ["success", "success"]
+    exporter.answer = b'{"tokens":{"used":1200,"max":1000,"left":0},"enforced":false,"stop":true}'
+    with pytest.raises(BudgetExceeded), log.session() as s, s.action("llm_call"):
+        pass
+
+
 @pytest.mark.parametrize(
     ("status", "answer"),
-    [(500, b""), (401, b""), (200, b"<html>"), (200, b"{}"), (200, b'{"tokens":null,"stop":1}'), (200, b"[]")],
+    [
+        (500, b""),
+        (401, b""),
+        (200, b"<html>"),
+        (200, b"{}"),
+        (200, b'{"tokens":null,"enforced":1,"stop":1}'),
+        (200, b"[]"),
+    ],
 )
 def test_without_a_sound_answer_the_agent_goes_on_and_asks_no_more_for_a_while(exporter, status, answer, caplog):
     exporter.status, exporter.answer = status, answer
@@ -65,7 +84,7 @@ def test_without_a_sound_answer_the_agent_goes_on_and_asks_no_more_for_a_while(e
                 log.hands.sleep(2)
     assert len(exporter.asked) == 1
     assert sum("agents go on without" in record.message for record in caplog.records) == 1
-    exporter.status, exporter.answer = 200, b'{"tokens":{"used":1,"max":1,"left":0},"stop":true}'
+    exporter.status, exporter.answer = 200, b'{"tokens":{"used":1,"max":1,"left":0},"enforced":true,"stop":true}'
     log.hands.sleep(30)
     with pytest.raises(BudgetExceeded), log.session() as s, s.action("llm_call"):
         pass
@@ -99,7 +118,10 @@ def test_an_address_that_is_none_is_said_at_once(address):
 def test_an_agent_that_asks_does_not_overspend(tmp_path):
     """Against a real exporter: calls of 300 tokens, of which three fit into 1,000."""
     path = tmp_path / "agent.log"
-    (tmp_path / "config.yaml").write_text("task_types: {default: {session_tokens: 1000}}\n")
+    (tmp_path / "config.yaml").write_text(
+        f"breaker: {{mode: enforce}}\nstate: {{path: {tmp_path}/state.db}}\n"
+        "task_types: {default: {session_tokens: 1000}}\n"
+    )
     path.touch()
     with Running("--config", tmp_path / "config.yaml", path).ready() as running:
         log = AgentLogger("asking", path=path, exporter=running.url)

@@ -9,7 +9,8 @@ from conftest import LOGS
 from detecting import call, line
 from running import Running, eventually
 
-from exporter.cli import NO_RULES, command
+from exporter.cli import command
+from exporter.cli.commands import NO_RULES
 
 LOOP = [call(second, duration_ms=second, parent_trace_id="t") for second in range(4)]
 FOUND = (

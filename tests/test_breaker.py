@@ -13,6 +13,7 @@ from exporter.breaker import intents, operate, switch
 from exporter.breaker.audit import verify
 from exporter.breaker.terminator import Refused
 from exporter.config import ConfigError, parse
+from exporter.server.budget import budget
 from exporter.sources import Origin
 
 ELSEWHERE = Origin(path="/logs/other/b.log")
@@ -263,6 +264,48 @@ def test_a_forged_task_type_neither_lowers_a_ceiling_nor_raises_it(rig):
     assert [mine.session_id for mine in rig.calls] == ["lifted"]
 
 
+def test_an_agent_that_asks_hears_of_the_budget_by_which_it_is_stopped(rig):
+    """Its lines name no task type. The one that it asks for stands until they tell of tokens, whatever others write."""
+
+    def asked() -> tuple[str, dict[str, int]]:
+        answer = budget(rig.pipeline.sinks.sessions, rig.config, "s", "runaway", "batch", enforced=True)
+        return answer["task_type"], answer["tokens"]
+
+    unused = ("batch", {"used": 0, "max": 5000, "left": 5000})
+    assert asked() == unused
+    rig.spend(600, origin=ELSEWHERE)
+    assert asked() == unused
+    rig.spend(600)
+    assert asked() == ("default", {"used": 600, "max": 1000, "left": 400})
+    rig.spend(401)
+    assert rig.calls[0].evidence == {"tokens": 1001, "max_tokens": 1000, "task_type": "default"}
+
+
+def test_an_agent_that_asks_is_to_stop_where_it_would_be_stopped(rig, tmp_path):
+    """Not in observe mode, nor latched, nor if budgets are no reason to stop; what was told to stop is to stop there, too."""
+
+    def stop(session_id: str) -> bool:
+        enforced = rig.breaker.enforces_budgets
+        sessions = rig.pipeline.sinks.sessions
+        return budget(sessions, rig.config, session_id, "runaway", "default", enforced=enforced)["stop"]
+
+    def stops() -> list[bool]:
+        return [stop(session_id) for session_id in ("within", "over", "told")]
+
+    rig.spend(1_001, session_id="told")
+    rig.answer()
+    rig.spend(1_000, session_id="within")
+    rig.spend(1_001, session_id="over")
+    assert stops() == [False, True, True]
+    for before, after in (("mode: enforce", "mode: observe"), ("session_budget, loop", "loop")):
+        rig.breaker.configure(parse(CONFIG.replace(before, after).replace("PATH", str(tmp_path))))
+        assert stops() == [False, False, True]
+    rig.breaker.configure(rig.config)
+    assert stops() == [False, True, True]
+    rig.breaker.latch.since = 1.0
+    assert stops() == [False, False, True]
+
+
 def test_a_flood_of_findings_about_others_does_not_have_a_runaway_forgotten(rig, monkeypatch):
     """It is found before its time by a forged line, and the finding makes room for ever new ones."""
     monkeypatch.setattr(intents, "MOST", 8)
@@ -272,6 +315,31 @@ def test_a_flood_of_findings_about_others_does_not_have_a_runaway_forgotten(rig,
     assert "s" not in {mine.session_id for mine in rig.breaker._intents}
     rig.spend(1_001)
     assert [mine.session_id for mine in rig.calls] == ["s"]
+
+
+def test_a_flood_of_findings_about_others_does_not_have_one_told_to_stop_again(rig, monkeypatch):
+    """It still logs. What made room is counted, as it might still have been wanted."""
+    monkeypatch.setattr(intents, "MOST", 8)
+    rig.spend(1_001)
+    rig.answer()
+    rig.wait(12)
+    assert rig.statuses == [("session_budget 1", "confirmed", "it has been quiet for 10 s")]
+    for n in range(20):
+        rig.spend(5_000, origin=ELSEWHERE, session_id=f"flood-{n}")
+    rig.spend(1)
+    assert [mine.session_id for mine in rig.calls] == ["s"]
+    assert rig.evictions("intents") == 13
+
+
+def test_intents_of_sessions_that_are_over_make_room_first_and_uncounted(rig, monkeypatch):
+    """Nothing is lost with them."""
+    monkeypatch.setattr(intents, "MOST", 8)
+    rig.spend(5_000, origin=ELSEWHERE, session_id="open")
+    for n in range(20):
+        rig.spend(1_001, origin=ELSEWHERE, session_id=f"over-{n}", metadata={"session_end": True})
+        rig.wait(4)
+    assert "open" in {mine.session_id for mine in rig.breaker._intents}
+    assert rig.evictions("intents") == 0
 
 
 def test_a_flood_of_sessions_does_not_have_the_sum_of_one_forgotten_that_may_be_stopped(rig):

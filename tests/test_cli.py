@@ -13,8 +13,9 @@ from conftest import HERE, LOGS, line
 from running import ROOT, Running, agents_only, eventually, free_port, samples_of
 from test_metrics import OPENMETRICS
 
-from exporter import cli
-from exporter.cli import command
+from exporter.cli import command, console
+from exporter.cli.arguments import parser
+from exporter.cli.commands import COMMANDS
 from exporter.sources import Source
 
 AIRLINE = str(LOGS / "tau-airline-gpt4o.ndjson.gz")
@@ -223,6 +224,12 @@ def test_every_help_text_is_as_it_was_looked_at(name, capsys, golden, monkeypatc
         golden(f"help{'-' if name else ''}{name}.txt", capsys.readouterr().out)
 
 
+def test_every_command_that_can_be_typed_is_done():
+    """And the help lists them in the order of the module that does them."""
+    offered = next(action.choices for action in parser()._actions if action.dest == "command")
+    assert list(offered) == list(COMMANDS)
+
+
 def test_a_reader_that_hangs_up_is_no_error():
     """agent-exporter replay log | head."""
     process = subprocess.Popen(
@@ -243,12 +250,12 @@ def test_progress_is_shown_on_a_terminal_and_only_there(monkeypatch):
             return True
 
     clock = iter([0.0, 0.5, 0.5, 2.0, 2.0, 2.1, 2.1, 3.0, 3.0])
-    monkeypatch.setattr(cli.time, "monotonic", lambda: next(clock))
-    monkeypatch.setattr(cli.sys, "stderr", terminal := Terminal())
+    monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(console.sys, "stderr", terminal := Terminal())
     source = Source()
     source.name = "a\x1b.log"
     source.progress = lambda: (50_000_000, 100_000_000)
-    progress = cli.Progress()
+    progress = console.Progress()
     for _ in range(4):
         progress.show(source)
     progress.clear()

@@ -22,8 +22,8 @@ from virtual import START, fleet_log
 
 from exporter.action import Action, decode, trace_id_of
 from exporter.breaker.audit import verify
-from exporter.cli import FAULTS as OFFERED
 from exporter.cli import command
+from exporter.cli.arguments import FAULTS as OFFERED
 from exporter.config import load
 from exporter.demo import history
 from exporter.demo.faults import FAULTS

@@ -110,7 +110,7 @@ def test_nobody_answers_without_an_exporter(tmp_path):
 
 
 def test_an_agent_asks_what_is_left_and_is_answered_at_once(site):
-    """Also while the pipeline has much to read: it is not asked."""
+    """Also while the pipeline has much to read: it is not asked. In observe mode nobody is to stop."""
     exporter, _, log, _ = site
     answer = json.loads(exporter.get("/v1/sessions/s/budget?agent_id=a")[1])
     assert answer == {
@@ -119,7 +119,8 @@ def test_an_agent_asks_what_is_left_and_is_answered_at_once(site):
         "task_type": "default",
         "tokens": {"used": 1201, "max": 1000, "left": 0},
         "cost_usd": None,
-        "stop": True,
+        "enforced": False,
+        "stop": False,
     }
     fresh = json.loads(exporter.get("/v1/sessions/new%2F1/budget?agent_id=a")[1])
     assert (fresh["session_id"], fresh["tokens"]["left"], fresh["stop"]) == ("new/1", 1000, False)
@@ -148,14 +149,15 @@ def test_of_an_id_that_several_agents_use_one_has_to_be_named():
         )
     config = parse("task_types: {batch: {session_tokens: 7, session_cost_usd: 2}}")
     with pytest.raises(LookupError, match="several agents"):
-        budget(sessions, config, "s", None, "default")
-    assert budget(sessions, config, "s", "a", "default")["agent_id"] == "a"
-    assert budget(sessions, config, "t", None, "batch") == {
+        budget(sessions, config, "s", None, "default", enforced=True)
+    assert budget(sessions, config, "s", "a", "default", enforced=True)["agent_id"] == "a"
+    assert budget(sessions, config, "t", None, "batch", enforced=True) == {
         "agent_id": None,
         "session_id": "t",
         "task_type": "batch",
         "tokens": {"used": 0, "max": 7, "left": 7},
         "cost_usd": {"used": 0.0, "max": 2.0, "left": 2.0},
+        "enforced": True,
         "stop": False,
     }
 
@@ -171,14 +173,14 @@ def test_what_anybody_can_write_has_no_agent_stop_itself():
     )
     sessions.add(action, 0.0)
     config = parse('task_types: {tiny: {session_tokens: 7}}\nagents: {a: {sources: ["/logs/a/*"]}}')
-    asked = {"agent_id": "a", "session_id": "s", "cost_usd": None}
-    assert budget(sessions, config, "s", "a", "default") == asked | {
+    asked = {"agent_id": "a", "session_id": "s", "cost_usd": None, "enforced": True}
+    assert budget(sessions, config, "s", "a", "default", enforced=True) == asked | {
         "task_type": "default",
         "tokens": {"used": 0, "max": 50_000, "left": 50_000},
         "stop": False,
     }
     sessions.get("a", "s").attest(action, 3.0)
-    assert budget(sessions, config, "s", "a", "default") == asked | {
+    assert budget(sessions, config, "s", "a", "default", enforced=True) == asked | {
         "task_type": "tiny",
         "tokens": {"used": 90_000, "max": 7, "left": 0},
         "stop": True,

@@ -11,19 +11,19 @@ foreign line in its session makes it observed only.
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from copy import copy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from exporter.action import trace_id_of
 from exporter.breaker import audit, intent, latch
+from exporter.breaker.account import account
 from exporter.breaker.authority import Authority
-from exporter.breaker.intent import Intent, Status
+from exporter.breaker.confirmation import ENDED, Confirmation
+from exporter.breaker.intent import Intent
 from exporter.breaker.intents import Intents
 from exporter.breaker.latch import Latch
-from exporter.detectors.finding import RESULTS, Finding
+from exporter.detectors.finding import Finding
 from exporter.detectors.session_budget import KIND as BUDGET
-from exporter.detectors.session_budget import exceeded
 from exporter.lineage import own_trace
 from exporter.sources import NOBODY, Origin
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from exporter.action import Action
+    from exporter.breaker.account import Account
     from exporter.breaker.audit import Audit
     from exporter.breaker.terminator import Refused
     from exporter.config import Config
@@ -45,7 +46,6 @@ PATIENCE = 0.5
 
 OPEN = frozenset({"met", "observed", "failed"})
 """What a further line, or finding, has decided on again."""
-ENDED = "its end is in the log"
 MOST_SPOKE = 4_096
 """Agents of which it is remembered where they spoke last, for the audit log alone."""
 MOST_COPIED = 65_536
@@ -80,18 +80,15 @@ class Breaker:
         self.audit = log_of
         self.latch = Latch()
         self._sessions = sessions
-        self._told = told
         self._reconsider = reconsider
-        self._intents = Intents()
+        self._intents = Intents(sessions, log_of, told.terminated)
+        self._confirmation = Confirmation(self._intents, sessions, config.breaker, told.unconfirmed)
         self._pending: dict[str, Intent] = {}
         """To be decided on."""
         self._since = 0.0
         """Of the oldest of them, the clock."""
         self._handing: list[Intent] = []
         """Intended, and not committed yet."""
-        self._late: dict[str, Intent] = {}
-        """Those of sessions that still log though they were to stop."""
-        self._shown: Counter[str] = Counter()
         self._spoke: dict[str, Origin] = {}
         """Where an agent's newest line that counts came from: what waited for its turn has no line of its own."""
         self._copied: dict[int, None] = {}
@@ -102,6 +99,7 @@ class Breaker:
     def configure(self, config: Config, now: float = 0.0) -> None:
         """Take up new settings. A raised ceiling begins a new generation, as an operator's extension does."""
         before, self._config, self._settings = self._settings, config, config.breaker
+        self._confirmation.settings = config.breaker
         self._reorder = float(config.detectors.reorder)
         self._authority = Authority(config)
         self.watches = self._authority.watches
@@ -120,6 +118,16 @@ class Breaker:
     def enforcing(self) -> bool:
         """Whether sessions are stopped now."""
         return self._settings.mode == "enforce" and not self.latch.since
+
+    @property
+    def enforces_budgets(self) -> bool:
+        """Whether a session over its budget is stopped now. From any thread."""
+        return self.enforcing and BUDGET in self._settings.reasons
+
+    @property
+    def evictions(self) -> int:
+        """Intents that had to make room though their session goes on."""
+        return self._intents.evictions
 
     @property
     def urgent(self) -> bool:
@@ -175,7 +183,7 @@ class Breaker:
         for mine in self._intents.of(action.agent_id, action.session_id):
             if mine.called:
                 if session.terminated:  # else another session has begun under the same id
-                    self._watch(mine, action, session, now)
+                    self._confirmation.line(mine, action.at, session, now)
             elif allowed and not mine.hopeless and mine.status in OPEN:
                 mine.spoke = _shown(origin)
                 self._put_off(mine, now)
@@ -196,7 +204,7 @@ class Breaker:
 
     def _overspent(self, session: Session, at: float, now: float) -> None:
         """Over its budget, whatever the detectors say: by others it may be found already, or of a large task type."""
-        evidence = self._excess(session) if BUDGET in self._settings.reasons else None
+        evidence = self._account(session).excess if BUDGET in self._settings.reasons else None
         if evidence is None:
             return
         for mine in self._intents.of(session.agent_id, session.session_id):
@@ -213,33 +221,8 @@ class Breaker:
         )
         self.found(finding, now)
 
-    def _excess(self, session: Session) -> dict[str, Any] | None:
-        """The evidence, if what may be held against a session is over its ceilings."""
-        max_tokens, max_cost = self._ceilings(session)
-        evidence = exceeded(session.attested_tokens, session.attested_cost_usd, max_tokens, max_cost)
-        return None if evidence is None else evidence | {"task_type": session.attested_type or "default"}
-
-    def _watch(self, mine: Intent, action: Action, session: Session, now: float) -> None:
-        """A line of a session that was told to stop."""
-        if mine.status == "unconfirmed":
-            self._late[mine.key] = mine
-            return
-        settings = self._settings
-        mine.last = now
-        self._intents.touch(mine)
-        # By its own time, as lines from before the call may come late; a clock that lags must not hide it for ever.
-        on = action.at - mine.called
-        if on <= settings.grace and now - mine.called > settings.grace + settings.max_line_age:
-            on = now - mine.called
-        if session.attested_end:
-            if mine.status == "called":
-                self._confirm(mine, ENDED, now)
-        elif on > settings.grace:
-            self._change(mine, "unconfirmed", f"it still logs {on:.0f} s after it was told", now)
-            self._late[mine.key] = mine
-            log.error("session %s of %s was told to stop and still logs", mine.session_id, mine.agent_id)
-        elif on > 0 and mine.status == "confirmed":  # quiet for a while was not the end
-            mine.status = "called"
+    def _account(self, session: Session) -> Account:
+        return account(session, self._config, vouched=self._authority.vouched(session.agent_id))
 
     # --- decisions ---------------------------------------------------------------------------------------------
 
@@ -252,6 +235,11 @@ class Breaker:
         """Whether what is undecided has waited long enough for sources to be read up."""
         return now - self._since >= PATIENCE
 
+    def _put_off(self, mine: Intent, now: float) -> None:
+        if not self._pending:
+            self._since = now
+        self._pending[mine.key] = mine
+
     def decide(self, now: float) -> None:
         """Called between two blocks of lines, when no source has any more."""
         pending, self._pending = self._pending, {}
@@ -260,17 +248,7 @@ class Breaker:
 
     def tick(self, now: float) -> None:
         """About once a second: who has ended, or gone quiet."""
-        for mine in [mine for mine in self._intents if mine.status == "called"]:
-            session = self._sessions.get(mine.agent_id, mine.session_id)
-            if session is None or session.attested_end:
-                self._confirm(mine, ENDED, now)
-            elif now - max(mine.called, mine.last) >= self._settings.confirm_after:
-                self._confirm(mine, f"it has been quiet for {self._settings.confirm_after:g} s", now)
-        for key, mine in list(self._late.items()):
-            session = self._sessions.get(mine.agent_id, mine.session_id)
-            if session is None or session.closed:
-                del self._late[key]
-        self._show(now)
+        self._confirmation.tick(now)
 
     def _decide(self, mine: Intent, now: float) -> None:
         if mine.called or mine.status == "withdrawn":
@@ -281,17 +259,17 @@ class Breaker:
             # One that failed is tried again under the admission that it had.
             if mine.intended or self.latch.admit(now, sum(1 for _ in self._sessions.open()), self._settings):
                 if mine.reason == BUDGET and session is not None and session.foreign:  # it was found by forged sums
-                    mine.evidence = self._excess(session) or mine.evidence
-                self._change(mine, "intended", "", now)
+                    mine.evidence = self._account(session).excess or mine.evidence
+                self._intents.change(mine, "intended", "", now)
                 mine.intended, mine.attempts = now, 0
             else:
                 why = self._latched(now)
         if why is None:
             self._handing.append(mine)
         elif mine.status == "intended" and (session is None or session.attested_end):
-            self._confirm(mine, ENDED, now)
+            self._confirmation.confirm(mine, ENDED, now)
         elif mine.status != "observed":
-            self._change(mine, "observed", why, now)
+            self._intents.change(mine, "observed", why, now)
         elif mine.why != why:
             mine.why = why
             self._intents.touch(mine)
@@ -310,7 +288,7 @@ class Breaker:
         if other is not None:
             return f"it is being stopped for {other.reason} already"
         if mine.reason == BUDGET:
-            if self._excess(session) is None:
+            if self._account(session).excess is None:
                 return (
                     f"of its {session.tokens:,} tokens, ${session.cost_usd:.4f}, lines from agents.NAME.sources tell "
                     f"only {session.attested_tokens:,}, ${session.attested_cost_usd:.4f}: within its budget"
@@ -347,14 +325,10 @@ class Breaker:
         self.audit.write("latched", now, why=self.latch.why)
         # What was decided a moment ago, and nobody was told of, is not done either: it may be of the same mistake.
         for mine in self._handing:
-            self._change(mine, "observed", why, now)
+            self._intents.change(mine, "observed", why, now)
             mine.intended = 0.0
         self._handing.clear()
         return why
-
-    def _ceilings(self, session: Session) -> tuple[int, float | None]:
-        named = session.attested_type or "default" if self._authority.vouched(session.agent_id) else session.task_type
-        return session.ceilings(self._config.task_type(named))
 
     # --- calls -------------------------------------------------------------------------------------------------
 
@@ -373,7 +347,7 @@ class Breaker:
         session = self._sessions.get(mine.agent_id, mine.session_id)
         if refused is None:
             mine.called = mine.last = now
-            self._change(mine, "called", "", now)
+            self._intents.change(mine, "called", "", now)
             log.warning("session %s of %s was told to stop: %s", mine.session_id, mine.agent_id, mine.reason)
             if session is not None:
                 session.terminated = True
@@ -386,17 +360,15 @@ class Breaker:
         mine.why = refusal
         self._intents.touch(mine)
         if session is None or session.attested_end:
-            self._confirm(mine, ENDED, now)
+            self._confirmation.confirm(mine, ENDED, now)
             return False
         if mine.attempts == 1:
             log.warning("session %s of %s is not stopped yet: %s", mine.session_id, mine.agent_id, refusal)
-            self._write("refused", mine, now, why=refusal)
+            self._intents.write("refused", mine, now, why=refusal)
         if not refused.final and now - mine.intended < self._settings.grace:
             return True
         mine.hopeless = refused.final
-        self._change(mine, "failed", refusal, now)
-        self._late[mine.key] = mine
-        log.error("session %s of %s could not be stopped: %s", mine.session_id, mine.agent_id, refusal)
+        self._confirmation.fail(mine, refusal, now)
         return False
 
     def wanted(self, key: str, now: float) -> bool:
@@ -406,11 +378,11 @@ class Breaker:
             return False
         session = self._sessions.get(mine.agent_id, mine.session_id)
         if session is None or session.attested_end:
-            self._confirm(mine, ENDED, now)
+            self._confirmation.confirm(mine, ENDED, now)
             return False
         held = self._held(mine)
         if held is not None:
-            self._change(mine, "observed", held, now)
+            self._intents.change(mine, "observed", held, now)
         return held is None
 
     # --- operators ---------------------------------------------------------------------------------------------
@@ -444,7 +416,7 @@ class Breaker:
 
     def _open_end(self, mine: Intent) -> bool:
         """Somebody should look at it, or it is going on."""
-        return mine.key in self._late or mine.status in {"intended", "called"}
+        return mine.key in self._confirmation.late or mine.status in {"intended", "called"}
 
     def stops(self, findings: Iterable[Finding]) -> dict[tuple[str, str, str], Intent]:
         """The latest intent of these findings by agent, session and reason; copies, for a page."""
@@ -486,8 +458,8 @@ class Breaker:
         self.audit.write(
             "extended", now, agent_id=session.agent_id, session_id=session_id, tokens=tokens, cost_usd=cost_usd, by=who
         )
-        max_tokens, max_cost = self._ceilings(session)
-        ceiling = f"{max_tokens} tokens" + (f" and ${max_cost:g}" if max_cost is not None else "")
+        may = self._account(session)
+        ceiling = f"{may.max_tokens} tokens" + (f" and ${may.max_cost_usd:g}" if may.max_cost_usd is not None else "")
         answer = f"session {session_id!r} of {session.agent_id!r} may now use {ceiling}; it has used {session.tokens}"
         if calling:
             answer += "; it was being told to stop, and a call that is on its way may still do that"
@@ -496,14 +468,14 @@ class Breaker:
     def _raised(self, session: Session, why: str, now: float) -> None:
         """What is within its ceiling again is withdrawn, and found anew should it pass the new one."""
         self._reconsider(session)
-        over, excess = BUDGET in session.trail.found, self._excess(session)
+        over, excess = BUDGET in session.trail.found, self._account(session).excess
         for mine in self._intents.of(session.agent_id, session.session_id):
             still = excess if mine.intended else over  # what was decided rests on the attested sums alone
             if mine.reason == BUDGET and not mine.called and mine.status != "withdrawn" and not still:
                 self._pending.pop(mine.key, None)
                 self._handing = [other for other in self._handing if other is not mine]
-                self._late.pop(mine.key, None)
-                self._change(mine, "withdrawn", why, now or mine.changed)
+                self._confirmation.late.pop(mine.key, None)
+                self._intents.change(mine, "withdrawn", why, now or mine.changed)
 
     # --- state -------------------------------------------------------------------------------------------------
 
@@ -521,53 +493,7 @@ class Breaker:
         for mine in self._intents:
             if mine.status in {"met", "intended"}:
                 self._put_off(mine, now)
-            elif mine.status in {"unconfirmed", "failed"}:
-                self._late[mine.key] = mine
-        self._shown = self._counts()  # the metrics have them in the state, too
-
-    # --- helpers -----------------------------------------------------------------------------------------------
-
-    def _put_off(self, mine: Intent, now: float) -> None:
-        if not self._pending:
-            self._since = now
-        self._pending[mine.key] = mine
-
-    def _confirm(self, mine: Intent, why: str, now: float) -> None:
-        self._late.pop(mine.key, None)
-        self._change(mine, "confirmed", why if mine.called else f"{why}, though no call was taken", now)
-
-    def _change(self, mine: Intent, status: Status, why: str, now: float) -> None:
-        mine.status, mine.why, mine.changed = status, why, now
-        self._intents.touch(mine)
-        if status in RESULTS:
-            self._told.terminated(mine.agent_id, mine.reason, status, now)
-        self._write(status, mine, now, **({"why": why} if why else {}))
-
-    def _write(self, event: str, mine: Intent, now: float, **more: Any) -> None:
-        self.audit.write(
-            event,
-            now,
-            agent_id=mine.agent_id,
-            session_id=mine.session_id,
-            trace_id=mine.trace_id,
-            reason=mine.reason,
-            generation=mine.generation,
-            idempotency_key=mine.idempotency_key,
-            evidence=mine.evidence,
-            source=mine.spoke,
-            **more,
-        )
-
-    def _counts(self) -> Counter[str]:
-        """Of each agent's sessions those that still log."""
-        return Counter(mine.agent_id for mine in self._late.values())
-
-    def _show(self, now: float) -> None:
-        counts = self._counts()
-        for agent_id in counts.keys() | self._shown.keys():
-            if counts[agent_id] != self._shown[agent_id]:
-                self._told.unconfirmed(agent_id, counts[agent_id], now)
-        self._shown = counts
+        self._confirmation.restore()
 
 
 def _shown(origin: Origin) -> str:

@@ -222,7 +222,7 @@ FAMILIES = {
         Family("agent_exporter_build_info", "gauge", "1, with the version.", ("version",)),
     )
 }
-TABLES = ("duplicates", "lineages", "recent", "sessions", "traces", "windows")
+TABLES = ("duplicates", "intents", "lineages", "recent", "sessions", "traces", "windows")
 """The label `table`."""
 OVERFLOWS = ("agent", "action", "model", "error", "task")
 """The label `metric` of series_overflow: the group of families that share their label sets."""

@@ -2,10 +2,11 @@
 
     GET /v1/sessions/sess_8f2a1b/budget?agent_id=research-agent-01&task_type=batch
     {"agent_id":"research-agent-01","session_id":"sess_8f2a1b","task_type":"batch","tokens":{"used":41200,"max":50000,
-     "left":8800},"cost_usd":null,"stop":false}
+     "left":8800},"cost_usd":null,"enforced":true,"stop":false}
 
 Under the same token as /v1/logs. The sums are those of the lines read so far: some 0.1 s old, and without the calls
-that are on their way. A session that no line has named yet has all of its budget.
+that are on their way. A session that no line has named yet has all of its budget. `enforced` is whether the breaker
+stops sessions over their budget now; where it does not, `stop` is true only for one that was told to stop before.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from exporter.detectors.session_budget import exceeded
+from exporter.breaker.account import Account, account
 from exporter.server.pages import Handler, Refusal, Site
 
 if TYPE_CHECKING:
@@ -27,7 +28,9 @@ MOST = 256
 """Characters of an id in a query; longer ones name nobody."""
 
 
-def budget(sessions: Sessions, config: Config, session_id: str, agent_id: str | None, task_type: str) -> dict[str, Any]:
+def budget(
+    sessions: Sessions, config: Config, session_id: str, agent_id: str | None, task_type: str, *, enforced: bool
+) -> dict[str, Any]:
     """What a session has used and has left. Called from any thread. Raises LookupError with a sentence."""
     session = None
     if agent_id is not None:
@@ -39,25 +42,25 @@ def budget(sessions: Sessions, config: Config, session_id: str, agent_id: str | 
         session = found[0] if found else None
     if session is not None and session.closed and not session.terminated:
         session = None  # what comes under its name now is counted anew
-    tokens, cost = 0, 0.0
-    if session is not None and config.agent(session.agent_id).sources is not None:
-        # As the breaker reckons: a line that anybody can write must not have an agent stop itself.
-        tokens, cost = session.attested_tokens, session.attested_cost_usd
-        task_type = session.attested_type or task_type
-    elif session is not None:
-        tokens, cost, task_type = session.tokens, session.cost_usd, session.task_type
-    task = config.task_type(task_type)
-    ceilings = (task.session_tokens, task.session_cost_usd) if session is None else session.ceilings(task)
-    max_tokens, max_cost = ceilings
-    over = exceeded(tokens, cost, max_tokens, max_cost) is not None
+    if session is None:
+        task = config.task_type(task_type)
+        spent = Account(task_type, 0, 0.0, task.session_tokens, task.session_cost_usd)
+    else:
+        vouched = config.agent(session.agent_id).sources is not None
+        spent = account(session, config, vouched=vouched, asked=task_type)
     return {
         "agent_id": agent_id if session is None else session.agent_id,
         "session_id": session_id,
-        "task_type": task_type,
-        "tokens": {"used": tokens, "max": max_tokens, "left": max(0, max_tokens - tokens)},
-        "cost_usd": None if max_cost is None else {"used": cost, "max": max_cost, "left": max(0.0, max_cost - cost)},
-        "stop": over or (session is not None and session.terminated),
+        "task_type": spent.task_type,
+        "tokens": _left(spent.tokens, spent.max_tokens),
+        "cost_usd": None if spent.max_cost_usd is None else _left(spent.cost_usd, spent.max_cost_usd),
+        "enforced": enforced,
+        "stop": (enforced and spent.excess is not None) or (session is not None and session.terminated),
     }
+
+
+def _left(used: float, most: float) -> dict[str, float]:
+    return {"used": used, "max": most, "left": max(0, most - used)}
 
 
 class Asked(Site, Protocol):

@@ -60,7 +60,7 @@ class Budget:
                 f"session {session.id} is to stop: {left['used']} of its {left['max']} tokens are used, "
                 "says the exporter"
             )
-        if tokens > left["left"]:
+        if left["enforced"] and tokens > left["left"]:
             raise BudgetExceeded(
                 f"session {session.id} has {left['left']} of its {left['max']} tokens left, says the exporter, "
                 f"and {tokens} more do not fit"
@@ -73,7 +73,7 @@ class Budget:
             answer = self._get(session)
             tokens = answer["tokens"]
             return {
-                "stop": bool(answer["stop"]),
+                "stop": bool(answer["stop"]), "enforced": bool(answer["enforced"]),
                 "used": int(tokens["used"]), "max": int(tokens["max"]), "left": int(tokens["left"]),
             }  # fmt: skip
         except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
