@@ -51,7 +51,7 @@ class Session(Struct, eq=False, gc=False, array_like=True):
     started: float
     last: float
     arrived: float
-    """The clock when its newest line was read; in a log of the past, where no clock runs, a number below 0 that grows."""
+    """The clock when its newest line was read; in a log of the past a number below 0 that grows, as no clock runs."""
     actions: int = 0
     tokens: int = 0
     cost_usd: float = 0.0
@@ -236,7 +236,7 @@ class Sessions:
                 self._close(key, session)
 
     def thin(self, now: float) -> None:
-        """In a log of the past: if there are too many, forget those that are over and were not read from for longest."""
+        """In a log of the past: if there are too many, forget those that are over, the least recently read first."""
         if len(self._table) <= MOST_OVER:
             return
         over = [

@@ -130,6 +130,23 @@ def test_a_session_spans_from_its_first_start_to_its_last_end_in_any_order():
     assert watched.table.take_late() == 0
 
 
+def test_a_log_of_the_past_forgets_sessions_that_are_over_only_while_there_are_too_many(monkeypatch):
+    """Those not read from for longest. One that is at work stays, and so do those that were read from since."""
+    monkeypatch.setattr("exporter.sessions.MOST_OVER", 8)
+    watched = Watched()
+    for number in range(8):
+        watched.add(number, f"s{number}", now=number - 100, **end() if number % 2 else {})
+    watched.add(1000, "at work", now=-90)
+    watched.add(0, "s0", now=-89)  # of a file that is read later
+    watched.table.settle(START + 1000)
+    watched.table.thin(START + 1000)
+    assert [session.session_id for session in watched.table.everyone()] == ["s0", "s4", "s5", "s6", "s7", "at work"]
+    assert watched.events[-2:] == [("close", "s7", "ended"), ("close", "s2", "abandoned")]
+    watched.table.thin(START + 5000)
+    assert len(watched.table) == 6
+    assert watched.table.evictions == 0
+
+
 def test_a_full_table_lets_the_least_recently_read_go():
     """Closed ones first; those that were open are counted."""
     watched = Watched(most=80)
