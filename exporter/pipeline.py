@@ -53,6 +53,10 @@ COMMIT_BEHIND_EVERY = 3.0
 """Seconds then, a fifth of a usual scrape interval: the same rows change all the time, and writing them each second
 took a fifth of the time. Whoever scrapes or sends has a commit of their own.
 """
+COMMIT_SHARE = 5
+"""A commit follows no sooner than so many times what the last one took: a slow disk, or ten thousand lines a second,
+make them rarer, and not all that is done.
+"""
 POLL_EVERY = 0.1
 """Seconds between two looks at sources that had nothing: with COMMIT_EVERY, a line is counted within 250 ms."""
 TICK_EVERY = 1.0
@@ -344,7 +348,8 @@ class Pipeline:
                 if not waited_for and now < overdue and self._catching_up:
                     next_commit = now + COMMIT_EVERY
                 else:
-                    next_commit = now + (COMMIT_EVERY if self.commit() else RETRY_EVERY)
+                    pause = COMMIT_EVERY if self.commit() else RETRY_EVERY
+                    next_commit = now + max(pause, COMMIT_SHARE * (monotonic() - now))
                     overdue = now + COMMIT_BEHIND_EVERY
             if now >= next_tick:
                 next_tick = now + TICK_EVERY

@@ -41,14 +41,16 @@ class Endless(Source):
         return 0, self.left
 
 
-@pytest.mark.parametrize(("left", "impatient", "every"), [
-    (0, False, module.COMMIT_EVERY),
-    (module.BEHIND_BYTES, False, module.COMMIT_EVERY),
-    (module.BEHIND_BYTES + 1, False, module.COMMIT_BEHIND_EVERY),
-    (module.BEHIND_BYTES + 1, True, STEP),
+@pytest.mark.parametrize(("left", "impatient", "takes", "every"), [
+    (0, False, 0, module.COMMIT_EVERY),
+    (0, False, 1, module.COMMIT_SHARE),
+    (module.BEHIND_BYTES, False, 0, module.COMMIT_EVERY),
+    (module.BEHIND_BYTES + 1, False, 0, module.COMMIT_BEHIND_EVERY),
+    (module.BEHIND_BYTES + 1, True, 0, STEP),
+    (module.BEHIND_BYTES + 1, True, 1, 1 + STEP),
 ])  # fmt: skip
-def test_commits_are_rare_only_while_far_behind_and_nobody_waits(monkeypatch, left, impatient, every):
-    """Up to date five times a second; far behind once a second; at once for who waits."""
+def test_commits_are_rare_only_while_far_behind_or_slow_and_nobody_waits(monkeypatch, left, impatient, takes, every):
+    """Up to date five times a second; far behind every three seconds; at once for who waits."""
     source, times = Endless(left), []
     source.impatient = impatient
 
@@ -56,6 +58,7 @@ def test_commits_are_rare_only_while_far_behind_and_nobody_waits(monkeypatch, le
         def commit(self, rows: Iterable[Row]) -> None:
             super().commit(rows)
             times.append(source.clock)
+            source.clock += takes
             if len(times) == 5:
                 loop.stop()
 
