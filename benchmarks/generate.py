@@ -2,8 +2,9 @@
 
 The article's schema; 200 agents and 20 actions, both Zipf-like; 6 models; 50 lines to a session, so 20,000 sessions in
 a million lines; mean 730 bytes. Three of five agents write as `json.dumps` does (spaces, \\u escapes), the others
-compactly and in raw UTF-8. 3 % failures. About 1 % of the lines is bad: truncated, plain text, or of a wrong type.
-What was planted is written to OUT.json, so that whoever counts can be checked to the unit.
+compactly and in raw UTF-8. 3 % failures; three sessions in ten take longer than they may, one in seven goes over its
+budget, one call in 700 takes more than twice the usual tokens. About 1 % of the lines is bad: truncated, plain text, or
+of a wrong type. What was planted is written to OUT.json, so that whoever counts can be checked to the unit.
 """
 
 from __future__ import annotations
@@ -35,10 +36,15 @@ ACTIONS = (
     "summarize", "fetch_url", "write_file", "run_tests", "create_ticket", "lookup_order", "translate", "classify",
     "extract_entities", "generate_report", "check_policy", "schedule_call", "update_crm",
 )  # fmt: skip
-MODELS = (
-    "claude-sonnet-4-20250514", "gpt-4o-2024-08-06", "gpt-4o-mini", "claude-haiku-4-5", "gemini-2.5-pro",
-    "llama-3.3-70b-instruct",
-)  # fmt: skip
+PRICES = {
+    "claude-sonnet-4-20250514": (3, 15),
+    "gpt-4o-2024-08-06": (2.5, 10),
+    "gpt-4o-mini": (0.15, 0.6),
+    "claude-haiku-4-5": (1, 5),
+    "gemini-2.5-pro": (1.25, 10),
+    "llama-3.3-70b-instruct": (0.1, 0.3),
+}
+"""US dollars for a million tokens, prompt and completion."""
 TASKS = ("default", "research", "support", "batch_report")
 ERRORS = ("RateLimitError", "APITimeoutError", "ToolNotFound", "ValidationError", "ConnectionError")
 
@@ -228,13 +234,12 @@ def _failure(rng: random.Random) -> dict[str, Any]:
 
 
 def _tokens(rng: random.Random) -> dict[str, Any]:
-    prompt, completion = 1 + int(rng.expovariate(1 / 1400)), 1 + int(rng.expovariate(1 / 500))
-    return {
-        "prompt": prompt,
-        "completion": completion,
-        "model": rng.choice(MODELS),
-        "cost_usd": round(prompt * 3e-6 + completion * 15e-6, 6),
-    }
+    """About as many each time, as calls of one kind take."""
+    prompt, completion = round(rng.lognormvariate(6, 0.3)), round(rng.lognormvariate(5, 0.3))
+    model = rng.choice(list(PRICES))
+    price = PRICES[model]
+    cost_usd = round((prompt * price[0] + completion * price[1]) / 1e6, 6)
+    return {"prompt": prompt, "completion": completion, "model": model, "cost_usd": cost_usd}
 
 
 def write(lines: int, out: Path, *, seed: int = 1) -> dict[str, int | float]:

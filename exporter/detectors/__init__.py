@@ -304,12 +304,16 @@ class Detectors:
             trail = session.trail
             if trail.waiting:
                 quiet = session.arrived <= before and trail.waiting[-1].at <= before
-                self._decide(session, trail.flush() if quiet else trail.ready(self._reorder))
-                self._sessions.touch(session)
+                ready = trail.flush() if quiet else trail.ready(self._reorder)
+                if ready:
+                    self._decide(session, ready)
+                    self._sessions.touch(session)
         for trace in self.traces:
             if trace.waiting:
-                self._decide_in_trace(trace, trace.flush() if trace.seen <= before else trace.ready(self._reorder))
-                self.traces.touch(trace)
+                ready = trace.flush() if trace.seen <= before else trace.ready(self._reorder)
+                if ready:
+                    self._decide_in_trace(trace, ready)
+                    self.traces.touch(trace)
         self.averages.tick(now)
         self.traces.age(now, self._sessions)
 

@@ -97,9 +97,11 @@ class Averages:
         for window in self._windows.values():
             if window.waiting:
                 quiet = window.seen <= now - self.reorder
-                self._compare(window, window.flush() if quiet else window.ready(self.reorder))
-                window.dirty = True
-                self._dirty.add(window)
+                ready = window.flush() if quiet else window.ready(self.reorder)
+                if ready:
+                    self._compare(window, ready)
+                    window.dirty = True
+                    self._dirty.add(window)
 
     def averages(self) -> Iterator[tuple[str, str, float]]:
         """(agent, action, mean) of those that changed since the last commit."""
