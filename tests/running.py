@@ -212,8 +212,9 @@ class Answering:
                 self.send_response(told.status)
                 for name, value in ({"Content-Length": str(len(told.answer))} | told.headers).items():
                     self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(told.answer)
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # who asked may wait no longer
+                    self.end_headers()
+                    self.wfile.write(told.answer)
 
             def do_POST(self) -> None:
                 self.do_GET()

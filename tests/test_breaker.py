@@ -317,6 +317,19 @@ def test_a_flood_of_findings_about_others_does_not_have_a_runaway_forgotten(rig,
     assert [mine.session_id for mine in rig.calls] == ["s"]
 
 
+def test_one_that_had_to_make_room_while_it_waited_is_called_once_and_its_answer_is_known(rig, monkeypatch):
+    """Its own line and the flood come in one block."""
+    monkeypatch.setattr(intents, "MOST", 8)
+    rig.spend(5_000, origin=ELSEWHERE)
+    over = {"agent_id": "runaway", "action": "llm_call", "tokens": {"prompt": 5_000, "completion": 0}}
+    flood = [line(1, session_id=f"flood-{n}", **over) for n in range(20)]
+    rig.source.batches = [([line(1, session_id="s", **over)], OWN), (flood, ELSEWHERE)]
+    rig.read()
+    assert [mine.session_id for mine in rig.calls] == ["s"]
+    rig.answer()
+    assert [why for _, status, why in rig.statuses if status == "called"] == [""]
+
+
 def test_a_flood_of_findings_about_others_does_not_have_one_told_to_stop_again(rig, monkeypatch):
     """It still logs. What made room is counted, as it might still have been wanted."""
     monkeypatch.setattr(intents, "MOST", 8)

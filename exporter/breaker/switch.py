@@ -244,6 +244,8 @@ class Breaker:
         """Called between two blocks of lines, when no source has any more."""
         pending, self._pending = self._pending, {}
         for mine in pending.values():
+            if self._intents.get(mine.key) is None:  # it had to make room while it waited
+                self._intents.add(mine)
             self._decide(mine, now)
 
     def tick(self, now: float) -> None:
