@@ -87,6 +87,20 @@ def test_every_alert_is_tested_to_fire_and_to_stay_quiet():
     assert quiet == set(ALERTS) - {"Watchdog"}
 
 
+def test_every_alert_with_a_team_fires_while_a_replica_still_believes_in_another_one():
+    """Such a replica has not seen the newest line. Of an agent that none ever heard, all know the team by the config."""
+    disagreeing = {
+        check["alertname"]
+        for path in (HERE / "rules").glob("*.test.yml")
+        for case in yaml.safe_load(path.read_text())["tests"]
+        if 'team="old"' in json.dumps(case["input_series"]).replace("\\", "")
+        for check in case["alert_rule_test"]
+        if check["exp_alerts"]
+    }
+    joining = {name for name, rule in ALERTS.items() if "agent:team:info" in rule["expr"]}
+    assert disagreeing == joining - {"AgentNeverSeen"}
+
+
 def run(*command, **more) -> str:
     """What a program prints; it must succeed."""
     done = subprocess.run(command, capture_output=True, text=True, check=False, **more)
