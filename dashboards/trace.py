@@ -97,8 +97,8 @@ def build() -> Json:
             [
                 graph(
                     "Agents and handovers",
-                    "An arrow is a handover that has ended: how long it took, and how many a second. A red ring is the share of "
-                    "failures. A node that all arrows lead to is what the others depend on.",
+                    "An arrow is a handover that has ended: how long it took, and how many a second. The red of a ring is the "
+                    "share that said it failed, or was stopped. A node that all arrows lead to is what the others depend on.",
                     service_map(),
                     w=14,
                 ),

@@ -96,16 +96,16 @@ def test_agents_within_agents_are_agents_of_their_own(graph):
     with pytest.raises(TimeoutError):
         asyncio.run(builder.compile().ainvoke(asked, options))
     assert log.tree() == """\
-invoke_agent team [team INTERNAL]
+invoke_agent team [team INTERNAL]  ERROR failed
   invoke_agent plan [team CLIENT]
     invoke_agent plan [plan SERVER]
       execute_tool session_end [plan INTERNAL]
-  invoke_agent boss [team CLIENT]
-    invoke_agent boss [boss SERVER]
+  invoke_agent boss [team CLIENT]  ERROR failed
+    invoke_agent boss [boss SERVER]  ERROR failed
       chat scripted-1 [boss CLIENT]
       execute_tool ask_fetcher [boss INTERNAL]  ERROR TimeoutError
-      invoke_agent fetcher [boss CLIENT]
-        invoke_agent fetcher [fetcher SERVER]
+      invoke_agent fetcher [boss CLIENT]  ERROR failed
+        invoke_agent fetcher [fetcher SERVER]  ERROR failed
           chat scripted-1 [fetcher CLIENT]
           execute_tool fetch [fetcher INTERNAL]  ERROR TimeoutError
           execute_tool session_end [fetcher INTERNAL]

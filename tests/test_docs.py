@@ -104,6 +104,7 @@ def table() -> str:
         "Written by `pytest --update` from `exporter/metrics/families.py`. Counters have `_created` in OpenMetrics, and counters",
         "and histograms of actions carry exemplars with a `trace_id`. Session ids, trace ids, inputs, outputs and error texts are",
         "never labels. With replicas, sum counters, today's sums and `agent_sessions_active`; take the `max` of everything else.",
+        "Where they disagree on an agent's team, the rules take that of the replica that heard from it last (`agent:team:info`).",
         "Counters whose labels are known begin at zero with an agent's or action's first line; `agent_errors_total` begins with its",
         'first error, as which error types there are only errors tell: alert on `agent_actions_total{status=~"error|timeout"}`.',
         "",

@@ -8,24 +8,18 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
-import threading
 import time
-import urllib.parse
 import urllib.request
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import yaml
+from alerting import RULES, RUNBOOKS, Alertmanager, Prometheus, ask, copied, run
 from conftest import HERE, LOGS
-from running import ROOT, Running, eventually, free_port
+from running import Answering, Running, eventually
 
 from exporter.metrics.families import FAMILIES
 
-RULES = ROOT / "alert_rules"
-RUNBOOKS = ROOT / "docs" / "runbooks"
 FILES = sorted(RULES.glob("*.rules.yml"))
 GROUPS = {path.name: yaml.safe_load(path.read_text())["groups"] for path in FILES}
 EVERY = [rule for groups in GROUPS.values() for group in groups for rule in group["rules"]]
@@ -87,11 +81,18 @@ def test_every_alert_is_tested_to_fire_and_to_stay_quiet():
     assert quiet == set(ALERTS) - {"Watchdog"}
 
 
-def run(*command, **more) -> str:
-    """What a program prints; it must succeed."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False, **more)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+def test_every_alert_with_a_team_fires_while_a_replica_still_believes_in_another_one():
+    """Such a replica has not seen the newest line. Of an agent that none ever heard, all know the team by the config."""
+    disagreeing = {
+        check["alertname"]
+        for path in (HERE / "rules").glob("*.test.yml")
+        for case in yaml.safe_load(path.read_text())["tests"]
+        if 'team="old"' in json.dumps(case["input_series"]).replace("\\", "")
+        for check in case["alert_rule_test"]
+        if check["exp_alerts"]
+    }
+    joining = {name for name, rule in ALERTS.items() if "agent:team:info" in rule["expr"]}
+    assert disagreeing == joining - {"AgentNeverSeen"}
 
 
 @pytest.mark.parametrize("path", sorted((HERE / "rules").glob("*.test.yml")), ids=lambda path: path.name)
@@ -107,70 +108,19 @@ def test_promtool_finds_no_fault_in_rules_and_configuration(program, tmp_path):
     run(program("promtool"), "check", "config", str(tmp_path / "prometheus.yml"))
 
 
-def copied(tmp_path):
-    """Rules and configuration in a place of their own, with no secret filled in."""
-    shutil.copytree(RULES, tmp_path, dirs_exist_ok=True)
-    for name in ("exporter_token", "slack_url", "pagerduty_key", "watchdog_url"):
-        (tmp_path / name).touch()
-    for name in ("prometheus.yml", "alertmanager.yml"):
-        text = (tmp_path / name).read_text()
-        text = re.sub(r"/etc/(prometheus|alertmanager)/secrets", str(tmp_path), text)
-        (tmp_path / name).write_text(text)
-
-
 @pytest.mark.slow
 def test_a_real_prometheus_evaluates_every_rule_on_a_real_scrape(program, tmp_path):
     """No rule has an error, and those of agents have something to say."""
-    prometheus = program("prometheus")
     copied(tmp_path)
-    port = free_port()
-    with Running(LOGS / "chain.ndjson") as exporter:
-        exporter.ready()
-        config = yaml.safe_load((tmp_path / "prometheus.yml").read_text())
-        config["global"] |= {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
-        config["alerting"] = {}
-        config["scrape_configs"] = config["scrape_configs"][:1]
-        config["scrape_configs"][0]["static_configs"] = [{"targets": [exporter.url.removeprefix("http://")]}]
-        (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
-        process = subprocess.Popen(
-            [
-                prometheus,
-                f"--config.file={tmp_path / 'prometheus.yml'}",
-                f"--storage.tsdb.path={tmp_path / 'tsdb'}",
-                f"--web.listen-address=127.0.0.1:{port}",
-                f"--web.user-assets={RUNBOOKS}",
-                "--enable-feature=exemplar-storage,created-timestamp-zero-ingestion",
-                "--web.enable-remote-write-receiver",
-                "--log.level=error",
-            ]
-        )
-        try:
-            base = f"http://127.0.0.1:{port}"
-
-            def seen():
-                rules = ask(f"{base}/api/v1/query?query={urllib.parse.quote('agent:tokens_today:sum')}")
-                return rules and rules["data"]["result"]
-
-            eventually(seen, within=60)
-            time.sleep(2)
-            groups = ask(f"{base}/api/v1/rules")["data"]["groups"]
-            rules = [rule for group in groups for rule in group["rules"]]
-            assert len(rules) == len(EVERY)
-            assert [(rule["name"], rule["lastError"]) for rule in rules if rule.get("lastError")] == []
-            with urllib.request.urlopen(f"{base}/user/AgentLoop.md") as answer:
-                assert answer.read().decode().startswith("# AgentLoop\n")
-        finally:
-            process.kill()
-            process.wait()
-
-
-def ask(url: str):
-    """Its JSON, or None while nobody answers."""
-    try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return json.load(answer)
-    except OSError:
-        return None
+    with Running(LOGS / "chain.ndjson") as exporter, Prometheus(program, tmp_path, exporter.ready().url) as prometheus:
+        eventually(lambda: prometheus.query("agent:tokens_today:sum"), within=60)
+        time.sleep(2)
+        groups = ask(f"{prometheus.url}/api/v1/rules")["data"]["groups"]
+        rules = [rule for group in groups for rule in group["rules"]]
+        assert len(rules) == len(EVERY)
+        assert [(rule["name"], rule["lastError"]) for rule in rules if rule.get("lastError")] == []
+        with urllib.request.urlopen(f"{prometheus.url}/user/AgentLoop.md") as answer:
+            assert answer.read().decode().startswith("# AgentLoop\n")
 
 
 ROUTES = [
@@ -201,84 +151,6 @@ def test_inhibition_names_alerts_that_exist():
     rules = yaml.safe_load((RULES / "alertmanager.yml").read_text())["inhibit_rules"]
     named = set(re.findall(r"\b(?:Agent[A-Z]\w+|Watchdog)\b", json.dumps(rules)))
     assert named <= set(ALERTS)
-
-
-class Alertmanager:
-    """A real one with our configuration, waits shortened, and Slack and PagerDuty replaced by a local receiver."""
-
-    def __init__(self, program, tmp_path, *, secrets: bool) -> None:
-        copied(tmp_path)
-        self.bodies: list[tuple[str, dict]] = []
-        self._amtool = program("amtool")
-        bodies = self.bodies
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                bodies.append((self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
-                self.send_response(202 if self.path == "/pagerduty" else 200)
-                self.end_headers()
-                self.wfile.write(b"ok")
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._receiver = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self._receiver.serve_forever, daemon=True).start()
-        there = f"http://127.0.0.1:{self._receiver.server_port}"
-        if secrets:
-            (tmp_path / "slack_url").write_text(f"{there}/slack\n")
-            (tmp_path / "pagerduty_key").write_text("key\n")
-        text = (tmp_path / "alertmanager.yml").read_text()
-        text = re.sub(r"group_wait: \S+", "group_wait: 1s", text)
-        text = text.replace(
-            "        severity: critical\n", f"        severity: critical\n        url: {there}/pagerduty\n"
-        )
-        (tmp_path / "alertmanager.yml").write_text(text)
-        self.url = f"http://127.0.0.1:{free_port()}"
-        self.process = subprocess.Popen(
-            [
-                program("alertmanager"),
-                f"--config.file={tmp_path / 'alertmanager.yml'}",
-                f"--storage.path={tmp_path / 'data'}",
-                f"--web.listen-address={self.url.removeprefix('http://')}",
-                "--cluster.listen-address=",
-                "--log.level=error",
-            ],
-            stderr=subprocess.DEVNULL,
-        )
-        eventually(lambda: ask(f"{self.url}/api/v2/status"))
-
-    def __enter__(self) -> Alertmanager:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.wait()
-        self._receiver.shutdown()
-        self._receiver.server_close()
-
-    def fire(self, *alerts: dict) -> None:
-        """As Prometheus posts them."""
-        now = datetime.now(UTC)
-        sent = [{"startsAt": START, "endsAt": (now + timedelta(minutes=5)).isoformat()} | alert for alert in alerts]
-        request = urllib.request.Request(
-            f"{self.url}/api/v2/alerts", json.dumps(sent).encode(), {"Content-Type": "application/json"}
-        )
-        urllib.request.urlopen(request, timeout=5).close()
-
-    def state(self, name: str) -> str:
-        """Of an alert: active or suppressed."""
-        found = ask(f"{self.url}/api/v2/alerts?filter=alertname%3D{name}")
-        return found[0]["status"]["state"]
-
-    def amtool(self, line: str) -> str:
-        """A command line of a runbook, sent here."""
-        words = line.split()
-        assert words[0] == "amtool"
-        return run(self._amtool, *words[1:-1], f"--alertmanager.url={self.url}")
-
-
-START = "2026-03-18T09:15:32Z"
 
 
 def expected(name: str, number: int = 0) -> dict:
@@ -342,6 +214,65 @@ def test_the_digest_is_one_message_with_a_line_for_each_alert(program, tmp_path)
     assert sorted(body["attachments"][0]["text"].strip().splitlines()) == sorted(
         [digest["annotations"]["description"], "AgentStackServiceDown (warning) fired for 12m 0s."]
     )
+
+
+def near_its_budget(**share: float) -> bytes:
+    """What an exporter says of agents and of the share of the day's tokens that each has used."""
+    return "".join(
+        f'agent_info{{agent_id="{name}",team="t"}} 1\n'
+        f'agent_tokens_today{{agent_id="{name}"}} {100 * used}\n'
+        f'agent_daily_token_budget{{agent_id="{name}"}} 100\n'
+        for name, used in share.items()
+    ).encode()
+
+
+def text_of(alertmanager: Alertmanager) -> list[list[str]]:
+    """The lines of each message sent to Slack."""
+    return [sorted(body["attachments"][0]["text"].strip().splitlines()) for _, body in alertmanager.bodies]
+
+
+@pytest.mark.slow
+def test_a_day_has_one_digest_with_what_fires_and_what_has_resolved(program, tmp_path):
+    """Real servers and a real warning that resolves; what fires within the hour is for tomorrow. All times are a sixtieth.
+
+    Nothing can be sent after its group is gone, which it is some time after a second message would have been sent.
+    """
+    digest = tmp_path / "digest.rules.yml"
+    told = [f"AgentDailyTokensNearBudget (warning) fired for 1m 0s: {name} of team t." for name in "ab"]
+    with Answering(200, near_its_budget(a=0.9, b=0.9)) as agents, Alertmanager(
+        program, tmp_path, secrets=True, faster=60
+    ) as alertmanager:  # fmt: skip
+        agents.headers = {"Content-Type": "text/plain; version=0.0.4"}
+        for path in tmp_path.glob("*.rules.yml"):
+            if path.name not in {"recording.rules.yml", "budget.rules.yml", "digest.rules.yml"}:
+                path.unlink()  # they tell of servers that are not here
+        with Prometheus(program, tmp_path, agents.url, alertmanager=alertmanager.url) as prometheus:
+
+            def firing() -> set[str]:
+                return {found["metric"]["agent_id"] for found in prometheus.query('ALERTS{alertstate="firing"}')}
+
+            def groups() -> float:
+                with urllib.request.urlopen(f"{alertmanager.url}/metrics") as page:
+                    found = re.search(
+                        r"^alertmanager_dispatcher_aggregation_groups (.*)$", page.read().decode(), re.MULTILINE
+                    )
+                return float(found[1])
+
+            eventually(lambda: firing() == {"a", "b"})
+            agents.answer = near_its_budget(a=0.9, b=0.1)
+            eventually(lambda: firing() == {"a"})
+            assert groups() == 1  # of the warnings, which is told to nobody
+            begins = int(time.time()) + 2
+            hour = f"(vector(time()) >= {begins} < {begins + 60})"
+            digest.write_text(digest.read_text().replace("hour() == 9", hour))
+            prometheus.reload()
+            eventually(lambda: text_of(alertmanager) == [told])
+            assert groups() == 2
+            agents.answer = near_its_budget(a=0.9, b=0.1, c=0.9)
+            eventually(lambda: prometheus.query('ALERTS{alertname="AgentDailyDigest", agent_id="c"}'))
+            eventually(lambda: groups() == 1, within=150)
+            assert time.time() > begins + 62
+            assert text_of(alertmanager) == [told]
 
 
 def test_the_digest_is_sent_once_a_day():

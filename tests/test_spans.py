@@ -124,6 +124,32 @@ def test_an_action_span_carries_what_the_conventions_name_and_what_is_ours():
     }
 
 
+def test_a_session_that_failed_or_was_stopped_is_marked_and_one_that_completed_or_just_ended_is_not():
+    """On the caller's side of a handover as well: the service graph's failures are these."""
+    found = {}
+    for outcome, told in {
+        "completed": {"task_completed": True}, "failed": {"task_completed": False}, "ended": {}, "terminated": {},
+    }.items():  # fmt: skip
+        collector = Collector().feed([line(agent_id="caller", session_id="c", parent_trace_id=TRACE)])
+        metadata = {"session_end": True, "parent_agent_id": "caller"} | told
+        action = decode(line(timestamp="2026-03-18T09:15:40Z", parent_trace_id=TRACE, metadata=metadata))
+        session = collector.sessions.add(action, 0.0)
+        collector.tree.add(action, 0.0)
+        session.terminated = outcome == "terminated"
+        collector.finish()
+        found[outcome] = [
+            (service, span.status.message, attributes(span).get("error.type"))
+            for service, span in collector.sent
+            if span.name == "invoke_agent a"
+        ]
+    assert found == {
+        "completed": [("caller", "", None), ("a", "", None)],
+        "failed": [("caller", "failed", "failed"), ("a", "failed", "failed")],
+        "ended": [("caller", "", None), ("a", "", None)],
+        "terminated": [("caller", "terminated", "terminated"), ("a", "terminated", "terminated")],
+    }
+
+
 def test_a_session_span_carries_its_totals():
     """Under names of ours, so that summing tokens over a trace counts none twice."""
     spans = [span for _, span in Collector().feed(CHAIN).finish().sent if span.name == "invoke_agent researcher"]

@@ -41,6 +41,8 @@ LINGER = 600.0
 """Seconds that a trace is remembered after its last line, so that a late child still finds its parent."""
 MOST_NAMES = 4096
 """Actions, and models, whose bytes are kept."""
+UNSUCCESSFUL = {"failed", "terminated"}
+"""Outcomes of sessions whose own spans are errors. Of one that merely ended nobody has said whether it was of use."""
 NO_PARENT = b""
 
 K = TypeVar("K")
@@ -314,6 +316,7 @@ class Tree:
         times = (max(0, round(part.started * 1e6)) * 1000, round(part.last * 1e6) * 1000)
         attributes = b"".join(
             (
+                _failed(outcome) if outcome in UNSUCCESSFUL else b"",
                 encode.text("gen_ai.operation.name", "invoke_agent"),
                 encode.text("gen_ai.agent.name", part.agent_id),
                 encode.text("gen_ai.conversation.id", part.session_id),
@@ -426,7 +429,10 @@ def _span_id(digest: bytes) -> bytes:
 
 def _failure(action: Action) -> bytes:
     # The message stays here: it is the agent's text and may quote what it was given.
-    kind = action.error_type or ("timeout" if action.status == "timeout" else "_OTHER")
+    return _failed(action.error_type or ("timeout" if action.status == "timeout" else "_OTHER"))
+
+
+def _failed(kind: str) -> bytes:
     return encode.text("error.type", kind) + encode.status(encode.ERROR, kind)
 
 

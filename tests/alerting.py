@@ -1,0 +1,180 @@
+"""Prometheus and Alertmanager, real ones, with the shipped rules and configuration in a folder of their own."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import threading
+import urllib.parse
+import urllib.request
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import yaml
+from running import ROOT, eventually, free_port
+
+from exporter.backtest.rules import seconds
+
+RULES = ROOT / "alert_rules"
+RUNBOOKS = ROOT / "docs" / "runbooks"
+START = "2026-03-18T09:15:32Z"
+"""When an alert began, if nothing else is said."""
+
+
+def run(*command, **more) -> str:
+    """What a program prints; it must succeed."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **more)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def ask(url: str):
+    """Its JSON, or None while nobody answers."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return json.load(answer)
+    except OSError:
+        return None
+
+
+def copied(folder: Path) -> None:
+    """Rules and configuration in a place of their own, with no secret filled in."""
+    shutil.copytree(RULES, folder, dirs_exist_ok=True)
+    for name in ("exporter_token", "slack_url", "pagerduty_key", "watchdog_url"):
+        (folder / name).touch()
+    for name in ("prometheus.yml", "alertmanager.yml"):
+        text = (folder / name).read_text()
+        text = re.sub(r"/etc/(prometheus|alertmanager)/secrets", str(folder), text)
+        (folder / name).write_text(text)
+
+
+class Prometheus:
+    """One with the configuration of `folder`, which asks one target every second and evaluates as often."""
+
+    def __init__(self, program, folder: Path, target: str, *, alertmanager: str = "") -> None:
+        config = yaml.safe_load((folder / "prometheus.yml").read_text())
+        config["global"] |= {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
+        config["scrape_configs"] = config["scrape_configs"][:1]
+        config["scrape_configs"][0]["static_configs"] = [{"targets": [target.removeprefix("http://")]}]
+        there = [{"targets": [alertmanager.removeprefix("http://")]}] if alertmanager else []
+        config["alerting"]["alertmanagers"] = [{"static_configs": there}]
+        (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+        self.url = f"http://127.0.0.1:{free_port()}"
+        self.process = subprocess.Popen(
+            [
+                program("prometheus"),
+                f"--config.file={folder / 'prometheus.yml'}",
+                f"--storage.tsdb.path={folder / 'tsdb'}",
+                f"--web.listen-address={self.url.removeprefix('http://')}",
+                f"--web.user-assets={RUNBOOKS}",
+                "--enable-feature=exemplar-storage,created-timestamp-zero-ingestion",
+                "--web.enable-remote-write-receiver",
+                "--log.level=error",
+            ]
+        )
+
+    def __enter__(self) -> Prometheus:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def reload(self) -> None:
+        """Have it read its files anew."""
+        self.process.send_signal(signal.SIGHUP)
+
+    def query(self, expr: str) -> list[dict]:
+        """The series of an answer; none while it does not answer."""
+        found = ask(f"{self.url}/api/v1/query?{urllib.parse.urlencode({'query': expr})}")
+        return found["data"]["result"] if found else []
+
+
+class Alertmanager:
+    """One with our configuration, waits shortened, and Slack and PagerDuty replaced by a local receiver.
+
+    With `faster`, all its times are divided by that; else only the wait before a group's first message is shortened.
+    """
+
+    def __init__(self, program, tmp_path, *, secrets: bool, faster: int = 0) -> None:
+        copied(tmp_path)
+        self.bodies: list[tuple[str, dict]] = []
+        self._amtool = program("amtool")
+        bodies = self.bodies
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                bodies.append((self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
+                self.send_response(202 if self.path == "/pagerduty" else 200)
+                self.end_headers()
+                self.wfile.write(b"ok")
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._receiver = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self._receiver.serve_forever, daemon=True).start()
+        there = f"http://127.0.0.1:{self._receiver.server_port}"
+        if secrets:
+            (tmp_path / "slack_url").write_text(f"{there}/slack\n")
+            (tmp_path / "pagerduty_key").write_text("key\n")
+        text = (tmp_path / "alertmanager.yml").read_text()
+        text = _faster(text, faster) if faster else re.sub(r"group_wait: \S+", "group_wait: 1s", text)
+        text = text.replace(
+            "        severity: critical\n", f"        severity: critical\n        url: {there}/pagerduty\n"
+        )
+        (tmp_path / "alertmanager.yml").write_text(text)
+        self.url = f"http://127.0.0.1:{free_port()}"
+        self.process = subprocess.Popen(
+            [
+                program("alertmanager"),
+                f"--config.file={tmp_path / 'alertmanager.yml'}",
+                f"--storage.path={tmp_path / 'data'}",
+                f"--web.listen-address={self.url.removeprefix('http://')}",
+                "--cluster.listen-address=",
+                "--log.level=error",
+            ],
+            stderr=subprocess.DEVNULL,
+        )
+        eventually(lambda: ask(f"{self.url}/api/v2/status"))
+
+    def __enter__(self) -> Alertmanager:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._receiver.shutdown()
+        self._receiver.server_close()
+
+    def fire(self, *alerts: dict) -> None:
+        """As Prometheus posts them."""
+        now = datetime.now(UTC)
+        sent = [{"startsAt": START, "endsAt": (now + timedelta(minutes=5)).isoformat()} | alert for alert in alerts]
+        request = urllib.request.Request(
+            f"{self.url}/api/v2/alerts", json.dumps(sent).encode(), {"Content-Type": "application/json"}
+        )
+        urllib.request.urlopen(request, timeout=5).close()
+
+    def state(self, name: str) -> str:
+        """Of an alert: active or suppressed."""
+        found = ask(f"{self.url}/api/v2/alerts?filter=alertname%3D{name}")
+        return found[0]["status"]["state"]
+
+    def amtool(self, line: str) -> str:
+        """A command line of a runbook, sent here."""
+        words = line.split()
+        assert words[0] == "amtool"
+        return run(self._amtool, *words[1:-1], f"--alertmanager.url={self.url}")
+
+
+def _faster(text: str, by: int) -> str:
+    return re.sub(
+        r"(group_wait|group_interval|repeat_interval): (\S+)",
+        lambda found: f"{found[1]}: {int(1000 * seconds(found[2]) / by)}ms",
+        text,
+    )
