@@ -7,15 +7,14 @@ import re
 import shutil
 import signal
 import subprocess
-import threading
 import urllib.parse
 import urllib.request
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Self
 
 import yaml
-from running import ROOT, eventually, free_port
+from running import ROOT, Answering, eventually, free_port
 
 from exporter.backtest.rules import seconds
 
@@ -52,7 +51,22 @@ def copied(folder: Path) -> None:
         (folder / name).write_text(text)
 
 
-class Prometheus:
+class Server:
+    """One that runs at `url` until it is left."""
+
+    def __init__(self, url: str, command: list[str], **more) -> None:
+        self.url = url
+        self.process = subprocess.Popen(command, **more)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+class Prometheus(Server):
     """One with the configuration of `folder`, which asks one target every second and evaluates as often."""
 
     def __init__(self, program, folder: Path, target: str, *, alertmanager: str = "") -> None:
@@ -63,26 +77,20 @@ class Prometheus:
         there = [{"targets": [alertmanager.removeprefix("http://")]}] if alertmanager else []
         config["alerting"]["alertmanagers"] = [{"static_configs": there}]
         (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
-        self.url = f"http://127.0.0.1:{free_port()}"
-        self.process = subprocess.Popen(
+        address = f"127.0.0.1:{free_port()}"
+        super().__init__(
+            f"http://{address}",
             [
                 program("prometheus"),
                 f"--config.file={folder / 'prometheus.yml'}",
                 f"--storage.tsdb.path={folder / 'tsdb'}",
-                f"--web.listen-address={self.url.removeprefix('http://')}",
+                f"--web.listen-address={address}",
                 f"--web.user-assets={RUNBOOKS}",
                 "--enable-feature=exemplar-storage,created-timestamp-zero-ingestion",
                 "--web.enable-remote-write-receiver",
                 "--log.level=error",
-            ]
+            ],
         )
-
-    def __enter__(self) -> Prometheus:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.wait()
 
     def reload(self) -> None:
         """Have it read its files anew."""
@@ -94,7 +102,7 @@ class Prometheus:
         return found["data"]["result"] if found else []
 
 
-class Alertmanager:
+class Alertmanager(Server):
     """One with our configuration, waits shortened, and Slack and PagerDuty replaced by a local receiver.
 
     With `faster`, all its times are divided by that; else only the wait before a group's first message is shortened.
@@ -102,23 +110,9 @@ class Alertmanager:
 
     def __init__(self, program, tmp_path, *, secrets: bool, faster: int = 0) -> None:
         copied(tmp_path)
-        self.bodies: list[tuple[str, dict]] = []
         self._amtool = program("amtool")
-        bodies = self.bodies
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                bodies.append((self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
-                self.send_response(202 if self.path == "/pagerduty" else 200)
-                self.end_headers()
-                self.wfile.write(b"ok")
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._receiver = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self._receiver.serve_forever, daemon=True).start()
-        there = f"http://127.0.0.1:{self._receiver.server_port}"
+        self._receiver = Answering(202, b"ok")
+        there = self._receiver.url
         if secrets:
             (tmp_path / "slack_url").write_text(f"{there}/slack\n")
             (tmp_path / "pagerduty_key").write_text("key\n")
@@ -128,13 +122,14 @@ class Alertmanager:
             "        severity: critical\n", f"        severity: critical\n        url: {there}/pagerduty\n"
         )
         (tmp_path / "alertmanager.yml").write_text(text)
-        self.url = f"http://127.0.0.1:{free_port()}"
-        self.process = subprocess.Popen(
+        address = f"127.0.0.1:{free_port()}"
+        super().__init__(
+            f"http://{address}",
             [
                 program("alertmanager"),
                 f"--config.file={tmp_path / 'alertmanager.yml'}",
                 f"--storage.path={tmp_path / 'data'}",
-                f"--web.listen-address={self.url.removeprefix('http://')}",
+                f"--web.listen-address={address}",
                 "--cluster.listen-address=",
                 "--log.level=error",
             ],
@@ -142,14 +137,14 @@ class Alertmanager:
         )
         eventually(lambda: ask(f"{self.url}/api/v2/status"))
 
-    def __enter__(self) -> Alertmanager:
-        return self
-
     def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.wait()
-        self._receiver.shutdown()
-        self._receiver.server_close()
+        super().__exit__()
+        self._receiver.__exit__()
+
+    @property
+    def bodies(self) -> list[tuple[str, dict]]:
+        """(path, JSON) of every message that it has sent."""
+        return [(path, json.loads(body)) for path, _, body in self._receiver.asked]
 
     def fire(self, *alerts: dict) -> None:
         """As Prometheus posts them."""

@@ -132,7 +132,7 @@ class Detectors:
         if trace is not None and (trail.shared or trace != trail.trace or marks & FAILED or action.span_id is not None):
             self._pass_on(action, session, step, trace, now)
         if self._bytes > MOST_HELD:
-            self._trim()
+            self._make_room()
 
     def beat(self, action: Action, session: Session, now: float) -> None:
         """Take in a heartbeat of an agent whose session this is, as far as is known."""
@@ -332,23 +332,33 @@ class Detectors:
 
     def settle(self) -> None:
         """Give up the lines that are kept for their fingerprints: what is committed holds none."""
-        steps: Steps
-        for steps in (*(session.trail for session in self._held), *self._held_in_traces):
-            steps.settle()
-        self._held.clear()
-        self._held_in_traces.clear()
-        self._bytes = 0
+        holding = self._holding()
+        for steps in holding:
+            steps.trim()
+        self._give_up_lines(holding)
 
-    def _trim(self) -> None:
-        """Make room for lines. Most steps are no part of a loop any more: their fingerprints need not be known."""
+    def _make_room(self) -> None:
+        """Most steps are no part of a loop any more once they are decided on: their fingerprints need not be known."""
         for session in self._held:
             self._decide(session, session.trail.ready(self._reorder))
         for trace in self._held_in_traces:
             self._decide_in_trace(trace, trace.ready(self._reorder))
-        kept = sum(session.trail.trim() for session in self._held) + sum(map(Trace.trim, self._held_in_traces))
-        self._bytes = kept
-        if kept > MOST_HELD // 2:
-            self.settle()
+        holding = self._holding()
+        for steps in holding:
+            steps.trim()
+        self._bytes = sum(steps.size() for steps in holding)
+        if self._bytes > MOST_HELD // 2:
+            self._give_up_lines(holding)
+
+    def _holding(self) -> list[Steps]:
+        return [*(session.trail for session in self._held), *self._held_in_traces]
+
+    def _give_up_lines(self, holding: list[Steps]) -> None:
+        for steps in holding:
+            steps.settle()
+        self._held.clear()
+        self._held_in_traces.clear()
+        self._bytes = 0
 
     def changes(self) -> Iterator[Row]:
         """Rows of the traces and averages that changed; what is remembered of a session is in that one's row."""

@@ -66,18 +66,20 @@ class Steps(Stream[Step], eq=False, gc=False, array_like=True, kw_only=True):
     held: bool = False
     """Some step still has its line."""
 
-    def settle(self) -> None:
-        """Give up the lines for their fingerprints, and what cannot become part of a loop any more."""
-        self.held = False
-        self.trim()
-        for step in (*self.every, *self.tools, *self.waiting):
-            step.fingerprint()
-
-    def trim(self) -> int:
-        """Give up what cannot become part of a loop any more. Bytes of the lines of the others, some of them twice."""
+    def trim(self) -> None:
+        """Give up what cannot become part of a loop any more."""
         for steps in (self.every, self.tools):
             del steps[: max(0, len(steps) - _relevant(steps))]
+
+    def size(self) -> int:
+        """Bytes of the lines that are kept; some are counted twice."""
         return sum(len(step.line) for step in (*self.every, *self.tools, *self.waiting) if step.line is not None)
+
+    def settle(self) -> None:
+        """Give up the lines for their fingerprints."""
+        self.held = False
+        for step in (*self.every, *self.tools, *self.waiting):
+            step.fingerprint()
 
 
 class Trail(Steps, eq=False, gc=False, array_like=True, kw_only=True):
