@@ -361,6 +361,20 @@ def test_a_prometheus_that_does_not_start_is_said_so(tmp_path, capfd, program, m
     assert err.startswith("agent-exporter: Prometheus did not start: ")
 
 
+@pytest.mark.parametrize("ready_first", [True, False])
+def test_prometheus_may_be_ready_before_it_says_where_it_listens(tmp_path, ready_first):
+    """Two of its threads say the two things, so either order comes; a script says them in each, as it would."""
+    ready = 'time=2026-11-24T17:51:19Z level=INFO msg="Server is ready to receive web requests."'
+    listening = 'time=2026-11-24T17:51:19Z level=INFO msg="Listening on" component=web address=127.0.0.1:9119'
+    said = [ready, listening] if ready_first else [listening, ready]
+    stand_in = tmp_path / "prometheus"
+    stand_in.write_text("#!/bin/sh\n" + "".join(f"echo '{line}' >&2\n" for line in said) + "exec sleep 60\n")
+    stand_in.chmod(0o755)
+    database = prometheus.Database(prometheus.Programs(str(stand_in), ""), tmp_path)
+    with database.server() as server:
+        assert server.url == "http://127.0.0.1:9119"
+
+
 def test_a_log_of_one_line_and_one_of_none_have_nothing_to_say(tmp_path, capfd, servers):
     """Nor are they too short for promtool."""
     for text in (line(0), b""):

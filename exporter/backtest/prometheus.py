@@ -175,6 +175,7 @@ class Server:
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.url = ""
+        ready = False
         self._open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
         said = deque[bytes](maxlen=20)
         assert process.stderr is not None
@@ -183,7 +184,8 @@ class Server:
             listening = re.search(rb'msg="Listening on".* address=(127\.0\.0\.1:\d+)', line)
             if listening:
                 self.url = f"http://{listening[1].decode()}"
-            if b"Server is ready" in line:
+            ready = ready or b"Server is ready" in line
+            if ready and self.url:  # said by two of its threads, in either order
                 break
         else:
             raise Failed(f"Prometheus did not start: {b''.join(said).decode(errors='replace')}")
