@@ -20,7 +20,8 @@ from exporter.benchmark.history import History, Run
 from exporter.benchmark.schedule import Schedule
 from exporter.breaker.control import Control
 from exporter.breaker.terminator import Refused, Terminator
-from exporter.config import Config, ConfigError, load
+from exporter.config import Config, load
+from exporter.config.strict import ConfigError
 from exporter.eventloop import EventLoop
 from exporter.metrics.families import Live
 from exporter.pipeline import RETRY_EVERY, Pipeline

@@ -13,7 +13,7 @@ from prometheus_client.exposition import choose_encoder
 from exporter import __version__
 from exporter.benchmark import history
 from exporter.breaker import Audit, Breaker, Told
-from exporter.config import headers_in
+from exporter.config.values import headers_in
 from exporter.detectors import Detectors, cascade
 from exporter.detectors import journal as findings
 from exporter.detectors.journal import Journal

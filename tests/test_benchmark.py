@@ -21,7 +21,8 @@ from exporter.benchmark.run import FLOOR, Outcome, Report, Unanswered, run
 from exporter.benchmark.schedule import AGAIN, SOON, Schedule
 from exporter.benchmark.suite import load
 from exporter.cli import command
-from exporter.config import ConfigError, parse
+from exporter.config import parse
+from exporter.config.strict import ConfigError
 from exporter.probes.endpoint import Endpoint
 from exporter.probes.timers import JITTER
 from exporter.state import FORMAT, File, Unavailable, peek

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from exporter.breaker import intents, operate, switch
 from exporter.breaker.audit import verify
 from exporter.breaker.terminator import Refused
-from exporter.config import ConfigError, parse
+from exporter.config import parse
+from exporter.config.strict import ConfigError
 from exporter.server.budget import budget
 from exporter.sources import Origin
 

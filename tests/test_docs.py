@@ -16,7 +16,8 @@ from running import ROOT
 from exporter.action import REASONS
 from exporter.benchmark.suite import load
 from exporter.cli import command
-from exporter.config import Config, _Section, parse
+from exporter.config import Config, parse
+from exporter.config.strict import Section
 from exporter.metrics.families import FAMILIES
 from exporter.probes.expectation import EXPECTATIONS
 from exporter.probes.settings import CHECKS
@@ -131,7 +132,7 @@ def keys(section=Config, path: str = "") -> list[str]:
     found = []
     for name, hint in get_type_hints(section).items():
         here = f"{path}{name}"
-        inner = [kind for kind in (hint, *get_args(hint)) if isinstance(kind, type) and issubclass(kind, _Section)]
+        inner = [kind for kind in (hint, *get_args(hint)) if isinstance(kind, type) and issubclass(kind, Section)]
         if not inner or name in {"terminate", "breaker", "loop", "action_anomaly", "cascade", "expect", "models"}:
             found.append(here)
         else:

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.action import Tokens
-from exporter.config import ConfigError, parse
+from exporter.config import parse
+from exporter.config.strict import ConfigError
 from exporter.prices import Prices, cost, shipped
 from exporter.replay import replay
 

@@ -18,7 +18,8 @@ from standin import Agent, arithmetic, said
 from virtual import VirtualLoop
 
 from exporter.cli import command
-from exporter.config import JSONPath, parse
+from exporter.config import parse
+from exporter.config.values import JSONPath
 from exporter.probes.check import Result, perform, verdict
 from exporter.probes.endpoint import MOST_BODY, Answer, Unasked
 from exporter.probes.prober import AGAIN, MOST_AT_ONCE, SOON, Prober

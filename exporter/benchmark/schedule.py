@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from exporter.benchmark.run import Unanswered, run
 from exporter.benchmark.suite import load
-from exporter.config import ConfigError
+from exporter.config.strict import ConfigError
 from exporter.probes.endpoint import Unasked
 from exporter.probes.settings import endpoint_of
 from exporter.probes.timers import Timers, jittered

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta, field
 
-from exporter.config import ConfigError, Expect, JSONPath, _Section, read_strictly, text_of
+from exporter.config import Expect  # noqa: TC001  (msgspec reads the annotations)
+from exporter.config.strict import ConfigError, Section, read_strictly, text_of
+from exporter.config.values import JSONPath
 from exporter.probes.check import filled
 from exporter.probes.expectation import EXPECTATIONS
 from exporter.probes.settings import expect_faults, path_fault
@@ -26,7 +28,7 @@ INPUT = "{input}"
 MOST_CASES = 1_000
 
 
-class Case(_Section, frozen=True):
+class Case(Section, frozen=True):
     """An input, as text or as the JSON to POST, and what is expected of its answer."""
 
     input: Any
@@ -34,7 +36,7 @@ class Case(_Section, frozen=True):
     name: str = ""
 
 
-class Request(_Section, frozen=True):
+class Request(Section, frozen=True):
     """How an input goes to an agent. Defaults: the endpoint of the article's checks."""
 
     path: str = "/v1/test"
@@ -44,7 +46,7 @@ class Request(_Section, frozen=True):
     """The part of the answer that is judged."""
 
 
-class Suite(_Section, frozen=True):
+class Suite(Section, frozen=True):
     """The whole file."""
 
     cases: list[Case] = field(default_factory=list)

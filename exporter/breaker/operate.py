@@ -12,7 +12,7 @@ import msgspec
 
 from exporter.breaker.audit import GENESIS, verify
 from exporter.breaker.control import Extend, Refused, Unlatch, ask
-from exporter.config import plain
+from exporter.config.values import plain
 from exporter.status.words import ago
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from exporter.cli import console
 from exporter.cli.arguments import parser
 from exporter.cli.commands import COMMANDS
 from exporter.cli.errors import Failed, Usage
-from exporter.config import ConfigError
+from exporter.config.strict import ConfigError
 from exporter.state import Locked
 
 if TYPE_CHECKING:

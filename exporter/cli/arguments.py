@@ -6,7 +6,7 @@ import argparse
 from typing import TypeAlias
 
 from exporter import __version__
-from exporter.config import DEFAULT_LISTEN, duration
+from exporter.config.values import DEFAULT_LISTEN, duration
 
 FAULTS = ("loop", "budget", "silent", "cascade", "drift")
 """Of the demo, whose modules are not imported before they are wanted; a test compares."""

@@ -21,7 +21,9 @@ from exporter.action import MAX_AHEAD, Rejection, decode
 from exporter.cli.console import Progress, encodable, say
 from exporter.cli.errors import Failed, Usage, unread
 from exporter.cli.settings import config_of
-from exporter.config import ConfigError, listen_fault, load, plain
+from exporter.config import load
+from exporter.config.strict import ConfigError
+from exporter.config.values import listen_fault, plain
 from exporter.schema import schema
 from exporter.sources.once import numbered
 

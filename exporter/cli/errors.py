@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from exporter.config import plain
+from exporter.config.values import plain
 
 
 class Usage(Exception):  # noqa: N818  (it is what the user gets)

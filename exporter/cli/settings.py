@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from exporter.cli.errors import Usage
-from exporter.config import Config, Duration, listen_fault, load, parse, url_fault
+from exporter.config import Config, load, parse
+from exporter.config.values import Duration, listen_fault, url_fault
 
 if TYPE_CHECKING:
     import argparse

@@ -14,7 +14,7 @@ from exporter.probes.expectation import judge
 from exporter.probes.settings import SUM
 
 if TYPE_CHECKING:
-    from exporter.config import JSONPath
+    from exporter.config.values import JSONPath
     from exporter.probes.endpoint import Answer
     from exporter.probes.settings import Check
 

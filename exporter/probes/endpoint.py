@@ -15,13 +15,13 @@ from tornado.httpclient import HTTPRequest
 from tornado.iostream import UnsatisfiableReadError
 from tornado.simple_httpclient import HTTPStreamClosedError, HTTPTimeoutError, SimpleAsyncHTTPClient
 
-from exporter.config import headers_in
+from exporter.config.values import headers_in
 from exporter.probes.expectation import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from exporter.config import JSONPath
+    from exporter.config.values import JSONPath
 
 MOST_BODY = 64 << 10
 """Bytes of an answer: a model's longest are a tenth of it."""

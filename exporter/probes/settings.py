@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from exporter.config import Duration, Expect, HealthCheck, JSONPath, Regex, is_glob, url_fault
+from exporter.config import Expect, HealthCheck
+from exporter.config.values import Duration, JSONPath, Regex, is_glob, url_fault
 from exporter.probes.endpoint import Endpoint
 
 if TYPE_CHECKING:
