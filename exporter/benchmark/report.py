@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from exporter.benchmark.run import FLOOR
-from exporter.metrics.limits import printable
+from exporter.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,8 +12,8 @@ import msgspec
 
 from exporter.breaker.audit import GENESIS, verify
 from exporter.breaker.control import Extend, Refused, Unlatch, ask
-from exporter.config.values import plain
 from exporter.status.words import ago
+from exporter.text import plain
 
 if TYPE_CHECKING:
     import argparse

@@ -23,9 +23,10 @@ from exporter.cli.errors import Failed, Usage, unread
 from exporter.cli.settings import config_of
 from exporter.config import load
 from exporter.config.strict import ConfigError
-from exporter.config.values import listen_fault, plain
+from exporter.config.values import listen_fault
 from exporter.schema import schema
 from exporter.sources.once import numbered
+from exporter.text import plain
 
 if TYPE_CHECKING:
     import argparse

@@ -7,7 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from exporter.config.values import plain
+from exporter.text import plain
 
 if TYPE_CHECKING:
     from exporter.explain.log import Reading

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from exporter.config.values import plain
+from exporter.text import plain
 
 
 class Usage(Exception):  # noqa: N818  (it is what the user gets)

@@ -11,7 +11,8 @@ import msgspec
 import yaml
 from msgspec import Struct
 
-from exporter.config.values import Duration, JSONPath, QuietHours, Regex, duration, plain
+from exporter.config.values import Duration, JSONPath, QuietHours, Regex, duration
+from exporter.text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

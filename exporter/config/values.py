@@ -135,11 +135,6 @@ def is_glob(name: str) -> bool:
     return any(character in name for character in "*?[")
 
 
-def plain(text: str) -> str:
-    """A text as it is, unless it would play tricks with a terminal."""
-    return text if text.isprintable() else ascii(text)
-
-
 def _word(error: Exception) -> str:
     """The first line of what another library says, which may be bytes."""
     said = error.args[0] if error.args and isinstance(error.args[0], bytes) else str(error)

@@ -12,10 +12,10 @@ A fifth of each bound is kept for the agents that the config names, so that junk
 
 from __future__ import annotations
 
-import re
 from hashlib import sha256
 
 from exporter.metrics import cells
+from exporter.text import printable
 
 OVERFLOW = "_overflow"
 SHARE = 10
@@ -76,14 +76,6 @@ class Limits:
             self._of_agent[kind, agent] = held
         else:
             self._of_agent.pop((kind, agent), None)
-
-
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
-
-
-def printable(text: str) -> str:
-    """A text without the characters that steer terminals and pages: controls, and those that turn the direction."""
-    return _UNSAFE.sub("", text)
 
 
 def label(name: str) -> str:

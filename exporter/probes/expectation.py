@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from exporter.metrics.limits import printable
 from exporter.probes.numbers import numbers_in
+from exporter.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
