@@ -15,7 +15,7 @@ from exporter.config import parse
 from exporter.detectors import traces
 from exporter.detectors.finding import Finding
 from exporter.detectors.journal import MOST, ROW, Journal, recent
-from exporter.metrics.tally import KINDS
+from exporter.metrics.cells import KINDS
 from exporter.sources import Batch, Source
 from exporter.stages import Stages
 from exporter.state import Memory

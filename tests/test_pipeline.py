@@ -10,7 +10,7 @@ import pytest
 
 from exporter import pipeline as module
 from exporter.config import parse
-from exporter.metrics.tally import KINDS
+from exporter.metrics.cells import KINDS
 from exporter.sources import Batch, Source
 from exporter.stages import Stages
 from exporter.state import Memory

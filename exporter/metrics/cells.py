@@ -11,7 +11,8 @@ from msgspec import Struct
 
 from exporter.action import STATES, STATUSES
 from exporter.detectors import session_budget
-from exporter.detectors.finding import KINDS, LOOPS, RESULTS
+from exporter.detectors.finding import KINDS as FINDINGS
+from exporter.detectors.finding import LOOPS, RESULTS
 from exporter.sessions import OUTCOMES
 
 DURATION = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
@@ -25,6 +26,9 @@ GEN_AI_TOKENS = tuple(float(4**n) for n in range(14))
 """As the OpenTelemetry GenAI conventions give them: 1 to 67,108,864."""
 GEN_AI_SECONDS = tuple(0.01 * 2**n for n in range(14))
 """As the conventions give them: 0.01 to 81.92."""
+
+DAY = 86_400
+"""Seconds."""
 
 Exemplar = tuple[str, float, float]
 """(trace as the line names it, value, time in seconds since 1970)."""
@@ -154,7 +158,7 @@ class AgentCell(Cell):
     cascades: int = 0
     """Of which it is the suspected root."""
     cascade_members: int = 0
-    findings: dict[str, float] = msgspec.field(default_factory=lambda: dict.fromkeys(KINDS, 0.0))
+    findings: dict[str, float] = msgspec.field(default_factory=lambda: dict.fromkeys(FINDINGS, 0.0))
     """By kind, the clock when the last one was made; 0 never."""
     unconfirmed: int = 0
     """Sessions that still log though they were told to stop."""
@@ -184,3 +188,18 @@ class CountCell(Cell):
     kind: str
     label: str
     count: int = 0
+
+
+KINDS: dict[str, type[Cell]] = {
+    "agent": AgentCell,
+    "action": ActionCell,
+    "model": ModelCell,
+    "error": ErrorCell,
+    "task": TaskCell,
+    "gen_ai": GenAICell,
+    "source": SourceCell,
+    "overflow": CountCell,
+    "eviction": CountCell,
+    "spans": CountCell,
+}
+"""The kinds of rows that the exposition is made from."""

@@ -30,9 +30,11 @@ from exporter.action import REASONS, trace_id_of
 from exporter.benchmark import history
 from exporter.metrics.cells import (
     CONFIDENCE,
+    DAY,
     DURATION,
     GEN_AI_SECONDS,
     GEN_AI_TOKENS,
+    KINDS,
     SESSION_SECONDS,
     SESSION_TOKENS,
     ActionCell,
@@ -46,7 +48,6 @@ from exporter.metrics.cells import (
     TaskCell,
 )
 from exporter.metrics.limits import label
-from exporter.metrics.tally import DAY, KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

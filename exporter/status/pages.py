@@ -13,9 +13,8 @@ from tornado.template import Loader
 
 from exporter import __version__
 from exporter.benchmark import history
-from exporter.metrics.cells import AgentCell, Cell, Day, SourceCell, TaskCell
+from exporter.metrics.cells import DAY, AgentCell, Cell, Day, SourceCell, TaskCell
 from exporter.metrics.limits import OVERFLOW, label
-from exporter.metrics.tally import DAY
 from exporter.status import words
 from exporter.status.drawings import gauge, spark
 from exporter.status.recent import STEP, STEPS
