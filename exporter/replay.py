@@ -13,7 +13,7 @@ from prometheus_client.openmetrics.exposition import generate_latest
 from exporter.action import MAX_AHEAD, Action, decode
 from exporter.eventloop import EventLoop
 from exporter.metrics.cells import KINDS
-from exporter.metrics.families import Collector, Given
+from exporter.metrics.collector import Collector, Given
 from exporter.sources import Batch
 from exporter.spans.sender import Sender
 from exporter.stages import Stages, open_sources, target

@@ -19,8 +19,9 @@ from exporter.detectors import journal as findings
 from exporter.detectors.journal import Journal
 from exporter.duplicates import Duplicates
 from exporter.metrics.cells import KINDS
+from exporter.metrics.collector import Collector, Given
 from exporter.metrics.exposition import write
-from exporter.metrics.families import AgentSettings, Collector, Given, Live, TaskSettings
+from exporter.metrics.families import AgentSettings, Live, TaskSettings
 from exporter.metrics.limits import Limits
 from exporter.metrics.tally import Tally
 from exporter.pipeline import Pipeline, Sinks

@@ -14,8 +14,9 @@ from prometheus_client.utils import floatToGoString
 from test_metrics import HOSTILE, OPENMETRICS, run
 
 from exporter.metrics import exposition
+from exporter.metrics.collector import Collector, Exposition, Given
 from exporter.metrics.exposition import Text, write
-from exporter.metrics.families import FAMILIES, LE, Collector, Exposition, Given
+from exporter.metrics.families import FAMILIES, LE
 from exporter.stages import Stages, render
 
 

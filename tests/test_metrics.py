@@ -15,7 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from exporter.config import parse
 from exporter.metrics import cells
 from exporter.metrics.cells import KINDS
-from exporter.metrics.families import FAMILIES, Collector
+from exporter.metrics.collector import Collector
+from exporter.metrics.families import FAMILIES
 from exporter.metrics.limits import MAX_LABEL, SAMPLES, Limits, label
 from exporter.sources import Batch, Source
 from exporter.stages import Stages, render
