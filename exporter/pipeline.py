@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from exporter.spans.queue import SpanQueue
     from exporter.spans.tree import Tree
     from exporter.state import Row, Rows, Store
-    from exporter.status import Recent
+    from exporter.status.recent import Recent
 
 log = logging.getLogger(__name__)
 

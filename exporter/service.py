@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,9 +32,10 @@ from exporter.server import Server
 from exporter.server.budget import budget
 from exporter.sources.otlp import OtlpSource
 from exporter.spans.sender import Sender
-from exporter.stages import MIRRORED, Stages, agent_settings, open_sources, render, target
+from exporter.spans.target import target
+from exporter.stages import MIRRORED, Stages, agent_settings, open_sources, render
 from exporter.state import File, Memory, Store, Unavailable
-from exporter.status import Pages
+from exporter.status.pages import Pages
 from exporter.status.seen import Seen, see
 
 if TYPE_CHECKING:
@@ -306,7 +308,9 @@ class Exporter:
         rows: Rows = {}
         if self.stages is not None:
             rows = self.stages.pipeline.ask(self.stages.pipeline.snapshot).result(SCRAPE_WAIT)
-        return render(rows, self._live(), accept, self._process.collect())
+        page = BytesIO()
+        content_type = render(page, rows, self._live(), accept, self._process.collect())
+        return content_type, page.getvalue()
 
     def _live(self) -> Live:
         now = time.time()

@@ -36,7 +36,7 @@ terminated: told to stop by the breaker."""
 KIND = "session"
 MOST = 65_536
 """Sessions held at once, about 1 KB each. At 1 million sessions a day, 3,500 are open at an idle time of 5 min."""
-MOST_OVER = 8_192
+MOST_OVER = 4_096
 """Sessions held at once from which on a log of the past forgets those that are over: a file that is read later may go
 on with one, but only the clock could tell that none will.
 """

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, BinaryIO
 
 from prometheus_client.exposition import choose_encoder
 
 from exporter import __version__
 from exporter.benchmark import history
 from exporter.breaker import Audit, Breaker, Told
-from exporter.config.values import headers_in
 from exporter.detectors import Detectors, cascade
 from exporter.detectors import journal as findings
 from exporter.detectors.journal import Journal
@@ -31,10 +28,9 @@ from exporter.sources.files import FileSource
 from exporter.sources.stdin import StdinSource
 from exporter.spans.hold import Hold
 from exporter.spans.queue import SpanQueue
-from exporter.spans.sender import Target
 from exporter.spans.tree import Tree
 from exporter.state import File, Store
-from exporter.status import Recent
+from exporter.status.recent import Recent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -195,16 +191,19 @@ def _task_settings(config: Config, name: str) -> TaskSettings:
     return TaskSettings(task.session_tokens, task.session_cost_usd, task.normal_duration, task.max_duration)
 
 
-def render(rows: Rows, live: Live, accept: str, others: Iterable[Metric] = ()) -> tuple[str, bytes]:
-    """(Content-Type, body) of an exposition in the format that the Accept header asks for; `others` come last.
+def render(file: BinaryIO, rows: Rows, live: Live, accept: str, others: Iterable[Metric] = ()) -> str:
+    """Write an exposition in the format that the Accept header asks for; `others` come last. Returns its Content-Type.
 
     Only OpenMetrics tells of creation times and exemplars; in the old format they would be series of their own.
     """
     encode, content_type = choose_encoder(accept)
     openmetrics = "openmetrics" in content_type
     if content_type.endswith(("escaping=dots", "escaping=values")):  # names change: rare, so it may be slow
-        return content_type, encode(Given([*Collector(rows, live, created=openmetrics).collect(), *others]))
-    return content_type, write(rows, live, openmetrics=openmetrics, end=encode(Given(others)))
+        file.write(encode(Given([*Collector(rows, live, created=openmetrics).collect(), *others])))
+    else:
+        write(file, rows, live, openmetrics=openmetrics)
+        file.write(encode(Given(others)))
+    return content_type
 
 
 def open_sources(config: Config, paths: Sequence[str], *, follow: bool = True) -> list[Source]:
@@ -220,14 +219,3 @@ def open_sources(config: Config, paths: Sequence[str], *, follow: bool = True) -
         for name, source in config.sources.items():
             sources.append(FileSource(name, source.path, start_at=source.start_at, claims=claims))
     return sources
-
-
-def target(config: Config) -> Target:
-    """Where the config sends spans."""
-    otlp = config.otlp
-    assert otlp.endpoint is not None
-    url = otlp.endpoint.rstrip("/")
-    if urlsplit(url).path in {"", "/"}:  # a base address, as OTEL_EXPORTER_OTLP_ENDPOINT has it
-        url += "/v1/traces"
-    headers = headers_in(Path(otlp.headers_file)) if otlp.headers_file is not None else {}
-    return Target(url, headers, otlp.ca_file, compress=otlp.compression == "gzip")

@@ -36,7 +36,7 @@ from exporter.probes.settings import checks_of
 from exporter.sources import Batch
 from exporter.stages import MIRRORED, Stages
 from exporter.state import Memory
-from exporter.status import Pages
+from exporter.status.pages import Pages
 from exporter.status.seen import see
 
 

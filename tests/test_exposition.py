@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+
 import pytest
 from conftest import LOGS, line
 from hypothesis import given
@@ -28,8 +30,9 @@ def expected(stages: Stages, now: float, *, openmetrics: bool) -> bytes:
 
 def written(stages: Stages, now: float, *, openmetrics: bool) -> bytes:
     """The page as we write it."""
-    end = b"# EOF\n" if openmetrics else b""
-    return write(stages.pipeline.store.committed, stages.live(now), openmetrics=openmetrics, end=end)
+    page = BytesIO()
+    write(page, stages.pipeline.store.committed, stages.live(now), openmetrics=openmetrics)
+    return page.getvalue() + (b"# EOF\n" if openmetrics else b"")
 
 
 def check(stages: Stages, now: float | None = None) -> bytes:
@@ -157,7 +160,10 @@ def test_a_page_escapes_any_label_and_writes_any_number_as_prometheus_client_doe
     live = run().live(0.0)
     families, text = pages
     encode = openmetrics_encoder if openmetrics else text_encoder
-    assert text.finish(live, b"# EOF\n" if openmetrics else b"") == encode(Given(families.families.values()))
+    page = BytesIO()
+    text.finish(page, live)
+    end = b"# EOF\n" if openmetrics else b""
+    assert page.getvalue() + end == encode(Given(families.families.values()))
 
 
 @given(st.integers() | st.floats() | st.booleans())
@@ -218,4 +224,6 @@ def test_every_accept_header_gets_what_prometheus_client_would_answer(accept):
     other = GaugeMetricFamily("process_start_time_seconds", "Of others.", value=5)
     encode, content_type = choose_encoder(accept)
     families = Collector(rows, live, created="openmetrics" in content_type).collect()
-    assert render(rows, live, accept, [other]) == (content_type, encode(Given([*families, other])))
+    page = BytesIO()
+    assert render(page, rows, live, accept, [other]) == content_type
+    assert page.getvalue() == encode(Given([*families, other]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from io import BytesIO
 
 import pytest
 from conftest import LOGS, line
@@ -49,7 +50,9 @@ def text(stages: Stages, *, openmetrics: bool = False, now: float | None = None)
     """The exposition."""
     pipeline = stages.pipeline
     live = stages.live(pipeline.newest if now is None else now)
-    return render(pipeline.store.committed, live, OPENMETRICS if openmetrics else "text/plain")[1].decode()
+    page = BytesIO()
+    render(page, pipeline.store.committed, live, OPENMETRICS if openmetrics else "text/plain")
+    return page.getvalue().decode()
 
 
 def samples(stages: Stages, **kwargs) -> dict[str, dict[tuple[str, ...], float]]:

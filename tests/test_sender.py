@@ -12,7 +12,8 @@ from running import Sink, eventually
 from exporter.eventloop import EventLoop
 from exporter.spans import encode, sender
 from exporter.spans.queue import KIND, SpanQueue
-from exporter.spans.sender import Sender, Target
+from exporter.spans.sender import Sender
+from exporter.spans.target import Target
 from exporter.state import File, Memory
 
 

@@ -21,7 +21,8 @@ from exporter.probes.check import Result
 from exporter.sources import Batch
 from exporter.stages import MIRRORED, Stages
 from exporter.state import Memory
-from exporter.status import Pages, recent, words
+from exporter.status import recent, words
+from exporter.status.pages import Pages
 from exporter.status.recent import Recent
 from exporter.status.seen import see
 from exporter.status.waterfall import waterfall

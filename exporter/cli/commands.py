@@ -77,7 +77,7 @@ def _replay(options: argparse.Namespace) -> int:
     progress.clear()
     pipeline = stages.pipeline
     accept = "application/openmetrics-text; version=1.0.0" if options.openmetrics else "text/plain"
-    sys.stdout.buffer.write(render(pipeline.store.committed, stages.live(pipeline.newest), accept)[1])
+    render(sys.stdout.buffer, pipeline.store.committed, stages.live(pipeline.newest), accept)
     sys.stdout.buffer.flush()
     _say_rejected(stages)
     return 1 if any(getattr(source, "problems", None) for source in pipeline.sources) else 0

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from exporter.sessions import Session, Sessions
     from exporter.state import Row
 
-MOST_HELD = 8 << 20
+MOST_HELD = 3 << 20
 """Bytes of lines kept for their fingerprints."""
 MOST_NAMES = 4096
 """Actions whose marks are kept."""

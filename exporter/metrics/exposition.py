@@ -16,9 +16,8 @@ fifth was gained under load), and the text of 100,000 samples is 10 MB for each 
 from __future__ import annotations
 
 from functools import lru_cache
-from io import BytesIO
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from prometheus_client.utils import floatToGoString
 
@@ -33,11 +32,11 @@ if TYPE_CHECKING:
     from exporter.state import Rows
 
 
-def write(rows: Rows, live: Live, *, openmetrics: bool, end: bytes = b"") -> bytes:
-    """The page, and then `end`: what others have to tell, and the `# EOF` of OpenMetrics."""
+def write(file: BinaryIO, rows: Rows, live: Live, *, openmetrics: bool) -> None:
+    """The page, without the `# EOF` of OpenMetrics: others may have more to tell."""
     page = Text(openmetrics=openmetrics)
     fill(page, rows, live)
-    return page.finish(live, end)
+    page.finish(file, live)
 
 
 class Text:
@@ -47,14 +46,11 @@ class Text:
         self._openmetrics = openmetrics
         self._lines: dict[str, list[str]] = {name: [] for name in FAMILIES}
 
-    def finish(self, live: Live, end: bytes = b"") -> bytes:
+    def finish(self, file: BinaryIO, live: Live) -> None:
         """All of them, each family below its head. Lines go as they are written, or the page would be held thrice."""
-        page = BytesIO()
         for family in shown(live):
-            page.write(_head(family, openmetrics=self._openmetrics))
-            page.write("".join(self._lines.pop(family.name)).encode())
-        page.write(end)
-        return page.getvalue()
+            file.write(_head(family, openmetrics=self._openmetrics))
+            file.writelines(map(str.encode, self._lines.pop(family.name)))
 
     def gauge(self, name: str, labels: Sequence[str], value: float) -> None:
         """One sample."""

@@ -13,7 +13,7 @@ import logging
 import random
 from email.utils import parsedate_to_datetime
 from time import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from exporter.spans.queue import Piece, SpanQueue
+    from exporter.spans.target import Target
 
 log = logging.getLogger(__name__)
 
@@ -41,15 +42,6 @@ MOST_ANSWER = 4 << 20
 """Bytes of an answer."""
 LINGER = 0.2
 """Seconds between requests when the queue is short: a request for many spans, not for each."""
-
-
-class Target(NamedTuple):
-    """Where spans go."""
-
-    url: str
-    headers: Mapping[str, str] = {}
-    ca_file: str | None = None
-    compress: bool = True
 
 
 class Sender:

@@ -3,8 +3,3 @@
 It judges nothing a second time: silence, budgets and drift are read off the very series that the alert rules read, and
 loops and cascades are the detectors' findings. `recent` holds what no series may, `words` says it, `pages` writes it.
 """
-
-from exporter.status.pages import Pages
-from exporter.status.recent import Recent
-
-__all__ = ["Pages", "Recent"]
