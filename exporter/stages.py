@@ -182,7 +182,9 @@ class Stages:
 def agent_settings(config: Config, name: str, now: float) -> AgentSettings:
     """What the config says of an agent, as a scrape shows it."""
     agent = config.agent(name)
-    quiet = agent.quiet_hours is not None and agent.quiet_hours.contain(now)
+    # Silent by plan until its first line after them is due: it has had no reason to log before they ended.
+    due = 2 * (agent.expected_cycle or 0.0)
+    quiet = agent.quiet_hours is not None and (agent.quiet_hours.contain(now) or agent.quiet_hours.contain(now - due))
     return AgentSettings(agent.expected_cycle, agent.long_call, quiet, agent.daily_tokens, agent.daily_cost_usd)
 
 

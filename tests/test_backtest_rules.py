@@ -68,6 +68,7 @@ def test_the_alerts_that_no_log_can_judge_are_named_with_what_they_read():
         "": ("Watchdog",),
         "ALERTS": ("AgentDailyDigest",),
         "agent:loki_lines:count5m": ("AgentLinesNotCounted",),
+        "agents:loki_lines:count5m": ("AgentLinesNotRead",),
         "agent_benchmark_passed_ratio": ("AgentBenchmarkRegressed",),
         "agent_breaker_latched": ("AgentBreakerLatched",),
         "agent_exporter_config_last_reload_successful": ("AgentExporterConfigReloadFailed",),
@@ -79,7 +80,9 @@ def test_the_alerts_that_no_log_can_judge_are_named_with_what_they_read():
         ),
         "agent_health_check_interval_seconds, agent_health_check_timestamp_seconds": ("AgentHealthChecksStale",),
         "agent_sessions_unconfirmed": ("AgentTerminatedStillLogging",),
-        "alertmanager_notifications_failed_total": ("AgentNotificationsFailing",),
+        "alertmanager_notifications_failed_total, alertmanager_notifications_total": (
+            "AgentNotificationsFailing", "AgentNotificationsReachNobody",
+        ),
         "prometheus_rule_evaluation_failures_total": ("AgentRulesFailing",),
         "up": ("AgentExporterDown", "AgentCollectorDown", "AgentStackServiceDown"),
     }  # fmt: skip
@@ -386,14 +389,14 @@ def test_a_log_of_one_line_and_one_of_none_have_nothing_to_say(tmp_path, capfd, 
 
 
 def test_a_loop_is_told_by_the_detector_and_by_the_alert(tmp_path, capfd, servers):
-    """The finding is the line's; the alert is that of the rules, ten minutes long."""
+    """The finding is the line's; the alert is that of the rules, ten minutes long, and kept for five."""
     log = tmp_path / "log"
     log.write_bytes(b"\n".join([*(call(second, duration_ms=second) for second in range(4)), line(900)]) + b"\n")
     assert command(["backtest", str(log)]) == 0
     found = [json.loads(row) for row in capfd.readouterr().out.splitlines()]
     assert [(row["kind"], row["evidence"].get("alert"), row["evidence"].get("until")) for row in found] == [
         ("loop", None, None),
-        ("alert", "AgentLoop", "2026-03-18T09:10:15.000Z"),
+        ("alert", "AgentLoop", "2026-03-18T09:15:15.000Z"),
     ]
 
 

@@ -20,7 +20,7 @@ from exporter.metrics.collector import Collector
 from exporter.metrics.families import FAMILIES
 from exporter.metrics.limits import MAX_LABEL, SAMPLES, Limits, label
 from exporter.sources import Batch, Source
-from exporter.stages import Stages, render
+from exporter.stages import Stages, agent_settings, render
 from exporter.state import Memory
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
@@ -80,6 +80,15 @@ def test_openmetrics_is_what_its_parser_accepts_with_exemplars_and_creation_time
     created = [sample for family in families for sample in family.samples if sample.name.endswith("_created")]
     assert {exemplar.labels["trace_id"] for exemplar in exemplars} == {"4bf92f3577b34da6a3ce929d0e0e4736"}
     assert created
+
+
+@pytest.mark.parametrize(("second", "quiet"), [(-1, True), (0, True), (119, True), (121, False), (3600, False)])
+def test_an_agent_is_silent_by_plan_until_its_first_line_after_its_quiet_hours_is_due(second, quiet):
+    """Two expected cycles, at which a rule calls it silent: it had no reason to log before."""
+    config = parse('agents: {a: {expected_cycle: 1m, quiet_hours: "22:00-06:00"}, b: {quiet_hours: "22:00-06:00"}}')
+    six = 20_000 * 86_400 + 6 * 3600
+    assert agent_settings(config, "a", six + second).quiet is quiet
+    assert agent_settings(config, "b", six + second).quiet is (second < 0)
 
 
 # `agent_quiet_hours` is 0 or 1, the hours are its meaning and not its unit; the linter cannot know.

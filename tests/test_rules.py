@@ -24,7 +24,10 @@ FILES = sorted(RULES.glob("*.rules.yml"))
 GROUPS = {path.name: yaml.safe_load(path.read_text())["groups"] for path in FILES}
 EVERY = [rule for groups in GROUPS.values() for group in groups for rule in group["rules"]]
 ALERTS = {rule["alert"]: rule for rule in EVERY if "alert" in rule}
-RECORDED = {rule["record"] for rule in EVERY if "record" in rule} | {"agent:loki_lines:count5m"}
+RECORDED = {rule["record"] for rule in EVERY if "record" in rule} | {
+    "agent:loki_lines:count5m",
+    "agents:loki_lines:count5m",
+}
 BOARDS = {"agent-overview", "agent-team", "agent-detail", "agent-traces", "agent-budget", "agent-exporter"}
 """The uids of the dashboards."""
 
@@ -49,7 +52,9 @@ def test_every_recorded_series_that_is_read_is_recorded():
 def test_every_alert_says_what_happened_and_where_to_go(name):
     """Keys in one order; a sentence, a sentence with values, a runbook and a board that exist."""
     rule = ALERTS[name]
-    assert [key for key in ("alert", "expr", "for", "labels", "annotations") if key in rule] == list(rule)
+    assert [key for key in ("alert", "expr", "for", "keep_firing_for", "labels", "annotations") if key in rule] == list(
+        rule
+    )
     assert set(rule["labels"]) == {"severity"}
     assert rule["labels"]["severity"] in {"critical", "warning", "none", "digest"}
     told = rule["annotations"]
@@ -68,6 +73,21 @@ def test_every_runbook_belongs_to_an_alert_and_has_the_same_five_parts():
         found = re.findall(r"^#+ .*", path.read_text(), re.MULTILINE)
         parts = ["Meaning", "Likely causes", "Look at", "Stop it", "Silence it"]
         assert found == [f"# {path.stem}", *(f"## {part}" for part in parts)]
+
+
+def test_runbooks_ask_loki_by_the_labels_that_are_indexed():
+    """A stream selector with another one finds nothing; agent_id comes after it."""
+    selectors = [
+        selector
+        for path in RUNBOOKS.glob("*.md")
+        for selector in re.findall(r"`\{([^}]*)\}[^`]*` in Loki", path.read_text().replace("\n", " "))
+    ]
+    assert len(selectors) >= 6
+    assert {label for text in selectors for label in re.findall(r"(\w+)[=!]", text)} <= {
+        "service_name",
+        "agent",
+        "level",
+    }
 
 
 def test_every_alert_is_tested_to_fire_and_to_stay_quiet():
@@ -124,7 +144,8 @@ def test_a_real_prometheus_evaluates_every_rule_on_a_real_scrape(program, tmp_pa
 
 
 ROUTES = [
-    ("pager", "severity=critical alertname=AgentLoop agent_id=a team=t"),
+    ("pager-until-closed", "severity=critical alertname=AgentLoop agent_id=a team=t"),
+    ("pager", "severity=critical alertname=AgentSilent agent_id=a team=t"),
     ("pager", "severity=critical alertname=AgentExporterDown"),
     ("nobody", "severity=warning alertname=AgentSlow agent_id=a"),
     ("nobody", "severity=none alertname=AgentInCascade agent_id=a"),
@@ -288,11 +309,16 @@ def test_the_digest_is_sent_once_a_day():
 
 QUIETED = [
     ("AgentInCascade", "AgentErrorsBurning"),
+    ("AgentLoop", "AgentErrorsBurning"),
     ("AgentDown", "AgentSilent"),
     ("AgentDown", "AgentModelUnreachable"),
     ("AgentExporterDown", "AgentSilent"),
     ("AgentCollectorDown", "AgentSilent"),
     ("AgentLogPipeDead", "AgentSilent"),
+    ("AgentLogPipeDead", "AgentLinesNotRead"),
+    ("AgentCollectorDown", "AgentLinesNotRead"),
+    ("AgentLinesNotRead", "AgentLinesNotCounted"),
+    ("AgentExporterDown", "AgentDailyCostOverBudget"),
     ("AgentDailyTokensOverBudget", "AgentDailyTokensNearBudget"),
     ("AgentDailyCostOverBudget", "AgentDailyCostNearBudget"),
 ]

@@ -501,10 +501,13 @@ def test_loki_by_itself_evaluates_its_rule_and_writes_it_to_prometheus(program, 
             )
             # Snappy leaves short words as they are.
             eventually(lambda: any(b"planner-01" in body for body in written), within=100, every=0.5)
-            [rule] = json.loads(get("/prometheus/api/v1/rules"))["data"]["groups"][0]["rules"]
+            rules = json.loads(get("/prometheus/api/v1/rules"))["data"]["groups"][0]["rules"]
         finally:
             loki.kill()
             prometheus.shutdown()
             prometheus.server_close()
     assert group["name"] == "lines"
-    assert (rule["name"], rule["health"]) == ("agent:loki_lines:count5m", "ok")
+    assert {rule["name"]: rule["health"] for rule in rules} == {
+        "agent:loki_lines:count5m": "ok",
+        "agents:loki_lines:count5m": "ok",
+    }

@@ -22,8 +22,10 @@ OF_A_PROCESS = (
     "agent_exporter_state_*",
 )  # fmt: skip
 """Families that tell of a running exporter and of what it does: no log holds what they would have been."""
-RESTARTS = "process_start_time_seconds"
-"""Read by rules that wait after a restart. A log of the past is read without one, so that it is absent is right."""
+OUTAGES = frozenset({"process_start_time_seconds", "up"})
+"""Read by rules about agents that wait out a restart or an outage of what hears them. A log of the past is read without
+either, so that these are absent is right. A rule that reads nothing else is about the outage itself.
+"""
 
 
 class Rule(NamedTuple):
@@ -183,7 +185,7 @@ def plan(rules: Sequence[Rule]) -> Plan:
         level = {name for name in waiting if not any(reads(rule.expr) & waiting for rule in recorded[name])}
         levels.append(tuple(ready(rule) for rule in rules if not rule.alert and rule.name in level))
         waiting -= level
-    series = frozenset(wanted - recorded.keys() - {RESTARTS})
+    series = frozenset(wanted - recorded.keys() - OUTAGES)
     texts = [rule.expr for rule in (*judged, *(rule for name in intervals for rule in recorded[name]))]
     stamped = frozenset(name for text in texts for name in re.findall(r"\btimestamp\s*\(\s*([\w:]+)", text))
     windows: dict[str, float] = {}
@@ -207,7 +209,9 @@ def _untold(rule: Rule, recorded: Mapping[str, Sequence[Rule]]) -> set[str]:
     """Series that it reads and that no log tells. One that is recorded from itself has no beginning in one either."""
     names = _all_read([rule], recorded)
     circular = {name for name in names & recorded.keys() if name in _all_read(recorded[name], recorded)}
-    return circular | {name for name in names - recorded.keys() if name != RESTARTS and not told(name)}
+    outside = names - recorded.keys()
+    untold = {name for name in outside if not told(name)}
+    return circular | (untold if untold == outside else untold - OUTAGES)
 
 
 def told(series: str) -> bool:

@@ -65,7 +65,7 @@ class AgentSettings(NamedTuple):
     long_call: float
     """Seconds."""
     quiet: bool
-    """It is within its quiet hours now."""
+    """It is within its quiet hours now, or they ended less than two expected cycles ago."""
     daily_tokens: int | None
     daily_cost_usd: float | None
 
