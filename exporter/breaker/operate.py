@@ -46,7 +46,7 @@ def status(told: dict[str, Any], now: float) -> str:
         since = datetime.fromtimestamp(told["latched_since"], UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         head = (
             f"LATCHED since {since}: {told['latched_why']}. It only observes.\n"
-            "Look at what happened first; then: agent-exporter breaker unlatch"
+            "Look at what happened first; then: agent-exporter breaker unlatch --config FILE"
         )
     elif told["enforcing"]:
         head = "enforcing: sessions over their ceilings are stopped"

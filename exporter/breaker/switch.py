@@ -323,7 +323,8 @@ class Breaker:
 
     def _latched(self, now: float) -> str:
         why = f"latched: {self.latch.why}"
-        log.error("the breaker is latched and only observes: %s; see agent-exporter breaker status", self.latch.why)
+        see = "see agent-exporter breaker status --config FILE"
+        log.error("the breaker is latched and only observes: %s; %s", self.latch.why, see)
         self.audit.write("latched", now, why=self.latch.why)
         # What was decided a moment ago, and nobody was told of, is not done either: it may be of the same mistake.
         for mine in self._handing:

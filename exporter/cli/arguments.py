@@ -252,7 +252,7 @@ def _id(text: str) -> str:
 
 def _duration(text: str) -> float:
     try:
-        return duration(text)
+        return duration(f"{text}s" if text.isdecimal() else text)  # of a command alone, seconds need no unit
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 

@@ -58,8 +58,9 @@ def read_strictly(text: str, name: str, wanted: type[S], contradictions: Callabl
     document = {} if document is None else document
     faults = list(_faults(document, wanted, ""))
     if isinstance(document, Mapping):
-        # Sections without a fault are looked at further, so that all faults are told at once.
-        sound = {key: value for key, value in document.items() if not any(_faults({key: value}, wanted, ""))}
+        # What is without a fault is looked at further, so that all faults are told at once.
+        sound = {key: _sound(key, value, wanted) for key, value in document.items()}
+        sound = {key: value for key, value in sound.items() if value is not msgspec.UNSET}
         of_names = {key for key, hint in get_type_hints(wanted).items() if get_origin(hint) is dict}
         for section in of_names & sound.keys():  # `name:` with nothing after it is a name with the defaults
             sound[section] = {name: {} if inner is None else inner for name, inner in sound[section].items()}
@@ -68,6 +69,16 @@ def read_strictly(text: str, name: str, wanted: type[S], contradictions: Callabl
         if not faults:
             return config
     raise ConfigError([f"{name}: {fault}" for fault in faults])
+
+
+def _sound(key: Any, value: Any, wanted: type[Section]) -> Any:
+    """A section without those of its keys, or names, that have a fault; UNSET if nothing is left to look at."""
+    if not any(_faults({key: value}, wanted, "")):
+        return value
+    if not isinstance(value, Mapping):
+        return msgspec.UNSET
+    rest = {name: inner for name, inner in value.items() if not any(_faults({key: {name: inner}}, wanted, ""))}
+    return rest or msgspec.UNSET
 
 
 class _Loader(yaml.SafeLoader):
@@ -110,6 +121,9 @@ def _faults(value: Any, wanted: Any, path: str) -> Iterator[str]:
     elif origin is list and isinstance(value, list) and _is_section(get_args(wanted)[0]):
         for number, inner in enumerate(value):
             yield from _faults(inner, get_args(wanted)[0], f"{path}[{number}]")
+    elif origin is list and isinstance(value, list) and get_origin(get_args(wanted)[0]) is Literal:
+        for inner in value:
+            yield from _faults(inner, get_args(wanted)[0], path)
     elif origin is Literal:
         if value not in get_args(wanted):
             yield f"{path}: must be {' or '.join(get_args(wanted))}, not {_shown(value)}"
