@@ -746,19 +746,21 @@ def test_what_is_wrong_in_the_breakers_config_is_told():
             "  d: {terminate: {argv: [sh, -c, 'stop {session_id}', '{agent}']}, sources: ['*']}\n"
         )
     assert told.value.faults == [
-        "config: breaker.reasons: invalid enum value 'cascade'",
+        "config: breaker.reasons: must be session_budget or loop or action_anomaly, not 'cascade'",
         (
             "config: agents.a.sources: 'relative/path' must be an absolute path, \"-\", "
             'an attribute such as "k8s.pod.name=research-*", or "*"'
         ),
         "config: agents.a.terminate.url: an id from a log line cannot be part of the host",
         "config: agents.b.terminate: needs url or argv, and not both",
+        ('config: agents.b.sources: is required in enforce mode: whose lines may have it stopped? ["*"] is a choice'),
         "config: agents.c.terminate.argv: an id from a log line cannot be the command",
         "config: agents.d.terminate.argv: nothing is put for {agent}; there are {session_id} and {agent_id}",
         (
             "config: agents.d.terminate.argv: an id from a log line cannot be part of a program's text: have it follow "
             "as an argument of its own, and let the program take that ($1)"
         ),
+        "config: breaker.mode: enforce needs state.path, so that a restart knows whom it has stopped",
     ]
 
 
