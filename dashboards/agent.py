@@ -31,7 +31,6 @@ from dashboards.panels import (
 )  # fmt: skip
 from dashboards.shared import (
     AGENT,
-    ANNOTATIONS,
     RUNBOOKS,
     SHARE_OF_BUDGET,
     STANDING,
@@ -40,11 +39,14 @@ from dashboards.shared import (
     WORST_SAID,
     alerts,
     links_but,
+    marks,
 )
 
 ME = 'agent_id="$agent_id"'
 LINES = '{service_name="agents", agent=~"$agent_id|other"} | agent_id="$agent_id"'
 """Its lines; an agent that no config names is under `other`."""
+BURNING, ELEVATED = "AgentErrorsBurning", "AgentErrorsElevated"
+"""The alerts about its errors: with few actions a share alone, of one in three, is none."""
 SESSION = '| session_id=~".*$session.*"'
 TO_SESSION = link(
     "Its lines, below",
@@ -53,6 +55,11 @@ TO_SESSION = link(
 TO_SESSION_TRACES = link(
     "Its traces", f"/d/{TRACES}?var-session=${{__data.fields.session_id:percentencode}}&${{__url_time_range}}"
 )
+
+
+def firing(alerts: str) -> str:
+    """Its alerts of these names."""
+    return f'ALERTS{{{ME}, alertstate="firing", alertname=~"{alerts}"}}'
 
 
 def build() -> Json:
@@ -80,8 +87,9 @@ def build() -> Json:
                     "any (agentlog does, if asked).",
                     "none",
                     now(
-                        f'max(agent_state_timestamp_seconds{{{ME}, state="working"}}) '
-                        f'> bool max(agent_state_timestamp_seconds{{{ME}, state="idle"}})'
+                        f'(max(agent_state_timestamp_seconds{{{ME}, state="working"}}) '
+                        f'> bool max(agent_state_timestamp_seconds{{{ME}, state="idle"}})) '
+                        f"and on () max(agent_state_timestamp_seconds{{{ME}}}) > 0"  # 0: it never told that state
                     ),
                     mappings=words({1: ("working", GOOD), 0: ("idle", QUIET)}),
                     none="no heartbeats",
@@ -102,10 +110,16 @@ def build() -> Json:
                 ),
                 stat(
                     "Errors 1h",
-                    "Share of its actions that ended in error or timeout.",
+                    "Share of its actions that ended in error or timeout. Its colour is that of the alert made of it, and it has none "
+                    "without: of a few actions it may be chance.",
                     "percentunit",
-                    now(f"agent:errors:ratio1h{{{ME}}}"),
-                    limits=thresholds((None, GOOD), (0.05, WARN), (0.144, BAD)),
+                    now(f"agent:errors:ratio1h{{{ME}}} and on (agent_id) {firing(BURNING)}"),
+                    now(
+                        f"agent:errors:ratio1h{{{ME}}} and on (agent_id) {firing(ELEVATED)} "
+                        f"unless on (agent_id) {firing(BURNING)}"
+                    ),
+                    now(f"agent:errors:ratio1h{{{ME}}} unless on (agent_id) {firing(f'{BURNING}|{ELEVATED}')}"),
+                    colours={"A": BAD, "B": WARN},
                     none="no actions",
                 ),
                 stat(
@@ -143,8 +157,11 @@ def build() -> Json:
                     "When each kind was last found. Less than ten minutes ago pages for loop, session_budget and cascade. Kinds "
                     "never found are left out.",
                     "s",
-                    now(f"time() - max by (kind) (agent_finding_timestamp_seconds{{{ME}}} > 0)", "{{kind}}"),
-                    limits=thresholds((None, BAD), (600, GOOD)),
+                    now(
+                        f"clamp_min(time() - max by (kind) (agent_finding_timestamp_seconds{{{ME}}} > 0), 0)",
+                        "{{kind}}",
+                    ),
+                    limits=thresholds((None, GOOD), (0, BAD), (600, GOOD)),
                     w=6,
                     h=7,
                     most=3600,
@@ -156,7 +173,13 @@ def build() -> Json:
                     "What the exporter's probes say: liveness, the model, a canary question, memory. reasoning_quality failing "
                     "while the rest is well: the model got worse, not the network.",
                     prom(f"min by (check) (agent_health_check_success{{{ME}}})", "{{check}}"),
-                    mappings=words({1: ("passes", GOOD), 0: ("FAILS", BAD)}),
+                    prom(
+                        f"2 * max(agent_info{{{ME}}}) unless on () agent_health_check_success{{{ME}}}",
+                        "none configured",
+                    ),
+                    mappings=words(
+                        {1: ("passes", GOOD), 0: ("FAILS", BAD), 2: ("none are configured (docs/probes.md)", QUIET)}
+                    ),
                     w=8,
                     h=7,
                 ),
@@ -397,7 +420,7 @@ def build() -> Json:
                     now(f"min by (suite) (agent_benchmark_passed_ratio{{{ME}}})", "{{suite}}"),
                     w=4,
                     h=8,
-                    limits=thresholds((None, BAD), (0.9, WARN), (1, GOOD)),
+                    limits=thresholds((None, "text"), (0, BAD), (0.9, WARN), (1, GOOD)),
                     none="none was run",
                     text="value_and_name",
                 ),
@@ -409,6 +432,6 @@ def build() -> Json:
             RUNBOOKS,
         ],
         links=links_but(AGENT),
-        annotations=ANNOTATIONS,
+        annotations=marks(ME),
         since="now-1h",
     )

@@ -21,7 +21,6 @@ from dashboards.panels import (
 )  # fmt: skip
 from dashboards.shared import (
     AGENT_COLUMN,
-    ANNOTATIONS,
     BUDGET,
     NONE_IS_WELL,
     SHARE_OF_BUDGET,
@@ -29,6 +28,7 @@ from dashboards.shared import (
     TITLES,
     TO_AGENT,
     links_but,
+    marks,
     troubled,
 )  # fmt: skip
 
@@ -264,6 +264,6 @@ def build() -> Json:
             variable("agent_id", "Agent", 'label_values(agent_info{team=~"$team"}, agent_id)'),
         ],
         links=links_but(BUDGET),
-        annotations=ANNOTATIONS,
+        annotations=marks(WHO, where=OURS),
         since="now-24h",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dashboards.panels import BAD, GOOD, WARN, Json, board, lines, logs, now, prom, stat, thresholds, timeseries, words
-from dashboards.shared import ANNOTATIONS, EXPORTER, NONE_IS_WELL, TITLES, links_but
+from dashboards.shared import EXPORTER, NONE_IS_WELL, TITLES, links_but, marks
 
 JOB = 'job="agent-exporter"'
 
@@ -173,11 +173,12 @@ def build() -> Json:
                 ),
                 timeseries(
                     "Samples on the page",
-                    "Of the agents' families; metrics.max_samples (100,000 unless set) is the most, and Prometheus' sample_limit "
-                    "stands above it.",
+                    "Two counts of a page. What the exporter sets aside for the agents' families, each at its fullest and with "
+                    "_created: metrics.max_samples (100,000 unless set) is the most. And what Prometheus took, the exporter's own "
+                    "families too, but of those only what was there and no _created: its sample_limit. The first may be the larger.",
                     "short",
-                    prom("max(agent_exporter_series_samples)", "agents' families"),
-                    prom(f"max(scrape_samples_scraped{{{JOB}}})", "whole page"),
+                    prom("max(agent_exporter_series_samples)", "set aside for agents, at most, with _created"),
+                    prom(f"max(scrape_samples_scraped{{{JOB}}})", "taken by Prometheus, without _created"),
                     w=8,
                 ),
                 timeseries(
@@ -271,5 +272,5 @@ def build() -> Json:
         ),
         variables=[],
         links=links_but(EXPORTER),
-        annotations=ANNOTATIONS,
+        annotations=marks(),
     )

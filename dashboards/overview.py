@@ -22,7 +22,6 @@ from dashboards.panels import (
 )  # fmt: skip
 from dashboards.shared import (
     AGENT_COLUMN,
-    ANNOTATIONS,
     OVERVIEW,
     RUNBOOKS,
     SHARE_OF_BUDGET,
@@ -32,6 +31,7 @@ from dashboards.shared import (
     WORST_SAID,
     alerts,
     links_but,
+    marks,
     troubled,
 )  # fmt: skip
 
@@ -147,15 +147,8 @@ def build() -> Json:
                             "currencyUSD",
                             {"decimals": 2},
                         ),
-                        "Errors": (
-                            column("agent:errors:ratio1h"),
-                            "percentunit",
-                            {
-                                "decimals": 1,
-                                "thresholds": thresholds((None, GOOD), (0.05, WARN), (0.144, BAD)),
-                                **COLORED,
-                            },
-                        ),
+                        # Without a colour: Status, before it, says whether there are enough actions to judge by.
+                        "Errors": (column("agent:errors:ratio1h"), "percentunit", {"decimals": 1}),
                         "Budget": (
                             column("max by (agent_id) (agent:daily_tokens:ratio or agent:daily_cost:ratio)"),
                             "percentunit",
@@ -287,5 +280,5 @@ def build() -> Json:
         ),
         variables=[RUNBOOKS],
         links=links_but(OVERVIEW),
-        annotations=ANNOTATIONS,
+        annotations=marks(),
     )

@@ -183,8 +183,9 @@ def stat(
     none: str = "no data",
     decimals: int | None = None,
     text: str = "value",
+    colours: dict[str, str] | None = None,
 ) -> Json:
-    """One number, with a word where the number alone does not tell."""
+    """One number, with a word where the number alone does not tell; `colours` are those of its queries, by refId."""
     defaults = {
         "unit": unit,
         "decimals": decimals,
@@ -201,7 +202,16 @@ def stat(
         *targets,
         w=w,
         h=h,
-        fieldConfig={"defaults": _without_none(defaults), "overrides": []},
+        fieldConfig={
+            "defaults": _without_none(defaults),
+            "overrides": [
+                {
+                    "matcher": {"id": "byFrameRefID", "options": query},
+                    "properties": [{"id": "color", "value": {"mode": "fixed", "fixedColor": colour}}],
+                }
+                for query, colour in (colours or {}).items()
+            ],
+        },
         options={
             "reduceOptions": LATEST,
             "colorMode": "value",
@@ -477,20 +487,23 @@ def board(
     annotations: list[Json],
     since: str = "now-6h",
     refresh: str = "30s",
+    closed: tuple[str, ...] = (),
 ) -> Json:
-    """Rows of panels, each row a question."""
+    """Rows of panels, each row a question. Those `closed` ask nothing of a server until they are opened."""
     placed: list[Json] = []
     y = 0
     for question, panels in rows:
+        inside: list[Json] = []
+        shut = question in closed
         placed.append(
-            {"type": "row", "title": question, "collapsed": False, "panels": [], "gridPos": _at(0, y, GRID, 1)}
+            {"type": "row", "title": question, "collapsed": shut, "panels": inside, "gridPos": _at(0, y, GRID, 1)}
         )
         y, x, tallest = y + 1, 0, 0
         for made in panels:
             w, h = made["gridPos"]["w"], made["gridPos"]["h"]
             if x + w > GRID:
                 y, x, tallest = y + tallest, 0, 0
-            placed.append({**made, "gridPos": _at(x, y, w, h)})
+            (inside if shut else placed).append({**made, "gridPos": _at(x, y, w, h)})
             x, tallest = x + w, max(tallest, h)
         y += tallest
     return {

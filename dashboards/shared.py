@@ -106,39 +106,49 @@ def alerts(title: str, description: str, labels: str, *by: str, **options: Any) 
 SHARE_OF_BUDGET = thresholds((None, GOOD), (0.8, WARN), (1, BAD))
 """The lines of the rules: a word at 80 %, a page beyond it all."""
 
-ANNOTATIONS = [
-    annotation(
-        "Critical alerts",
-        'ALERTS{alertstate="firing", severity="critical"} unless ALERTS{alertstate="firing", severity="critical"} offset 1m',
-        "{{alertname}}",
-        "began for {{agent_id}}",
-        BAD,
-    ),
-    annotation(
-        "New model",
-        "(sum by (agent_id, model) (agent_tokens_total) unless on (agent_id, model) "
-        "sum by (agent_id, model) (agent_tokens_total offset 5m)) "
-        "and on (agent_id) sum by (agent_id) (agent_tokens_total offset 5m)",
-        "New model: {{model}}",
-        "{{agent_id}} uses {{model}}, which it did not five minutes before",
-        "#5794f2",
-    ),
-    annotation(
-        "New agent or team",
-        "(max by (agent_id, team) (agent_info) unless on (agent_id, team) "
-        "max by (agent_id, team) (agent_info offset 5m)) and on () count(agent_info offset 5m)",
-        "{{agent_id}} is new",
-        "in team {{team}}",
-        "#5794f2",
-    ),
-    annotation(
-        "Exporter deployed",
-        'changes(process_start_time_seconds{job="agent-exporter"}[2m]) > 0',
-        "Exporter restarted",
-        "{{instance}}",
-        QUIET,
-    ),
-]
+
+def marks(who: str = "", *, where: str = "") -> list[Json]:
+    """What is marked on every graph: of the agents that the matcher `who` selects, and that `where` leaves over.
+
+    A model or a team is one mark, however many agents it concerns, and at its minute: what lasts is a band, and twenty
+    bands hide the graph. Who they are is for the overview to say.
+    """
+    labels = 'alertstate="firing", severity="critical"' + (who and f", {who}")
+    chosen, where = who and f"{{{who}}}", where and f" {where}"
+    tokens, before = (f"agent_tokens_total{chosen}{when}{where}" for when in ("", " offset 1m"))
+    return [
+        annotation(
+            "Critical alerts",
+            f"ALERTS{{{labels}}}{where} unless ALERTS{{{labels}}} offset 1m",
+            "{{alertname}}",
+            "began for {{agent_id}}",
+            BAD,
+        ),
+        # Neither where there was nothing a minute before: then it is the exporter that is back, or the agent that is new.
+        annotation(
+            "New model",
+            f"(count by (model) ({tokens}) unless on (model) count by (model) ({before})) and on () count({before})",
+            "New model: {{model}}",
+            "none of the agents shown here used it a minute before",
+            "#5794f2",
+        ),
+        annotation(
+            "New agents",
+            f"count by (team) (max by (agent_id, team) (agent_info{chosen}{where}) "
+            "unless on (agent_id, team) max by (agent_id, team) (agent_info offset 1m)) "
+            "and on () count(agent_info offset 1m)",
+            "New agents",
+            "in team {{team}}; the overview has their names",
+            "#5794f2",
+        ),
+        annotation(
+            "Exporter deployed",
+            'changes(process_start_time_seconds{job="agent-exporter"}[2m]) > 0',
+            "Exporter restarted",
+            "{{instance}}",
+            QUIET,
+        ),
+    ]
 
 
 def links_but(here: str) -> list[dict[str, object]]:

@@ -19,7 +19,6 @@ from dashboards.panels import (
 )  # fmt: skip
 from dashboards.shared import (
     AGENT_COLUMN,
-    ANNOTATIONS,
     ROW_TO_TEAM,
     SHARE_OF_BUDGET,
     STANDING,
@@ -29,6 +28,7 @@ from dashboards.shared import (
     TO_AGENT,
     WORST_SAID,
     links_but,
+    marks,
 )  # fmt: skip
 
 OURS = 'and on (agent_id) agent:team:info{team=~"$team"}'
@@ -90,7 +90,7 @@ def build() -> Json:
                         f'(increase(agent_sessions_total{{outcome=~"completed|failed"}}[1d])) {OURS}) > 0)'
                     ),
                     w=8,
-                    limits=thresholds((None, BAD), (0.8, WARN), (0.95, GOOD)),
+                    limits=thresholds((None, "text"), (0, BAD), (0.8, WARN), (0.95, GOOD)),
                     none="none said",
                 ),
                 stat(
@@ -147,11 +147,8 @@ def build() -> Json:
                             "percentunit",
                             {"thresholds": SHARE_OF_BUDGET, **COLORED},
                         ),
-                        "Errors, 1 h": (
-                            column(f"agent:errors:ratio1h {OURS}"),
-                            "percentunit",
-                            {"thresholds": thresholds((None, GOOD), (0.05, WARN), (0.144, BAD)), **COLORED},
-                        ),
+                        # Without a colour: Status, beside it, says whether there are enough actions to judge by.
+                        "Errors, 1 h": (column(f"agent:errors:ratio1h {OURS}"), "percentunit", {}),
                     },
                     by=("agent_id",),
                     w=14,
@@ -209,5 +206,5 @@ def build() -> Json:
         ),
         variables=[TEAM_CHOICE],
         links=links_but(TEAM),
-        annotations=ANNOTATIONS,
+        annotations=marks(where=OURS),
     )

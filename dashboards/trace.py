@@ -19,10 +19,13 @@ from dashboards.panels import (
     variable,
 )
 from dashboards.panels import traces as search
-from dashboards.shared import ANNOTATIONS, TITLES, TRACES, links_but
+from dashboards.shared import TITLES, TRACES, links_but, marks
 
 WHO = 'span.gen_ai.agent.name =~ "$agent_id"'
 SESSION = 'span.gen_ai.conversation.id =~ ".*$session.*"'
+
+
+ONE = "One trace: click it in a table below, or put its id into Trace and open this row"
 
 
 def build() -> Json:
@@ -30,8 +33,18 @@ def build() -> Json:
     return board(
         TRACES,
         TITLES[TRACES],
-        "Choose an agent or a session, click a trace, and read it alone; it is at the end of the board, too. From a span, the buttons lead to its log "
+        "Choose an agent or a session, click a trace, and read it alone. From a span, the buttons lead to its log "
         "lines and its agent's metrics. Tempo does not search the newest half minute; a trace by its id is there at once.",
+        (
+            ONE,
+            [
+                tree(
+                    "Trace $trace_id",
+                    "The tree of one task: sessions, below them their actions, and findings as spans of no length.",
+                    trace("$trace_id"),
+                )
+            ],
+        ),
         (
             "What goes wrong?",
             [
@@ -137,24 +150,14 @@ def build() -> Json:
                 ),
             ],
         ),
-        (
-            "One trace",
-            [
-                tree(
-                    "Trace $trace_id",
-                    "The tree of one task: sessions, below them their actions, and findings as spans of no length. Choose one in "
-                    "a table above, or paste an id; before that there is nothing to be found here.",
-                    trace("$trace_id"),
-                )
-            ],
-        ),
         variables=[
             variable("agent_id", "Agent", "label_values(agent_info, agent_id)"),
             given("session", "Session"),
             given("trace_id", "Trace"),
         ],
         links=links_but(TRACES),
-        annotations=ANNOTATIONS,
+        annotations=marks('agent_id=~"$agent_id"'),
         since="now-1h",
+        closed=(ONE,),  # without an id Tempo answers with an error
         refresh="",  # it would fold up what is being read
     )

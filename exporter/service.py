@@ -88,7 +88,7 @@ class Exporter:
             listen=config.server.listen,
             metrics=lambda accept: self._pool.submit(self._scrape, accept),
             ready=self._unready,
-            status=Pages(self._look).render,
+            status=Pages(self._look, metrics=not config.server.token_file).render,
             budget=self._budget,
             otlp=self._otlp,
             tls=_tls(config),

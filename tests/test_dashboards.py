@@ -14,19 +14,21 @@ from pathlib import Path
 
 import pytest
 import yaml
+from boards import BOARDS, panels_of, targets
 from running import free_port
 
 from dashboards import build
+from dashboards.agent import BURNING, ELEVATED
+from dashboards.panels import BAD, WARN
 from dashboards.shared import TITLES
 from exporter.metrics.families import FAMILIES
 
 ROOT = Path(__file__).parent.parent
 DASHBOARDS = ROOT / "dashboards"
-BOARDS = [json.loads(path.read_text()) for path in sorted(build.JSON.glob("*.json"))]
 PANELS = [
     pytest.param(board, panel, id=f"{board['uid']}-{panel['title']}")
     for board in BOARDS
-    for panel in board["panels"]
+    for panel in panels_of(board)
     if panel["type"] != "row"
 ]
 each_board = pytest.mark.parametrize("board", BOARDS, ids=lambda board: board["uid"])
@@ -61,7 +63,7 @@ def asked(uid: str) -> list[str]:
     language = {"prometheus": "promql", "loki": "logql", "tempo": "traceql"}[uid]
     queries = [query.strip() for kind, query in library if kind == language]
     for board in BOARDS:
-        for panel in board["panels"]:
+        for panel in panels_of(board):
             queries += [
                 target.get("expr") or target["query"]
                 for target in panel.get("targets", ())
@@ -123,7 +125,7 @@ def test_a_board_names_only_variables_that_it_has(board):
 
 @each_board
 def test_every_panel_has_its_own_id_and_place(board):
-    panels = board["panels"]
+    panels = list(panels_of(board))
     assert len({panel["id"] for panel in panels}) == len(panels)
     for one, other in combinations([panel["gridPos"] for panel in panels], 2):
         apart = (
@@ -159,6 +161,24 @@ def test_a_colour_is_never_the_only_sign(board, panel):
     text = json.dumps(panel)
     if '"color-text"' in text or panel["type"] == "stat":  # the value itself is written there
         assert '"color-background"' not in text
+
+
+@each_panel
+def test_a_panel_that_has_nothing_to_show_does_not_alarm(board, panel):
+    """What stands there then has the colour of the first threshold, and a timeline a series that says it in words."""
+    defaults = panel.get("fieldConfig", {}).get("defaults", {})
+    if "noValue" in defaults and "thresholds" in defaults:
+        assert defaults["thresholds"]["steps"][0]["color"] not in {WARN, BAD}
+    if panel["type"] == "state-timeline":
+        assert " unless on () " in panel["targets"][-1]["expr"]
+        assert panel["targets"][-1]["legendFormat"].startswith("none")
+
+
+def test_a_trace_is_asked_for_only_once_it_is_chosen():
+    """Tempo answers with an error to an empty id: such panels are in rows that are closed, and ask when opened."""
+    opened = [panel for board in BOARDS for panel in board["panels"]]
+    assert "$trace_id" not in json.dumps([panel.get("targets") for panel in opened])
+    assert "$trace_id" in json.dumps([row["panels"] for row in opened if row.get("collapsed")])
 
 
 def test_every_data_source_that_a_board_asks_is_provisioned():
@@ -226,22 +246,105 @@ def test_provisioning_keeps_to_documented_keys():
 # --- real servers --------------------------------------------------------------------------------------------------
 
 
-def server(name: str) -> str:
-    """The binary, or a loud skip."""
-    path = os.environ.get(f"{name.upper()}_BIN") or shutil.which(name)
-    if path is None:
-        pytest.skip(f"NOT TESTED: {name} is neither on PATH nor in {name.upper()}_BIN")
-    return path
-
-
-def test_prometheus_parses_every_query(tmp_path):
+def test_prometheus_parses_every_query(tmp_path, program):
     rules = [{"record": f"query:{number}", "expr": query} for number, query in enumerate(asked("prometheus"))]
     file = tmp_path / "queries.yml"
     file.write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": rules}]}))
     run = subprocess.run(
-        [server("promtool"), "check", "rules", "--lint=none", file], capture_output=True, text=True, check=False
+        [program("promtool"), "check", "rules", "--lint=none", file], capture_output=True, text=True, check=False
     )
     assert run.returncode == 0, run.stderr
+
+
+@pytest.fixture
+def evaluated(tmp_path, program):
+    """Compare the samples of an expression with what promtool gives, from series by minute."""
+
+    def check(series: dict[str, str], *expected: tuple[str, str, dict[str, float]]) -> None:
+        asked = [
+            {"expr": expr, "eval_time": at, "exp_samples": [{"labels": k, "value": v} for k, v in samples.items()]}
+            for expr, at, samples in expected
+        ]
+        inputs = [{"series": name, "values": values} for name, values in series.items()]
+        tests = [{"interval": "1m", "input_series": inputs, "promql_expr_test": asked}]
+        file = tmp_path / "queries.test.yml"
+        file.write_text(yaml.safe_dump({"tests": tests}))
+        run = subprocess.run([program("promtool"), "test", "rules", file], capture_output=True, text=True, check=False)
+        assert run.returncode == 0, run.stdout + run.stderr
+
+    return check
+
+
+def of_agent(name: str) -> str:
+    """A query of the board of the agent `a`."""
+    return targets(agent_id="a")[f"agent-detail: {name}"]["text"]
+
+
+def test_an_agent_without_heartbeats_is_not_said_to_be_idle(evaluated):
+    """Both of its gauges are 0 then."""
+    says, state = of_agent("It says, A"), 'agent_state_timestamp_seconds{agent_id="a", state="%s"}'
+    evaluated({state % "working": "0 0 60 60", state % "idle": "0 0 0 120"}, (says, "1m", {}), (says, "2m", {"{}": 1}),
+              (says, "3m", {"{}": 0}))  # fmt: skip
+
+
+def test_an_agent_without_health_checks_is_said_to_have_none(evaluated):
+    """As it is without a config of one; an agent that is not known has nothing said of it."""
+    some, none = (of_agent(f"Health checks, {query}") for query in "AB")
+    success = 'agent_health_check_success{agent_id="a", check="liveness"}'
+    evaluated({'agent_info{agent_id="a"}': "_ 1 1", success: "_ _ 0"}, (none, "0m", {}), (none, "1m", {"{}": 2}),
+              (none, "2m", {}), (some, "2m", {'{check="liveness"}': 0}))  # fmt: skip
+
+
+def test_errors_have_the_colour_of_their_alert_and_none_without(evaluated):
+    """Three of five is 60 % of nearly nothing, and the agent is well. One of the queries answers, and no other."""
+    assert {BURNING, ELEVATED} <= {alert for path in (ROOT / "alert_rules").glob("*.yml")
+                                   for alert in re.findall(r"alert: (\w+)", path.read_text())}  # fmt: skip
+    burning, elevated, plain = (of_agent(f"Errors 1h, {query}") for query in "ABC")
+    ratio = 'agent:errors:ratio1h{agent_id="a"}'
+    alert = 'ALERTS{alertname="%s", alertstate="firing", agent_id="a"}'
+    evaluated(
+        {ratio: "0.6x3", alert % ELEVATED: "_ 1 1", alert % BURNING: "_ _ 1"},
+        *[(query, at, {ratio: 0.6} if (query, at) in {(plain, "0m"), (elevated, "1m"), (burning, "2m")} else {})
+          for query in (burning, elevated, plain) for at in ("0m", "1m", "2m")],
+    )  # fmt: skip
+
+
+def test_what_was_never_found_leaves_no_bar_and_what_was_found_no_negative_one(evaluated):
+    """A line's clock may be ahead."""
+    ago, found = of_agent("Findings, how long ago, A"), 'agent_finding_timestamp_seconds{agent_id="a", kind="loop"}'
+    evaluated(
+        {found: "0 90 90"}, (ago, "0m", {}), (ago, "1m", {'{kind="loop"}': 0}), (ago, "2m", {'{kind="loop"}': 30})
+    )
+
+
+@each_board
+def test_marks_are_of_the_agents_shown_and_few(board, evaluated):
+    """Twenty new agents with a new model each on other agents' boards; on those that show them one for their team."""
+    marks = {mark["name"]: mark["expr"] for mark in board["annotations"]["list"]}
+    alert = 'ALERTS{alertname="A", alertstate="firing", severity="critical", agent_id="%s", team="%s"}'
+    series = {'agent_info{agent_id="a", team="x"}': "1x9", 'agent:team:info{agent_id="a", team="x"}': "1x9",
+              'agent_tokens_total{agent_id="a", model="m"}': "1x9", alert % ("b0", "y"): "_x4 1x5"}  # fmt: skip
+    for name in (f"b{number}" for number in range(20)):
+        series |= {f'agent_info{{agent_id="{name}", team="y"}}': "_x4 1x5", f'agent:team:info{{agent_id="{name}", team="y"}}': "_x4 1x5",
+                   f'agent_tokens_total{{agent_id="{name}", model="new"}}': "_x4 1x5"}  # fmt: skip
+
+    def seen(agents: str, teams: str, at: str, *there: str) -> list[tuple[str, str, dict[str, float]]]:
+        all_of_them = {
+            "Critical alerts": {alert % ("b0", "y"): 1},
+            "New model": {'{model="new"}': 20},
+            "New agents": {'{team="y"}': 20},
+        }
+        return [
+            (marks[name].replace("$agent_id", agents).replace("$team", teams), at, samples if name in there else {})
+            for name, samples in all_of_them.items()
+        ]
+
+    chosen = {variable["name"] for variable in board["templating"]["list"]} & {"agent_id", "team"}
+    if chosen:
+        evaluated(series, *(one for minute in range(10) for one in seen("a", "x", f"{minute}m")))
+    if board["uid"] != "agent-detail":  # which shows one agent
+        every = ("Critical alerts", "New model", "New agents")
+        evaluated(series, *(one for at in range(10) for one in seen(".*", ".*", f"{at}m", *(every if at == 4 else ()))))
 
 
 def answered(url: str, within: float = 60) -> bytes:
@@ -259,7 +362,7 @@ def answered(url: str, within: float = 60) -> bytes:
 
 
 @pytest.mark.slow
-def test_loki_answers_every_query(tmp_path):
+def test_loki_answers_every_query(tmp_path, program):
     port = free_port()
     config = {
         "auth_enabled": False,
@@ -282,7 +385,7 @@ def test_loki_answers_every_query(tmp_path):
     stream = {"service_name": "agents", "level": "info", "agent": "support-01"}
     found = {"service_name": "agent-exporter", "level": "warn", "agent": "support-01"}
     with subprocess.Popen(
-        [server("loki"), f"-config.file={file}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [program("loki"), f"-config.file={file}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as loki:
         try:
             at = str(time.time_ns())
@@ -314,7 +417,7 @@ def test_loki_answers_every_query(tmp_path):
 
 
 @pytest.mark.slow
-def test_tempo_parses_every_query(tmp_path):
+def test_tempo_parses_every_query(tmp_path, program):
     port = free_port()
     config = {
         "server": {"http_listen_address": "127.0.0.1", "http_listen_port": port, "grpc_listen_address": "127.0.0.1",
@@ -329,7 +432,7 @@ def test_tempo_parses_every_query(tmp_path):
     file = tmp_path / "tempo.yml"
     file.write_text(yaml.safe_dump(config))
     with subprocess.Popen(
-        [server("tempo"), f"-config.file={file}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [program("tempo"), f"-config.file={file}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as tempo:
         try:
             answered(f"http://127.0.0.1:{port}/ready", within=90)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
+import time
 from html.parser import HTMLParser
 from urllib.parse import quote
 
 import pytest
+import yaml
+from alerting import RULES
 from conftest import LOGS, line, record
+from running import Running
 from test_metrics import HOSTILE, Lines
 
 from exporter.action import decode
+from exporter.backtest.rules import seconds
 from exporter.benchmark.history import History
 from exporter.benchmark.run import Outcome, Report
 from exporter.config import parse
@@ -21,7 +27,7 @@ from exporter.probes.check import Result
 from exporter.sources import Batch
 from exporter.stages import MIRRORED, Stages
 from exporter.state import Memory
-from exporter.status import recent, words
+from exporter.status import pages, recent, words
 from exporter.status.pages import Pages
 from exporter.status.recent import Recent
 from exporter.status.seen import see
@@ -188,6 +194,32 @@ def test_what_nobody_remembers_has_no_page():
     assert site.pages.render("/elsewhere") is None
 
 
+def test_no_page_leads_to_metrics_that_a_browser_does_not_get(monkeypatch):
+    """Which want a bearer token, where there is one: the password of a page is none."""
+    monkeypatch.setattr(pages, "MOST_AGENTS", 1)
+    site = Site(line(), line(agent_id="b"))
+    assert site["/"].links.count("/metrics") == 2
+    site.pages = Pages(site.look, metrics=False)
+    for path in ("/", "/findings", "/agents/a", ""):
+        assert "/metrics" not in site[path].links
+    assert "and 1 more; /metrics has them all" in site["/"].text
+
+
+@pytest.mark.parametrize("token", ["", "secret"])
+def test_a_browser_that_has_logged_in_may_follow_every_link_of_a_page(tmp_path, token):
+    """It sends the token as a password, and can send no bearer header."""
+    (tmp_path / "token").write_text(token)
+    server = {"token_file": str(tmp_path / "token")} if token else {}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"server": server, "agents": {"a": {}}}))
+    login = {"Authorization": f"Basic {base64.b64encode(f':{token}'.encode()).decode()}"}
+    with Running("--config", tmp_path / "config.yaml", "--state.path", tmp_path / "state.db") as exporter:
+        exporter.ready()
+        status, page = exporter.get("/", **login)
+        links = {link for link in read(page).links if link.startswith("/")}
+        assert [exporter.get(link, **login)[0] for link in links] == [status] * len(links) == [200] * len(links)
+        assert ("/metrics" in links) != bool(token)
+
+
 def test_pages_refresh_themselves_unless_told_not_to():
     """Without a script."""
     site = Site(line())
@@ -279,10 +311,27 @@ def test_silence_is_told_by_the_cycle_and_forgiven_by_plan_and_at_the_start():
     assert said(silent) == [("good", "between tasks")]
 
 
-def test_an_agent_that_never_logged_is_missed_only_if_it_was_expected():
-    """The config names it."""
-    assert said(cell(), expected_cycle=30.0) == [("bad", "never seen; expected every 30 s")]
+def test_an_agent_that_never_logged_is_worth_a_look_once_it_is_overdue_and_wakes_nobody():
+    """As the rule does: after ten minutes, of which the first since a start does not count, and not in quiet hours."""
+    unseen = "not seen yet; expected every 30 s"
+    assert said(cell(), expected_cycle=30.0) == [("warn", unseen)]
+    assert said(cell(created=NOW - 599), expected_cycle=30.0) == [("quiet", unseen)]
+    assert said(cell(), expected_cycle=30.0, since=NOW - 659) == [("quiet", unseen)]
+    assert said(cell(), expected_cycle=30.0, since=NOW - 660) == [("warn", unseen)]
+    assert said(cell(), expected_cycle=30.0, quiet=True) == [("quiet", unseen)]
     assert said(cell()) == [("quiet", "not seen yet")]
+
+
+def test_the_page_and_the_rules_agree_on_agents_that_never_logged():
+    """How long they are waited for, and how grave it is: of ten that are only configured nobody is woken."""
+    [rule] = [rule for group in yaml.safe_load((RULES / "silence.rules.yml").read_text())["groups"]
+              for rule in group["rules"] if rule.get("alert") == "AgentNeverSeen"]  # fmt: skip
+    assert (seconds(rule["for"]), rule["labels"]["severity"]) == (words.UNSEEN, "warning")
+    agents = {f"a{number}": {"expected_cycle": "30s"} for number in range(10)}
+    site = Site(config=yaml.safe_dump({"agents": agents}), now=time.time())
+    assert "10 agents 0 want a person now 0 worth a look" in site["/"].text
+    site.now += 3600
+    assert "10 agents 0 want a person now 10 worth a look" in site["/"].text
 
 
 def test_stuck_is_told_from_a_long_call():

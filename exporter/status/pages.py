@@ -79,13 +79,17 @@ class AgentRow(NamedTuple):
 
 
 class Pages:
-    """Writes a page for a path, from what `look(agent, trace_id)` finds. Thread-safe."""
+    """Writes a page for a path, from what `look(agent, trace_id)` finds. Thread-safe.
 
-    def __init__(self, look: Callable[[str | None, str | None], Seen]) -> None:
+    `metrics` is whether a browser gets /metrics: it cannot where they want a token, and no page leads it there.
+    """
+
+    def __init__(self, look: Callable[[str | None, str | None], Seen], *, metrics: bool = True) -> None:
         self._look = look
         names = {
             "text": _text, "words": words, "spark": spark, "gauge": gauge,
             "agent_path": agent_path, "label": label, "version": __version__,
+            "metrics": metrics,
         }  # fmt: skip
         self._templates = Loader(str(HERE), autoescape="text", namespace=names)
 

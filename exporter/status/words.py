@@ -34,6 +34,8 @@ MIN_SAMPLES = 30
 
 STARTING = 60.0
 """Seconds after the exporter's start in which nobody is called silent for lines of before; as in the rules."""
+UNSEEN = 600.0
+"""Seconds after which it is worth a word that an agent with a cycle has never logged; as in the rules."""
 LONG_QUIET = 3600.0
 """Seconds after which an agent without an expected cycle is no longer called well: nobody said when to expect it."""
 
@@ -155,7 +157,9 @@ def _activity(cell: AgentCell, settings: AgentSettings, now: float, since: float
     if not cell.last_active:
         if settings.expected_cycle is None:
             return [Standing("quiet", "not seen yet")]
-        return [Standing("bad", f"never seen; expected every {duration(settings.expected_cycle)}")]
+        waited = now - max(cell.created, since + STARTING)
+        level = "warn" if waited >= UNSEEN and not settings.quiet else "quiet"
+        return [Standing(level, f"not seen yet; expected every {duration(settings.expected_cycle)}")]
     silence = now - cell.last_active
     cycle = settings.expected_cycle
     working, idle = cell.states.get("working", 0.0), cell.states.get("idle", 0.0)
