@@ -21,7 +21,7 @@ from exporter.backtest.rules import seconds
 from exporter.benchmark.history import History
 from exporter.benchmark.run import Outcome, Report
 from exporter.config import parse
-from exporter.metrics.cells import AgentCell, Baseline, Day
+from exporter.metrics.cells import AgentCell, Baseline, Day, Mean
 from exporter.metrics.families import AgentSettings
 from exporter.probes.check import Result
 from exporter.sources import Batch
@@ -286,11 +286,10 @@ def test_an_agents_page_shows_its_health_checks_and_benchmarks_without_what_it_a
 # --- words -------------------------------------------------------------------------------------------------------
 
 
-def said(cell: AgentCell, *, outcomes=None, now: float = NOW, since: float = 0.0, today=None, **settings):
+def said(cell: AgentCell, *, now: float = NOW, since: float = 0.0, today=None, **settings):
     base = AgentSettings(None, 300.0, quiet=False, daily_tokens=None, daily_cost_usd=None)
     return [
-        (one.level, one.words)
-        for one in words.standings(cell, base._replace(**settings), today or Day(), outcomes or {}, now, since)
+        (one.level, one.words) for one in words.standings(cell, base._replace(**settings), today or Day(), now, since)
     ]
 
 
@@ -357,23 +356,44 @@ def test_daily_budgets_warn_at_four_fifths_and_are_bad_when_passed():
     ]  # fmt: skip
 
 
-def test_drift_is_told_against_the_first_week():
-    """By more than the rules allow, over enough values, and only once the first week is over."""
-    drifted = cell(
+def told(metric: str, *days: tuple[float, int], frozen: bool = True, before: float = 0.9) -> AgentCell:
+    """An agent with a first week, and so many values of such a mean on each day until today."""
+    today = int(NOW // 86_400)
+    return cell(
         last_active=NOW,
-        confidence=[140],
-        confidence_sum=90 + 40 * 0.7,
-        baselines={"confidence": Baseline(0, 1, 90.0, 100, frozen=True)},
+        baselines={metric: Baseline(0, 1, 100 * before, 100, frozen=frozen)},
+        days={
+            today - ago: Day(quality={metric: Mean(mean * count, count)})
+            for ago, (mean, count) in enumerate(reversed(days))
+        },
     )
-    assert said(drifted)[0] == ("warn", "confidence has drifted: 0.70, was 0.90 in its first week")
-    drifted.baselines["confidence"].frozen = False
-    assert said(drifted) == [("good", "between tasks")]
-    outcomes = {"completed": 100, "failed": 50, "ended": 7}
-    completion = cell(last_active=NOW, baselines={"completion": Baseline(0, 1, 90.0, 100, frozen=True)})
-    assert said(completion, outcomes=outcomes)[0] == (
-        "warn",
-        "completion has drifted: 0.20, was 0.90 in its first week",
-    )
+
+
+WELL = [("good", "between tasks")]
+
+
+@pytest.mark.parametrize(
+    ("agent", "said_of_it"),
+    [
+        (told("confidence", (0.7, 40)), "confidence has drifted: 0.70 these days, was 0.90 in its first week"),
+        (told("confidence", (0.7, 40), frozen=False), None),
+        (told("confidence", (0.7, 29)), None),
+        (told("confidence", (0.83, 400)), None),
+        (told("completion", (0.2, 50)), "completion has drifted: 0.20 these days, was 0.90 in its first week"),
+        (told("feedback", (0.8, 50), (0.6, 50)), "feedback has drifted: 0.70 these days, was 0.90 in its first week"),
+        (told("completion", (0.75, 20), (0.70, 20)), "completion has drifted: 0.72 these days, was 0.90 in its first week"),
+        (told("completion", (0.70, 16), (0.75, 16), before=0.88), None),
+        (told("confidence", (0.5, 40), (0.9, 100), (0.9, 100), (0.9, 100), (0.9, 100)), None),
+    ],
+    ids=[
+        "by its effect size", "not while its first week lasts", "not of a few", "not of a little", "completion too",
+        "over the days together", "falling, two standard errors", "risen again, and less than three",
+        "not of what was five days ago",
+    ],
+)  # fmt: skip
+def test_drift_is_told_of_these_days_against_the_first_week(agent, said_of_it):
+    """As the rules have it, but for their six hours."""
+    assert said(agent) == ([("warn", said_of_it)] if said_of_it else []) + WELL
 
 
 def test_an_agent_without_a_cycle_is_not_called_well_for_ever():

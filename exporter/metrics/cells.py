@@ -29,6 +29,8 @@ GEN_AI_SECONDS = tuple(0.01 * 2**n for n in range(14))
 
 DAY = 86_400
 """Seconds."""
+DAYS = 4
+"""UTC days remembered of an agent: today and three whole ones, over which quality is looked at."""
 
 Exemplar = tuple[str, float, float]
 """(trace as the line names it, value, time in seconds since 1970)."""
@@ -127,11 +129,25 @@ class Baseline(Struct, array_like=True):
     frozen: bool = False
 
 
+class Mean(Struct, array_like=True):
+    """Of values from 0 to 1."""
+
+    total: float = 0.0
+    count: int = 0
+
+    def add(self, value: float) -> None:
+        """One more value."""
+        self.total += value
+        self.count += 1
+
+
 class Day(Struct, array_like=True):
-    """What an agent spent in one UTC day."""
+    """What an agent spent in one UTC day, and how good it was."""
 
     tokens: int = 0
     cost_usd: float = 0.0
+    quality: dict[str, Mean] = {}
+    """By signal, as in `baselines`."""
 
 
 class AgentCell(Cell):
@@ -151,7 +167,7 @@ class AgentCell(Cell):
     feedback_sum: float = 0.0
     feedback_count: int = 0
     days: dict[int, Day] = {}
-    """Of the two latest UTC days, counted from 1970."""
+    """Of the DAYS latest UTC days, counted from 1970."""
     baselines: dict[str, Baseline] = {}
     configured: bool = False
     loops: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(LOOPS, 0))

@@ -10,6 +10,7 @@ from exporter.detectors.finding import RESULTS
 from exporter.metrics.cells import (
     CONFIDENCE,
     DAY,
+    DAYS,
     DURATION,
     GEN_AI_SECONDS,
     GEN_AI_TOKENS,
@@ -19,6 +20,7 @@ from exporter.metrics.cells import (
     AgentCell,
     Baseline,
     Day,
+    Mean,
     SourceCell,
 )
 from exporter.metrics.table import UNKNOWN, Table
@@ -125,12 +127,7 @@ class Tally(Table):
                 cell.confidence_sum += confidence
                 if status == "success":
                     cell.confidence_successes += 1
-                window = agent.windows.get("confidence") or self._window(agent, "confidence", at)
-                if at < window.end and not window.frozen:
-                    window.total += confidence
-                    window.count += 1
-                else:
-                    window.frozen = True
+                self._quality(agent, "confidence", confidence, at)
 
     def mismatch(self, action: Action, now: float) -> None:
         """The cost that an action told is not the price table's. Called before `add`."""
@@ -151,19 +148,33 @@ class Tally(Table):
         ratio = (feedback + 1) / 2
         agent.cell.feedback_sum += ratio
         agent.cell.feedback_count += 1
-        _average(self._window(agent, "feedback", at), ratio, at)
+        self._quality(agent, "feedback", ratio, at)
+
+    def _quality(self, agent: Agent, metric: str, value: float, at: float) -> None:
+        """One value of a signal, for its first week and for its day."""
+        window = agent.windows.get(metric) or self._window(agent, metric, at)
+        if at >= window.end:
+            window.frozen = True
+        elif not window.frozen:
+            window.total += value
+            window.count += 1
+        day = agent.today if agent.midnight <= at < agent.next_midnight else self._turn(agent, at)
+        mean = day.quality.get(metric)
+        if mean is None:
+            mean = day.quality[metric] = Mean()
+        mean.add(value)
 
     @staticmethod
     def _turn(agent: Agent, at: float) -> Day:
-        """The day that a time belongs to becomes the one that is written to; of an older one than two, nobody asks."""
+        """The day that a time belongs to becomes the one that is written to; of an older one than DAYS, nobody asks."""
         number = int(at // DAY)
         days = agent.cell.days
         day = days.get(number)
         if day is None:
-            if len(days) >= 2 and number < min(days):
+            if len(days) >= DAYS and number < min(days):
                 return Day()
             day = days[number] = Day()
-            if len(days) > 2:
+            if len(days) > DAYS:
                 del days[min(days)]
         agent.today, agent.midnight, agent.next_midnight = day, number * DAY, (number + 1) * DAY
         return day
@@ -215,7 +226,7 @@ class Tally(Table):
         task.tokens_sum += session.tokens
         self.touch(task)
         if session.task_completed is not None:
-            _average(self._window(agent, "completion", session.last), float(session.task_completed), session.last)
+            self._quality(agent, "completion", float(session.task_completed), session.last)
 
     # --- findings ----------------------------------------------------------------------------------------------
 
@@ -294,14 +305,6 @@ def _exemplify(done: ActionCell, action: Action) -> None:
     duration = action.duration
     if duration is not None:
         done.duration_exemplars[bisect_left(DURATION, duration)] = (trace, duration, action.at)
-
-
-def _average(window: Baseline, value: float, at: float) -> None:
-    if at >= window.end:
-        window.frozen = True
-    elif not window.frozen:
-        window.total += value
-        window.count += 1
 
 
 _NO_TOKENS = Tokens()

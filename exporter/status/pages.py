@@ -13,7 +13,7 @@ from tornado.template import Loader
 
 from exporter import __version__
 from exporter.benchmark import history
-from exporter.metrics.cells import DAY, AgentCell, Cell, Day, SourceCell, TaskCell
+from exporter.metrics.cells import DAY, AgentCell, Cell, Day, SourceCell
 from exporter.metrics.limits import OVERFLOW, label
 from exporter.status import words
 from exporter.status.drawings import gauge, spark
@@ -22,7 +22,7 @@ from exporter.status.waterfall import waterfall
 from exporter.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from exporter.benchmark.history import Run
     from exporter.metrics.families import AgentSettings
@@ -58,8 +58,6 @@ class AgentRow(NamedTuple):
     cell: AgentCell
     standings: list[words.Standing]
     today: Day
-    outcomes: Mapping[str, int]
-    """Of its sessions."""
     rate: int
     """Tokens in the last RATE_WINDOW seconds."""
     spark: list[int]
@@ -130,7 +128,7 @@ class Pages:
             agent=agent,
             sessions=sorted(seen.sessions, key=lambda session: -session.tokens)[:MOST_SESSIONS],
             tasks=seen.live.tasks,
-            quality=words.quality(agent.cell, agent.outcomes),
+            quality=words.quality(agent.cell, seen.live.now),
             findings=[
                 finding
                 for finding in seen.findings
@@ -158,9 +156,6 @@ def fleet(seen: Seen) -> list[AgentRow]:
     """Every agent, those that want attention first, then the latest seen."""
     now = seen.live.now
     today = int(now // DAY)
-    outcomes: dict[str, Counter[str]] = defaultdict(Counter)
-    for task in _cells(seen.rows, "task", TaskCell):
-        outcomes[task.agent].update(task.outcomes)
     checks: dict[str, list[Result]] = defaultdict(list)
     for check in sorted(seen.live.checks):
         checks[check.agent].append(check)
@@ -179,11 +174,8 @@ def fleet(seen: Seen) -> list[AgentRow]:
             AgentRow(
                 cell.agent,
                 cell,
-                words.standings(
-                    cell, settings, spent, outcomes[cell.agent], now, seen.since, checks[cell.agent], runs[cell.agent]
-                ),
+                words.standings(cell, settings, spent, now, seen.since, checks[cell.agent], runs[cell.agent]),
                 spent,
-                outcomes[cell.agent],
                 sum(tokens for _, _, tokens in rates[-RATE_WINDOW // STEP :]),
                 _by_minute([tokens for _, _, tokens in rates]),
                 sum(actions for actions, _, _ in recent),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from math import sqrt
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from exporter.benchmark.run import FLOOR
+from exporter.metrics.cells import DAY, DAYS, Mean
 from exporter.metrics.limits import label
 from exporter.probes.settings import CHECKS
 
@@ -127,7 +129,6 @@ def standings(
     cell: AgentCell,
     settings: AgentSettings,
     today: Day,
-    outcomes: Mapping[str, int],
     now: float,
     since: float = 0.0,
     checks: Sequence[Result] = (),
@@ -135,12 +136,11 @@ def standings(
 ) -> list[Standing]:
     """What there is to say of an agent, the worst first; never empty.
 
-    `outcomes` are its sessions by how they ended, `since` is when the exporter began, `checks` its latest health checks
-    and `runs` its latest benchmark runs by their suites.
+    `since` is when the exporter began, `checks` are its latest health checks, `runs` its latest benchmark runs by suite.
 
     Read off the series that the alert rules read, with the rules' own thresholds.
     """
-    said = [*_budgets(settings, today), *_drift(cell, outcomes), *_activity(cell, settings, now, since)]
+    said = [*_budgets(settings, today), *_drift(cell, now), *_activity(cell, settings, now, since)]
     said += [*_health(checks, now), *_known(runs)]
     if cell.unconfirmed:
         sessions = "a session" if cell.unconfirmed == 1 else f"{cell.unconfirmed} sessions"
@@ -194,12 +194,14 @@ def _budgets(settings: AgentSettings, today: Day) -> list[Standing]:
     return said
 
 
-def _drift(cell: AgentCell, outcomes: Mapping[str, int]) -> list[Standing]:
+def _drift(cell: AgentCell, now: float) -> list[Standing]:
     return [
         Standing(
-            "warn", f"{signal.metric} has drifted: {signal.since}, was {signal.before} in its first week", "quality"
+            "warn",
+            f"{signal.metric} has drifted: {signal.since} these days, was {signal.before} in its first week",
+            "quality",
         )
-        for signal in quality(cell, outcomes)
+        for signal in quality(cell, now)
         if signal.drifted
     ]
 
@@ -231,33 +233,34 @@ class Signal(NamedTuple):
     drifted: bool
 
 
-def quality(cell: AgentCell, outcomes: Mapping[str, int]) -> list[Signal]:
-    """The signals that an agent has told, against its first week.
+def quality(cell: AgentCell, now: float) -> list[Signal]:
+    """The signals that an agent has told: today and the three days before, against its first week.
 
-    `agent_baseline_ratio` is frozen after 7 UTC days, and a counter cannot tell the last three days from the others
-    without a Prometheus: the mean here is that of all values since the first week.
+    Drifted as the drift rules have it: by its effect size, and by two standard errors if the later half is below the
+    earlier one, or by three. Only that it lasts for six hours is for a Prometheus to say.
     """
-    completed = outcomes.get("completed", 0)
-    totals = {
-        "confidence": (cell.confidence_sum, sum(cell.confidence)),
-        "completion": (float(completed), completed + outcomes.get("failed", 0)),
-        "feedback": (cell.feedback_sum, cell.feedback_count),
-    }
+    today = int(now // DAY)
+    days = [day for number, day in sorted(cell.days.items()) if today - DAYS < number <= today]
     signals = []
     for metric, baseline in cell.baselines.items():
-        total, number = totals[metric]
+        means = [day.quality.get(metric, Mean()) for day in days]
+        latest = _together(means)
         before = baseline.total / baseline.count if baseline.count else None
-        more = number - baseline.count
-        since = (total - baseline.total) / more if more >= MIN_SAMPLES else None
-        signals.append(
-            Signal(
-                metric,
-                NOTHING if before is None else f"{before:.2f}",
-                NOTHING if since is None or not baseline.frozen else f"{since:.2f}",
-                before is not None and since is not None and baseline.frozen and before - since > DRIFT[metric],
-            )
-        )
+        since = latest.total / latest.count if latest.count >= MIN_SAMPLES and baseline.frozen else None
+        drifted = False
+        if before is not None and since is not None:
+            errors = sqrt(before * (1 - before) / latest.count)
+            earlier, later = _together(means[: len(means) // 2]), _together(means[len(means) // 2 :])
+            falling = later.total * earlier.count < earlier.total * later.count
+            drop = before - since
+            drifted = drop > DRIFT[metric] and drop > (2 if falling else 3) * errors
+        shown = (NOTHING if mean is None else f"{mean:.2f}" for mean in (before, since))
+        signals.append(Signal(metric, *shown, drifted))
     return signals
+
+
+def _together(means: Sequence[Mean]) -> Mean:
+    return Mean(sum(mean.total for mean in means), sum(mean.count for mean in means))
 
 
 def outcome(check: Result) -> str:
