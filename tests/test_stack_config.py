@@ -87,6 +87,13 @@ def test_every_service_is_opened_by_one_sentence(name):
     )
 
 
+def test_the_image_is_built_once_and_looked_for_in_no_registry():
+    """Compose says Error of each service whose image it cannot pull, and builds it then: it frightens newcomers."""
+    ours = [service for service in SERVICES.values() if service["image"].startswith("agent-exporter:")]
+    assert {service["pull_policy"] for service in ours} == {"never"}
+    assert [service.get("build") for service in ours if "build" in service] == ["."]
+
+
 MOUNTED = sorted(
     {
         volume.split(":")[0]
