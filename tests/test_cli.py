@@ -50,6 +50,20 @@ def test_validate_of_a_missing_file_is_wrong_use(capsys):
     assert capsys.readouterr().err == "agent-exporter: nowhere.log: No such file or directory\n"
 
 
+def test_validate_tells_of_what_it_read_before_what_it_could_not(tmp_path, capsys):
+    """A file that is not there, a folder, and an archive that is cut off; exit code 2."""
+    cut = tmp_path / "cut.ndjson.gz"
+    cut.write_bytes(gzip.compress(line() + b"\n" + line() + b"\n")[:-8])
+    assert command(["validate", "nowhere.log", str(LOGS / "chain.ndjson"), str(tmp_path), str(cut)]) == 2
+    told = capsys.readouterr()
+    assert told.out == "14 lines: 14 accepted, 0 rejected\n"
+    assert told.err.replace(str(tmp_path), "FOLDER").splitlines() == [
+        "agent-exporter: nowhere.log: No such file or directory",
+        "agent-exporter: FOLDER: Is a directory",
+        "agent-exporter: FOLDER/cut.ndjson.gz: Compressed file ended before the end-of-stream marker was reached",
+    ]
+
+
 @pytest.mark.parametrize("name", ["article", "chain"])
 def test_replay_prints_the_exposition(name, capfdbinary, monkeypatch):
     """The same page as the golden one, with the path as the source's name."""
@@ -169,6 +183,34 @@ def test_wrong_use_is_a_sentence_and_exit_code_2(arguments, sentence, capsys):
 def test_a_file_that_is_not_there_is_told_in_one_wording(arguments, capsys):
     assert command([*arguments, "nowhere.log"]) == 2
     assert capsys.readouterr().err == "agent-exporter: nowhere.log: No such file or directory\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["replay"], ["replay", "--step", "5s"], ["backtest"], ["validate"], ["explain", "--trace", "t"],
+        ["benchmark", "--record"],
+    ],
+)  # fmt: skip
+def test_a_folder_in_place_of_a_file_is_wrong_use(arguments, tmp_path, capfd):
+    """A sentence, and no page of zeros; the same for a glob that finds nothing but folders."""
+    assert command([*arguments, str(tmp_path)]) == 2
+    told = capfd.readouterr()
+    assert (told.out, told.err.splitlines()[-1]) == ("", f"agent-exporter: {tmp_path}: Is a directory")
+
+
+def test_a_glob_that_finds_folders_alone_finds_no_file(tmp_path, capfd):
+    """And a name that leads nowhere is said to."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("nowhere")
+    assert command(["replay", f"{tmp_path}/fold*"]) == 2
+    assert command(["replay", f"{tmp_path}/link"]) == 2
+    told = capfd.readouterr()
+    assert told.out == ""
+    assert told.err.replace(str(tmp_path), "FOLDER").splitlines() == [
+        "agent-exporter: no file matches 'FOLDER/fold*'",
+        "agent-exporter: FOLDER/link: No such file or directory",
+    ]
 
 
 def test_an_address_in_use_is_a_sentence_and_exit_code_2():

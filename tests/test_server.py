@@ -22,6 +22,7 @@ import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest, ExportLogsServiceResponse
 
+from exporter.cli import command
 from exporter.eventloop import EventLoop
 from exporter.server import PAGE_THREADS, THREADS, Server, logs
 from exporter.server import connections as bounds
@@ -116,12 +117,14 @@ def serve(pipeline, caplog):
     assert [found.getMessage() for found in caplog.records if found.exc_info] == []
 
 
-def ask(server, method="GET", path="/metrics", body=None, headers=None, *, context=None):
+def ask(server, method="GET", path="/metrics", body=None, headers=None, *, context=None, source="127.0.0.1"):
     """One request on a connection of its own: the answer, read."""
     if context is None:
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
     else:
-        connection = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=5, context=context)
+        connection = http.client.HTTPSConnection(
+            "127.0.0.1", server.port, timeout=5, context=context, source_address=(source, 0)
+        )
     with contextlib.closing(connection):
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the answer may come before the body has gone
             connection.request(method, path, body, headers or {})
@@ -1026,13 +1029,45 @@ def test_a_renewed_certificate_serves_the_next_connection(serve, certificates, t
 
 
 def test_clients_without_a_certificate_are_refused_if_one_is_asked_for(serve, certificates, tls):
-    """And let in with it."""
+    """And let in with it. From this machine the probes answer without one, which a health check does not have."""
     server = serve(tls=(*tls[:2], certificates / "two.crt"), header_deadline=2.0)
     context = trusting(certificates, "one")
-    with pytest.raises(OSError):  # noqa: PT011  (which one depends on the version of TLS)
-        ask(server, context=context)
+    for path, status in {
+        "/-/healthy": 200, "/-/ready": 200,
+        "/metrics": 403, "/": 403, "/status.css": 403, "/v1/sessions/s/budget": 403, "/v1/logs": 403, "/x": 404,
+    }.items():  # fmt: skip
+        method = "POST" if path == "/v1/logs" else "GET"
+        answer = ask(server, method, path, headers={"Content-Type": JSON}, context=context)
+        assert (path, answer.status) == (path, status)
+        assert (b"a client certificate is required" in answer.body) is (status == 403)
+    for path in ("/-/healthy", "/metrics"):
+        with pytest.raises(OSError):  # noqa: PT011  (which one depends on the version of TLS)
+            ask(server, path=path, context=context, source="127.0.0.2")
     context.load_cert_chain(certificates / "two.crt", certificates / "two.key")
     assert ask(server, context=context).status == 200
+    assert ask(server, context=context, source="127.0.0.2").status == 200
+
+
+def test_a_wrong_certificate_is_refused_from_this_machine_too(serve, certificates, tls):
+    """None is better than a bad one."""
+    server = serve(tls=(*tls[:2], certificates / "two.crt"), header_deadline=2.0)
+    context = trusting(certificates, "one")
+    context.load_cert_chain(certificates / "one.crt", certificates / "one.key")
+    with pytest.raises(OSError):  # noqa: PT011  (the same)
+        ask(server, path="/-/healthy", context=context)
+
+
+def test_healthcheck_finds_the_exporter_well_whatever_its_tls(serve, certificates, tls, tmp_path, capsys):
+    """With TLS, and where clients need a certificate."""
+    for client_ca in (None, certificates / "two.crt"):
+        server = serve(tls=(*tls[:2], client_ca), ready=lambda: "not yet", header_deadline=2.0)
+        text = f"server:\n  tls_cert_file: {tls[0]}\n  tls_key_file: {tls[1]}\n"
+        config = tmp_path / "config.yaml"
+        config.write_text(text + (f"  tls_client_ca_file: {client_ca}\n" if client_ca else ""))
+        arguments = ["healthcheck", "--config", str(config), "--web.listen-address", f"127.0.0.1:{server.port}"]
+        assert command(arguments) == 0
+        assert command([*arguments, "--ready"]) == 1
+        assert "answers 503: 'not yet'" in capsys.readouterr().err
 
 
 def test_dawdlers_in_the_handshake_are_closed(serve, certificates, tls):

@@ -87,6 +87,13 @@ def test_every_service_is_opened_by_one_sentence(name):
     )
 
 
+def test_the_image_is_built_once_and_looked_for_in_no_registry():
+    """Compose says Error of each service whose image it cannot pull, and builds it then: it frightens newcomers."""
+    ours = [service for service in SERVICES.values() if service["image"].startswith("agent-exporter:")]
+    assert {service["pull_policy"] for service in ours} == {"never"}
+    assert [service.get("build") for service in ours if "build" in service] == ["."]
+
+
 MOUNTED = sorted(
     {
         volume.split(":")[0]
@@ -98,9 +105,10 @@ MOUNTED = sorted(
 
 
 @pytest.mark.parametrize("path", MOUNTED)
-def test_every_mounted_file_exists(path):
+@pytest.mark.parametrize("demo", ["", "-demo"])
+def test_every_mounted_file_exists(path, demo):
     """Docker would make an empty folder in its place, and say nothing."""
-    assert (ROOT / path).exists()
+    assert (ROOT / path.replace("${DEMO_FAULTS+-demo}", demo)).exists()
 
 
 def test_every_named_volume_is_declared_and_used():
@@ -137,13 +145,45 @@ def test_compose_accepts_the_file_and_one_variable_brings_sampling(percent):
     assert ("--otlp.hold" in services["exporter"]["command"]) is bool(percent)
 
 
-def test_the_exporters_config_is_fine_and_knows_the_demos_fleet():
-    """The same agents and budgets as `agent-exporter demo` has."""
-    assert command(["check-config", str(ROOT / "docker" / "stack.yaml")]) == 0
-    ours_, demo = (
-        yaml.safe_load((ROOT / path).read_text()) for path in ("docker/stack.yaml", "exporter/demo/config.yaml")
+def test_the_exporters_config_is_fine_and_knows_the_demos_fleet_only_in_the_demo():
+    """The same agents and budgets as `agent-exporter demo` has; else ten agents would be missed that never were."""
+    for name in ("stack", "stack-demo"):
+        assert command(["check-config", str(ROOT / f"docker/{name}.yaml")]) == 0
+    yours, shown, demo = (
+        yaml.safe_load((ROOT / path).read_text())
+        for path in ("docker/stack.yaml", "docker/stack-demo.yaml", "exporter/demo/config.yaml")
     )
-    assert {key: ours_[key] for key in demo} == demo
+    assert yours["agents"] == {}
+    assert shown == yours | demo
+
+
+@pytest.mark.parametrize("sample", ["agents", "task_types"])
+def test_the_sample_of_the_exporters_config_is_fine(tmp_path, sample):
+    """Its comments, uncommented."""
+    text = (ROOT / "docker/stack.yaml").read_text().replace("agents: {}", "agents:")
+    file = tmp_path / "stack.yaml"
+    file.write_text(re.sub(r"^# ?(?=  \S|task_types:)", "", text, flags=re.MULTILINE))
+    assert yaml.safe_load(file.read_text())[sample].keys() == {
+        {"agents": "support-01", "task_types": "support"}[sample]
+    }
+    assert command(["check-config", str(file)]) == 0
+
+
+@pytest.mark.parametrize("faults", [None, "", "loop drift"])
+def test_the_demo_wants_to_be_told_its_faults(faults, tmp_path):
+    """Else the exporter would not know its fleet; none is an answer, too."""
+    program = tmp_path / "agent-exporter"
+    program.write_text('#!/bin/sh\necho "$@"\n')
+    program.chmod(0o755)
+    shell, *arguments = [part.replace("$$", "$") for part in SERVICES["demo"]["entrypoint"]]
+    environment = {"PATH": f"{tmp_path}:/bin:/usr/bin"} | ({} if faults is None else {"DEMO_FAULTS": faults})
+    done = subprocess.run([shell, *arguments], env=environment, capture_output=True, text=True)
+    if faults is None:
+        assert "DEMO_FAULTS: must be set" in done.stderr
+        assert done.returncode != 0
+    else:
+        asked = "".join(f" --fault {fault}" for fault in faults.split())
+        assert done.stdout == f"demo --stdout --answer 0.0.0.0:8080{asked}\n"
 
 
 # --- each server on its own configuration -----------------------------------------------------------------------------
@@ -160,7 +200,7 @@ def secrets(tmp_path):
 
 def make(folder) -> str:
     return subprocess.run(
-        [sys.executable, ROOT / "docker" / "make_secrets.py", folder, ROOT / "docker" / "stack.yaml"],
+        [sys.executable, ROOT / "docker" / "make_secrets.py", folder, ROOT / "docker" / "stack-demo.yaml"],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -248,35 +288,52 @@ SECRETS = {
     "password": 'a "quoted" one',
     "tokens": 12,
 }
+CONTENT = "my words"
 
 
-def through_the_collector(program, secrets, tmp_path, **environment) -> list[dict]:
-    """The records of Loki's branch, as a file exporter writes them in Loki's place."""
+def record(**fields: object) -> dict:
+    """A line of an agent."""
+    return {
+        "timestamp": "2026-03-18T09:15:32.441Z",
+        "action": "search",
+        "input": SECRETS,
+        "output": {"confidence": 0.5},
+    } | fields
+
+
+def lines_of_all_sorts() -> list[str]:
+    """Agents' lines, two that are nobody's, and a finding of the exporter."""
+    lines = [json.dumps(record(**line)) for line in NASTY] + ["plain text", '{"no": "agent"}']
+    lines.append('{"kind":"loop","agent_id":"writer-01","session_id":"s","trace_id":"' + "a" * 32 + '","at":"x"}')
+    return lines
+
+
+def through_the_collector(program, secrets, tmp_path, lines, *, count=None, parsed=False, **environment) -> list[dict]:
+    """The records of Loki's branch, as a file exporter writes them in Loki's place.
+
+    `count` of them are waited for, by default as many as lines; `parsed` bodies are maps, as others' collectors send.
+    """
     logs = tmp_path / "agents"
     logs.mkdir()
     out = tmp_path / "out.json"
     config = yaml.safe_load((COLLECTOR / "config.yaml").read_text().replace("/secrets/", f"{secrets}/"))
-    config["receivers"] = {"file_log/files": config["receivers"]["file_log/files"] | {"include": [f"{logs}/*.log"]}}
+    receiver = config["receivers"]["file_log/files"] | {"include": [f"{logs}/*.log"]}
+    receiver["operators"] += [{"type": "json_parser", "parse_to": "body"}] if parsed else []
+    receiver["operators"].append({"type": "add", "field": "attributes.auth_token", "value": CONTENT})
+    receiver["operators"].append({"type": "add", "field": "attributes.prompt", "value": CONTENT})
+    config["receivers"] = {"file_log/files": receiver}
     config["extensions"]["file_storage"]["directory"] = str(tmp_path / "storage")
     config["exporters"] = {"file": {"path": str(out), "flush_interval": "100ms"}}
     config["service"]["extensions"] = ["file_storage"]
     config["service"]["telemetry"] = {"metrics": {"level": "none"}}
     pipeline = config["service"]["pipelines"]["logs/read_for_loki"]
     config["service"]["pipelines"] = {"logs": pipeline | {"receivers": ["file_log/files"], "exporters": ["file"]}}
-    base = {
-        "timestamp": "2026-03-18T09:15:32.441Z",
-        "action": "search",
-        "input": SECRETS,
-        "output": {"confidence": 0.5},
-    }
-    lines = [json.dumps(base | line) for line in NASTY] + ["plain text", '{"no": "agent"}']
-    lines.append('{"kind":"loop","agent_id":"writer-01","session_id":"s","trace_id":"' + "a" * 32 + '","at":"x"}')
     (logs / "a.log").write_text("\n".join(lines) + "\n")
     for key, value in environment.items():
         os.environ[key] = value
     try:
         with Collector(program("otelcol"), yaml.safe_dump(config), tmp_path):
-            eventually(lambda: out.exists() and out.read_text().count('"body"') > len(NASTY))
+            eventually(lambda: out.exists() and out.read_text().count('"body"') >= (count or len(lines)))
     finally:
         for key in environment:
             del os.environ[key]
@@ -293,7 +350,7 @@ def through_the_collector(program, secrets, tmp_path, **environment) -> list[dic
 @pytest.mark.slow
 def test_loki_finds_a_line_by_the_trace_id_that_tempo_has_and_by_bounded_labels(program, secrets, tmp_path):
     """Ids are the exporter's; a name that the config does not know is `other`; what is no agent's line is not there."""
-    records = through_the_collector(program, secrets, tmp_path)
+    records = through_the_collector(program, secrets, tmp_path, lines_of_all_sorts(), count=6)
     names = ("service_name", "agent", "level", "agent_id", "session_id", "trace_id")
     own = trace_id_of("writer-01\0käse")
     assert [tuple(record.get(name) for name in names) for record in records] == [
@@ -311,15 +368,139 @@ def test_loki_finds_a_line_by_the_trace_id_that_tempo_has_and_by_bounded_labels(
     assert body["output"] == {"confidence": 0.5}
 
 
+def nested(value: object) -> str:
+    """JSON within a string, as models call tools."""
+    return json.dumps(value)
+
+
+KEY = "abcdefghijklmnop0123"
+JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9P"
+MASKED = [
+    # by name, as JSON
+    ({"password": 'a "quoted" one\\'}, {"password": "****"}),
+    ({"client_secret": "x", "user": "u"}, {"client_secret": "****", "user": "u"}),
+    ({"a": {"accessToken": "x"}, "b": [{"api-key": "x"}]}, {"a": {"accessToken": "****"}, "b": [{"api-key": "****"}]}),
+    ({"token": "x", "auth_token": "x", "refresh_token": "x"}, {"token": "****", "auth_token": "****", "refresh_token": "****"}),
+    ({"private_key": "x", "DJANGO_KEY": "x", "pwd": ""}, {"private_key": "****", "DJANGO_KEY": "****", "pwd": "****"}),
+    ({"password": 123456789, "pin": 1}, {"password": "****", "pin": 1}),
+    ({"secrets": ["a]", "b"], "c": ["d"]}, {"secrets": "****", "c": ["d"]}),
+    ({"credentials": {"user": "u", "pass": "}"}}, {"credentials": "****"}),
+    ({"password": None, "secrets": [["a"], {"password": None, "token": "x"}]}, {"password": None, "secrets": [["a"], {"password": None, "token": "****"}]}),
+    ({"headers": {"Authorization": "Basic dTpw"}}, {"headers": {"Authorization": "****"}}),
+    # as JSON in a string, and once more
+    ({"args": nested({"password": "hunter2secret", "api_key": "x", "q": 1})}, {"args": nested({"password": "****", "api_key": "****", "q": 1})}),
+    ({"args": nested({"password": 'a "quoted" one, \\', "q": "käse"})}, {"args": nested({"password": "****", "q": "käse"})}),
+    ({"args": nested({"password": "", "n": 5, "secrets": ["a", "b"], "token": 7})}, {"args": nested({"password": "****", "n": 5, "secrets": "****", "token": "****"})}),
+    ({"args": nested({"call": nested({"password": 'a "quoted" one', "q": "x"}), "user": "u"})}, {"args": nested({"call": nested({"password": "****", "q": "x"}), "user": "u"})}),
+    ({"args": nested({"call": nested({"password": 5, "secrets": {"a": "b"}})})}, {"args": nested({"call": nested({"password": "****", "secrets": "****"})})}),
+    ({"args": '{"password": "cut o'}, {"args": '{"password": "****"'}),
+    ({"args": nested({"call": '{"password": "cut o'}), "q": "x"}, {"args": nested({"call": '{"password": "****"'}), "q": "x"}),
+    # by name, in texts
+    ("GET https://a.b/c?api_key=qwe12345&token=abc&page=2", "GET https://a.b/c?api_key=****&token=****&page=2"),
+    ("export AWS_SECRET_ACCESS_KEY=abc/+1\nOPENAI_API_KEY='a b'\nHOME=/root", "export AWS_SECRET_ACCESS_KEY=****\nOPENAI_API_KEY='****'\nHOME=/root"),
+    ('DB_PASSWORD="a b" ./run', 'DB_PASSWORD="****" ./run'),
+    ("{'password': 'a b', 'user': 'u'}", "{'password': '****', 'user': 'u'}"),
+    ("password: hunter2secret\nuser: u", "password: ****\nuser: u"),
+    ('curl -H "Authorization: Basic dTpw" -u admin:topsecret https://u:p@a.b/', 'curl -H "Authorization: Basic ****" -u admin:**** https://****@a.b/'),
+    (["curl", "-u", "admin:topsecret", "redis://:pw@a:6379"], ["curl", "-u", "admin:****", "redis://****@a:6379"]),
+    # by shape
+    (f"Bearer abcdef0123456789, sk-{KEY}\nsk_live_{KEY}", "Bearer ****, ****\n****"),
+    (f"ghp_{KEY * 2} github_pat_{KEY * 2} xoxb-123-{KEY} AKIAABCDEFGHIJKLMNOP", "**** **** **** ****"),
+    ({"args": nested({"text": f"a\n{JWT}\tb"})}, {"args": nested({"text": "a\n****\tb"})}),
+    ("a -----BEGIN RSA PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY----- b", "a **** b"),
+]  # fmt: skip
+LEFT = [
+    {"tokens": {"prompt": 12, "completion": 3}, "prompt_tokens": 1, "max_tokens": 4096, "token_type": "Bearer", "token_count": 2},
+    {"args": nested({"tokens": {"prompt": 12}, "max_tokens": 4096, "token_type": "x"})},
+    {"ask": "enter password:", "then": "x", "say": "the password", "a": 'token:"', "b": "pwd=\\"},
+    "max_tokens=12&next=/a/b:c@d tokens: 12, the secret ingredient, a key: value, disk-usage-is-not-a-key-at-all",
+]  # fmt: skip
+"""What is no secret, or is none of these: it comes out as it goes in."""
+
+
 @pytest.mark.slow
-def test_one_switch_keeps_content_out_of_loki(program, secrets, tmp_path):
-    """No input, no output, and everything else."""
-    records = through_the_collector(program, secrets, tmp_path, LOGS_WITHOUT_CONTENT="true")
-    for given, record in zip(NASTY, records, strict=False):
-        body = json.loads(record["body"])
-        assert "input" not in body
-        assert "output" not in body
-        assert {key: body[key] for key in given} == given
+@pytest.mark.parametrize("parsed", [False, True], ids=["body as text", "body parsed into a map"])
+def test_secrets_are_masked_and_a_line_stays_json(program, secrets, tmp_path, parsed):
+    """One table of what goes in and what comes out."""
+    table = MASKED + [(given, given) for given in LEFT]
+    ids = {"agent_id": "a", "session_id": "s", "status": "success", "tokens": {"prompt": 12}}
+    lines = [json.dumps(record(**ids, input=given, at=at)) for at, (given, _) in enumerate(table)]
+    records = through_the_collector(program, secrets, tmp_path, lines, parsed=parsed)
+    found = {line["at"]: line for line in (json.loads(record["body"]) for record in records)}
+    assert [(given, found[at]["input"]) for at, (given, _) in enumerate(table)] == table
+    assert all(line == record(**ids, input=line["input"], at=at) for at, line in found.items())
+    assert all(record["prompt"] and "auth_token" not in record for record in records)
+
+
+def test_what_goes_to_the_exporter_is_not_touched():
+    """Loops are found by comparing inputs: nothing is masked there."""
+    pipelines = yaml.safe_load((COLLECTOR / "config.yaml").read_text())["service"]["pipelines"].values()
+    used = {
+        name
+        for pipeline in pipelines
+        if "otlp_http/agent_exporter" in pipeline["exporters"]
+        for name in pipeline["processors"]
+    }
+    assert used == {"memory_limiter", "filter/agents", "filter/no_findings", "transform/nobody"}
+
+
+HARMLESS = {
+    "timestamp": "2026-03-18T09:15:32.441Z", "agent_id": "planner-01", "session_id": "s", "action": "search", "status": "error",
+    "duration_ms": 5, "parent_trace_id": "t", "trace_id": "0" * 31 + "1", "span_id": "0" * 15 + "1", "parent_span_id": "0" * 15 + "2",
+    "tokens": {"prompt": 1, "completion": 2, "cache_read": 3, "cache_write": 4, "model": "m", "cost_usd": 0.5},
+    "error": {"type": "E"},
+    "output": {"confidence": 0.5, "state": "idle", "error": {"type": "E"}},
+    "metadata": {
+        "retry_count": 1, "fallback_used": True, "task_type": "t", "team": "t", "parent_agent_id": "p",
+        "session_end": True, "task_completed": False, "feedback": 0.5,
+    },
+}  # fmt: skip
+WITH_CONTENT = [
+    {"input": {"q": CONTENT}, "output": CONTENT, "error": CONTENT},
+    {"input": CONTENT, "output": {"error": CONTENT, "detail": CONTENT, "text": CONTENT}},
+    {"error": {"type": "E", "message": CONTENT, "stack": CONTENT}, "output": {"error": {"type": "E", "message": CONTENT}}},
+    {"prompt": CONTENT, "messages": [{"content": CONTENT}], "metadata": {"user_query": CONTENT, "team": "t"}, "evidence": {"a": CONTENT}},
+    {"status": [CONTENT], "duration_ms": CONTENT, "tokens": {"prompt": CONTENT, "x": CONTENT}, "metadata": CONTENT, "action": {"a": CONTENT}},
+    {"action": "a" * 300 + CONTENT, "error": [CONTENT], "tokens": [CONTENT]},
+]  # fmt: skip
+
+
+def dotted(line: dict, prefix: str = "") -> dict:
+    """The fields of a line under dotted names."""
+    found = {}
+    for key, value in line.items():
+        found |= dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parsed", [False, True], ids=["body as text", "body parsed into a map"])
+def test_one_switch_keeps_content_out_of_loki(program, secrets, tmp_path, parsed):
+    """What the schema names and is no content stays, and nothing else; of what is no record, its length."""
+    finding = {
+        "kind": "loop",
+        "agent_id": "a",
+        "session_id": "s",
+        "at": "x",
+        "evidence": {"loop": "repeat", "times": 4},
+    }
+    lines = [json.dumps(line) for line in (HARMLESS, finding, *(HARMLESS | given for given in WITH_CONTENT))]
+    no_records = ['{"agent_id": 5, "x": "my words"}'] + ([] if parsed else ['{"agent_id": "a", my words'])
+    records = through_the_collector(
+        program, secrets, tmp_path, lines + no_records, parsed=parsed, LOGS_WITHOUT_CONTENT="true"
+    )
+    bodies = [json.loads(record["body"]) for record in records]
+    assert bodies[0] == dotted(HARMLESS)
+    assert bodies[1] == dotted(finding)
+    assert [record for record in records if CONTENT in str(record)] == []
+    for given, body in zip(WITH_CONTENT, bodies[2:], strict=False):
+        kept = {key: value for key, value in dotted(HARMLESS).items() if key.split(".")[0] not in given}
+        assert body.items() >= kept.items()
+        assert body.keys() <= dotted(HARMLESS).keys()
+    if parsed:
+        assert bodies[-1] == {"note": "no record, 29 bytes"}
+    else:
+        assert bodies[-2:] == [{"note": f"no record, {len(line)} bytes"} for line in no_records]
 
 
 # --- what the collector makes of spans --------------------------------------------------------------------------------
@@ -412,11 +593,20 @@ def test_what_agents_own_spans_quote_is_taken_out_and_secrets_are_masked(program
         "input.value": "a prompt", "llm.input_messages.0.message.content": "a prompt", "traceloop.entity.output": "an answer",
     }  # fmt: skip
     stays = {"gen_ai.agent.name": "a", "gen_ai.request.model": "m"}
+    stays |= {"gen_ai.usage.input_tokens": "12", "gen_ai.request.max_tokens": "4096", "gen_ai.token.type": "input"}
     secret = {
-        "http.request.header.authorization": "abc",
-        "note": "it was sk-abcdefghijklmnop0123, and Bearer abcdefgh12345",
+        "http.request.header.authorization": ("abc", "****"),
+        "auth_token": ("abc", "****"),
+        "note": (f"it was sk-{KEY}, and Bearer abcdefgh12345", "it was ****, and ****"),
+        "url.full": (
+            "https://u:p@a.b/c?api_key=qwe12345&token=abc&page=2",
+            "https****a.b/c?****&****&page=2",
+        ),
+        "args": ('{"n": "5", "password": "x"} {\\"secret\\": \\"x\\"}', '{"n": "5", "****"} {\\"****\\"}'),
+        "command": ("AWS_SECRET_ACCESS_KEY=abc curl -u admin:pw", "AWS_**** curl****"),
     }
-    attributes = [{"key": key, "value": {"stringValue": value}} for key, value in (quoted | stays | secret).items()]
+    sent = quoted | stays | {key: given for key, (given, _) in secret.items()}
+    attributes = [{"key": key, "value": {"stringValue": value}} for key, value in sent.items()]
     event = {"timeUnixNano": "1", "name": "exception", "attributes": [
         {"key": "exception.type", "value": {"stringValue": "ValueError"}},
         {"key": "exception.message", "value": {"stringValue": "a prompt"}},
@@ -445,8 +635,7 @@ def test_what_agents_own_spans_quote_is_taken_out_and_secrets_are_masked(program
     kept = {pair.key: pair.value.string_value for pair in found.attributes}
     assert not kept.keys() & quoted.keys()
     assert kept.items() >= stays.items()
-    assert kept["http.request.header.authorization"] == "****"
-    assert kept["note"] == "it was ****, and ****"
+    assert {key: kept[key] for key in secret} == {key: masked for key, (_, masked) in secret.items()}
     assert [pair.key for pair in found.events[0].attributes] == ["exception.type"]
 
 

@@ -189,6 +189,7 @@ def _print_page(answer: Answer, options: argparse.Namespace) -> None:
 
 def _validate(options: argparse.Namespace) -> int:
     reasons: Counter[str] = Counter()
+    problems: list[str] = []
     progress = Progress()
     total = 0
     latest = time.time() + MAX_AHEAD
@@ -207,12 +208,15 @@ def _validate(options: argparse.Namespace) -> int:
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise Usage(f"{shown}: {error.strerror or error}") from error
+            problems.append(f"{path}: {error.strerror or error}")
     progress.clear()
     bad = reasons.total()
     detail = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common())
-    print(f"{total:,} lines: {total - bad:,} accepted, {bad:,} rejected{f' ({detail})' if bad else ''}")
-    return 1 if bad else 0
+    if total or not problems:
+        print(f"{total:,} lines: {total - bad:,} accepted, {bad:,} rejected{f' ({detail})' if bad else ''}", flush=True)
+    for problem in problems:
+        say(problem)
+    return 2 if problems else bool(bad)
 
 
 def _check_config(options: argparse.Namespace) -> int:

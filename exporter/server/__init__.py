@@ -103,6 +103,8 @@ class Server:
         """Bytes of bodies in memory that are not decoded yet."""
         self.counts = dict.fromkeys((*COUNTS.values(), "bad_request", "dropped_connections"), 0)
         """Answers by what they said, and connections that were closed for dawdling. Changed on the loop alone."""
+        certificate = None if tls is None else Certificate(*tls)
+        self.asks_certificate = certificate is not None and certificate.asks
         shared: dict[str, Intake] = {"server": self}
         self._http = BoundedServer(
             Application(
@@ -112,7 +114,7 @@ class Server:
                 log_function=self._count,
             ),
             counts=self.counts,
-            certificate=None if tls is None else Certificate(*tls),
+            certificate=certificate,
             header_deadline=header_deadline,
             body_deadline=body_deadline,
             write_deadline=write_deadline,

@@ -59,7 +59,7 @@ class Certificate:
         self._certificate, self._key, self._client_ca = certificate, key, client_ca
         self._stamp = self._look()
         try:
-            self.context = self._load()
+            self._contexts = self._load()
             _warn_if_shared("server.tls_key_file", key)
         except OSError as error:
             raise OSError(self._sentence(error)) from error
@@ -71,11 +71,20 @@ class Certificate:
             return
         self._stamp = stamp
         try:
-            # Into a new context: a certificate without its key would leave the old one with neither.
-            self.context = self._load()
+            # Into new contexts: a certificate without its key would leave the old ones with neither.
+            self._contexts = self._load()
             log.info("TLS certificate %s loaded anew", self._certificate)
         except OSError as error:
             log.error("%s; the former ones stay in use", self._sentence(error))  # noqa: TRY400
+
+    @property
+    def asks(self) -> bool:
+        """Whether clients need a certificate of their own."""
+        return self._client_ca is not None
+
+    def context(self, *, here: bool) -> ssl.SSLContext:
+        """For a connection. Who is `here`, on this machine, comes in without a certificate: the probes answer him."""
+        return self._contexts[here]
 
     def _look(self) -> list[tuple[int, int, int]]:
         stamp = []
@@ -86,12 +95,15 @@ class Certificate:
                     stamp.append((status.st_mtime_ns, status.st_ino, status.st_size))
         return stamp
 
-    def _load(self) -> ssl.SSLContext:
+    def _load(self) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+        return self._load_one(ssl.CERT_REQUIRED), self._load_one(ssl.CERT_OPTIONAL)
+
+    def _load_one(self, mode: ssl.VerifyMode) -> ssl.SSLContext:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         if self._client_ca is not None:
             context.load_verify_locations(self._client_ca)
-            context.verify_mode = ssl.CERT_REQUIRED
+            context.verify_mode = mode
         context.load_cert_chain(self._certificate, self._key, password=lambda: "")  # or it would ask at the terminal
         return context
 

@@ -147,7 +147,8 @@ class BoundedServer(HTTPServer):
             return
         if self._certificate is not None:
             self._certificate.refresh()
-            self.ssl_options = self._certificate.context
+            # From one of our own addresses, loopback or not: no other machine has it.
+            self.ssl_options = self._certificate.context(here=connection.getsockname()[0] == address[0])
         super()._handle_connection(connection, address)
 
     def handle_stream(self, stream: IOStream, address: tuple[str, int]) -> None:

@@ -38,6 +38,7 @@ class Site(Protocol):
 
     loopback: bool
     token: Token | None
+    asks_certificate: bool
     metrics: Callable[[str], Future[tuple[str, bytes]]]
     ready: Callable[[], str | None]
     status: Callable[[str, int | None], str | None]
@@ -81,6 +82,8 @@ class Handler(RequestHandler):
         # A page of another site may have its own name resolved to 127.0.0.1 and read what is served here.
         if self.server.loopback and token is None and not names_no_other(self.request.host_name):
             raise Refusal(403, "this address serves only requests for localhost")
+        if self.server.asks_certificate and not self.open_to_all and not self._certified():
+            raise Refusal(403, "a client certificate is required")
         if (
             not self.open_to_all
             and token is not None
@@ -92,6 +95,13 @@ class Handler(RequestHandler):
             raise Refusal(401, "a bearer token is required", WWW_Authenticate=scheme)
         if self.request.method not in self.allow.split(", "):
             raise HTTPError(405)
+
+    def _certified(self) -> bool:
+        """Whether the client showed a certificate; one that is not good does not get this far."""
+        try:
+            return bool(self.request.get_ssl_certificate())
+        except AttributeError:  # it has hung up
+            return False
 
     def data_received(self, chunk: bytes) -> None:
         """Nobody wants it."""

@@ -65,8 +65,8 @@ def nothing_at(pattern: str) -> FileNotFoundError:
 class FileSource(Source):
     """All files that match `pattern`, from their beginning or, when first started, from their end.
 
-    `follow=False` reads each once, .gz too, and is `finished` then; it keeps no state. Raises FileNotFoundError if
-    there is none. Sources that share `claims` do not read a file twice.
+    `follow=False` reads each once, .gz too, and is `finished` then; it keeps no state. Raises OSError if there is none,
+    or the one that is named is a folder or may not be read. Sources that share `claims` do not read a file twice.
     """
 
     kinds = (KIND,)
@@ -110,10 +110,13 @@ class FileSource(Source):
         self._once: Iterator[Batch] | None = None
         if not follow:
             paths = self._paths()
-            if not paths:
+            regular = [st for path in paths if (st := self._stat(path)) and stat.S_ISREG(st.st_mode)]
+            if paths == [self._pattern]:
+                _check(pattern)
+            elif not regular:
                 raise nothing_at(pattern)
             self._once = self._read_once(paths)
-            self._total = sum(st.st_size for path in paths if (st := self._stat(path)) and stat.S_ISREG(st.st_mode))
+            self._total = sum(st.st_size for st in regular)
 
     def read(self) -> Batch | None:
         if self._once is not None:
@@ -488,6 +491,17 @@ class FileSource(Source):
             except (OSError, EOFError, zlib.error) as error:
                 self._problem(path, error)
             yield stream.end()
+
+
+def _check(path: str) -> None:
+    """Raise OSError for a file that cannot be read. It is not opened for that: a pipe gives its data once."""
+    code = 0
+    if stat.S_ISDIR(os.stat(path).st_mode):  # noqa: PTH116
+        code = errno.EISDIR
+    elif not os.access(path, os.R_OK):
+        code = errno.EACCES
+    if code:
+        raise OSError(code, os.strerror(code), path)
 
 
 def _passed_over(path: str, st: os.stat_result) -> str | None:
