@@ -3,6 +3,9 @@
 The exporter knows what a process cannot: what the session has used elsewhere, its ceiling, and whether it was told to
 stop. It is asked at most once a second per session and waited for a twentieth of one, whatever it does; without an
 answer the agent goes on, and the exporter is left alone for a while.
+
+What it does not know is what it has not read yet. So a session reckons by both: what it has used itself, to the last
+token, and beside it whatever the exporter tells that no line of its own did.
 """
 
 from __future__ import annotations
@@ -11,15 +14,14 @@ import http.client
 import io
 import json
 import logging
+import math
 import os
 import threading
 import time
 import weakref
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
-
-from agentlog.errors import BudgetExceeded
 
 if TYPE_CHECKING:
     from agentlog.clock import Clock
@@ -30,11 +32,114 @@ PATIENCE = 0.05
 FRESH = 1.0
 """Seconds for which an answer holds."""
 REST = 30.0
-"""Seconds without a question after one that was not answered."""
+"""Seconds without a question after one that was not answered, and for which the answer before it holds the longest."""
+SETTLED = 30.0
+"""Seconds after its last line by which the exporter must have read a session's lines: what it does not count then, it
+does not count any more, as after its own idle time."""
+DUST = 1e-9
+"""Dollars by which sums may differ for the order in which they were added."""
 MOST = 64 * 1024
 """Bytes of an answer, its headers included."""
 
 _logger = logging.getLogger("agentlog")
+
+
+class Answer(NamedTuple):
+    """What the exporter says. Dollars are None without a ceiling."""
+
+    stop: bool
+    enforced: bool
+    tokens: tuple[float, float]
+    """Used, and at most."""
+    dollars: tuple[float, float] | None
+
+
+class Sum:
+    """Tokens or dollars of one session."""
+
+    def __init__(self) -> None:
+        self.most = math.inf
+        self._spent: float = 0
+        self._logged: float = 0
+        """Of what is spent: told by lines."""
+        self._elsewhere: float = 0
+        """Used, but told by no line of this session object's: by other processes, or at the exporter's prices."""
+
+    def spend(self, amount: float) -> None:
+        self._spent += amount
+
+    def logged(self, amount: float) -> None:
+        """Before the line is written: the exporter must not know of it first."""
+        self._logged += amount
+
+    def answered(self, used: float, most: float, *, settled: bool) -> None:
+        """What the exporter has read is what others told, and of what this one has logged nobody knows how much."""
+        if settled and used < self._logged:
+            self._spent -= self._logged - used
+            self._logged = used
+        self._elsewhere = max(0, used - self._logged)
+        self.most = most
+
+    @property
+    def used(self) -> float:
+        """The most that is known to be used."""
+        return self._spent + self._elsewhere
+
+
+class Account:
+    """What a session knows of its budget at the exporter. Called with the session's lock held."""
+
+    def __init__(self) -> None:
+        self.asked: float | None = None
+        """When, by the monotonic clock, with or without an answer."""
+        self._answered: float | None = None
+        self._logged = -math.inf
+        self._tokens = Sum()
+        self._dollars = Sum()
+        self._stop = self._enforced = False
+
+    def spend(self, tokens: int, dollars: float) -> None:
+        """Its actions have used so much."""
+        self._tokens.spend(tokens)
+        self._dollars.spend(dollars)
+
+    def logged(self, tokens: int, dollars: float, now: float) -> None:
+        """And a line will say so."""
+        self._logged = now
+        self._tokens.logged(tokens)
+        self._dollars.logged(dollars)
+
+    def note(self, answer: Answer | None, now: float) -> None:
+        """The exporter was asked. Without an answer the last one stands for a while, less what is used since."""
+        self.asked = now
+        if answer is None:
+            if self._answered is not None and now - self._answered >= REST:
+                self._stop = self._enforced = False
+            return
+        settled = now - self._logged >= SETTLED
+        self._answered = now
+        self._stop, self._enforced = answer.stop, answer.enforced
+        self._tokens.answered(*answer.tokens, settled=settled)
+        self._dollars.answered(*answer.dollars or (0.0, math.inf), settled=settled and answer.dollars is not None)
+
+    def refusal(self, held: int, tokens: int) -> str | None:
+        """Why the session may not begin an action of so many tokens, if it may not."""
+        if not self._enforced:
+            return "was told to stop, says the exporter" if self._stop else None
+        used, most = self._tokens.used, self._tokens.most
+        if used > most:
+            return f"is to stop: {used} of the {most} tokens that the exporter allows are used"
+        dollars, ceiling = self._dollars.used, self._dollars.most
+        if dollars > ceiling + DUST:
+            return f"is to stop: ${dollars:.6g} of the ${ceiling:.6g} that the exporter allows are used"
+        if self._stop:
+            return "was told to stop, says the exporter"
+        if used + held + tokens > most:
+            return (
+                f"may use {most} tokens, says the exporter: {used} are used, {held} held by open actions, "
+                f"and {tokens} more do not fit"
+            )
+        return None
 
 
 class Budget:
@@ -60,41 +165,25 @@ class Budget:
         self._turn = threading.Lock()
         self._worker: threading.Thread | None = None
 
-    def check(self, session: Session, tokens: int) -> None:
-        """Raise BudgetExceeded if the session is to stop, or has no room for so many tokens."""
-        if not self._is_fresh(session):
-            self._renew(session)
-        left = None if session.asked is None else session.asked[1]
-        if left is None:
+    def renew(self, session: Session, account: Account) -> None:
+        """Ask, unless the last answer is fresh. One question at a time; who has no turn soon asks later."""
+        if self._is_fresh(account):
             return
-        if left["stop"]:
-            raise BudgetExceeded(
-                f"session {session.id} is to stop: {left['used']} of its {left['max']} tokens are used, "
-                "says the exporter"
-            )
-        if left["enforced"] and tokens > left["left"]:
-            raise BudgetExceeded(
-                f"session {session.id} has {left['left']} of its {left['max']} tokens left, says the exporter, "
-                f"and {tokens} more do not fit"
-            )
-
-    def _is_fresh(self, session: Session) -> bool:
-        return session.asked is not None and self._clock.monotonic() - session.asked[0] < FRESH
-
-    def _renew(self, session: Session) -> None:
-        """One question at a time; who cannot have a turn soon enough asks before the next action."""
         until = time.monotonic() + PATIENCE
         turn = self._turn
         if not turn.acquire(timeout=PATIENCE):
             return
         try:
-            if not self._is_fresh(session):  # another thread may have asked for this very session
+            if not self._is_fresh(account):  # another thread may have asked for this very session
                 now = self._clock.monotonic()
-                session.asked = now, self._ask(session, now, until)
+                session.answered(self._ask(session, now, until), now)
         finally:
             turn.release()
 
-    def _ask(self, session: Session, now: float, until: float) -> dict[str, Any] | None:
+    def _is_fresh(self, account: Account) -> bool:
+        return account.asked is not None and self._clock.monotonic() - account.asked < FRESH
+
+    def _ask(self, session: Session, now: float, until: float) -> Answer | None:
         if now < self._resting_until:
             return None
         try:
@@ -106,7 +195,7 @@ class Budget:
             )
             return None
 
-    def _answer(self, session: Session, until: float) -> dict[str, Any]:
+    def _answer(self, session: Session, until: float) -> Answer:
         """Of a thread of its own, since only waiting for one has an end: a name may take long to be resolved.
 
         One at most: while one that nobody waits for any more is not through, there is no other.
@@ -115,7 +204,7 @@ class Budget:
             raise TimeoutError("the question before is still under way")
         query = {"agent_id": session.log.agent_id, "task_type": session.task_type or "default"}
         path = f"{self._path}/v1/sessions/{quote(session.id, safe='')}/budget?{urlencode(query)}"
-        answers: list[dict[str, Any]] = []
+        answers: list[Answer] = []
         faults: list[Exception] = []
 
         def work() -> None:
@@ -173,14 +262,20 @@ class _Received:
         return io.BytesIO(self._received)
 
 
-def _understood(body: bytes) -> dict[str, Any]:
-    """Of an answer; ValueError, KeyError or whatever else if it is none."""
-    answer = json.loads(body)
-    tokens = answer["tokens"]
-    return {
-        "stop": bool(answer["stop"]), "enforced": bool(answer["enforced"]),
-        "used": int(tokens["used"]), "max": int(tokens["max"]), "left": int(tokens["left"]),
-    }  # fmt: skip
+def _understood(body: bytes) -> Answer:
+    """ValueError, KeyError or whatever else if it is no answer: nobody is stopped for half of one."""
+    told = json.loads(body)
+    stop, enforced, tokens, dollars = told["stop"], told["enforced"], told["tokens"], told.get("cost_usd")
+    if not isinstance(stop, bool) or not isinstance(enforced, bool):
+        raise ValueError("it does not say whether to stop")  # noqa: TRY004  (of an answer, not of an argument)
+    return Answer(stop, enforced, _sums(tokens), None if dollars is None else _sums(dollars))
+
+
+def _sums(told: dict[str, float]) -> tuple[float, float]:
+    used, most = told["used"], told["max"]
+    if not (math.isfinite(used) and math.isfinite(most)):
+        raise ValueError("it tells no numbers")
+    return used, most
 
 
 _all: weakref.WeakSet[Budget] = weakref.WeakSet()

@@ -31,7 +31,8 @@ class AgentLogger:
     characters of an input or output a line may hold. OSError if the file cannot be opened; nothing raises afterwards.
 
     `exporter`, http://HOST:PORT, is asked what a session has left before each action, once a second at most:
-    BudgetExceeded if nothing. Without an answer within 50 ms the agent goes on. `exporter_token_file` holds its token.
+    BudgetExceeded if that, less what is used since, is too little. Without an answer within 50 ms the agent goes on.
+    `exporter_token_file` holds its token.
     """
 
     def __init__(
