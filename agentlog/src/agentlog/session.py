@@ -11,7 +11,7 @@ import threading
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING
 
-from agentlog import ids, record
+from agentlog import ids, record, settings
 from agentlog.action import Action, leave
 from agentlog.attempts import Attempts
 from agentlog.budget import Account, Answer
@@ -40,8 +40,8 @@ class Session:
         *,
         task_type: str | None = None,
         session_id: str | None = None,
-        token_ceiling: int | None = None,
-        max_retries: int | None = None,
+        token_ceiling: float | None = None,
+        max_retries: float | None = None,
         timeout: float | None = None,
     ) -> None:
         self.log = log
@@ -50,9 +50,9 @@ class Session:
         self.span_id = ids.span_id_of(origin.trace_id, *(() if origin.is_root else (log.agent_id, self.id)))
         """16 hex digits: of the span that the exporter makes of this session."""
         self.task_type = None if task_type is None else record.name(task_type)
-        self.token_ceiling = token_ceiling
-        self.max_retries = max_retries
-        self.timeout = timeout
+        self.token_ceiling = settings.given(token_ceiling, "token_ceiling")
+        self.max_retries = settings.given(max_retries, "max_retries", 0)
+        self.timeout = settings.given(timeout, "timeout")
         self.spent = 0
         """Tokens, prompt and completion, that its actions have told so far."""
         self._held = 0
@@ -90,7 +90,7 @@ class Session:
         begins, if they do not fit. `timeout`, seconds, is the session's unless given; with `async with` it is a hard
         one, else `Action.remaining` says what is left. `span_id`, 16 hex digits, if it has one already.
         """
-        timeout = self.timeout if timeout is None else timeout
+        timeout = self.timeout if timeout is None else settings.number(timeout, "timeout")
         return Action(self, name, input=input, expected_tokens=expected_tokens, timeout=timeout, span_id=span_id)
 
     def attempts(
@@ -98,7 +98,7 @@ class Session:
         name: str,
         *,
         input: object = None,
-        max_retries: int | None = None,
+        max_retries: float | None = None,
         base: float = 0.5,
         cap: float = 30.0,
         retry_on: type[Exception] | tuple[type[Exception], ...] = Exception,
@@ -112,6 +112,7 @@ class Session:
         """
         if max_retries is None:
             max_retries = 3 if self.max_retries is None else self.max_retries
+        timeout = settings.given(timeout, "timeout")
 
         def attempt() -> Action:
             return self.action(name, input=input, expected_tokens=expected_tokens, timeout=timeout)
