@@ -128,6 +128,12 @@ def test_a_graph_that_asks_a_person_has_not_failed(graph):
     ]
 
 
+def test_a_ceiling_that_is_no_number_is_said_when_the_handler_is_made():
+    """A callback would keep the error to itself, and the agent would go on without a ceiling."""
+    with pytest.raises(TypeError, match="token_ceiling must be a number, not '100'"):
+        Handler(Log(), token_ceiling="100")
+
+
 def test_a_ceiling_ends_a_langgraph_agent_before_the_call_that_passes_it(graph):
     """BudgetExceeded comes out of the graph."""
     log = Log("researcher")

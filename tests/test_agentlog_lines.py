@@ -6,9 +6,12 @@ import asyncio
 import json
 import logging
 import threading
+from datetime import timedelta
+from decimal import Decimal
+from fractions import Fraction
 
 import pytest
-from agentlines import Log
+from agentlines import Log, told
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -408,6 +411,134 @@ def test_a_generator_cannot_be_decorated():
         @Log().action("act")
         def stream():
             yield 1
+
+
+def test_what_is_no_function_cannot_be_decorated():
+    """And the error says what to do."""
+    log = Log()
+    for kind in (classmethod, staticmethod):
+        with pytest.raises(
+            TypeError, match=rf"@log.action\('act'\) above @{kind.__name__} .*: put it below @{kind.__name__}"
+        ):
+
+            class Agent:
+                @log.action("act")
+                @kind
+                def act(*_):
+                    pass
+
+    with pytest.raises(TypeError, match=r'an action needs its name: @log.action\("name"\)'):
+
+        @log.action
+        def act():
+            pass
+
+    with pytest.raises(TypeError, match="is for functions, not for 5"):
+        log.action("act")(5)
+
+
+def test_below_a_classmethod_it_is_one():
+    """A staticmethod likewise; neither the class nor the object is an input."""
+    log = Log()
+
+    class Agent:
+        @classmethod
+        @log.action("made")
+        def made(cls, x):
+            return cls.__name__ + x
+
+        @staticmethod
+        @log.action("said")
+        def said(x):
+            return x
+
+    with log.session():
+        assert (Agent.made("a"), Agent().said("b")) == ("Agenta", "b")
+    assert told(log.lines()[:2], "action", "input", "output") == [
+        ("made", {"x": "a"}, "Agenta"),
+        ("said", {"x": "b"}, "b"),
+    ]
+
+
+@pytest.mark.parametrize("signal", [KeyboardInterrupt, SystemExit])
+def test_a_signal_that_comes_while_a_value_is_looked_at_is_not_lost(signal):
+    """Ctrl-C, or a handler of SIGTERM that exits: it cannot be told from a repr that raises the same."""
+
+    class Slow:
+        def __repr__(self):
+            raise signal
+
+    log = Log()
+    with pytest.raises(signal), log.session() as s, s.action("act") as a:
+        a.output = Slow()
+    with log.session() as s, s.action("act"):
+        pass
+    assert told(log.lines(), "action", "status") == [
+        ("session_end", "cancelled"),
+        ("act", "success"),
+        ("session_end", "success"),
+    ]
+
+
+# --- settings -------------------------------------------------------------------------------------------------------
+
+NUMBERS = [
+    ("token_ceiling", lambda log, value: log.session(token_ceiling=value)),
+    ("max_retries", lambda log, value: log.session(max_retries=value)),
+    ("timeout", lambda log, value: log.session(timeout=value)),
+    ("timeout", lambda log, value: log.session().action("act", timeout=value)),
+    ("timeout", lambda log, value: log.action("act", timeout=value)),
+    ("timeout", lambda log, value: log.session().attempts("act", timeout=value)),
+    ("max_retries", lambda log, value: log.session().attempts("act", max_retries=value)),
+    ("base", lambda log, value: log.session().attempts("act", base=value)),
+    ("cap", lambda log, value: log.session().attempts("act", cap=value)),
+    ("every", lambda log, value: log.heartbeats(every=value)),
+    ("max_content", lambda _, value: Log(max_content=value)),
+]
+
+
+@pytest.mark.parametrize(("name", "give"), NUMBERS)
+def test_a_setting_that_is_no_number_is_said_where_it_is_given(name, give):
+    """Straight from the environment, for instance; not at the first action, nor in a thread."""
+    log = Log()
+    for value, said in (("50", "'50'"), (b"5", "b'5'"), (True, "True"), ([5], r"\[5\]"), (timedelta(5), "datetime")):
+        with pytest.raises(TypeError, match=f"^{name} must be a number, not {said}"):
+            give(log, value)
+    with pytest.raises(ValueError, match=f"^{name} must be a number, not nan"):
+        give(log, float("nan"))
+    for value in (5, 5.0, Decimal(5), Fraction(5)):
+        give(log, value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "said"),
+    [
+        ("every", 0, "every must be 0.001 or more, not 0"),
+        ("every", float("inf"), "every must be .* or less, not inf"),
+        ("max_retries", -1, "max_retries must be 0 or more, not -1"),
+        ("base", -0.5, "base must be 0 or more, not -0.5"),
+        ("max_content", float("inf"), "max_content must be .* or less, not inf"),
+    ],
+)
+def test_a_setting_out_of_bounds_is_said_as_well(setting, value, said):
+    with pytest.raises(ValueError, match=said):
+        dict(NUMBERS)[setting](Log(), value)
+
+
+def test_what_is_neither_true_nor_false_does_not_decide_whether_inputs_are_written():
+    """A text would be true, also "false"."""
+    with pytest.raises(TypeError, match="content must be True or False, not 'false'"):
+        Log(content="false")
+
+
+def test_what_is_to_be_tried_again_is_said_by_classes():
+    """One, or several."""
+    with Log().session() as s:
+        for wrong in ("OSError", OSError(), [OSError]):
+            with pytest.raises(TypeError, match="retry_on must be classes of exceptions, not"):
+                s.attempts("act", retry_on=wrong)
+        s.attempts("act", retry_on=(OSError, ValueError))
+        s.attempts("act", retry_on=OSError | ValueError)
 
 
 # --- whose session it is --------------------------------------------------------------------------------------------

@@ -8,8 +8,9 @@
 
 The folder listing is the way of a line: `logger` and its `session`s, whose `action`s (`calls` of functions, `attempts`)
 become a `record` that the schema allows, which the `writer` takes to a stream or file. `handoff` is what the next agent
-is told, `heartbeat` a sign of life, `errors` what guards raise, `clock` the time. `langchain`, `openai_agents` and
-`opentelemetry` are ways in for agents that exist already, and import their framework only when they are imported.
+is told, `heartbeat` a sign of life, `budget` what the exporter is asked, `settings` what an author may set, `errors`
+what guards raise, `clock` the time. `langchain`, `openai_agents` and `opentelemetry` are ways in for agents that exist
+already, and import their framework only when they are imported.
 """
 
 from agentlog.action import Action, current_action

@@ -71,19 +71,37 @@ class Action:
         cache_write: int | None = None,
     ) -> None:
         """What a call of a model took; of several calls, the sum. `prompt` includes what was cached."""
+        used = 0
         for field, value in zip(COUNTS, (prompt, completion, cache_read, cache_write), strict=True):
             if value is not None:
                 counted = record.count(value, f"tokens.{field}", self._leave_out)
                 if counted is not None:
                     self._tokens[field] = self._tokens.get(field, 0) + counted
                     if field in {"prompt", "completion"}:
-                        self.session.spend(counted)
+                        used += counted
+        cost: float | None = None
         if cost_usd is not None:
             cost = record.number(cost_usd, "tokens.cost_usd", self._leave_out, 0, record.MAX_COST_USD)
             if cost is not None:
-                self._tokens["cost_usd"] = self._tokens.get("cost_usd", 0.0) + cost
+                self._tokens["cost_usd"] = self.used_dollars + cost
         if model is not None:
             self._tokens["model"] = record.name(model)
+        if used or cost:
+            held = min(used, self._expected) if self._expected and self._began is not None else 0
+            self._expected -= held  # what is told is not expected any more
+            self.session.spend(used, cost or 0.0, held)
+
+    @property
+    def used_tokens(self) -> int:
+        """Prompt and completion, as told so far."""
+        used: int = self._tokens.get("prompt", 0) + self._tokens.get("completion", 0)
+        return used
+
+    @property
+    def used_dollars(self) -> float:
+        """As told so far; what the exporter's prices make of a call without a cost, only it knows."""
+        used: float = self._tokens.get("cost_usd", 0.0)
+        return used
 
     def retry(self) -> None:
         """It is being tried again. RetriesExhausted after the session's `max_retries`."""

@@ -13,6 +13,7 @@ import asyncio
 import random
 from typing import TYPE_CHECKING
 
+from agentlog import record, settings
 from agentlog.errors import BudgetExceeded, RetriesExhausted
 
 if TYPE_CHECKING:
@@ -62,16 +63,20 @@ class Attempts:
         self,
         action: Callable[[], Action],
         clock: Clock,
-        max_retries: int,
+        max_retries: float,
         base: float,
         cap: float,
         retry_on: type[Exception] | tuple[type[Exception], ...],
     ) -> None:
         self._action = action
         self._clock = clock
-        self._max_retries = max_retries
-        self._base = base
-        self._cap = cap
+        self._max_retries = settings.number(max_retries, "max_retries", 0)
+        self._base = settings.number(base, "base", 0)
+        self._cap = settings.number(cap, "cap", 0)
+        try:
+            isinstance(None, retry_on)
+        except TypeError:
+            raise TypeError(f"retry_on must be classes of exceptions, not {record.described(retry_on)}") from None
         self._retry_on = retry_on
         self._failed = 0
         self._done = False

@@ -11,6 +11,7 @@ import functools
 import inspect
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from agentlog import record, settings
 from agentlog.session import current_session
 
 if TYPE_CHECKING:
@@ -26,12 +27,25 @@ class Calls:
     """Made by `AgentLogger.action`; the decorator."""
 
     def __init__(self, log: AgentLogger, name: str, *, expected_tokens: int, timeout: float | None) -> None:
+        if callable(name):
+            raise TypeError('an action needs its name: @log.action("name")')
         self._log = log
         self._name = name
-        self._options: dict[str, Any] = {"expected_tokens": expected_tokens, "timeout": timeout}
+        self._options: dict[str, Any] = {
+            "expected_tokens": expected_tokens,
+            "timeout": settings.given(timeout, "timeout"),
+        }
 
     def __call__(self, function: F) -> F:
-        """TypeError for a generator function: its call does nothing yet. Use `with` inside of it."""
+        """TypeError for a generator function: its call does nothing yet. Use `with` inside of it.
+
+        And for what is no function: a classmethod becomes one's method only within its class.
+        """
+        if isinstance(function, (classmethod, staticmethod)):
+            kind = type(function).__name__
+            raise TypeError(f"@log.action({self._name!r}) above @{kind} finds no function: put it below @{kind}")
+        if not callable(function):
+            raise TypeError(f"@log.action({self._name!r}) is for functions, not for {record.described(function)}")
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise TypeError(f"{function.__name__} is a generator, whose call does nothing yet: use `with` inside of it")
         signature = inspect.signature(function)

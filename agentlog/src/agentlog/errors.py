@@ -19,7 +19,7 @@ class Told(Exception):  # noqa: N818
 
 
 class BudgetExceeded(Exception):  # noqa: N818  (reads as what it says)
-    """The session's token ceiling does not allow this action. Raised before it begins."""
+    """A ceiling of the session's, its own or the exporter's, does not allow this action. Raised before it begins."""
 
 
 class RetriesExhausted(Exception):  # noqa: N818

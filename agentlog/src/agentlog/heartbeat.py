@@ -8,6 +8,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from agentlog import settings
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from agentlog.logger import AgentLogger
 
 HEARTBEAT = "heartbeat"
+SHORTEST = 0.001
+"""Seconds between two."""
 
 
 class Heartbeats:
@@ -26,7 +30,7 @@ class Heartbeats:
 
     def __init__(self, log: AgentLogger, every: float) -> None:
         self._log = log
-        self._every = every
+        self._every = settings.number(every, "every", SHORTEST, threading.TIMEOUT_MAX)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 

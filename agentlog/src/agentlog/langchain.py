@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_core.callbacks import BaseCallbackHandler
 
+from agentlog import settings
 from agentlog.errors import BudgetExceeded, Told
 from agentlog.quiet import quiet
 from agentlog.session import current_session
@@ -67,13 +68,13 @@ class Handler(BaseCallbackHandler):
         agents: Collection[str] = (),
         task_type: str | None = None,
         headers: Headers | None = None,
-        token_ceiling: int | None = None,
+        token_ceiling: float | None = None,
     ) -> None:
         self._log = log
         self._agents = frozenset(agents)
         self._task_type = task_type
         self._headers = headers
-        self._token_ceiling = token_ceiling
+        self._token_ceiling = settings.given(token_ceiling, "token_ceiling")  # now: callbacks keep errors to themselves
         self._runs: dict[UUID, _Run] = {}
 
     # --- chains: whose session it is ------------------------------------------------------------------------------

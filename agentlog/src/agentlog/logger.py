@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from agentlog import handoff, record
+from agentlog import handoff, record, settings
 from agentlog.budget import Budget
 from agentlog.calls import Calls
 from agentlog.clock import Clock, written
@@ -28,10 +28,12 @@ class AgentLogger:
 
     `content=False` leaves out what may be private: inputs, outputs and the messages of errors. Then repeats of the same
     call cannot be told from calls that differ, so loops are found by their retries only. `max_content` is how many
-    characters of an input or output a line may hold. OSError if the file cannot be opened; nothing raises afterwards.
+    characters of an input or output a line may hold. OSError if the file cannot be opened, TypeError or ValueError if
+    a setting cannot be, here and wherever one is given; beside the guards nothing raises afterwards.
 
     `exporter`, http://HOST:PORT, is asked what a session has left before each action, once a second at most:
-    BudgetExceeded if nothing. Without an answer within 50 ms the agent goes on. `exporter_token_file` holds its token.
+    BudgetExceeded if that, less what is used since, is too little. Without an answer within 50 ms the agent goes on.
+    `exporter_token_file` holds its token.
     """
 
     def __init__(
@@ -49,8 +51,8 @@ class AgentLogger:
     ) -> None:
         self.agent_id = record.name(agent_id)
         self.team = None if team is None else record.name(team)
-        self.content = content
-        self.max_content = max_content
+        self.content = settings.flag(content, "content")
+        self.max_content = int(settings.number(max_content, "max_content", 0, 2**63))
         self.clock = clock
         self.budget = None if exporter is None else Budget(exporter, exporter_token_file, clock)
         self._place = Path(path).absolute() if path is not None else stream or sys.stdout
@@ -69,8 +71,8 @@ class AgentLogger:
         task: str | None = None,
         headers: handoff.Headers | None = None,
         traceparent: str | None = None,
-        token_ceiling: int | None = None,
-        max_retries: int | None = None,
+        token_ceiling: float | None = None,
+        max_retries: float | None = None,
         timeout: float | None = None,
     ) -> Session:
         """One task: `with` begins and ends it.

@@ -112,7 +112,7 @@ def described(value: object) -> str:
     """What stands for a value that is no JSON: its repr, cut; without addresses, which differ in every run."""
     try:
         said = repr(value)
-    except Exception:  # noqa: BLE001  (anything may have any repr)
+    except Exception:  # noqa: BLE001  (anything may have any repr; an exit may be a signal's, which comes anywhere)
         said = f"<{type(value).__name__}>"
     return _cut(_clean(_ADDRESS.sub("", said)), MAX_REPR)
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import threading
 from contextvars import ContextVar, Token
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from agentlog import ids, record
+from agentlog import ids, record, settings
 from agentlog.action import Action, leave
 from agentlog.attempts import Attempts
+from agentlog.budget import Account, Answer
 from agentlog.clock import written
 from agentlog.errors import BudgetExceeded, status_of, told_of
 from agentlog.handoff import Origin, sent
@@ -39,8 +40,8 @@ class Session:
         *,
         task_type: str | None = None,
         session_id: str | None = None,
-        token_ceiling: int | None = None,
-        max_retries: int | None = None,
+        token_ceiling: float | None = None,
+        max_retries: float | None = None,
         timeout: float | None = None,
     ) -> None:
         self.log = log
@@ -49,14 +50,14 @@ class Session:
         self.span_id = ids.span_id_of(origin.trace_id, *(() if origin.is_root else (log.agent_id, self.id)))
         """16 hex digits: of the span that the exporter makes of this session."""
         self.task_type = None if task_type is None else record.name(task_type)
-        self.token_ceiling = token_ceiling
-        self.max_retries = max_retries
-        self.timeout = timeout
+        self.token_ceiling = settings.given(token_ceiling, "token_ceiling")
+        self.max_retries = settings.given(max_retries, "max_retries", 0)
+        self.timeout = settings.given(timeout, "timeout")
         self.spent = 0
         """Tokens, prompt and completion, that its actions have told so far."""
-        self.asked: tuple[float, dict[str, Any] | None] | None = None
-        """What the exporter said last of its budget, and when, by the monotonic clock."""
         self._held = 0
+        """Tokens that open actions expect, less those that they have told."""
+        self._account = None if log.budget is None else Account()
         self._lock = threading.Lock()
         self._actions: dict[Action, None] = {}
         self._completed: bool | None = None
@@ -85,11 +86,11 @@ class Session:
     ) -> Action:
         """Something to be done: `with` times and logs it.
 
-        `expected_tokens` are held of the session's ceiling while it is open: BudgetExceeded, before it begins, if they
-        do not fit. `timeout`, seconds, is the session's unless given; with `async with` it is a hard one, else
-        `Action.remaining` says what is left. `span_id`, 16 hex digits, if it has one already.
+        `expected_tokens` are held of the session's ceilings until they are told or it ends: BudgetExceeded, before it
+        begins, if they do not fit. `timeout`, seconds, is the session's unless given; with `async with` it is a hard
+        one, else `Action.remaining` says what is left. `span_id`, 16 hex digits, if it has one already.
         """
-        timeout = self.timeout if timeout is None else timeout
+        timeout = self.timeout if timeout is None else settings.number(timeout, "timeout")
         return Action(self, name, input=input, expected_tokens=expected_tokens, timeout=timeout, span_id=span_id)
 
     def attempts(
@@ -97,7 +98,7 @@ class Session:
         name: str,
         *,
         input: object = None,
-        max_retries: int | None = None,
+        max_retries: float | None = None,
         base: float = 0.5,
         cap: float = 30.0,
         retry_on: type[Exception] | tuple[type[Exception], ...] = Exception,
@@ -111,6 +112,7 @@ class Session:
         """
         if max_retries is None:
             max_retries = 3 if self.max_retries is None else self.max_retries
+        timeout = settings.given(timeout, "timeout")
 
         def attempt() -> Action:
             return self.action(name, input=input, expected_tokens=expected_tokens, timeout=timeout)
@@ -195,35 +197,47 @@ class Session:
     def reserve(self, tokens: int) -> None:
         """Hold tokens of the ceiling; BudgetExceeded if what is spent and held leaves no room for them.
 
-        So it is if the exporter, where one is asked, says that the session has none left.
+        So it is with the ceilings of the exporter, where one is asked.
         """
-        if self.log.budget is not None:
-            self.log.budget.check(self, tokens)
-        if self.token_ceiling is None:
-            return
+        if self._account is not None and self.log.budget is not None:
+            self.log.budget.renew(self, self._account)
         with self._lock:
-            if self.spent + self._held + tokens > self.token_ceiling:
+            refusal = None if self._account is None else self._account.refusal(self._held, tokens)
+            if refusal is not None:
+                raise BudgetExceeded(f"session {self.id} {refusal}")
+            if self.token_ceiling is not None and self.spent + self._held + tokens > self.token_ceiling:
                 raise BudgetExceeded(
                     f"session {self.id} may use {self.token_ceiling} tokens: {self.spent} are spent, "
                     f"{self._held} held by open actions, and {tokens} more do not fit"
                 )
             self._held += tokens
 
-    def spend(self, tokens: int) -> None:
-        """Tokens have been used."""
+    def answered(self, answer: Answer | None, now: float) -> None:
+        """The exporter was asked; None if it did not answer."""
+        with self._lock:
+            if self._account is not None:
+                self._account.note(answer, now)
+
+    def spend(self, tokens: int, dollars: float, held: int) -> None:
+        """Tokens have been used, for which so many were held, and dollars."""
         with self._lock:
             self.spent += tokens
+            self._held -= held
+            if self._account is not None:
+                self._account.spend(tokens, dollars)
 
     def opened(self, action: Action) -> None:
         """An action has begun."""
         self._actions[action] = None
 
     def closed(self, action: Action, held: int) -> None:
-        """An action has ended, and with it what it held."""
+        """An action has ended, and with it what it held. Its line comes next."""
         self._actions.pop(action, None)
-        if held and self.token_ceiling is not None:
+        if held or self._account is not None:
             with self._lock:
                 self._held -= held
+                if self._account is not None:
+                    self._account.logged(action.used_tokens, action.used_dollars, self.log.clock.monotonic())
 
     def say(self, action: Action, error: BaseException | None, at: float | None, duration: float | None) -> None:
         """Write an action's line."""
