@@ -147,7 +147,7 @@ SLOW = {
 
 @pytest.mark.parametrize("way", SLOW)
 def test_an_exporter_that_is_slow_costs_a_twentieth_of_a_second_once(way):
-    """However its time is spent. Three twentieths are allowed to a loaded machine; then it is asked no more."""
+    """However its time is spent; ten times that is allowed to a loaded machine. Then it is asked no more."""
     with Trickling(*SLOW[way]) as slow:
         log = Log(exporter=slow.url)
         began = time.monotonic()
@@ -156,7 +156,7 @@ def test_an_exporter_that_is_slow_costs_a_twentieth_of_a_second_once(way):
                 with s.action("llm_call"):
                     pass
         took = time.monotonic() - began
-        assert 0.04 < took < 0.15
+        assert 0.04 < took < 0.5
         assert slow.closed.wait(5)  # nobody reads on
         assert slow.taken == 1
     assert len(log.lines()) == 101
@@ -179,7 +179,7 @@ def test_a_loop_is_held_up_no_longer(monkeypatch):
     took = asyncio.run(run())
     asking = [thread for thread in threading.enumerate() if thread.name == "agentlog budget"]
     resolved.set()
-    assert took < 0.15
+    assert took < 0.5
     assert [thread.daemon for thread in asking] == [True]
     asking[0].join(5)
 

@@ -24,6 +24,7 @@ from agents import (
     set_trace_processors,
     trace,
 )
+from running import Answering
 
 from agentlog.openai_agents import Processor
 
@@ -233,3 +234,15 @@ def test_spans_outside_of_any_agent_are_the_services_own(log):
         ("service", "fetch", {"url": "x"}),
         ("service", "session_end", None),
     ]
+
+
+def test_a_call_that_nobody_could_stop_is_told_as_it_was():
+    """The SDK would keep a guard's error to itself and make the call, so the exporter is not asked; its tokens count."""
+    with Answering(200, b'{"tokens":{"used":9,"max":1,"left":0},"enforced":true,"stop":true}') as exporter:
+        log = Log("service", clock=ticking(), exporter=exporter.url)
+        set_trace_processors([Processor(log)])
+        with trace("t"), generation_span(model="m", usage={"input_tokens": 120, "output_tokens": 3}):
+            pass
+        set_trace_processors([])
+        assert exporter.asked == []
+    assert told(log.lines()[:1], "status", "tokens") == [("success", {"prompt": 120, "completion": 3, "model": "m"})]

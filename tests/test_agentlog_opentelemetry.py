@@ -7,6 +7,7 @@ from agentlines import Log, ticking, told
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 from opentelemetry.util.genai.handler import TelemetryHandler
+from running import Answering
 
 from agentlog.opentelemetry import Processor
 
@@ -194,3 +195,16 @@ def test_an_error_without_a_type_takes_that_of_the_exception(log, provider):
     failed, end = log.lines()
     assert failed["error"]["type"] == "KeyError"
     assert (end["status"], end["metadata"]["task_completed"]) == ("success", False)
+
+
+def test_a_call_that_nobody_could_stop_is_told_as_it_was():
+    """It is over when its span comes, so the exporter is not asked about it; its tokens count."""
+    with Answering(200, b'{"tokens":{"used":9,"max":1,"left":0},"enforced":true,"stop":true}') as exporter:
+        log = Log("service", clock=ticking(), exporter=exporter.url)
+        provider = TracerProvider()
+        provider.add_span_processor(Processor(log))
+        with TelemetryHandler(tracer_provider=provider).inference("openai", request_model="gpt") as asked:
+            asked.input_tokens = 10
+        provider.shutdown()
+        assert exporter.asked == []
+    assert told(log.lines()[:1], "status", "tokens") == [("success", {"prompt": 10, "model": "gpt"})]

@@ -139,11 +139,17 @@ class Action:
 
     # --- begin and end ------------------------------------------------------------------------------------------
 
-    def begin(self) -> Self:
-        """For code that cannot use `with`, such as callbacks. BudgetExceeded if the session's ceiling forbids it."""
+    def begin(self, *, guarded: bool = True) -> Self:
+        """For code that cannot use `with`, such as callbacks. BudgetExceeded if the session's ceiling forbids it.
+
+        Not `guarded` is what is done whatever anybody says: then its line has to tell what it took.
+        """
         self._began = self.session.log.clock.monotonic()
         try:
-            self.session.reserve(self._expected)
+            if guarded:
+                self.session.reserve(self._expected)
+            else:
+                self._expected = 0
         except Exception as error:
             self._expected = 0
             self.end(error)

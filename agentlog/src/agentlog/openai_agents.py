@@ -107,7 +107,7 @@ class Processor(TracingProcessor):
             if part.session is None:  # outside of any agent: the task's own
                 part.session = self._begin(self._log.agent_id, part)
             action = part.session.action(_name(span.span_data))
-            self._actions[span.span_id] = action.begin()
+            self._actions[span.span_id] = action.begin(guarded=False)
         self._parts[span.span_id] = part
 
     @quiet

@@ -124,7 +124,8 @@ class Processor(SpanProcessor):
         name = "llm_call" if operation in MODEL else tool if operation == "execute_tool" and tool else operation
         context = span.get_span_context()
         session = self._session(owner)
-        action = session.action(name, span_id=None if context is None else f"{context.span_id:016x}").begin()
+        action = session.action(name, span_id=None if context is None else f"{context.span_id:016x}")
+        action.begin(guarded=False)
         _tell(action, span)
         began, ended = _seconds(span.start_time), _seconds(span.end_time)
         action.end(error, at=ended, duration=None if began is None or ended is None else ended - began)
