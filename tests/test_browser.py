@@ -185,5 +185,22 @@ def test_a_telephone_shows_everything_without_scrolling_sideways(browser, site, 
                 "return getComputedStyle(arguments[0].querySelector('td'), '::before').content", card
             )
             assert "Status" in label
+            shown = [cell.is_displayed() for cell in card.find_elements(By.CSS_SELECTOR, "th, td")]
+            assert shown == [True] * 8
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_a_laptop_shows_every_column_of_the_fleet_without_scrolling_sideways(browser, site):
+    """1280 pixels: the sparkline and the errors too."""
+    metrics = {"width": 1280, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    try:
+        browser.get(f"{site}/?hold")
+        row = browser.find_element(By.XPATH, "//tr[th/a='planner-01']")
+        assert [cell.is_displayed() for cell in row.find_elements(By.CSS_SELECTOR, "th, td")] == [True] * 8
+        assert (
+            browser.execute_script("let t = document.querySelector('.wide'); return t.scrollWidth - t.clientWidth") <= 0
+        )
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

@@ -16,7 +16,7 @@ from conftest import LOGS, line, record
 from running import Running
 from test_metrics import HOSTILE, Lines
 
-from exporter.action import decode
+from exporter.action import decode, trace_id_of
 from exporter.backtest.rules import seconds
 from exporter.benchmark.history import History
 from exporter.benchmark.run import Outcome, Report
@@ -281,6 +281,24 @@ def test_an_agents_page_shows_its_health_checks_and_benchmarks_without_what_it_a
         ["golden", "2 of 4", "1 h ago", "sum"],
     ]
     assert "secret" not in page.text
+
+
+def test_who_failed_late_in_a_cascade_has_it_among_its_findings():
+    """It is found when the third fails; the fourth is told of the same task."""
+    site = Site(
+        *(
+            line(
+                timestamp=f"2026-03-18T09:16:{second}Z", agent_id=name, session_id=name, parent_trace_id="task",
+                status="error",
+            )
+            for second, name in enumerate("abcd", start=10)
+        )
+    )  # fmt: skip
+    site.stages.pipeline.sinks.detectors.tick(NOW + 60)
+    site.stages.pipeline.commit()
+    for name in "abcd":
+        findings = site.pages.render(f"/agents/{name}").split('id="findings"')[1].split("<h2")[0]
+        assert f"/traces/{trace_id_of('task')}" in findings
 
 
 # --- words -------------------------------------------------------------------------------------------------------

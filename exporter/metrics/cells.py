@@ -182,6 +182,8 @@ class AgentCell(Cell):
         default_factory=lambda: {session_budget.KIND: dict.fromkeys(RESULTS, 0)}
     )
     """By reason, then result."""
+    cascade_trace: str = ""
+    """Of the latest cascade in which it failed."""
 
 
 class SourceCell(Cell):

@@ -249,6 +249,7 @@ class Tally(Table):
             cell.cascades += 1
         else:
             cell.cascade_members += 1
+            cell.cascade_trace = finding.trace_id or ""
         if not live:
             cell.findings[kind] = max(cell.findings[kind], finding.at)
         elif now - finding.at <= NEWS:

@@ -132,7 +132,9 @@ class Pages:
             findings=[
                 finding
                 for finding in seen.findings
-                if finding.agent_id == name or name in finding.evidence.get("agents", ())
+                if finding.agent_id == name
+                or name in finding.evidence.get("agents", ())
+                or (finding.kind == "cascade" and finding.trace_id == agent.cell.cascade_trace)
             ],
         )  # fmt: skip
 

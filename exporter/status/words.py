@@ -136,7 +136,7 @@ def standings(
 ) -> list[Standing]:
     """What there is to say of an agent, the worst first; never empty.
 
-    `since` is when the exporter began, `checks` are its latest health checks, `runs` its latest benchmark runs by suite.
+    `since` is when the exporter began; `checks` are its latest health checks, `runs` its latest benchmarks by suite.
 
     Read off the series that the alert rules read, with the rules' own thresholds.
     """
@@ -254,8 +254,8 @@ def quality(cell: AgentCell, now: float) -> list[Signal]:
             falling = later.total * earlier.count < earlier.total * later.count
             drop = before - since
             drifted = drop > DRIFT[metric] and drop > (2 if falling else 3) * errors
-        shown = (NOTHING if mean is None else f"{mean:.2f}" for mean in (before, since))
-        signals.append(Signal(metric, *shown, drifted))
+        was, now_is = (NOTHING if mean is None else f"{mean:.2f}" for mean in (before, since))
+        signals.append(Signal(metric, was, now_is, drifted))
     return signals
 
 
