@@ -183,6 +183,14 @@ def test_a_trace_is_a_waterfall_of_who_worked_for_whom():
     assert "4 agents 12 actions 2 failed" in page.text
 
 
+def test_a_trace_has_the_name_that_its_lines_give_it_and_no_number_that_they_do_not():
+    """A ticket's number is what somebody comes with; tokens that nobody told are not none."""
+    site = Site(line(parent_trace_id="ticket-4711", tokens=None, duration_ms=10))
+    page = site[f"/traces/{trace_id_of('ticket-4711')}"]
+    assert f"Trace ticket-4711 trace id {trace_id_of('ticket-4711')}" in page.text
+    assert "— tokens — cost" in page.text
+
+
 def test_what_nobody_remembers_has_no_page():
     """None is 404, which has a page of its own, with a way back."""
     site = Site(line())

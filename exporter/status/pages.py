@@ -144,9 +144,11 @@ class Pages:
             return None
         findings = [finding for finding in seen.findings if finding.trace_id == trace_id]
         rows = waterfall(seen.trace, findings)
+        name = next((done.trace for done in seen.trace.actions if done.trace not in {"", trace_id}), "")
         return self._write(
             "trace.html", seen, refresh,
-            title=f"Trace {trace_id}", trace_id=trace_id, rows=rows, trace=seen.trace, findings=findings,
+            title=f"Trace {label(name) or trace_id}", trace_id=trace_id, name=name, rows=rows,
+            trace=seen.trace, findings=findings,
         )  # fmt: skip
 
     def _write(self, template: str, seen: Seen, refresh: int | None, **values: Any) -> str:

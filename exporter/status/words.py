@@ -263,6 +263,12 @@ def _together(means: Sequence[Mean]) -> Mean:
     return Mean(sum(mean.total for mean in means), sum(mean.count for mean in means))
 
 
+def total(values: Sequence[float | None], shown: Callable[[float], str]) -> str:
+    """Of what was told; if nothing was, that is not zero."""
+    known = [value for value in values if value is not None]
+    return shown(sum(known)) if known else NOTHING
+
+
 def outcome(check: Result) -> str:
     """How a health check went, without what the agent answered."""
     if check.why is None:
