@@ -105,10 +105,9 @@ MOUNTED = sorted(
 
 
 @pytest.mark.parametrize("path", MOUNTED)
-@pytest.mark.parametrize("demo", ["", "-demo"])
-def test_every_mounted_file_exists(path, demo):
+def test_every_mounted_file_exists(path):
     """Docker would make an empty folder in its place, and say nothing."""
-    assert (ROOT / path.replace("${DEMO_FAULTS+-demo}", demo)).exists()
+    assert (ROOT / path).exists()
 
 
 def test_every_named_volume_is_declared_and_used():
@@ -145,45 +144,13 @@ def test_compose_accepts_the_file_and_one_variable_brings_sampling(percent):
     assert ("--otlp.hold" in services["exporter"]["command"]) is bool(percent)
 
 
-def test_the_exporters_config_is_fine_and_knows_the_demos_fleet_only_in_the_demo():
-    """The same agents and budgets as `agent-exporter demo` has; else ten agents would be missed that never were."""
-    for name in ("stack", "stack-demo"):
-        assert command(["check-config", str(ROOT / f"docker/{name}.yaml")]) == 0
-    yours, shown, demo = (
-        yaml.safe_load((ROOT / path).read_text())
-        for path in ("docker/stack.yaml", "docker/stack-demo.yaml", "exporter/demo/config.yaml")
+def test_the_exporters_config_is_fine_and_knows_the_demos_fleet():
+    """The same agents and budgets as `agent-exporter demo` has."""
+    assert command(["check-config", str(ROOT / "docker" / "stack.yaml")]) == 0
+    ours_, demo = (
+        yaml.safe_load((ROOT / path).read_text()) for path in ("docker/stack.yaml", "exporter/demo/config.yaml")
     )
-    assert yours["agents"] == {}
-    assert shown == yours | demo
-
-
-@pytest.mark.parametrize("sample", ["agents", "task_types"])
-def test_the_sample_of_the_exporters_config_is_fine(tmp_path, sample):
-    """Its comments, uncommented."""
-    text = (ROOT / "docker/stack.yaml").read_text().replace("agents: {}", "agents:")
-    file = tmp_path / "stack.yaml"
-    file.write_text(re.sub(r"^# ?(?=  \S|task_types:)", "", text, flags=re.MULTILINE))
-    assert yaml.safe_load(file.read_text())[sample].keys() == {
-        {"agents": "support-01", "task_types": "support"}[sample]
-    }
-    assert command(["check-config", str(file)]) == 0
-
-
-@pytest.mark.parametrize("faults", [None, "", "loop drift"])
-def test_the_demo_wants_to_be_told_its_faults(faults, tmp_path):
-    """Else the exporter would not know its fleet; none is an answer, too."""
-    program = tmp_path / "agent-exporter"
-    program.write_text('#!/bin/sh\necho "$@"\n')
-    program.chmod(0o755)
-    shell, *arguments = [part.replace("$$", "$") for part in SERVICES["demo"]["entrypoint"]]
-    environment = {"PATH": f"{tmp_path}:/bin:/usr/bin"} | ({} if faults is None else {"DEMO_FAULTS": faults})
-    done = subprocess.run([shell, *arguments], env=environment, capture_output=True, text=True)
-    if faults is None:
-        assert "DEMO_FAULTS: must be set" in done.stderr
-        assert done.returncode != 0
-    else:
-        asked = "".join(f" --fault {fault}" for fault in faults.split())
-        assert done.stdout == f"demo --stdout --answer 0.0.0.0:8080{asked}\n"
+    assert {key: ours_[key] for key in demo} == demo
 
 
 # --- each server on its own configuration -----------------------------------------------------------------------------
@@ -200,7 +167,7 @@ def secrets(tmp_path):
 
 def make(folder) -> str:
     return subprocess.run(
-        [sys.executable, ROOT / "docker" / "make_secrets.py", folder, ROOT / "docker" / "stack-demo.yaml"],
+        [sys.executable, ROOT / "docker" / "make_secrets.py", folder, ROOT / "docker" / "stack.yaml"],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,

@@ -148,7 +148,7 @@ class Stack:
 
 def enforcing() -> dict:
     """The exporter's config with what docs/stack.md says of health checks and of the circuit breaker."""
-    config = yaml.safe_load((ROOT / "docker/stack-demo.yaml").read_text())
+    config = yaml.safe_load((ROOT / "docker/stack.yaml").read_text())
     said = re.search(r"<!-- demo -->\n```yaml\n(.*?)```", (ROOT / "docs/stack.md").read_text(), re.DOTALL)
     added = yaml.safe_load(said[1])
     for name, agent in added.pop("agents").items():
