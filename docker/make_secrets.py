@@ -36,9 +36,10 @@ def main(folder: Path, config: Path) -> None:
     for name in EMPTY:
         if not (folder / name).exists():
             write(folder / name, "", 0o644)
-    # For Loki's label `agent`: a pattern of the agents that the exporter's config names. Globs are no names, and a name
-    # with other characters than these would have to be escaped for three languages: such agents are `other`.
-    names = [name for name in load(config).names() if re.fullmatch(r"[\w@/+-]+[\w.@/+-]*", name)]
+    # For Loki's label `agent`: a pattern of the agents that the exporter's config names. Globs may fit any number, but those
+    # of digits in brackets; a name with other characters would have to be escaped for three languages: these are `other`.
+    agents = load(config).agents.items()
+    names = [name for name, agent in agents if not agent.retired and re.fullmatch(r"[\w@/+-]([\w.@/+-]|\[\d+])*", name)]
     write(folder / "configured_agents", "|".join(re.sub(r"[.+]", r"[\g<0>]", name) for name in names) or "a^", 0o444)
     print("Grafana is at http://127.0.0.1:3000, user admin. Its password:")
     print("    docker compose exec grafana cat /run/stack-secrets/grafana_password")

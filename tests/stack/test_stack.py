@@ -152,7 +152,7 @@ def enforcing() -> dict:
     said = re.search(r"<!-- demo -->\n```yaml\n(.*?)```", (ROOT / "docs/stack.md").read_text(), re.DOTALL)
     added = yaml.safe_load(said[1])
     for name, agent in added.pop("agents").items():
-        config["agents"][name] |= agent
+        config["agents"][name] = config["agents"].pop(name.replace("01", "0[1]")) | agent
     return config | added
 
 
