@@ -36,8 +36,8 @@ def main(folder: Path, config: Path) -> None:
     for name in EMPTY:
         if not (folder / name).exists():
             write(folder / name, "", 0o644)
-    # For Loki's label `agent`: a pattern of the agents that the exporter's config names. Globs may fit any number, but those
-    # of digits in brackets; a name with other characters would have to be escaped for three languages: these are `other`.
+    # For Loki's label `agent`: a pattern of the agents that the exporter's config names. Globs may fit any number, but
+    # not those of digits in brackets; other characters would have to be escaped for three languages: they are `other`.
     agents = load(config).agents.items()
     names = [name for name, agent in agents if not agent.retired and re.fullmatch(r"[\w@/+-]([\w.@/+-]|\[\d+])*", name)]
     write(folder / "configured_agents", "|".join(re.sub(r"[.+]", r"[\g<0>]", name) for name in names) or "a^", 0o444)
