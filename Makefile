@@ -36,9 +36,10 @@ format: $(VENV)/installed ## have ruff put things in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/installed ## throughput against mtail and others, latency, scrapes; about twenty minutes
+bench: $(VENV)/installed ## throughput against mtail and others, latency, sessions, scrapes; about twenty-five minutes
 	env -u PYTHONPATH $(BIN)/python benchmarks/throughput.py
 	env -u PYTHONPATH $(BIN)/python benchmarks/live.py
+	env -u PYTHONPATH $(BIN)/python benchmarks/sessions.py
 	env -u PYTHONPATH $(BIN)/python benchmarks/breaker.py
 	env -u PYTHONPATH $(BIN)/python benchmarks/agentlog.py
 

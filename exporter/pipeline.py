@@ -208,7 +208,7 @@ class Pipeline:
             sessions = self.sinks.sessions
             sessions.settle(self.newest)
             sessions.thin(self.newest)
-            self.sinks.detectors.traces.age(self.newest, sessions)
+            self.sinks.detectors.traces.age(self.newest)
             self.sinks.duplicates.age(float("inf"))
 
     # --- state -------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Struct
 
 from exporter.action import FAILED
+from exporter.crowded import enough, first_look, next_look
 from exporter.detectors.steps import Trail
 from exporter.state import row_key
 
@@ -35,11 +36,7 @@ terminated: told to stop by the breaker."""
 
 KIND = "session"
 MOST = 65_536
-"""Sessions held at once, about 1 KB each. At 1 million sessions a day, 3,500 are open at an idle time of 5 min."""
-MOST_OVER = 4_096
-"""Sessions held at once from which on a log of the past forgets those that are over: a file that is read later may go
-on with one, but only the clock could tell that none will.
-"""
+"""Sessions held at once, about 2.6 KB each. At 1 million sessions a day, 3,500 are open at an idle time of 5 min."""
 
 
 class Session(Struct, eq=False, gc=False, array_like=True):
@@ -132,6 +129,7 @@ class Sessions:
         self.evictions = 0
         self._late = 0
         self._most = most
+        self._look_at = first_look(most)
         self._opened = opened
         self._closed = closed
         self._table: dict[tuple[str, str], Session] = {}
@@ -155,7 +153,7 @@ class Sessions:
             if session is not None:
                 self._close(key, session)
                 self._forget(key, session)
-            session = self._open(key, action, began)
+            session = self._open(key, action, began, now)
         elif session.closed:
             session.closed = False
             self._opened(session)
@@ -236,18 +234,12 @@ class Sessions:
                 self._close(key, session)
 
     def thin(self, now: float) -> None:
-        """In a log of the past: if there are too many, forget those that are over, the least recently read first."""
-        if len(self._table) <= MOST_OVER:
-            return
-        over = [
-            (key, session)
-            for key, session in self._table.items()
-            if session.closed or now - session.last > self.idle(session.task_type)
-        ]
-        over.sort(key=lambda item: item[1].arrived)
-        for key, session in over[: len(self._table) - MOST_OVER * 3 // 4]:
-            self._close(key, session)
-            self._forget(key, session)
+        """In a log of the past: if there are too many, forget those that are over, the least recently read first.
+
+        A file that is read later may go on with one, but only the clock could tell that none will.
+        """
+        if len(self._table) > first_look(self._most):
+            self._forget_over(lambda session: session.closed or now - session.last > self.idle(session.task_type))
 
     def open(self) -> Iterator[Session]:
         """Those that are not closed."""
@@ -280,9 +272,9 @@ class Sessions:
             if session.ended and not session.closed:
                 self._ending[key] = session
 
-    def _open(self, key: tuple[str, str], action: Action, began: float) -> Session:
-        if len(self._table) >= self._most:
-            self._evict()
+    def _open(self, key: tuple[str, str], action: Action, began: float, now: float) -> Session:
+        if len(self._table) >= self._look_at:
+            self._make_room(now)
         task_type = (action.metadata and action.metadata.task_type) or "default"
         session = Session(action.agent_id, action.session_id, task_type, began, action.at, 0.0)
         self._table[key] = self._latest[action.agent_id] = session
@@ -305,13 +297,38 @@ class Sessions:
         if session.stored:  # a log of the past is committed at its end alone: its sessions must not pile up here
             self._gone.append(_key(session))
 
+    def _make_room(self, now: float) -> None:
+        """Nothing is lost with those that are over: were they to go on, they would begin anew."""
+        self._forget_over(lambda session: self._is_over(session, now))
+        if len(self._table) >= self._most:
+            self._evict()
+        self._look_at = next_look(len(self._table), self._most)
+
+    def _is_over(self, session: Session, now: float) -> bool:
+        """Whether its agent's newest line is later by its idle time, and the clock too: that cannot be made up.
+
+        In a log of the past no clock runs: there `thin` does the same, by the newest line of all.
+        """
+        if session.closed and not _can_be_stopped(session):
+            return True
+        latest = self._latest.get(session.agent_id)
+        return latest is not None and min(latest.last, now) - session.last > self.idle(session.task_type)
+
+    def _forget_over(self, is_over: Callable[[Session], bool]) -> None:
+        """The least recently read first."""
+        over = [(key, session) for key, session in self._table.items() if is_over(session)]
+        over.sort(key=lambda item: item[1].arrived)
+        for key, session in over[: max(0, len(self._table) - enough(self._most))]:
+            self._close(key, session)
+            self._forget(key, session)
+
     def _evict(self) -> None:
         """Make room for an eighth: sorting so rarely costs less than keeping the table in order on every line."""
         # A flood of made-up sessions does not have one forgotten that may be stopped: its sums would begin at zero.
         oldest = sorted(
             self._table.items(),
             key=lambda item: (
-                item[1].attested_tokens > 0 and not item[1].attested_end,
+                _can_be_stopped(item[1]),
                 not item[1].closed,
                 item[1].arrived,
             ),
@@ -321,6 +338,10 @@ class Sessions:
                 self.evictions += 1
             self._close(key, session)
             self._forget(key, session)
+
+
+def _can_be_stopped(session: Session) -> bool:
+    return session.attested_tokens > 0 and not session.attested_end
 
 
 def _key(session: Session) -> str:

@@ -357,7 +357,8 @@ def test_intents_of_sessions_that_are_over_make_room_first_and_uncounted(rig, mo
 
 
 def test_a_flood_of_sessions_does_not_have_the_sum_of_one_forgotten_that_may_be_stopped(rig):
-    rig.pipeline.sinks.sessions._most = 8
+    sessions = rig.pipeline.sinks.sessions
+    sessions._most = sessions._look_at = 8
     rig.spend(1_000)
     for n in range(20):
         rig.spend(1, origin=ELSEWHERE, session_id=f"flood-{n}")

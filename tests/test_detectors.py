@@ -325,7 +325,7 @@ def test_the_tables_are_bounded_and_count_what_they_drop():
     """Agents that invent names, and traces."""
     exporter = Exporter()
     detectors = exporter.pipeline.sinks.detectors
-    detectors.averages._most = detectors.traces._most = 80
+    detectors.averages._most = detectors.traces._most = detectors.traces._look_at = 80
     exporter.read(*[spent(n / 100, 1, action=f"x{n}", session_id=f"s{n}", parent_trace_id=f"t{n}") for n in range(500)])
     assert len(detectors.averages._windows) <= 80
     assert len(list(detectors.traces)) <= 80
@@ -430,8 +430,43 @@ def test_traces_that_were_never_stored_leave_nothing_behind():
     """A log of the past is committed at its end alone: what the table has forgotten must not wait for that."""
     exporter = Exporter()
     traces = exporter.stages.pipeline.sinks.detectors.traces
-    traces._most = 16
+    traces._most = traces._look_at = 16
     exporter.read(*[line(n, session_id=f"s{n}", parent_trace_id=f"t{n}") for n in range(100)])
     assert len(list(traces)) <= 16
     assert len(traces._dirty) <= 16
     assert traces._gone == []
+
+
+def test_sessions_that_are_over_are_not_held_for_their_lines():
+    """Nor are traces that are forgotten: of a million sessions, those at work are in memory."""
+    exporter = Exporter()
+    detectors = exporter.stages.pipeline.sinks.detectors
+    detectors.traces._most = detectors.traces._look_at = 16
+    for n in range(200):
+        metadata = {"session_end": True} if n % 2 else {}
+        names = {"session_id": f"s{n}", "parent_trace_id": f"t{n}"}
+        exporter.read(*(line(n * 10, agent_id=agent, metadata=metadata, **names) for agent in "ab"))
+        exporter.stages.pipeline.sinks.sessions.settle(START + n * 10 + 20)
+        exporter.stages.pipeline.sinks.sessions.tick(START + n * 10)
+        held = [*detectors._held, *detectors._held_in_traces]
+        assert all(steps.held for steps in [*(each.trail for each in detectors._held), *detectors._held_in_traces])
+        assert len(held) < 120
+        assert detectors._bytes <= 120 * 300
+    exporter.pipeline.drain()
+    assert detectors._held == {}
+    assert detectors._held_in_traces == {}
+    assert detectors._bytes == 0
+
+
+def test_a_trace_that_no_session_is_left_of_makes_room_first_and_uncounted(monkeypatch):
+    """A day that is read in a minute has more traces than the table, and none of them is missed."""
+    monkeypatch.setattr("exporter.crowded.CROWDED", 8)
+    exporter = Exporter()
+    sinks = exporter.stages.pipeline.sinks
+    sinks.detectors.traces._look_at = sinks.sessions._look_at = 8
+    for n in range(100):
+        exporter.read(line(n * 1000, session_id=f"s{n}", parent_trace_id=f"t{n}", metadata={"session_end": True}))
+        sinks.sessions.settle()
+        sinks.sessions.thin(START + n * 1000)
+        assert len(list(sinks.detectors.traces)) <= 9
+    assert sinks.detectors.traces.evictions == 0

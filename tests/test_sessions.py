@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from conftest import line
 from hypothesis import given
@@ -27,7 +29,7 @@ class Watched:
         self.events.append(("again" if session.counted else "close", session.session_id, session.outcome))
 
     def add(self, second: float, session_id: str = "s", *, now: float | None = None, **fields) -> Session:
-        stamp = f"2026-03-18T{9 + int(second + 900) // 3600:02}:{(int(second + 900) // 60) % 60:02}:{(second + 900) % 60:06.3f}Z"
+        stamp = datetime.fromtimestamp(START + second, UTC).isoformat(timespec="milliseconds")
         action = decode(line(timestamp=stamp, session_id=session_id, **fields))
         return self.table.add(action, START + second if now is None else now)
 
@@ -132,7 +134,7 @@ def test_a_session_spans_from_its_first_start_to_its_last_end_in_any_order():
 
 def test_a_log_of_the_past_forgets_sessions_that_are_over_only_while_there_are_too_many(monkeypatch):
     """Those not read from for longest. One that is at work stays, and so do those that were read from since."""
-    monkeypatch.setattr("exporter.sessions.MOST_OVER", 8)
+    monkeypatch.setattr("exporter.crowded.CROWDED", 8)
     watched = Watched()
     for number in range(8):
         watched.add(number, f"s{number}", now=number - 100, **end() if number % 2 else {})
@@ -145,6 +147,46 @@ def test_a_log_of_the_past_forgets_sessions_that_are_over_only_while_there_are_t
     watched.table.thin(START + 5000)
     assert len(watched.table) == 6
     assert watched.table.evictions == 0
+
+
+def test_a_day_that_is_read_in_a_minute_does_not_fill_the_table(monkeypatch):
+    """The clock cannot tell that any of it is over; its agent's newer lines can. Nothing is evicted."""
+    monkeypatch.setattr("exporter.crowded.CROWDED", 8)
+    watched = Watched()
+    tomorrow = START + 1_000_000
+    for number in range(1000):
+        watched.add(200 * number, f"s{number}", now=tomorrow)
+        assert len(watched.table) <= 8
+    assert watched.table.evictions == 0
+    assert [name for event, name, _ in watched.events if event == "open"] == [f"s{number}" for number in range(1000)]
+    assert {outcome for event, _, outcome in watched.events if event == "close"} == {"abandoned"}
+
+
+def test_a_crowd_at_work_is_kept_until_the_table_is_full(monkeypatch):
+    """As is a session whose agent says nothing newer: its next line may be read later than those of others."""
+    monkeypatch.setattr("exporter.crowded.CROWDED", 8)
+    watched = Watched()
+    watched.add(-80_000, "late", agent_id="b", now=START)
+    for number in range(100):
+        watched.add(number, f"s{number}", now=START + number)
+    assert len(watched.table) == 101
+    for number in range(100):
+        watched.add(900 + number, f"t{number}", now=START + 900 + number)
+    assert {session.session_id for session in watched.table.everyone()} >= {"late", *(f"t{n}" for n in range(100))}
+    assert len(watched.table) < 150
+    assert watched.table.evictions == 0
+
+
+def test_lines_of_the_future_have_no_session_forgotten_that_may_be_stopped(monkeypatch):
+    """Nor do an end that others tell of it, or a crowd: its sum would begin at zero."""
+    monkeypatch.setattr("exporter.crowded.CROWDED", 8)
+    watched = Watched()
+    watched.add(0, "mine", now=START).attested_tokens = 900
+    watched.add(1, "mine", now=START + 1, **end())
+    watched.table.tick(START + 10)
+    for number in range(100):
+        watched.add(600, f"s{number}", now=START + 20)
+    assert watched.table.get("a", "mine").attested_tokens == 900
 
 
 def test_a_full_table_lets_the_least_recently_read_go():

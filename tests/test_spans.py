@@ -263,6 +263,20 @@ def test_the_table_of_traces_is_bounded():
     assert sum(span.name == "invoke_agent a" for _, span in collector.sent) == 1000
 
 
+def test_traces_that_are_over_make_room_first_and_uncounted(monkeypatch):
+    """Also while the clock cannot tell, as a day of them is read in a minute."""
+    monkeypatch.setattr("exporter.crowded.CROWDED", 80)
+    collector = Collector()
+    for n in range(1000):
+        collector.feed([line(session_id=f"s{n}", parent_trace_id=f"t{n}", metadata={"session_end": n > 0})])
+        collector.sessions.settle()
+        assert len(collector.tree._traces) <= 80
+    assert collector.tree.evictions == 0
+    assert collector.tree.is_open(trace_id_of("t0"))
+    collector.finish()
+    assert sum(span.name == "invoke_agent a" for _, span in collector.sent) == 1000
+
+
 names = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=30)
 
 

@@ -40,9 +40,16 @@ def contradictions(config: Config) -> Iterator[str]:
         yield from _faults_of_terminate(config, name, agent)
     if config.breaker.mode == "enforce" and config.state.path is None:
         yield "breaker.mode: enforce needs state.path, so that a restart knows whom it has stopped"
-    from exporter.probes import settings  # noqa: PLC0415  (made of the sections above)
+    if config.health_checks or config.benchmarks or any(map(_is_asked, config.agents.values())):
+        # What asks over HTTP is 8 MB, that reading a log alone has no use for.
+        from exporter.probes import settings  # noqa: PLC0415
 
-    yield from settings.faults(config)
+        yield from settings.faults(config)
+
+
+def _is_asked(agent: Agent) -> bool:
+    """Whether its section has to do with health checks or benchmarks."""
+    return (agent.endpoint, agent.endpoint_headers_file, agent.checks) != (None, None, None)
 
 
 _PLACES = re.compile(r"\{\w*\}")

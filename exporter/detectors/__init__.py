@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from exporter.sessions import Session, Sessions
     from exporter.state import Row
 
-MOST_HELD = 3 << 20
+MOST_HELD = 8 << 20
 """Bytes of lines kept for their fingerprints."""
 MOST_NAMES = 4096
 """Actions whose marks are kept."""
@@ -60,9 +60,9 @@ class Detectors:
         self._sessions = sessions
         self._found = found
         self.averages = action_anomaly.Averages(config.detectors.action_anomaly, self._anomaly)
-        self.traces = Traces(self._leave)
-        self._held: list[Session] = []
-        self._held_in_traces: list[Trace] = []
+        self.traces = Traces(sessions, self._leave)
+        self._held: dict[Session, None] = {}
+        self._held_in_traces: dict[Trace, None] = {}
         self._bytes = 0
         self._marks: dict[str, tuple[str, int]] = {}
         self._tasks: dict[str, TaskType] = {}
@@ -123,7 +123,7 @@ class Detectors:
                 step.cost_usd = tokens.cost_usd or 0.0
         if not trail.held:
             trail.held = True
-            self._held.append(session)
+            self._held[session] = None
         self._bytes += len(line)
         waiting = trail.waiting
         waiting.append(step)
@@ -233,7 +233,7 @@ class Detectors:
                 member.started = step.began
             if not trace.held:
                 trace.held = True
-                self._held_in_traces.append(trace)
+                self._held_in_traces[trace] = None
             trace.waiting.append(step)
             if len(trace.waiting) >= BATCH:
                 self._decide_in_trace(trace, trace.ready(self._reorder))
@@ -315,18 +315,25 @@ class Detectors:
                     self._decide_in_trace(trace, ready)
                     self.traces.touch(trace)
         self.averages.tick(now)
-        self.traces.age(now, self._sessions)
+        self.traces.age(now)
 
     def flush(self, session: Session) -> None:
         """A session is over: decide on what waits in it, and forget its steps. Should it go on, it begins anew."""
         trail = session.trail
         self._decide(session, trail.flush())
+        if trail.held:  # it may be forgotten next, and must not be held here
+            trail.held = False
+            del self._held[session]
+            self._bytes -= trail.size()
         trail.every.clear()
         trail.tools.clear()
         self._sessions.touch(session)
 
     def _leave(self, trace: Trace) -> None:
         self._decide_in_trace(trace, trace.flush())
+        if trace.held:
+            trace.held = False
+            del self._held_in_traces[trace]
 
     # --- state -------------------------------------------------------------------------------------------------
 

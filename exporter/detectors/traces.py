@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from exporter.action import trace_id_of
+from exporter.crowded import enough, first_look, next_look
 from exporter.detectors.cascade import key
 from exporter.detectors.steps import Member, Trace
 
@@ -29,12 +30,14 @@ MOST_SPANS = 256
 
 
 class Traces:
-    """`leaving` is told of a trace that is forgotten, to decide what still waits in it."""
+    """`leaving` is told of a trace that is forgotten, to decide what still waits in it; `sessions` has its members'."""
 
-    def __init__(self, leaving: Callable[[Trace], None], most: int = MOST) -> None:
+    def __init__(self, sessions: Sessions, leaving: Callable[[Trace], None], most: int = MOST) -> None:
         self.evictions = 0
+        self._sessions = sessions
         self._leaving = leaving
         self._most = most
+        self._look_at = first_look(most)
         self._table: dict[str, Trace] = {}
         self._named: dict[str, Trace] = {}
         self._dirty: dict[str, Trace] = {}
@@ -80,13 +83,11 @@ class Traces:
     def __iter__(self) -> Iterator[Trace]:
         return iter(self._table.values())
 
-    def age(self, now: float, sessions: Sessions) -> None:
+    def age(self, now: float) -> None:
         """Forget those that have been quiet for long, and whose sessions have."""
         for trace in [trace for trace in self._table.values() if now - trace.seen > LINGER]:
-            for member in trace.members.values():
-                session = sessions.get(member.agent_id, member.session_id)
-                if session is not None:
-                    trace.seen = max(trace.seen, session.last, session.arrived)
+            for session in self._members(trace):
+                trace.seen = max(trace.seen, session.last, session.arrived)
             if now - trace.seen > LINGER:
                 self._forget(trace)
 
@@ -117,8 +118,8 @@ class Traces:
         trace_id = trace_id_of(name)
         trace = self._table.get(trace_id)
         if trace is None:
-            if len(self._table) >= self._most:
-                self._evict()
+            if len(self._table) >= self._look_at:
+                self._make_room()
             trace = self._table[trace_id] = Trace(trace_id=trace_id, names=[])
         trace.names.append(name)
         self._named[name] = trace
@@ -133,6 +134,24 @@ class Traces:
             del self._named[name]
         if trace.stored:  # a log of the past is committed at its end alone: its traces must not pile up here
             self._gone.append(trace.trace_id)
+
+    def _members(self, trace: Trace) -> Iterator[Session]:
+        """Its sessions, as far as they are remembered."""
+        for member in trace.members.values():
+            session = self._sessions.get(member.agent_id, member.session_id)
+            if session is not None:
+                yield session
+
+    def _make_room(self) -> None:
+        """Forget those of which no session is remembered, the ones begun first. Nothing is lost with them."""
+        for trace in list(self._table.values()):
+            if len(self._table) <= enough(self._most):
+                break
+            if not any(self._members(trace)):
+                self._forget(trace)
+        if len(self._table) >= self._most:
+            self._evict()
+        self._look_at = next_look(len(self._table), self._most)
 
     def _evict(self) -> None:
         """Make room for an eighth. Those that have long been quiet are not counted: nothing is lost with them."""

@@ -22,6 +22,7 @@ from msgspec import Struct
 from xxhash import xxh3_64_digest
 
 from exporter.action import FAILED, Metadata, Output, trace_id_of
+from exporter.crowded import enough, first_look, next_look
 from exporter.lineage import caller, own_trace, trace_name
 from exporter.spans import encode
 from exporter.state import row_key
@@ -85,6 +86,7 @@ class Tree:
         self._is_llm = is_llm
         self._emit = emit
         self._most = most
+        self._look_at = first_look(most)
         self._count = 0
         self._open: dict[tuple[str, str], dict[str, Invocation]] = {}
         self._traces: dict[str, dict[tuple[str, str], Invocation]] = {}
@@ -262,8 +264,8 @@ class Tree:
         trace = trace_id_of(named or own_trace(*name))
         parts = self._traces.get(trace)
         if parts is None:
-            if self._count >= self._most:
-                self._evict()
+            if self._count >= self._look_at:
+                self._make_room()
             parts = self._traces[trace] = {}
         part = parts.get(name)
         if part is None:
@@ -367,6 +369,17 @@ class Tree:
             by_trace = self._open.get(name)
             if by_trace is not None and by_trace.pop(part.named, None) is not None and not by_trace:
                 del self._open[name]
+
+    def _make_room(self) -> None:
+        """Forget traces on which no session is at work, those begun first."""
+        for trace in list(self._traces):
+            if self._count <= enough(self._most):
+                break
+            if not self.is_open(trace):
+                self._forget(trace)
+        if self._count >= self._most:
+            self._evict()
+        self._look_at = next_look(self._count, self._most)
 
     def _evict(self) -> None:
         """Make room for an eighth, the traces begun first. Sessions still open are sent as they stand."""
