@@ -309,6 +309,18 @@ def test_who_failed_late_in_a_cascade_has_it_among_its_findings():
         assert f"/traces/{trace_id_of('task')}" in findings
 
 
+def test_findings_are_counted_beside_their_page_for_as_long_as_they_are_current():
+    """What was found last week is on it all the same."""
+    site = Site(line(metadata={"retry_count": 9}))
+    site.stages.pipeline.sinks.detectors.tick(NOW + 60)
+    site.stages.pipeline.commit()
+    assert "Findings 1 " in site["/"].text
+    site.now = NOW + words.FRESH
+    page = site["/findings"]
+    assert "Findings 1 " not in page.text
+    assert len(page.rows) == 2
+
+
 # --- words -------------------------------------------------------------------------------------------------------
 
 
