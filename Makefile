@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help demo boards test test-quick test-stack lint format bench lock prices image clean
+.PHONY: help demo boards test test-quick test-stack test-kill lint format bench lock prices image clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ test-quick: $(VENV)/installed ## the tests that take no more than a few seconds 
 
 test-stack: $(VENV)/installed ## docker-compose.yml on a real engine: faults become alerts, each service is killed; ten minutes
 	$(BIN)/pytest -m stack tests/stack
+
+test-kill: $(VENV)/installed ## the exporter is killed 100 times while it stops a session; four minutes
+	KILLS=100 $(BIN)/pytest -s -k any_moment tests/test_kill.py
 
 boards: $(VENV)/installed ## write dashboards/json from its Python
 	$(BIN)/python -m dashboards.build

@@ -309,8 +309,6 @@ class Sessions:
 
         In a log of the past no clock runs: there `thin` does the same, by the newest line of all.
         """
-        if session.closed and not _can_be_stopped(session):
-            return True
         latest = self._latest.get(session.agent_id)
         return latest is not None and min(latest.last, now) - session.last > self.idle(session.task_type)
 
@@ -328,7 +326,7 @@ class Sessions:
         oldest = sorted(
             self._table.items(),
             key=lambda item: (
-                _can_be_stopped(item[1]),
+                item[1].attested_tokens > 0 and not item[1].attested_end,
                 not item[1].closed,
                 item[1].arrived,
             ),
@@ -338,10 +336,6 @@ class Sessions:
                 self.evictions += 1
             self._close(key, session)
             self._forget(key, session)
-
-
-def _can_be_stopped(session: Session) -> bool:
-    return session.attested_tokens > 0 and not session.attested_end
 
 
 def _key(session: Session) -> str:

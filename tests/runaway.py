@@ -1,13 +1,16 @@
-"""An agent that runs away: `python runaway.py LOG SESSIONS TOKENS SECONDS [ignore] [parallel]`. It prints its port first.
+"""An agent that runs away: `python runaway.py LOG SESSIONS TOKENS SECONDS [ignore] [parallel] [stay] [slow=SECONDS]`.
 
-Each session calls a model every SECONDS, TOKENS at a time, and logs it, until it is told to stop at
-POST /v1/sessions/{id}/terminate. It notes every such request in LOG.calls and logs its end, unless it is to ignore it.
+It prints its port first. Each session calls a model every SECONDS, TOKENS at a time, and logs it, until it is told to
+stop at POST /v1/sessions/{id}/terminate. It notes every such request in LOG.calls and logs its end, unless it is to
+ignore it. `slow`: it takes so long to stop, and to answer. `stay`: once its sessions have ended it goes on to listen and to note.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -19,6 +22,7 @@ LOG, SESSIONS, TOKENS, SECONDS = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 IGNORES = "ignore" in sys.argv[5:]
 CALLS = 50 if "parallel" in sys.argv[5:] else 1
 """Of each session at the same time."""
+SLOW = sum(float(word[5:]) for word in sys.argv[5:] if word.startswith("slow="))
 stop = {f"s/{n}": threading.Event() for n in range(SESSIONS)}
 writing = threading.Lock()
 
@@ -60,11 +64,13 @@ class Mailbox(BaseHTTPRequestHandler):
         session = unquote(self.path.split("/")[3])
         told = {"at": time.time(), "session": session, "key": self.headers["Idempotency-Key"], "body": body}
         append(f"{LOG}.calls", told)
+        time.sleep(SLOW)
         if not IGNORES:
             stop[session].set()
-        self.send_response(202)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
+        with contextlib.suppress(OSError):  # who called may be dead by now
+            self.send_response(202)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
 
     def log_message(self, *_: object) -> None:
         """Nothing: its output is its port."""
@@ -78,3 +84,5 @@ for thread in threads:
     thread.start()
 for thread in threads:
     thread.join()
+if "stay" in sys.argv[5:]:
+    signal.pause()

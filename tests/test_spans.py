@@ -13,7 +13,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationSc
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 
-from exporter.action import decode, trace_id_of
+from exporter.action import decode, stamp, trace_id_of
 from exporter.detectors.finding import Finding
 from exporter.sessions import Sessions
 from exporter.spans import encode
@@ -268,7 +268,8 @@ def test_traces_that_are_over_make_room_first_and_uncounted(monkeypatch):
     monkeypatch.setattr("exporter.crowded.CROWDED", 80)
     collector = Collector()
     for n in range(1000):
-        collector.feed([line(session_id=f"s{n}", parent_trace_id=f"t{n}", metadata={"session_end": n > 0})])
+        name = {"session_id": f"s{n}", "parent_trace_id": f"t{n}", "metadata": {"session_end": n > 0}}
+        collector.feed([line(timestamp=stamp(1773825332 + 20 * n), **name)])
         collector.sessions.settle()
         assert len(collector.tree._traces) <= 80
     assert collector.tree.evictions == 0

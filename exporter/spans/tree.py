@@ -22,7 +22,7 @@ from msgspec import Struct
 from xxhash import xxh3_64_digest
 
 from exporter.action import FAILED, Metadata, Output, trace_id_of
-from exporter.crowded import enough, first_look, next_look
+from exporter.crowded import first_look, next_look
 from exporter.lineage import caller, own_trace, trace_name
 from exporter.spans import encode
 from exporter.state import row_key
@@ -371,11 +371,10 @@ class Tree:
                 del self._open[name]
 
     def _make_room(self) -> None:
-        """Forget traces on which no session is at work, those begun first."""
-        for trace in list(self._traces):
-            if self._count <= enough(self._most):
-                break
-            if not self.is_open(trace):
+        """Forget traces that have been quiet for long by the time of the newest line, whatever the clock says."""
+        newest = max(part.last for parts in self._traces.values() for part in parts.values())
+        for trace, parts in list(self._traces.items()):
+            if all(not part.open and newest - part.last > LINGER for part in parts.values()):
                 self._forget(trace)
         if self._count >= self._most:
             self._evict()
