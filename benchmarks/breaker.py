@@ -60,7 +60,7 @@ def main() -> None:
         process = start([*EXPORTER, "run", "--config", config, "--web.listen-address", listen, log], core=cores()[0])
         try:
             connected(port)
-            lines = list(Log(RATE * int(sessions * EVERY + 5), agents=5, actions=4))
+            lines = list(Log(RATE * int(sessions * EVERY + 5), agents=5, actions=4, rate=RATE))
             writer = Writer(log, lines, RATE)
             writer.start()
             time.sleep(2)

@@ -1,4 +1,4 @@
-"""A log to measure with: `python benchmarks/generate.py LINES OUT [--seed 1]`. The same arguments give the same bytes.
+"""A log to measure with: `python benchmarks/generate.py LINES OUT [--seed 1] [--rate 50]`. Same arguments, same bytes.
 
 The article's schema; 200 agents and 20 actions, both Zipf-like; 6 models; 50 lines to a session, so 20,000 sessions in
 a million lines; mean 730 bytes. Three of five agents write as `json.dumps` does (spaces, \\u escapes), the others
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 START = 1_773_792_000  # 2026-03-18T00:00:00Z, the article's day; always in the past, as no line may be of the future
-STEP = 20  # ms between two lines: 50 lines/s, and no two lines have the same bytes
+RATE = 50  # lines/s of its own time: no two have the same stamp, and so not the same bytes
 SESSION = 50  # lines, on average
 POOL = 4096  # of each kind of fragment; a power of two, so that a few random bits choose one
 TEXT = (
@@ -100,8 +100,9 @@ class Session:
 class Log:
     """Iterate over it for the lines, each with its newline; afterwards it knows what it planted."""
 
-    def __init__(self, lines: int, *, seed: int = 1, agents: int = 200, actions: int = 20) -> None:
+    def __init__(self, lines: int, *, seed: int = 1, agents: int = 200, actions: int = 20, rate: int = RATE) -> None:
         self.lines = lines
+        self.rate = rate
         self.accepted = self.rejected = self.not_json = self.sessions = self.size = 0
         self.prompt = self.completion = self.failures = 0
         self.cost = 0.0
@@ -140,14 +141,17 @@ class Log:
                     del recent[0]
             return session
 
+        digits = 3 if self.rate <= 1000 else 6
+        before = -1
         block = 5000
         for first in range(0, self.lines, block):
             count = min(block, self.lines - first)
             who = rng.choices(range(len(agents)), cum_weights=agent_weights, k=count)
             what = rng.choices(quoted, cum_weights=action_weights, k=count)
             for index in range(count):
-                second, ms = divmod((first + index) * STEP, 1000)
-                if not ms or not index:
+                second, micros = divmod((first + index) * 1_000_000 // self.rate, 1_000_000)
+                if second != before:
+                    before = second
                     stamp = strftime("%Y-%m-%dT%H:%M:%S", gmtime(START + second))
                 bits = rng.getrandbits(96)
                 agent = who[index]
@@ -159,7 +163,7 @@ class Log:
                 chance = (bits >> 1 & 0xFFFF) / 0x10000
                 status = "success" if chance >= 0.03 else "error" if chance >= 0.005 else "timeout"
                 space = "" if style.compact else " "
-                parts = [f'{{"timestamp":{space}"{stamp}.{ms:03}Z"', session.names, what[index]]
+                parts = [f'{{"timestamp":{space}"{stamp}.{f"{micros:06}"[:digits]}Z"', session.names, what[index]]
                 parts += style.input, style.inputs[bits >> 17 & 4095]
                 chance = (bits >> 29 & 0xFFF) / 0x1000
                 if status != "success":
@@ -242,9 +246,9 @@ def _tokens(rng: random.Random) -> dict[str, Any]:
     return {"prompt": prompt, "completion": completion, "model": model, "cost_usd": cost_usd}
 
 
-def write(lines: int, out: Path, *, seed: int = 1) -> dict[str, int | float]:
+def write(lines: int, out: Path, *, seed: int = 1, rate: int = RATE) -> dict[str, int | float]:
     """Write the log and what was planted in it; give the latter."""
-    log = Log(lines, seed=seed)
+    log = Log(lines, seed=seed, rate=rate)
     with out.open("wb") as file:
         file.writelines(log)
     planted = log.planted()
@@ -257,8 +261,9 @@ def main() -> None:
     parser.add_argument("lines", type=int, metavar="LINES")
     parser.add_argument("out", type=Path, metavar="OUT")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--rate", type=int, default=RATE, help="lines a second of its own time; default: %(default)s")
     options = parser.parse_args()
-    planted = write(options.lines, options.out, seed=options.seed)
+    planted = write(options.lines, options.out, seed=options.seed, rate=options.rate)
     print(json.dumps(planted | {"mean_bytes": round(planted["bytes"] / max(1, options.lines), 1)}, indent=1))
 
 

@@ -110,7 +110,7 @@ class Scraper:
 
 def latency(folder: Path, seconds: float, rate: int = 1000) -> None:
     """Twice: as a scrape sees it, which itself makes the exporter look at the file, and as the state file has it."""
-    lines = [line for line in Log(int(rate * seconds * 1.05) + 1, agents=5, actions=4) if _is_record(line)]
+    lines = [line for line in Log(int(rate * seconds * 1.05) + 1, agents=5, actions=4, rate=rate) if _is_record(line)]
     first, lines = lines[0], lines[1 : int(rate * seconds) + 1]
     offsets = [0, *accumulate(map(len, lines))]
     for what in ("scraped without pause", "committed to the state file, not scraped"):
@@ -157,7 +157,7 @@ def _is_record(line: bytes) -> bool:
 def load(folder: Path, seconds: float, rate: int = 10_000) -> None:
     log = folder / "load.ndjson"
     log.touch()
-    generated = Log(int(rate * seconds), agents=40, actions=5)
+    generated = Log(int(rate * seconds), agents=40, actions=5, rate=rate)
     lines = list(generated)
     with exporter(log, folder) as running:
         idle = so_far(running.pid, running.began)
@@ -214,23 +214,28 @@ def unscraped(folder: Path, lines: list[bytes], rate: int) -> float:
 
 
 def linear(folder: Path, rounds: int = 3) -> None:
-    costs: dict[int, list[float]] = {0: [], 250_000: [], 1_000_000: []}
-    peaks: dict[int, list[float]] = {lines: [] for lines in costs}
-    for lines in costs:
-        command = [sys.executable, HERE / "generate.py", str(lines), folder / f"{lines}.ndjson"]
-        subprocess.run(command, check=True, capture_output=True)
-    sessions = json.loads((folder / "1000000.ndjson.json").read_text())["sessions"]
+    """The cost of a line, whether there are few or many, and whether they are of an hour or of 25 s."""
+    logs = {"none": (0, 50), "short": (250_000, 50), "long": (1_000_000, 50), "dense": (250_000, 10_000)}
+    costs: dict[str, list[float]] = {name: [] for name in logs}
+    peaks: dict[str, float] = dict.fromkeys(logs, 0.0)
+    for name, (lines, rate) in logs.items():
+        command = [sys.executable, HERE / "generate.py", lines, folder / f"{name}.ndjson", "--rate", rate]
+        subprocess.run(list(map(str, command)), check=True, capture_output=True)
+    sessions = json.loads((folder / "long.ndjson.json").read_text())["sessions"]
     for _ in range(rounds):
-        for lines, taken in costs.items():
+        for name, taken in costs.items():
             began = time.monotonic()
-            process = start([*EXPORTER, "replay", folder / f"{lines}.ndjson"], core=cores()[0])
-            usage = finish(process, began)
+            usage = finish(start([*EXPORTER, "replay", folder / f"{name}.ndjson"], core=cores()[0]), began)
             taken.append(usage.cpu)
-            peaks[lines].append(usage.rss)
-    short = statistics.median((b - a) / 250_000 for a, b in zip(costs[0], costs[250_000], strict=True))
-    long = statistics.median((b - a) / 1_000_000 for a, b in zip(costs[0], costs[1_000_000], strict=True))
-    print(f"| time per line, 1,000,000 lines ({sessions:,} sessions) to 250,000 | {long / short:.2f} |")
-    print(f"| peak RSS, 250,000 / 1,000,000 lines | {max(peaks[250_000]):.0f} / {max(peaks[1_000_000]):.0f} MB |")
+            peaks[name] = max(peaks[name], usage.rss)
+
+    def per_line(name: str) -> float:
+        return statistics.median(b - a for a, b in zip(costs["none"], costs[name], strict=True)) / logs[name][0]
+
+    short = per_line("short")
+    print(f"| time per line, 1,000,000 lines ({sessions:,} sessions) to 250,000 | {per_line('long') / short:.2f} |")
+    print(f"| time per line, of a log of 10,000 lines/s to one of 50 | {per_line('dense') / short:.2f} |")
+    print(f"| peak RSS, 250,000 / 1,000,000 lines | {peaks['short']:.0f} / {peaks['long']:.0f} MB |")
 
 
 def main() -> None:

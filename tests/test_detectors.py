@@ -15,6 +15,7 @@ from exporter.config import parse
 from exporter.detectors import traces
 from exporter.detectors.finding import Finding
 from exporter.detectors.journal import MOST, ROW, Journal, recent
+from exporter.detectors.reorder import BATCH, CROWD, Stream
 from exporter.metrics.cells import KINDS
 from exporter.sources import Batch, Source
 from exporter.stages import Stages
@@ -451,7 +452,6 @@ def test_sessions_that_are_over_are_not_held_for_their_lines():
         held = [*detectors._held, *detectors._held_in_traces]
         assert all(steps.held for steps in [*(each.trail for each in detectors._held), *detectors._held_in_traces])
         assert len(held) < 120
-        assert detectors._bytes <= 120 * 300
     exporter.pipeline.drain()
     assert detectors._held == {}
     assert detectors._held_in_traces == {}
@@ -470,3 +470,43 @@ def test_a_trace_that_no_session_is_left_of_makes_room_first_and_uncounted(monke
         sinks.sessions.thin(START + n * 1000)
         assert len(list(sinks.detectors.traces)) <= 16
     assert sinks.detectors.traces.evictions == 0
+
+
+def looks(monkeypatch) -> list[int]:
+    """How many items each look at a reorder buffer went through, as they come."""
+    seen: list[int] = []
+    look = Stream.ready
+    monkeypatch.setattr(
+        Stream, "ready", lambda stream, window: seen.append(len(stream.waiting)) or look(stream, window)
+    )
+    return seen
+
+
+@pytest.mark.parametrize("rate", [1, 10, 1_000, 20_000])
+def test_a_line_costs_the_same_however_many_come_within_the_reorder_window(rate, monkeypatch):
+    """All agents of one name, a thousand calls a second: each is gone through a few times, not a thousand."""
+    seen = looks(monkeypatch)
+    exporter = Exporter()
+    lines = [spent(n / rate, 10) for n in range(10_000)]
+    for first in range(0, len(lines), 500):
+        exporter.read(*lines[first : first + 500])
+    exporter.pipeline.drain()
+    assert sum(seen) < 12 * len(lines)  # for the session and for the action's average, some six of each
+
+
+def test_a_line_of_the_future_does_not_have_those_after_it_pile_up(monkeypatch):
+    """In a log of the past no clock tells that it is one."""
+    seen = looks(monkeypatch)
+    exporter = Exporter()
+    exporter.read(spent(500, 10), *(spent(n / 100, 10) for n in range(20_000)))
+    assert max(seen) <= CROWD + BATCH
+    waiting = [session.trail.waiting for session in exporter.pipeline.sinks.sessions.everyone()]
+    assert max(map(len, waiting)) <= CROWD
+
+
+def test_heartbeats_alone_do_not_pile_up():
+    """In a log of the past no second passes after which they are looked at."""
+    exporter = Exporter()
+    exporter.read(line(0), *(line(n * 10, action="heartbeat", output={"state": "idle"}) for n in range(1, 1_000)))
+    [session] = exporter.pipeline.sinks.sessions.everyone()
+    assert len(session.trail.waiting) <= BATCH

@@ -127,7 +127,7 @@ class Detectors:
         self._bytes += len(line)
         waiting = trail.waiting
         waiting.append(step)
-        if len(waiting) >= BATCH:
+        if len(waiting) >= BATCH and trail.due(self._reorder):
             self._decide(session, trail.ready(self._reorder))
         if trace is not None and (trail.shared or trace != trail.trace or marks & FAILED or action.span_id is not None):
             self._pass_on(action, session, step, trace, now)
@@ -140,7 +140,10 @@ class Detectors:
         if mark is not None:
             at = min(action.at, now)
             step = Step(at, at, action.agent_id, session.session_id, action.action, mark, 0)
-            session.trail.waiting.append(step)
+            trail = session.trail
+            trail.waiting.append(step)
+            if len(trail.waiting) >= BATCH and trail.due(self._reorder):
+                self._decide(session, trail.ready(self._reorder))
 
     # --- in order ----------------------------------------------------------------------------------------------
 
@@ -235,7 +238,7 @@ class Detectors:
                 trace.held = True
                 self._held_in_traces[trace] = None
             trace.waiting.append(step)
-            if len(trace.waiting) >= BATCH:
+            if len(trace.waiting) >= BATCH and trace.due(self._reorder):
                 self._decide_in_trace(trace, trace.ready(self._reorder))
         elif step.marks & FAILED:
             cascade.note(trace, step)
@@ -324,7 +327,8 @@ class Detectors:
         if trail.held:  # it may be forgotten next, and must not be held here
             trail.held = False
             del self._held[session]
-            self._bytes -= trail.size()
+            if not trail.shared:  # else its trace keeps the lines
+                self._bytes -= sum(trail.lines().values())
         trail.every.clear()
         trail.tools.clear()
         self._sessions.touch(session)
@@ -353,7 +357,10 @@ class Detectors:
         holding = self._holding()
         for steps in holding:
             steps.trim()
-        self._bytes = sum(steps.size() for steps in holding)
+        kept: dict[int, int] = {}
+        for steps in holding:
+            kept |= steps.lines()
+        self._bytes = sum(kept.values())
         if self._bytes > MOST_HELD // 2:
             self._give_up_lines(holding)
 

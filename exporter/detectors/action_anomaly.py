@@ -89,7 +89,7 @@ class Averages:
         waiting = window.waiting
         at = action.at
         waiting.append(Sample(at if at < now else now, (prompt or 0) + (completion or 0), session_id, trace))
-        if len(waiting) >= BATCH:
+        if len(waiting) >= BATCH and window.due(self.reorder):
             self._compare(window, window.ready(self.reorder))
 
     def tick(self, now: float) -> None:

@@ -71,9 +71,9 @@ class Steps(Stream[Step], eq=False, gc=False, array_like=True, kw_only=True):
         for steps in (self.every, self.tools):
             del steps[: max(0, len(steps) - _relevant(steps))]
 
-    def size(self) -> int:
-        """Bytes of the lines that are kept; some are counted twice."""
-        return sum(len(step.line) for step in (*self.every, *self.tools, *self.waiting) if step.line is not None)
+    def lines(self) -> dict[int, int]:
+        """Bytes of each step that keeps its line, by its identity: a step may be in several lists, and in a trace."""
+        return {id(step): len(step.line) for step in (*self.every, *self.tools, *self.waiting) if step.line is not None}
 
     def settle(self) -> None:
         """Give up the lines for their fingerprints."""
