@@ -135,11 +135,6 @@ class Mean(Struct, array_like=True):
     total: float = 0.0
     count: int = 0
 
-    def add(self, value: float) -> None:
-        """One more value."""
-        self.total += value
-        self.count += 1
-
 
 class Day(Struct, array_like=True):
     """What an agent spent in one UTC day, and how good it was."""

@@ -94,8 +94,8 @@ class Table:
         self._dirty: list[Cell] = []
         self._gone: list[Row] = []
         self._everyone: Agent | None = None
-        self._refused: dict[tuple[str, str], ActionCell] = {}
-        """Actions without series of their own, by agent and name: so that a cap that is reached costs little."""
+        self._refused: dict[tuple[type[Cell], str, str], Cell] = {}
+        """Where names without series of their own are counted, by agent: so that a cap that is reached costs little."""
 
     # --- the exporter's own counters -----------------------------------------------------------------
 
@@ -140,21 +140,10 @@ class Table:
         return agent
 
     def _action(self, agent: Agent, name: str, now: float) -> ActionCell:
-        refused = self._refused.get((agent.cell.agent, name))
-        if refused is not None:
-            self.count("overflow", "action", 1, now)
-            return refused
-        llm = self.is_llm(name)
-
         def make(key: str, who: str, what: str) -> ActionCell:
-            return ActionCell(key, now, who, what, None if what == OVERFLOW else llm)
+            return ActionCell(key, now, who, what, None if what == OVERFLOW else self.is_llm(name))
 
-        cell = self._cell(agent, "actions", ActionCell, name, make)
-        if cell.action != name and cell.agent == agent.cell.agent:
-            if len(self._refused) >= MAX_REFUSED:
-                self._refused.clear()
-            self._refused[cell.agent, name] = cell
-        return cell
+        return self._cell(agent, "actions", ActionCell, name, make)
 
     def _model(self, agent: Agent, name: str | None, now: float) -> ModelCell:
         known = self._name("model", name or UNKNOWN)
@@ -181,9 +170,14 @@ class Table:
         if found is not None and name != OVERFLOW:
             return found
         who = agent.cell.agent
-        if name == OVERFLOW or not self.limits.admit(kind, who, configured=agent.configured):
+        refused = self._refused.get((kind, who, name))
+        if refused is None and (name == OVERFLOW or not self.limits.admit(kind, who, configured=agent.configured)):
+            if len(self._refused) >= MAX_REFUSED:
+                self._refused.clear()
+            refused = self._refused[kind, who, name] = self._overflow_cell(agent, where, kind, make)
+        if refused is not None:
             self.count("overflow", _KIND_OF[kind], 1, agent.cell.created)
-            return self._overflow_cell(agent, where, kind, make)
+            return refused  # type: ignore[return-value]  # its key has the kind
         cell = cells[name] = make(row_key(who, name), who, name)
         self.touch(cell)
         return cell

@@ -162,7 +162,8 @@ class Tally(Table):
         mean = day.quality.get(metric)
         if mean is None:
             mean = day.quality[metric] = Mean()
-        mean.add(value)
+        mean.total += value
+        mean.count += 1
 
     @staticmethod
     def _turn(agent: Agent, at: float) -> Day:
