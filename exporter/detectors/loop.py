@@ -57,10 +57,12 @@ def shapes(settings: Loop) -> list[tuple[int, int]]:
 
 def rounds(steps: list[Step], names: list[str], wanted: list[tuple[int, int]]) -> dict[str, Any] | None:
     """The latest steps go round. Of several cycles it is the shortest; a repeat is none. `names`: of the `steps`."""
-    count = len(names)
     name = names[-1]
+    if name not in names[-1 - LONGEST : -1]:  # where most steps end
+        return None
+    count = len(names)
     for length, total in wanted:
-        # Names first: nearly all steps end here, and their fingerprints are never computed.
+        # Names first: nearly all that are left end here, and their fingerprints are never computed.
         if count >= total and names[-1 - length] == name and names[-total:-length] == names[length - total :]:
             latest = steps[-total:]
             if not _alike(latest, length):
