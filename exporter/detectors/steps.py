@@ -1,7 +1,7 @@
 """What the detectors remember of sessions and traces: their latest steps, in order of time.
 
 A `Step` keeps the bytes of its line, as most are never looked at twice: its fingerprint is computed once it could be
-part of a loop, or is about to be stored. While catching up that is one line in ten.
+part of a loop, or is about to be stored. In a log of the past that is one line in thirty.
 """
 
 from __future__ import annotations
