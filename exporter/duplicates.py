@@ -22,8 +22,9 @@ LINES = 65_536
 SECONDS = 60.0
 """And at least so long when reading live; docs/log-schema.md."""
 MOST = 150_000
-"""In one generation, about 10 MB: SECONDS at 2,500 lines/s. Beyond it the older one goes early, and is counted. A set of
-157,286 takes twice the room of a smaller one.
+"""In one generation, about 10 MB: SECONDS at 2,500 lines/s. Beyond it the older one goes early, and is counted.
+
+A set of 157,286 takes twice the room of a smaller one.
 """
 
 CHUNK = 512
