@@ -59,8 +59,8 @@ def read_strictly(text: str, name: str, wanted: type[S], contradictions: Callabl
     faults = list(_faults(document, wanted, ""))
     if isinstance(document, Mapping):
         # What is without a fault is looked at further, so that all faults are told at once.
-        sound = {key: _sound(key, value, wanted) for key, value in document.items()}
-        sound = {key: value for key, value in sound.items() if value is not msgspec.UNSET}
+        sound = _sound(document, lambda part: any(_faults(part, wanted, "")), 3)
+        sound = {} if sound is msgspec.UNSET else sound
         of_names = {key for key, hint in get_type_hints(wanted).items() if get_origin(hint) is dict}
         for section in of_names & sound.keys():  # `name:` with nothing after it is a name with the defaults
             sound[section] = {name: {} if inner is None else inner for name, inner in sound[section].items()}
@@ -71,13 +71,20 @@ def read_strictly(text: str, name: str, wanted: type[S], contradictions: Callabl
     raise ConfigError([f"{name}: {fault}" for fault in faults])
 
 
-def _sound(key: Any, value: Any, wanted: type[Section]) -> Any:
-    """A section without those of its keys, or names, that have a fault; UNSET if nothing is left to look at."""
-    if not any(_faults({key: value}, wanted, "")):
+def _sound(value: Any, faulty: Callable[[Any], bool], depth: int) -> Any:
+    """A value without what is wrong in it, down to `depth` keys: of a section, a name in it, and a key of that.
+
+    UNSET if nothing is left to look at.
+    """
+    if not faulty(value):
         return value
-    if not isinstance(value, Mapping):
+    if depth == 0 or not isinstance(value, Mapping):
         return msgspec.UNSET
-    rest = {name: inner for name, inner in value.items() if not any(_faults({key: {name: inner}}, wanted, ""))}
+    rest = {}
+    for key, inner in value.items():
+        kept = _sound(inner, lambda part, key=key: faulty({key: part}), depth - 1)  # type: ignore[misc]
+        if kept is not msgspec.UNSET:
+            rest[key] = kept
     return rest or msgspec.UNSET
 
 
