@@ -348,7 +348,7 @@ def test_every_panel_of_every_board_has_data(stack):
     def answers(target: dict) -> bool:
         source, text = target["datasource"]["uid"], target["text"]
         if source == "prometheus":  # to which Tempo writes as well
-            return bool(stack.prometheus(text)) or ("traces_service_graph_" in text and "tempo" in stack.missing)
+            return bool(stack.prometheus(text)) or ("traces_s" in text and "tempo" in stack.missing)
         if source == "tempo":
             found = stack.get("tempo", 3200, "/api/search", q=text, limit="1")
             return bool(found and found.get("traces")) or "tempo" in stack.missing
