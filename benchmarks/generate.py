@@ -102,7 +102,7 @@ class Log:
 
     def __init__(self, lines: int, *, seed: int = 1, agents: int = 200, actions: int = 20, rate: int = RATE) -> None:
         self.lines = lines
-        self.rate = rate
+        self._rate = rate
         self.accepted = self.rejected = self.not_json = self.sessions = self.size = 0
         self.prompt = self.completion = self.failures = 0
         self.cost = 0.0
@@ -141,7 +141,7 @@ class Log:
                     del recent[0]
             return session
 
-        digits = 3 if self.rate <= 1000 else 6
+        digits = 3 if self._rate <= 1000 else 6
         before = -1
         block = 5000
         for first in range(0, self.lines, block):
@@ -149,7 +149,7 @@ class Log:
             who = rng.choices(range(len(agents)), cum_weights=agent_weights, k=count)
             what = rng.choices(quoted, cum_weights=action_weights, k=count)
             for index in range(count):
-                second, micros = divmod((first + index) * 1_000_000 // self.rate, 1_000_000)
+                second, micros = divmod((first + index) * 1_000_000 // self._rate, 1_000_000)
                 if second != before:
                     before = second
                     stamp = strftime("%Y-%m-%dT%H:%M:%S", gmtime(START + second))

@@ -20,55 +20,25 @@ import tempfile
 import threading
 import time
 from bisect import bisect_left, bisect_right
-from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
 
-from generate import Log
+from generate import RATE, Log
 from process import (
     EXPORTER,
     HERE,
-    connected,
     cores,
+    exporter,
     finish,
-    free_port,
     quantile,
     read_until,
     samples,
-    so_far,
     start,
-    stop,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 ACCEPTED = "agent_exporter_lines_accepted_total"
 READ = "agent_exporter_lines_read_total"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
-
-
-class Running(NamedTuple):
-    pid: int
-    port: int
-    began: float
-    state: Path
-
-
-@contextmanager
-def exporter(log: Path, folder: Path) -> Iterator[Running]:
-    """`run` with a state file, following `log`, on the first core."""
-    port = free_port()
-    began = time.monotonic()
-    state = folder / f"state-{port}"
-    options = ["--state.path", state, "--web.listen-address", f"127.0.0.1:{port}"]
-    process = start([*EXPORTER, "run", *options, log], core=cores()[0])
-    try:
-        connected(port)
-        yield Running(process.pid, port, began, state)
-    finally:
-        stop(process)
 
 
 class Writer(threading.Thread):
@@ -160,11 +130,11 @@ def load(folder: Path, seconds: float, rate: int = 10_000) -> None:
     generated = Log(int(rate * seconds), agents=40, actions=5, rate=rate)
     lines = list(generated)
     with exporter(log, folder) as running:
-        idle = so_far(running.pid, running.began)
+        idle = running.so_far()
         writer = Writer(log, lines, rate)
         writer.start()
         time.sleep(2)  # until the series are there
-        before = so_far(running.pid, running.began)
+        before = running.so_far()
         scraper = Scraper(running.port)
         taken: dict[str, list[float]] = {"text": [], "OpenMetrics": []}
         series = 0
@@ -177,7 +147,7 @@ def load(folder: Path, seconds: float, rate: int = 10_000) -> None:
                     series = sum(not row.startswith(b"#") for row in page.splitlines())
                 time.sleep(0.1)
         writer.join()
-        after = so_far(running.pid, running.began)
+        after = running.so_far()
         lag = time.monotonic()
         while samples(scraper.get(), READ)[READ] < len(lines) and time.monotonic() - lag < 60:
             time.sleep(0.05)
@@ -207,15 +177,15 @@ def unscraped(folder: Path, lines: list[bytes], rate: int) -> float:
         writer = Writer(log, lines[: len(lines) // 2], rate)
         writer.start()
         time.sleep(0.5)
-        before = so_far(running.pid, running.began)
+        before = running.so_far()
         writer.join()
-        after = so_far(running.pid, running.began)
+        after = running.so_far()
     return (after.cpu - before.cpu) / (after.seconds - before.seconds)
 
 
 def linear(folder: Path, rounds: int = 3) -> None:
     """The cost of a line, whether there are few or many, and whether they are of an hour or of 25 s."""
-    logs = {"none": (0, 50), "short": (250_000, 50), "long": (1_000_000, 50), "dense": (250_000, 10_000)}
+    logs = {"none": (0, RATE), "short": (250_000, RATE), "long": (1_000_000, RATE), "dense": (250_000, 10_000)}
     costs: dict[str, list[float]] = {name: [] for name in logs}
     peaks: dict[str, float] = dict.fromkeys(logs, 0.0)
     for name, (lines, rate) in logs.items():
@@ -234,7 +204,7 @@ def linear(folder: Path, rounds: int = 3) -> None:
 
     short = per_line("short")
     print(f"| time per line, 1,000,000 lines ({sessions:,} sessions) to 250,000 | {per_line('long') / short:.2f} |")
-    print(f"| time per line, of a log of 10,000 lines/s to one of 50 | {per_line('dense') / short:.2f} |")
+    print(f"| time per line, of a log of 10,000 lines/s to one of {RATE} | {per_line('dense') / short:.2f} |")
     print(f"| peak RSS, 250,000 / 1,000,000 lines | {peaks['short']:.0f} / {peaks['long']:.0f} MB |")
 
 

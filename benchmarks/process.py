@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -141,6 +141,42 @@ def read_until(state: Path) -> int:
     except sqlite3.Error:
         return 0
     return msgspec.msgpack.decode(found[0])["marks"][-1][0] if found else 0
+
+
+class Running(NamedTuple):
+    """`run`, at work."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    began: float
+    state: Path
+
+    def so_far(self) -> Usage:
+        """What it has taken until now."""
+        return so_far(self.process.pid, self.began)
+
+    def read_up(self, size: int, most: float = 1200.0) -> Usage:
+        """Wait until the state says that all of a file was read; what that took."""
+        while read_until(self.state) < size:
+            if self.process.poll() is not None or time.monotonic() - self.began > most:
+                raise RuntimeError("`run` did not come to the end of the log")
+            time.sleep(0.05)
+        return self.so_far()
+
+
+@contextmanager
+def exporter(log: Path, folder: Path, *options: object) -> Iterator[Running]:
+    """`run` with a state file in `folder`, following `log`, on the first core."""
+    port = free_port()
+    began = time.monotonic()
+    state = folder / f"state-{port}"
+    own = ["--state.path", state, "--web.listen-address", f"127.0.0.1:{port}"]
+    process = start([*EXPORTER, "run", *own, *options, log], core=cores()[0])
+    try:
+        connected(port)
+        yield Running(process, port, began, state)
+    finally:
+        stop(process)
 
 
 def available(program: str) -> bool:

@@ -1,4 +1,4 @@
-"""A day of a million sessions: `python benchmarks/sessions.py [--sessions 1000000]`. About ten minutes.
+"""A day of a million sessions: `python benchmarks/sessions.py [--sessions 1000000]`. About four minutes.
 
 Each is one to three lines long and a trace of its own, half of them say when they end, and hundreds are open at once.
 Memory has a bound if the whole day takes as much as its first quarter, and time is linear if a session costs the same.
@@ -17,14 +17,14 @@ from pathlib import Path
 from time import gmtime, strftime
 from typing import TYPE_CHECKING
 
-from process import EXPORTER, cores, finish, free_port, read_until, so_far, start, stop
+from generate import START
+from process import EXPORTER, cores, exporter, finish, start
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from process import Usage
 
-START = 1_773_792_000  # 2026-03-18T00:00:00Z; always in the past, as no line may be of the future
 AGENTS = 200
 DAY = 86_400.0
 ACTIONS = ("search", "fetch", "answer", "lookup", "write")
@@ -65,21 +65,8 @@ def replay(log: Path) -> Usage:
 
 def run(log: Path, folder: Path) -> Usage:
     """`run` with a state file on disk, catching up: to it, all of that day is of now."""
-    port, size = free_port(), log.stat().st_size
-    state = folder / "state.sqlite"
-    began = time.monotonic()
-    options = ["--state.path", state, "--web.listen-address", f"127.0.0.1:{port}"]
-    process = start([*EXPORTER, "run", *options, log], core=cores()[0])
-    try:
-        while read_until(state) < size:
-            if process.poll() is not None or time.monotonic() - began > 1200:
-                raise RuntimeError("`run` did not come to the end of the log")
-            time.sleep(0.1)
-        return so_far(process.pid, began)
-    finally:
-        stop(process)
-        for path in folder.glob("state.sqlite*"):
-            path.unlink()
+    with exporter(log, folder) as running:
+        return running.read_up(log.stat().st_size)
 
 
 def main() -> None:

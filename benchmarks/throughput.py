@@ -26,9 +26,9 @@ from process import (
     available,
     connected,
     cores,
+    exporter,
     finish,
     free_port,
-    read_until,
     samples,
     so_far,
     start,
@@ -84,23 +84,10 @@ class Bench:
 
     def run(self) -> Usage:
         """Until the state says that all of the file was read: looking there costs the exporter nothing."""
-        port = free_port()
-        state = self.disk / f"state-{port}.sqlite"
-        began = time.monotonic()
-        options = ["--config", self.full, "--state.path", state, "--web.listen-address", f"127.0.0.1:{port}"]
-        process = start([*EXPORTER, "run", *options, self.log], core=self.core)
-        try:
-            while read_until(state) < self.planted["bytes"]:
-                if process.poll() is not None or time.monotonic() - began > 600:
-                    raise RuntimeError("`run` did not come to the end of the log")
-                time.sleep(0.05)
-            usage = so_far(process.pid, began)
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+        with exporter(self.log, self.disk, "--config", self.full) as running:
+            usage = running.read_up(self.planted["bytes"])
+            with urllib.request.urlopen(f"http://127.0.0.1:{running.port}/metrics", timeout=30) as answer:
                 self.check(answer.read())
-        finally:
-            stop(process)
-            for path in self.disk.glob(f"{state.name}*"):
-                path.unlink()
         return usage
 
     def mtail(self) -> Usage:

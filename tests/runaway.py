@@ -2,7 +2,8 @@
 
 It prints its port first. Each session calls a model every SECONDS, TOKENS at a time, and logs it, until it is told to
 stop at POST /v1/sessions/{id}/terminate. It notes every such request in LOG.calls and logs its end, unless it is to
-ignore it. `slow`: it takes so long to stop, and to answer. `stay`: once its sessions have ended it goes on to listen and to note.
+ignore it. `slow`: it takes so long to stop, and to answer. `stay`: once its sessions have ended it goes on to listen
+and to note.
 """
 
 from __future__ import annotations

@@ -27,6 +27,8 @@ task_types: {default: {session_tokens: 1000}}
 state: {path: STATE}
 breaker: {mode: enforce, max_kills_per_minute: 1000, max_kill_share: 1, grace: 2s, confirm_after: 1s}
 """
+STAGES = ("none", "intended", "called", "confirmed")
+"""What the audit log said last when the exporter was killed."""
 
 
 class Agent:
@@ -149,10 +151,6 @@ def test_a_session_that_ignores_it_pages(tmp_path):
     with Agent(tmp_path, 1, 100, 0.1, "ignore") as agent, Running("--config", agent.config, agent.log) as exporter:
         eventually(lambda: exporter.total("agent_sessions_unconfirmed") == 1)
         assert len(agent.calls) == 1
-
-
-STAGES = ("none", "intended", "called", "confirmed")
-"""What the audit log said last when the exporter was killed."""
 
 
 @pytest.mark.slow

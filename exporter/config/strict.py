@@ -59,7 +59,7 @@ def read_strictly(text: str, name: str, wanted: type[S], contradictions: Callabl
     faults = list(_faults(document, wanted, ""))
     if isinstance(document, Mapping):
         # What is without a fault is looked at further, so that all faults are told at once.
-        sound = _sound(document, lambda part: any(_faults(part, wanted, "")), 3)
+        sound: Any = _sound(document, lambda part: any(_faults(part, wanted, "")), 3) if faults else document
         sound = {} if sound is msgspec.UNSET else sound
         of_names = {key for key, hint in get_type_hints(wanted).items() if get_origin(hint) is dict}
         for section in of_names & sound.keys():  # `name:` with nothing after it is a name with the defaults

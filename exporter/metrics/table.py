@@ -36,7 +36,7 @@ UNKNOWN = "unknown"
 OTHER = "_OTHER"
 """The label `error_type` of an error that names none, as OpenTelemetry has it."""
 MAX_REFUSED = 8192
-"""Names of actions that are known to have no series; about 1 MB."""
+"""Names that are known to have no series of their own; about 1 MB."""
 
 _KIND_OF = {cell: kind for kind, cell in KINDS.items() if cell is not CountCell}
 

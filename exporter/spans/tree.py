@@ -223,9 +223,7 @@ class Tree:
 
     def tick(self, now: float) -> None:
         """Forget traces that have been quiet for long; called every few seconds."""
-        for trace, parts in list(self._traces.items()):
-            if all(not part.open and now - max(part.last, part.arrived) > LINGER for part in parts.values()):
-                self._forget(trace)
+        self._forget_quiet(lambda part: now - max(part.last, part.arrived))
 
     def finish(self) -> None:
         """A log of the past is at its end: emit what is still open."""
@@ -370,12 +368,16 @@ class Tree:
             if by_trace is not None and by_trace.pop(part.named, None) is not None and not by_trace:
                 del self._open[name]
 
+    def _forget_quiet(self, quiet: Callable[[Invocation], float]) -> None:
+        """Traces on which no session is at work, and none was for LINGER; `quiet` tells for how many seconds."""
+        for trace, parts in list(self._traces.items()):
+            if all(not part.open and quiet(part) > LINGER for part in parts.values()):
+                self._forget(trace)
+
     def _make_room(self) -> None:
         """Forget traces that have been quiet for long by the time of the newest line, whatever the clock says."""
         newest = max(part.last for parts in self._traces.values() for part in parts.values())
-        for trace, parts in list(self._traces.items()):
-            if all(not part.open and newest - part.last > LINGER for part in parts.values()):
-                self._forget(trace)
+        self._forget_quiet(lambda part: newest - part.last)
         if self._count >= self._most:
             self._evict()
         self._look_at = next_look(self._count, self._most)
