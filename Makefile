@@ -54,8 +54,8 @@ lock: $(VENV)/installed ## pin every dependency anew, with hashes and without th
 prices: ## write the price table anew, from a package that follows the vendors' pages
 	$(PYTHON) -m venv --clear $(VENV)-prices
 	$(VENV)-prices/bin/pip install --quiet --disable-pip-version-check --upgrade genai-prices
-	$(VENV)-prices/bin/python exporter/prices/refresh.py > exporter/prices/default.json.new
-	mv exporter/prices/default.json.new exporter/prices/default.json
+	$(VENV)-prices/bin/python exporter/agent_exporter/prices/refresh.py > exporter/agent_exporter/prices/default.json.new
+	mv exporter/agent_exporter/prices/default.json.new exporter/agent_exporter/prices/default.json
 	rm -rf $(VENV)-prices
 
 image: ## the container image agent-exporter:dev

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-EXPORTER = (sys.executable, "-m", "exporter")
+EXPORTER = (sys.executable, "-m", "agent_exporter")
 TICKS = os.sysconf("SC_CLK_TCK")
 FULL = "metrics: {max_series: 20000, max_samples: 1000000}\n"
 """A config that gives every label set its series, as the peers do: the default bounds would fold some together."""

@@ -10,7 +10,7 @@ import secrets
 import sys
 from pathlib import Path
 
-from exporter.config import load
+from agent_exporter.config import load
 
 EMPTY = ("pagerduty_key", "slack_url", "watchdog_url")
 """Of Alertmanager: with an empty file it starts, and shows its alerts."""

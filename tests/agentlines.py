@@ -9,8 +9,8 @@ import json
 
 from test_spans import Collector
 
+from agent_exporter.action import Action, decode
 from agentlog import AgentLogger, Clock
-from exporter.action import Action, decode
 
 NOON = 1_773_835_200.0
 """2026-03-18T12:00:00Z."""

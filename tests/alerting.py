@@ -16,7 +16,7 @@ from typing import Self
 import yaml
 from running import ROOT, Answering, eventually, free_port
 
-from exporter.backtest.rules import seconds
+from agent_exporter.backtest.rules import seconds
 
 RULES = ROOT / "alert_rules"
 RUNBOOKS = ROOT / "docs" / "runbooks"

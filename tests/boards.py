@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from conftest import line
 from running import ROOT, Answering, Running, eventually
 
-from exporter.demo import history
+from agent_exporter.demo import history
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

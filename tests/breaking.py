@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from detecting import START, Kept, line
 
-from exporter.config import parse
-from exporter.sources import Batch, Origin, Source
-from exporter.stages import Stages
+from agent_exporter.config import parse
+from agent_exporter.sources import Batch, Origin, Source
+from agent_exporter.stages import Stages
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from exporter.breaker.intent import Intent
+    from agent_exporter.breaker.intent import Intent
 
 CONFIG = """
 agents:

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from conftest import record
 
-from exporter.config import parse
-from exporter.sources import Batch, Source
-from exporter.stages import Stages
-from exporter.state import Memory
+from agent_exporter.config import parse
+from agent_exporter.sources import Batch, Source
+from agent_exporter.stages import Stages
+from agent_exporter.state import Memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from exporter.state import Row
+    from agent_exporter.state import Row
 
 START = datetime(2026, 3, 18, 9, tzinfo=UTC).timestamp()
 

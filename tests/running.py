@@ -46,7 +46,7 @@ class Running:
 
     def __init__(self, *arguments: str | Path, stdin=subprocess.DEVNULL, listen: str = "127.0.0.1:0") -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "exporter", "run", "--web.listen-address", listen, *map(str, arguments)],
+            [sys.executable, "-m", "agent_exporter", "run", "--web.listen-address", listen, *map(str, arguments)],
             cwd=ROOT,
             stdin=stdin,
             stdout=subprocess.PIPE,

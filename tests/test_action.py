@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from exporter.action import REASONS, Action, Rejection, decode, depth, trace_id_of
-from exporter.schema import schema
+from agent_exporter.action import REASONS, Action, Rejection, decode, depth, trace_id_of
+from agent_exporter.schema import schema
 
 
 def test_the_articles_sample_line_becomes_an_action_with_every_field():

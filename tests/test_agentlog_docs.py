@@ -10,7 +10,7 @@ import sys
 import pytest
 from running import ROOT
 
-from exporter.action import Action, decode
+from agent_exporter.action import Action, decode
 
 DOCS = [ROOT / "docs" / "agentlog.md", ROOT / "agentlog" / "README.md"]
 

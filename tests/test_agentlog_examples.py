@@ -19,7 +19,7 @@ def drawn(name: str) -> tuple[str, str]:
     ran = subprocess.run([sys.executable, str(EXAMPLES / name)], capture_output=True, check=True)
     assert ran.stderr == b""
     checked = subprocess.run(
-        [sys.executable, "-m", "exporter", "validate", "-"],
+        [sys.executable, "-m", "agent_exporter", "validate", "-"],
         input=ran.stdout, capture_output=True, check=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     return tree(ran.stdout.splitlines()), checked.stdout.decode()

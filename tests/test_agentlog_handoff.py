@@ -9,9 +9,9 @@ from agentlines import Log, ticking, tree
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent_exporter.action import trace_id_of
+from agent_exporter.spans.tree import root_id, session_span_id
 from agentlog import ids
-from exporter.action import trace_id_of
-from exporter.spans.tree import root_id, session_span_id
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 SPAN = "00f067aa0ba902b7"

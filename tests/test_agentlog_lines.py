@@ -15,9 +15,9 @@ from agentlines import Log, told
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from agent_exporter.action import Action, decode
 from agentlog import AgentLogger, current_action, current_session
 from agentlog.record import MOST_CONTENT
-from exporter.action import Action, decode
 
 HEAD = {"agent_id": "planner", "session_id": "s1", "parent_trace_id": "ticket-1"}
 AT = {"timestamp": "2026-03-18T12:00:00.000000Z"}

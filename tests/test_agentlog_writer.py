@@ -15,8 +15,8 @@ import pytest
 from agentlines import Log
 from running import eventually
 
+from agent_exporter.action import Action, decode
 from agentlog import AgentLogger, writer
-from exporter.action import Action, decode
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="agents run on POSIX here")
 

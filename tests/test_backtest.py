@@ -9,8 +9,8 @@ from conftest import LOGS
 from detecting import call, line
 from running import Running, eventually
 
-from exporter.cli import command
-from exporter.cli.commands import NO_RULES
+from agent_exporter.cli import command
+from agent_exporter.cli.commands import NO_RULES
 
 LOOP = [call(second, duration_ms=second, parent_trace_id="t") for second in range(4)]
 FOUND = (
@@ -22,7 +22,7 @@ FOUND = (
 @pytest.fixture
 def alone(monkeypatch):
     """No Prometheus is at hand."""
-    monkeypatch.setattr("exporter.backtest.prometheus.find", lambda: None)
+    monkeypatch.setattr("agent_exporter.backtest.prometheus.find", lambda: None)
 
 
 def test_without_a_prometheus_backtest_prints_findings_by_time_and_says_what_it_leaves_out(tmp_path, capfd, alone):

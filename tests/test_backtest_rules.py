@@ -16,14 +16,14 @@ import yaml
 from detecting import START, call, line
 from running import ROOT, eventually
 
-from exporter import backtest
-from exporter.backtest import prometheus, report, rules
-from exporter.backtest.alerts import Watch
-from exporter.backtest.series import Series
-from exporter.cli import command
-from exporter.config import parse
-from exporter.detectors.finding import Finding
-from exporter.replay import past
+from agent_exporter import backtest
+from agent_exporter.backtest import prometheus, report, rules
+from agent_exporter.backtest.alerts import Watch
+from agent_exporter.backtest.series import Series
+from agent_exporter.cli import command
+from agent_exporter.config import parse
+from agent_exporter.detectors.finding import Finding
+from agent_exporter.replay import past
 
 RULES = ROOT / "alert_rules"
 SHIPPED = rules.read(RULES)[1]
@@ -35,7 +35,7 @@ def test_the_rules_of_this_version_are_those_in_the_checkout_and_go_into_the_whe
     """Where `backtest` finds them without --rules."""
     assert rules.shipped() == RULES
     project = (ROOT / "pyproject.toml").read_text()
-    assert '[tool.hatch.build.targets.wheel.force-include]\n"alert_rules" = "exporter/alert_rules"' in project
+    assert '[tool.hatch.build.targets.wheel.force-include]\n"alert_rules" = "agent_exporter/alert_rules"' in project
 
 
 READS = [
@@ -261,7 +261,7 @@ def bad_quarter_of_an_hour(tmp_path) -> list[str]:
 def servers(program, monkeypatch):
     """A real Prometheus and promtool."""
     found = prometheus.Programs(program("prometheus"), program("promtool"))
-    monkeypatch.setattr("exporter.backtest.prometheus.find", lambda: found)
+    monkeypatch.setattr("agent_exporter.backtest.prometheus.find", lambda: found)
     return found
 
 
@@ -342,7 +342,7 @@ def test_nothing_is_left_on_disk_and_nothing_runs_on_when_it_is_interrupted(tmp_
     (tmp_path / "tmp").mkdir()
     there = {"PROMTOOL_BIN": str(slow), "PROMETHEUS_BIN": "/bin/true", "TMPDIR": str(tmp_path / "tmp")}
     process = subprocess.Popen(
-        [sys.executable, "-m", "exporter", "backtest", *bad_quarter_of_an_hour(tmp_path)],
+        [sys.executable, "-m", "agent_exporter", "backtest", *bad_quarter_of_an_hour(tmp_path)],
         cwd=ROOT,
         env=os.environ | there,
     )
@@ -357,7 +357,7 @@ def test_nothing_is_left_on_disk_and_nothing_runs_on_when_it_is_interrupted(tmp_
 def test_a_prometheus_that_does_not_start_is_said_so(tmp_path, capfd, program, monkeypatch):
     """With its last words; exit code 2, as what was asked for is not there."""
     found = prometheus.Programs("/bin/false", program("promtool"))
-    monkeypatch.setattr("exporter.backtest.prometheus.find", lambda: found)
+    monkeypatch.setattr("agent_exporter.backtest.prometheus.find", lambda: found)
     assert command(["backtest", *bad_quarter_of_an_hour(tmp_path)]) == 2
     out, err = capfd.readouterr()
     assert out == ""

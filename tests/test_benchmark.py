@@ -15,17 +15,17 @@ from running import Running, eventually
 from standin import Agent, said
 from test_probes import in_virtual_time
 
-from exporter.benchmark import schedule
-from exporter.benchmark.history import MOST, ROW, History, Run, latest
-from exporter.benchmark.run import FLOOR, Outcome, Report, Unanswered, run
-from exporter.benchmark.schedule import AGAIN, SOON, Schedule
-from exporter.benchmark.suite import load
-from exporter.cli import command
-from exporter.config import parse
-from exporter.config.strict import ConfigError
-from exporter.probes.endpoint import Endpoint
-from exporter.probes.timers import JITTER
-from exporter.state import FORMAT, File, Unavailable, peek
+from agent_exporter.benchmark import schedule
+from agent_exporter.benchmark.history import MOST, ROW, History, Run, latest
+from agent_exporter.benchmark.run import FLOOR, Outcome, Report, Unanswered, run
+from agent_exporter.benchmark.schedule import AGAIN, SOON, Schedule
+from agent_exporter.benchmark.suite import load
+from agent_exporter.cli import command
+from agent_exporter.config import parse
+from agent_exporter.config.strict import ConfigError
+from agent_exporter.probes.endpoint import Endpoint
+from agent_exporter.probes.timers import JITTER
+from agent_exporter.state import FORMAT, File, Unavailable, peek
 
 SUITE = """
 cases:

@@ -9,13 +9,13 @@ from detecting import call, line
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from exporter.breaker import intents, operate, switch
-from exporter.breaker.audit import verify
-from exporter.breaker.terminator import Refused
-from exporter.config import parse
-from exporter.config.strict import ConfigError
-from exporter.server.budget import budget
-from exporter.sources import Origin
+from agent_exporter.breaker import intents, operate, switch
+from agent_exporter.breaker.audit import verify
+from agent_exporter.breaker.terminator import Refused
+from agent_exporter.config import parse
+from agent_exporter.config.strict import ConfigError
+from agent_exporter.server.budget import budget
+from agent_exporter.sources import Origin
 
 ELSEWHERE = Origin(path="/logs/other/b.log")
 DOWN = Refused("HTTP 503 Service Unavailable")

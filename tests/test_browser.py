@@ -48,7 +48,7 @@ def site():
     """The demo with two faults; its address."""
     port = free_port()
     process = subprocess.Popen(
-        [sys.executable, "-m", "exporter", "demo", "--port", str(port), "--fault", "loop", "--fault", "cascade"],
+        [sys.executable, "-m", "agent_exporter", "demo", "--port", str(port), "--fault", "loop", "--fault", "cascade"],
         cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     for row in process.stderr:

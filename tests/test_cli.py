@@ -13,10 +13,10 @@ from conftest import HERE, LOGS, line
 from running import ROOT, Running, agents_only, eventually, free_port, samples_of
 from test_metrics import OPENMETRICS
 
-from exporter.cli import command, console
-from exporter.cli.arguments import parser
-from exporter.cli.commands import COMMANDS
-from exporter.sources import Source
+from agent_exporter.cli import command, console
+from agent_exporter.cli.arguments import parser
+from agent_exporter.cli.commands import COMMANDS
+from agent_exporter.sources import Source
 
 AIRLINE = str(LOGS / "tau-airline-gpt4o.ndjson.gz")
 
@@ -98,7 +98,7 @@ def test_replay_reads_standard_input_docker_and_cri_alike(tmp_path, monkeypatch,
         path.write_text(text)
         with path.open() as opened:
             completed = subprocess.run(
-                [sys.executable, "-m", "exporter", "replay", "-"],
+                [sys.executable, "-m", "agent_exporter", "replay", "-"],
                 cwd=ROOT,
                 stdin=opened,
                 capture_output=True,
@@ -112,7 +112,10 @@ def test_replay_in_steps_can_be_backfilled(tmp_path, program):
     """promtool makes blocks of it, and counts what the chain has."""
     log = LOGS / "chain.ndjson"
     stepped = subprocess.run(
-        [sys.executable, "-m", "exporter", "replay", "--step", "5s", log], cwd=ROOT, capture_output=True, check=True
+        [sys.executable, "-m", "agent_exporter", "replay", "--step", "5s", log],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
     ).stdout
     (tmp_path / "page.om").write_bytes(stepped)
     promtool = program("promtool")
@@ -218,7 +221,7 @@ def test_an_address_in_use_is_a_sentence_and_exit_code_2():
     with Running() as first:
         port = first.url.rsplit(":", 1)[1]
         second = subprocess.run(
-            [sys.executable, "-m", "exporter", "run", "--web.listen-address", f"127.0.0.1:{port}"],
+            [sys.executable, "-m", "agent_exporter", "run", "--web.listen-address", f"127.0.0.1:{port}"],
             cwd=ROOT, capture_output=True, text=True, check=False, timeout=30,
         )  # fmt: skip
     assert second.returncode == 2
@@ -275,7 +278,7 @@ def test_every_command_that_can_be_typed_is_done():
 def test_a_reader_that_hangs_up_is_no_error():
     """agent-exporter replay log | head."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "exporter", "validate", *[AIRLINE] * 3, HERE / "config" / "every-key.yaml"],
+        [sys.executable, "-m", "agent_exporter", "validate", *[AIRLINE] * 3, HERE / "config" / "every-key.yaml"],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     process.stdout.close()

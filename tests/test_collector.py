@@ -11,7 +11,7 @@ import pytest
 from conftest import LOGS
 from running import Collector, Running, agents_only, eventually, free_port, samples_of
 
-from exporter.cli import command
+from agent_exporter.cli import command
 
 SPANS_IN = """
 receivers:

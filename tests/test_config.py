@@ -9,9 +9,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.config import Config, load, parse
-from exporter.config.strict import ConfigError
-from exporter.config.values import QuietHours, duration
+from agent_exporter.config import Config, load, parse
+from agent_exporter.config.strict import ConfigError
+from agent_exporter.config.values import QuietHours, duration
 
 EXAMPLE = Path(__file__).parent / "config" / "every-key.yaml"
 INVALID = sorted((Path(__file__).parent / "config").glob("invalid-*.yaml"))

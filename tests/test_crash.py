@@ -17,7 +17,7 @@ import pytest
 from conftest import LOGS, line
 from running import ROOT, Running, Sink, agents_only, eventually, samples_of
 
-from exporter.cli import command
+from agent_exporter.cli import command
 
 LINES = gzip.decompress((LOGS / "tau-airline-gpt4o.ndjson.gz").read_bytes()).splitlines(keepends=True)
 
@@ -182,7 +182,7 @@ def test_a_second_instance_on_the_same_state_is_refused_with_exit_code_2(tmp_pat
     """One sentence, no traceback."""
     with Running("--state.path", tmp_path / "s.db").ready():
         second = subprocess.run(
-            [sys.executable, "-m", "exporter", "run", "--web.listen-address", "127.0.0.1:0", "--state.path", tmp_path / "s.db"],
+            [sys.executable, "-m", "agent_exporter", "run", "--web.listen-address", "127.0.0.1:0", "--state.path", tmp_path / "s.db"],
             cwd=ROOT, capture_output=True, text=True, check=False,
         )  # fmt: skip
     assert second.returncode == 2

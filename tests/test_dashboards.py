@@ -32,11 +32,11 @@ from boards import (
 )
 from running import Answering, Sink, eventually, free_port
 
+from agent_exporter.metrics.families import FAMILIES
 from dashboards import build
 from dashboards.agent import BURNING, ELEVATED
 from dashboards.panels import BAD, WARN
 from dashboards.shared import TITLES
-from exporter.metrics.families import FAMILIES
 
 ROOT = Path(__file__).parent.parent
 DASHBOARDS = ROOT / "dashboards"

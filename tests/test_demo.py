@@ -20,24 +20,24 @@ from test_metrics import Lines
 from test_status import read
 from virtual import START, fleet_log
 
-from exporter.action import Action, decode, trace_id_of
-from exporter.breaker.audit import verify
-from exporter.cli import command
-from exporter.cli.arguments import FAULTS as OFFERED
-from exporter.config import load
-from exporter.demo import history
-from exporter.demo.faults import FAULTS
-from exporter.demo.fleet import TEAMS, Fleet
-from exporter.demo.mailbox import serve
-from exporter.demo.show import CONFIG, WATCH, _asking
-from exporter.prices import Prices
-from exporter.probes.check import perform
-from exporter.probes.settings import checks_of
-from exporter.sources import Batch
-from exporter.stages import MIRRORED, Stages
-from exporter.state import Memory
-from exporter.status.pages import Pages
-from exporter.status.seen import see
+from agent_exporter.action import Action, decode, trace_id_of
+from agent_exporter.breaker.audit import verify
+from agent_exporter.cli import command
+from agent_exporter.cli.arguments import FAULTS as OFFERED
+from agent_exporter.config import load
+from agent_exporter.demo import history
+from agent_exporter.demo.faults import FAULTS
+from agent_exporter.demo.fleet import TEAMS, Fleet
+from agent_exporter.demo.mailbox import serve
+from agent_exporter.demo.show import CONFIG, WATCH, _asking
+from agent_exporter.prices import Prices
+from agent_exporter.probes.check import perform
+from agent_exporter.probes.settings import checks_of
+from agent_exporter.sources import Batch
+from agent_exporter.stages import MIRRORED, Stages
+from agent_exporter.state import Memory
+from agent_exporter.status.pages import Pages
+from agent_exporter.status.seen import see
 
 
 class Demo:
@@ -172,7 +172,7 @@ def test_make_demo_shows_every_fault():
 
 def demo(*arguments: str, **options) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-m", "exporter", "demo", *arguments],
+        [sys.executable, "-m", "agent_exporter", "demo", *arguments],
         cwd=ROOT, capture_output=True, text=True, timeout=60, check=False, **options,
     )  # fmt: skip
 
@@ -232,7 +232,7 @@ def test_the_fleet_alone_answers_where_it_is_told_to():
     """What docker-compose.yml's health checks and breaker call."""
     port = free_port()
     arguments = ("demo", "--stdout", "--answer", f"127.0.0.1:{port}")
-    with subprocess.Popen([sys.executable, "-m", "exporter", *arguments], stdout=subprocess.DEVNULL) as fleet:
+    with subprocess.Popen([sys.executable, "-m", "agent_exporter", *arguments], stdout=subprocess.DEVNULL) as fleet:
         try:
 
             def health() -> bytes:
@@ -251,7 +251,7 @@ def test_with_enforce_the_runaways_are_really_stopped_and_page_and_audit_log_say
     port = free_port()
     arguments = ["--port", str(port), "--fault", "budget", "--fault", "loop", "--enforce", "--duration", "60s"]
     with subprocess.Popen(
-        [sys.executable, "-m", "exporter", "demo", *arguments],
+        [sys.executable, "-m", "agent_exporter", "demo", *arguments],
         cwd=ROOT, env={"TMPDIR": str(tmp_path)}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
 

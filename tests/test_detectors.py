@@ -11,20 +11,20 @@ from detecting import START, Exporter, call, findings, line
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.config import parse
-from exporter.detectors import traces
-from exporter.detectors.finding import Finding
-from exporter.detectors.journal import MOST, ROW, Journal, recent
-from exporter.detectors.reorder import BATCH, CROWD, Stream
-from exporter.metrics.cells import KINDS
-from exporter.sources import Batch, Source
-from exporter.stages import Stages
-from exporter.state import Memory
+from agent_exporter.config import parse
+from agent_exporter.detectors import traces
+from agent_exporter.detectors.finding import Finding
+from agent_exporter.detectors.journal import MOST, ROW, Journal, recent
+from agent_exporter.detectors.reorder import BATCH, CROWD, Stream
+from agent_exporter.metrics.cells import KINDS
+from agent_exporter.sources import Batch, Source
+from agent_exporter.stages import Stages
+from agent_exporter.state import Memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from exporter.state import Row
+    from agent_exporter.state import Row
 
 
 def kinds(*lines: bytes, config: str = "") -> list[str]:
@@ -352,7 +352,7 @@ def test_one_trace_for_everything_stays_small():
 def test_lines_are_given_up_when_they_become_many(monkeypatch):
     """What is found stays the same."""
     lines = [call(second, came="y" * 1000, duration_ms=second) for second in range(4)]
-    monkeypatch.setattr("exporter.detectors.MOST_HELD", 1500)
+    monkeypatch.setattr("agent_exporter.detectors.MOST_HELD", 1500)
     assert kinds(*lines) == ["loop"]
 
 
@@ -460,7 +460,7 @@ def test_sessions_that_are_over_are_not_held_for_their_lines():
 
 def test_a_trace_that_no_session_is_left_of_makes_room_first_and_uncounted(monkeypatch):
     """A day that is read in a minute has more traces than the table, and none of them is missed."""
-    monkeypatch.setattr("exporter.crowded.CROWDED", 8)
+    monkeypatch.setattr("agent_exporter.crowded.CROWDED", 8)
     exporter = Exporter()
     sinks = exporter.stages.pipeline.sinks
     sinks.detectors.traces._look_at = sinks.sessions._look_at = 8

@@ -13,15 +13,15 @@ import pytest
 from conftest import HERE, LOGS
 from running import ROOT
 
-from exporter.action import REASONS
-from exporter.benchmark.suite import load
-from exporter.cli import command
-from exporter.config import Config, parse
-from exporter.config.strict import Section
-from exporter.metrics.families import FAMILIES
-from exporter.probes.expectation import EXPECTATIONS
-from exporter.probes.settings import CHECKS
-from exporter.schema import schema
+from agent_exporter.action import REASONS
+from agent_exporter.benchmark.suite import load
+from agent_exporter.cli import command
+from agent_exporter.config import Config, parse
+from agent_exporter.config.strict import Section
+from agent_exporter.metrics.families import FAMILIES
+from agent_exporter.probes.expectation import EXPECTATIONS
+from agent_exporter.probes.settings import CHECKS
+from agent_exporter.schema import schema
 
 README = (ROOT / "README.md").read_text()
 DOCS = ROOT / "docs"
@@ -102,7 +102,7 @@ def table() -> str:
     rows = [
         "# Metrics",
         "",
-        "Written by `pytest --update` from `exporter/metrics/families.py`. Counters have `_created` in OpenMetrics, and counters",
+        "Written by `pytest --update` from `exporter/agent_exporter/metrics/families.py`. Counters have `_created` in OpenMetrics, and counters",
         "and histograms of actions carry exemplars with a `trace_id`. Session ids, trace ids, inputs, outputs and error texts are",
         "never labels. With replicas, sum counters, today's sums and `agent_sessions_active`; take the `max` of everything else.",
         "Where they disagree on an agent's team, the rules take that of the replica that heard from it last (`agent:team:info`).",
@@ -189,9 +189,9 @@ def test_no_lock_file_names_an_index():
 
 
 def test_the_package_runs_as_a_module():
-    """python -m exporter."""
+    """python -m agent_exporter."""
     done = subprocess.run(
-        [sys.executable, "-m", "exporter", "--version"], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-m", "agent_exporter", "--version"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout == "agent-exporter 0.1.0\n"
 

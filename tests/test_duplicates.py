@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter import duplicates
-from exporter.duplicates import Duplicates
+from agent_exporter import duplicates
+from agent_exporter.duplicates import Duplicates
 
 
 def numbered(count: int, start: int = 0) -> list[bytes]:

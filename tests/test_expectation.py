@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.config import Expect, parse
-from exporter.probes.expectation import judge
+from agent_exporter.config import Expect, parse
+from agent_exporter.probes.expectation import judge
 
 
 @pytest.mark.parametrize(

@@ -21,13 +21,13 @@ from hypothesis import strategies as st
 from running import ROOT
 from test_spans import Collector, attributes
 
-from exporter.action import trace_id_of
-from exporter.cli import command
-from exporter.config import parse
-from exporter.explain import Missing, explain, log, page, search
-from exporter.explain.terminal import cut, cut_end, pad, safe, width, wrap
-from exporter.explain.unpack import open_logs
-from exporter.lineage import own_trace
+from agent_exporter.action import trace_id_of
+from agent_exporter.cli import command
+from agent_exporter.config import parse
+from agent_exporter.explain import Missing, explain, log, page, search
+from agent_exporter.explain.terminal import cut, cut_end, pad, safe, width, wrap
+from agent_exporter.explain.unpack import open_logs
+from agent_exporter.lineage import own_trace
 
 OUTAGE = str(LOGS / "outage.ndjson")
 CHAIN = str(LOGS / "chain.ndjson")
@@ -130,7 +130,7 @@ def test_a_terminal_gets_colours_and_its_own_width(monkeypatch):
 def test_standard_output_that_has_no_arrows_gets_question_marks():
     """LANG=C of an old machine is no reason to say nothing."""
     done = subprocess.run(
-        [sys.executable, "-m", "exporter", "explain", "--trace", "refund-4711", OUTAGE],
+        [sys.executable, "-m", "agent_exporter", "explain", "--trace", "refund-4711", OUTAGE],
         cwd=ROOT, capture_output=True, check=True, env=os.environ | {"PYTHONIOENCODING": "ascii"},
     )  # fmt: skip
     assert b"? ledger-agent failed first" in done.stdout
@@ -218,7 +218,7 @@ def test_whatever_wraps_the_lines_the_answer_is_the_same(tmp_path):
         [OUTAGE, OUTAGE, tmp_path / "x.gz"],
     ):
         assert shown("--trace", "refund-4711", *paths) == wanted, paths
-    arguments = [sys.executable, "-m", "exporter", "explain", "--trace", "refund-4711", "-"]
+    arguments = [sys.executable, "-m", "agent_exporter", "explain", "--trace", "refund-4711", "-"]
     piped = subprocess.run(arguments, input=b"\n".join(lines), cwd=ROOT, capture_output=True, check=True)
     assert piped.stdout.decode() == wanted
     with (LOGS / "outage.ndjson").open("rb") as opened:

@@ -15,11 +15,11 @@ from prometheus_client.openmetrics.exposition import generate_latest as openmetr
 from prometheus_client.utils import floatToGoString
 from test_metrics import HOSTILE, OPENMETRICS, run
 
-from exporter.metrics import exposition
-from exporter.metrics.collector import Collector, Exposition, Given
-from exporter.metrics.exposition import Text, write
-from exporter.metrics.families import FAMILIES, LE
-from exporter.stages import Stages, render
+from agent_exporter.metrics import exposition
+from agent_exporter.metrics.collector import Collector, Exposition, Given
+from agent_exporter.metrics.exposition import Text, write
+from agent_exporter.metrics.families import FAMILIES, LE
+from agent_exporter.stages import Stages, render
 
 
 def expected(stages: Stages, now: float, *, openmetrics: bool) -> bytes:

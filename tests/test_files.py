@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from exporter.sources import MAX_LINE, files
-from exporter.sources.files import FileSource
-from exporter.sources.once import numbered
+from agent_exporter.sources import MAX_LINE, files
+from agent_exporter.sources.files import FileSource
+from agent_exporter.sources.once import numbered
 
 
 class World:

@@ -9,10 +9,10 @@ from conftest import record
 from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans
 from running import Running, Sink, eventually
 
-from exporter.spans import encode
-from exporter.spans.hold import SETTLE, Hold
-from exporter.spans.queue import SpanQueue
-from exporter.state import File
+from agent_exporter.spans import encode
+from agent_exporter.spans.hold import SETTLE, Hold
+from agent_exporter.spans.queue import SpanQueue
+from agent_exporter.state import File
 
 TRACE = bytes(15) + b"\1"
 OTHER = bytes(15) + b"\2"

@@ -20,7 +20,7 @@ from running import ROOT, Running, agents_only, eventually, samples_of
 from test_action import BAD
 from test_metrics import run, samples, text
 
-from exporter import cli
+from agent_exporter import cli
 
 GOOD = line(agent_id="good")
 
@@ -77,7 +77,7 @@ def test_a_million_agent_ids_cost_little_memory_and_no_total(tmp_path):
         for number in range(1_000_000):
             file.write(template % (number, number % 1000) + b"\n")
     # Not ru_maxrss, which a child takes over from its parent.
-    code = "import sys; from exporter.cli import command; command(sys.argv[1:]); print(open('/proc/self/status').read(), file=sys.stderr)"
+    code = "import sys; from agent_exporter.cli import command; command(sys.argv[1:]); print(open('/proc/self/status').read(), file=sys.stderr)"
     done = subprocess.run(
         [sys.executable, "-c", code, "replay", log], cwd=ROOT, capture_output=True, text=True, check=True,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
@@ -147,7 +147,7 @@ def test_our_own_log_has_no_control_characters(tmp_path):
 def test_an_id_cannot_pass_for_a_line_of_the_exporters_own_log_nor_steer_the_terminal(capsys, monkeypatch):
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
     cli.command(["schema"])
-    logging.getLogger("exporter").warning("session %s of a", "s\r\n2026-01-01 ERROR all is lost\x1b[2J\u202e é")
+    logging.getLogger("agent_exporter").warning("session %s of a", "s\r\n2026-01-01 ERROR all is lost\x1b[2J\u202e é")
     assert capsys.readouterr().err.partition(" ")[2] == (
         "WARNING session s\\r\\n2026-01-01 ERROR all is lost\\x1b[2J\\u202e é of a\n"
     )

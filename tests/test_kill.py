@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from running import Running, eventually
 
-from exporter.breaker.audit import verify
+from agent_exporter.breaker.audit import verify
 
 HERE = Path(__file__).parent
 CONFIG = """

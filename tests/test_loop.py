@@ -8,7 +8,7 @@ import pytest
 from conftest import LOGS
 from detecting import call, findings, line, loops
 
-from exporter.detectors.fingerprint import UNKNOWN, fingerprint
+from agent_exporter.detectors.fingerprint import UNKNOWN, fingerprint
 
 
 def calls(count: int, step: float = 1, **fields) -> list[bytes]:

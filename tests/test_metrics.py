@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from exporter.config import parse
-from exporter.metrics import cells
-from exporter.metrics.cells import KINDS
-from exporter.metrics.collector import Collector
-from exporter.metrics.families import FAMILIES
-from exporter.metrics.limits import MAX_LABEL, SAMPLES, Limits, label
-from exporter.sources import Batch, Source
-from exporter.stages import Stages, agent_settings, render
-from exporter.state import Memory
+from agent_exporter.config import parse
+from agent_exporter.metrics import cells
+from agent_exporter.metrics.cells import KINDS
+from agent_exporter.metrics.collector import Collector
+from agent_exporter.metrics.families import FAMILIES
+from agent_exporter.metrics.limits import MAX_LABEL, SAMPLES, Limits, label
+from agent_exporter.sources import Batch, Source
+from agent_exporter.stages import Stages, agent_settings, render
+from agent_exporter.state import Memory
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 

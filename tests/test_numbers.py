@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from exporter.probes.numbers import numbers_in
+from agent_exporter.probes.numbers import numbers_in
 
 ONES = [
     "zero",

@@ -13,15 +13,15 @@ from datetime import UTC, datetime
 import pytest
 from running import ROOT, Running, eventually
 
-from exporter.config import parse
-from exporter.server.budget import budget
-from exporter.sessions import Sessions
+from agent_exporter.config import parse
+from agent_exporter.server.budget import budget
+from agent_exporter.sessions import Sessions
 
 
 def order(*arguments: str) -> tuple[int, str, str]:
     """`agent-exporter breaker ...`: exit code, standard output, standard error."""
     done = subprocess.run(
-        [sys.executable, "-m", "exporter", "breaker", *map(str, arguments)],
+        [sys.executable, "-m", "agent_exporter", "breaker", *map(str, arguments)],
         cwd=ROOT, capture_output=True, text=True, timeout=30, env=os.environ | {"PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     return done.returncode, done.stdout.strip(), done.stderr.strip()
@@ -137,7 +137,7 @@ def test_an_agent_asks_what_is_left_and_is_answered_at_once(site):
 
 def test_of_an_id_that_several_agents_use_one_has_to_be_named():
     sessions = Sessions(lambda _: 300.0, lambda _: None, lambda _: None)
-    from exporter.action import decode  # noqa: PLC0415
+    from agent_exporter.action import decode  # noqa: PLC0415
 
     for agent in "ab":
         sessions.add(
@@ -164,7 +164,7 @@ def test_of_an_id_that_several_agents_use_one_has_to_be_named():
 
 def test_what_anybody_can_write_has_no_agent_stop_itself():
     """With agents.NAME.sources only the lines count that the breaker counts, and the type that they tell."""
-    from exporter.action import decode  # noqa: PLC0415
+    from agent_exporter.action import decode  # noqa: PLC0415
 
     sessions = Sessions(lambda _: 300.0, lambda _: None, lambda _: None)
     action = decode(

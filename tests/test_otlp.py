@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
-from exporter.action import Action, Rejection, decode
-from exporter.sources import MAX_LINE, otlp, otlp_protobuf, otlp_records
-from exporter.sources.otlp import KIND, Busy, OtlpSource, Receipt
-from exporter.sources.otlp_json import decode_json
-from exporter.sources.otlp_protobuf import decode_protobuf
-from exporter.sources.otlp_records import Record
+from agent_exporter.action import Action, Rejection, decode
+from agent_exporter.sources import MAX_LINE, otlp, otlp_protobuf, otlp_records
+from agent_exporter.sources.otlp import KIND, Busy, OtlpSource, Receipt
+from agent_exporter.sources.otlp_json import decode_json
+from agent_exporter.sources.otlp_protobuf import decode_protobuf
+from agent_exporter.sources.otlp_records import Record
 
 NOW = 1_800_000_000.0
 CUT = "2026-03-18T09:15:32.441234567Z stdout {} {}"

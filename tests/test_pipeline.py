@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter import pipeline as module
-from exporter.config import parse
-from exporter.metrics.cells import KINDS
-from exporter.sources import Batch, Source
-from exporter.stages import Stages
-from exporter.state import Memory
+from agent_exporter import pipeline as module
+from agent_exporter.config import parse
+from agent_exporter.metrics.cells import KINDS
+from agent_exporter.sources import Batch, Source
+from agent_exporter.stages import Stages
+from agent_exporter.state import Memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from exporter.state import Row
+    from agent_exporter.state import Row
 
 STEP = 1 / 64
 """Seconds that a read takes."""

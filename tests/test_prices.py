@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.action import Tokens
-from exporter.config import parse
-from exporter.config.strict import ConfigError
-from exporter.prices import Prices, cost, shipped
-from exporter.replay import replay
+from agent_exporter.action import Tokens
+from agent_exporter.config import parse
+from agent_exporter.config.strict import ConfigError
+from agent_exporter.prices import Prices, cost, shipped
+from agent_exporter.replay import replay
 
 OWN = """
 prices:

@@ -17,14 +17,14 @@ from running import Running, eventually, samples_of
 from standin import Agent, arithmetic, said
 from virtual import VirtualLoop
 
-from exporter.cli import command
-from exporter.config import parse
-from exporter.config.values import JSONPath
-from exporter.probes.check import Result, perform, verdict
-from exporter.probes.endpoint import MOST_BODY, Answer, Unasked
-from exporter.probes.prober import AGAIN, MOST_AT_ONCE, SOON, Prober
-from exporter.probes.settings import CHECKS, checks_of
-from exporter.probes.timers import JITTER
+from agent_exporter.cli import command
+from agent_exporter.config import parse
+from agent_exporter.config.values import JSONPath
+from agent_exporter.probes.check import Result, perform, verdict
+from agent_exporter.probes.endpoint import MOST_BODY, Answer, Unasked
+from agent_exporter.probes.prober import AGAIN, MOST_AT_ONCE, SOON, Prober
+from agent_exporter.probes.settings import CHECKS, checks_of
+from agent_exporter.probes.timers import JITTER
 
 
 def config_of(agent: Agent, more: str = "", **keys):

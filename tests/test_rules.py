@@ -18,7 +18,7 @@ from alerting import RULES, RUNBOOKS, Alertmanager, Prometheus, ask, copied, run
 from conftest import HERE, LOGS
 from running import Answering, Running, eventually
 
-from exporter.metrics.families import FAMILIES
+from agent_exporter.metrics.families import FAMILIES
 
 FILES = sorted(RULES.glob("*.rules.yml"))
 GROUPS = {path.name: yaml.safe_load(path.read_text())["groups"] for path in FILES}

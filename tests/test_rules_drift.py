@@ -12,9 +12,9 @@ import random
 import pytest
 from running import ROOT
 
-from exporter.backtest import rules
-from exporter.backtest.alerts import Watch
-from exporter.backtest.prometheus import Database, Programs
+from agent_exporter.backtest import rules
+from agent_exporter.backtest.alerts import Watch
+from agent_exporter.backtest.prometheus import Database, Programs
 
 START = 1_772_409_600
 """2026-03-02, a Monday."""

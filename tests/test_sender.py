@@ -9,12 +9,12 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from running import Sink, eventually
 
-from exporter.eventloop import EventLoop
-from exporter.spans import encode, sender
-from exporter.spans.queue import KIND, SpanQueue
-from exporter.spans.sender import Sender
-from exporter.spans.target import Target
-from exporter.state import File, Memory
+from agent_exporter.eventloop import EventLoop
+from agent_exporter.spans import encode, sender
+from agent_exporter.spans.queue import KIND, SpanQueue
+from agent_exporter.spans.sender import Sender
+from agent_exporter.spans.target import Target
+from agent_exporter.state import File, Memory
 
 
 def span(number: int, size: int = 0) -> bytes:

@@ -22,14 +22,14 @@ import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest, ExportLogsServiceResponse
 
-from exporter.cli import command
-from exporter.eventloop import EventLoop
-from exporter.server import PAGE_THREADS, THREADS, Server, logs
-from exporter.server import connections as bounds
-from exporter.server.access import Certificate, Token
-from exporter.server.connections import MOST_CONNECTIONS
-from exporter.server.logs import MOST_BODY
-from exporter.sources.otlp import OtlpSource
+from agent_exporter.cli import command
+from agent_exporter.eventloop import EventLoop
+from agent_exporter.server import PAGE_THREADS, THREADS, Server, logs
+from agent_exporter.server import connections as bounds
+from agent_exporter.server.access import Certificate, Token
+from agent_exporter.server.connections import MOST_CONNECTIONS
+from agent_exporter.server.logs import MOST_BODY
+from agent_exporter.sources.otlp import OtlpSource
 
 _STATUS = descriptor_pb2.FileDescriptorProto(name="status.proto", package="test.rpc", syntax="proto3")
 _STATUS.message_type.add(name="Status").field.add(name="code", number=1, type=5, label=1)

@@ -13,11 +13,11 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationSc
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 
-from exporter.action import decode, stamp, trace_id_of
-from exporter.detectors.finding import Finding
-from exporter.sessions import Sessions
-from exporter.spans import encode
-from exporter.spans.tree import Tree, root_id
+from agent_exporter.action import decode, stamp, trace_id_of
+from agent_exporter.detectors.finding import Finding
+from agent_exporter.sessions import Sessions
+from agent_exporter.spans import encode
+from agent_exporter.spans.tree import Tree, root_id
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
@@ -265,7 +265,7 @@ def test_the_table_of_traces_is_bounded():
 
 def test_traces_that_are_over_make_room_first_and_uncounted(monkeypatch):
     """Also while the clock cannot tell, as a day of them is read in a minute."""
-    monkeypatch.setattr("exporter.crowded.CROWDED", 80)
+    monkeypatch.setattr("agent_exporter.crowded.CROWDED", 80)
     collector = Collector()
     for n in range(1000):
         name = {"session_id": f"s{n}", "parent_trace_id": f"t{n}", "metadata": {"session_end": n > 0}}

@@ -20,9 +20,9 @@ import pytest
 import yaml
 from running import ROOT, Collector, Running, Sink, eventually, free_port
 
-from exporter.action import trace_id_of
-from exporter.cli import command
-from exporter.config import load
+from agent_exporter.action import trace_id_of
+from agent_exporter.cli import command
+from agent_exporter.config import load
 
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES = COMPOSE["services"]
@@ -149,7 +149,8 @@ def test_the_exporters_config_is_fine_and_knows_the_demos_fleet():
     """The same agents and budgets as `agent-exporter demo` has, by patterns: where no demo runs, nobody misses them."""
     assert command(["check-config", str(ROOT / "docker" / "stack.yaml")]) == 0
     ours_, demo = (
-        yaml.safe_load((ROOT / path).read_text()) for path in ("docker/stack.yaml", "exporter/demo/config.yaml")
+        yaml.safe_load((ROOT / path).read_text())
+        for path in ("docker/stack.yaml", "exporter/agent_exporter/demo/config.yaml")
     )
     config = load(ROOT / "docker" / "stack.yaml")
     assert config.names() == []

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.state import FORMAT, File, Locked, Memory, Unavailable
+from agent_exporter.state import FORMAT, File, Locked, Memory, Unavailable
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_a_second_owner_is_refused_with_a_sentence(path):
 
 def test_the_lock_ends_with_its_process(path):
     """However that ended."""
-    code = f"from pathlib import Path; from exporter.state import File; File(Path({str(path)!r})); import os; os.kill(os.getpid(), 9)"
+    code = f"from pathlib import Path; from agent_exporter.state import File; File(Path({str(path)!r})); import os; os.kill(os.getpid(), 9)"
     subprocess.run([sys.executable, "-c", code], check=False)
     File(path).close()
 

@@ -16,22 +16,22 @@ from conftest import LOGS, line, record
 from running import Running
 from test_metrics import HOSTILE, Lines
 
-from exporter.action import decode, trace_id_of
-from exporter.backtest.rules import seconds
-from exporter.benchmark.history import History
-from exporter.benchmark.run import Outcome, Report
-from exporter.config import parse
-from exporter.metrics.cells import AgentCell, Baseline, Day, Mean
-from exporter.metrics.families import AgentSettings
-from exporter.probes.check import Result
-from exporter.sources import Batch
-from exporter.stages import MIRRORED, Stages
-from exporter.state import Memory
-from exporter.status import pages, recent, words
-from exporter.status.pages import Pages
-from exporter.status.recent import Recent
-from exporter.status.seen import see
-from exporter.status.waterfall import waterfall
+from agent_exporter.action import decode, trace_id_of
+from agent_exporter.backtest.rules import seconds
+from agent_exporter.benchmark.history import History
+from agent_exporter.benchmark.run import Outcome, Report
+from agent_exporter.config import parse
+from agent_exporter.metrics.cells import AgentCell, Baseline, Day, Mean
+from agent_exporter.metrics.families import AgentSettings
+from agent_exporter.probes.check import Result
+from agent_exporter.sources import Batch
+from agent_exporter.stages import MIRRORED, Stages
+from agent_exporter.state import Memory
+from agent_exporter.status import pages, recent, words
+from agent_exporter.status.pages import Pages
+from agent_exporter.status.recent import Recent
+from agent_exporter.status.seen import see
+from agent_exporter.status.waterfall import waterfall
 
 NOW = 1_773_825_392.0  # a minute after the sample line
 

@@ -6,8 +6,8 @@ import tty
 
 import pytest
 
-from exporter.sources import MAX_LINE
-from exporter.sources.stdin import StdinSource
+from agent_exporter.sources import MAX_LINE
+from agent_exporter.sources.stdin import StdinSource
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from running import Answering
 
-from exporter.breaker import terminator
-from exporter.breaker.intent import Intent
-from exporter.breaker.terminator import Refused, Terminator, terminate
-from exporter.config import Terminate
+from agent_exporter.breaker import terminator
+from agent_exporter.breaker.intent import Intent
+from agent_exporter.breaker.terminator import Refused, Terminator, terminate
+from agent_exporter.config import Terminate
 
 
 @pytest.fixture

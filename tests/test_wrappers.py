@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.sources import MAX_LINE, Batch
-from exporter.sources.wrappers import Splitter, Stream, Unwrapper
+from agent_exporter.sources import MAX_LINE, Batch
+from agent_exporter.sources.wrappers import Splitter, Stream, Unwrapper
 
 STAMP = b"2026-03-18T09:15:32.441234567Z"
 

@@ -7,8 +7,8 @@ import io
 import json
 import selectors
 
+from agent_exporter.demo.fleet import Fleet
 from agentlog import Clock
-from exporter.demo.fleet import Fleet
 
 START = 1_790_000_000.0
 """Seconds since 1970 when virtual time begins: noon or so of a day in 2026, far from midnight."""

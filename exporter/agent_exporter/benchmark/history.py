@@ -1,0 +1,92 @@
+"""The latest runs of each suite on each agent, in the state file: a run is rare and dear, so a restart keeps it.
+
+/metrics shows the last run of each, with its own time.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Struct
+
+from agent_exporter.state import row_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from agent_exporter.benchmark.run import Report
+    from agent_exporter.config import Config
+    from agent_exporter.state import Row
+
+ROW = "benchmark"
+"""The kind of its rows."""
+MOST = 100
+"""Runs of one suite on one agent: three months of daily ones."""
+MOST_NAMED = 20
+"""Failing cases that are kept by name, of one run."""
+
+
+class Run(Struct, array_like=True, frozen=True):
+    """A run, without its answers. `failed` names cases of which not every answer passed."""
+
+    at: float
+    passed: int
+    of: int
+    failed: list[str] = []
+
+    @property
+    def ratio(self) -> float:
+        """0 to 1."""
+        return self.passed / self.of
+
+
+class Kept(Struct, array_like=True):
+    """The runs of a suite on an agent, oldest first."""
+
+    agent: str
+    suite: str
+    runs: list[Run] = []
+
+
+class History:
+    """Made from rows; gives rows. In the pipeline's thread, but for `last`."""
+
+    def __init__(self, rows: Iterable[tuple[str, bytes]] = ()) -> None:
+        self._kept = {key: msgspec.msgpack.decode(value, type=Kept) for key, value in rows}
+
+    def last(self, agent: str, suite: str) -> Run | None:
+        """The latest run. From any thread."""
+        kept = self._kept.get(row_key(agent, suite))
+        return kept.runs[-1] if kept is not None else None
+
+    def add(self, report: Report) -> list[Row]:
+        """Keep a run."""
+        key = row_key(report.agent, report.suite)
+        before = self._kept.get(key)
+        failed = [outcome.name for outcome in report.outcomes if outcome.passed < outcome.of]
+        run = Run(report.at, report.passed, report.of, failed[:MOST_NAMED])
+        kept = Kept(report.agent, report.suite, [*(before.runs if before else ()), run][-MOST:])
+        self._kept[key] = kept
+        return [(ROW, key, msgspec.msgpack.encode(kept))]
+
+    def keep_only(self, config: Config) -> list[Row]:
+        """Forget suites and agents that the config no longer names, so that their series go."""
+        names = set(config.names())
+        wanted = {
+            row_key(agent, suite)
+            for suite, benchmark in config.benchmarks.items()
+            for agent in benchmark.agents
+            if agent in names
+        }
+        gone = [key for key in self._kept if key not in wanted]
+        for key in gone:
+            del self._kept[key]
+        return [(ROW, key, None) for key in gone]
+
+
+def latest(rows: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, str, Run]]:
+    """(agent, suite, run) of committed rows of the kind ROW."""
+    for _, value in sorted(rows):
+        kept = msgspec.msgpack.decode(value, type=Kept)
+        yield kept.agent, kept.suite, kept.runs[-1]

@@ -1,0 +1,83 @@
+"""Runs now, for `agent-exporter benchmark`, against what the state file knows of former ones."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent_exporter.benchmark import suite
+from agent_exporter.benchmark.history import ROW, History
+from agent_exporter.benchmark.run import Unanswered, run
+from agent_exporter.probes.settings import endpoint_of
+from agent_exporter.state import File, Locked, Memory, Unavailable, peek
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from agent_exporter.benchmark.history import Run
+    from agent_exporter.benchmark.run import Report
+    from agent_exporter.config import Config
+    from agent_exporter.probes.timers import Name
+    from agent_exporter.state import Store
+
+
+def runs_of(
+    config: Config, pairs: Sequence[Name], *, progress: Callable[[str], None], say: Callable[[str], None]
+) -> Iterator[tuple[Report, Run | None]]:
+    """Each pair of agent and suite: its run, and the one before, if the agent answers. Raises ConfigError, Unasked.
+
+    `progress` is told how far it is, `say` a sentence if an agent does not answer, or a run will not be kept.
+    """
+    suites = {name: suite.load(Path(config.benchmarks[name].suite)) for _, name in pairs}  # all faults before any run
+    history, store = _open(config, say)
+    try:
+        for agent, name in pairs:
+            benchmark = config.benchmarks[name]
+            endpoint = endpoint_of(config, agent)
+            assert endpoint is not None  # by the config's own check
+            total = len(suites[name].cases) * benchmark.repetitions
+
+            def show(done: int, what: str = f"{name} on {agent}", total: int = total) -> None:
+                progress(f"{what}: {done:,} of {total:,}")
+
+            try:
+                report = asyncio.run(
+                    run(
+                        suites[name],
+                        endpoint,
+                        agent=agent,
+                        name=name,
+                        repetitions=benchmark.repetitions,
+                        within=benchmark.timeout,
+                        progress=show,
+                    )
+                )
+            except Unanswered as error:
+                say(f"{name} cannot be run on {agent}: {error}")
+                continue
+            before = history.last(agent, name)
+            try:
+                store.commit(history.add(report))
+            except Unavailable as error:
+                say(f"this run is not kept: {error}")
+            yield report, before
+    finally:
+        store.close()
+
+
+def _open(config: Config, say: Callable[[str], None]) -> tuple[History, Store]:
+    """Former runs, and where to keep these. A file in use is only read. None is made: it might get the wrong owner."""
+    path = None if config.state.path is None else Path(config.state.path)
+    if path is None or not path.exists():
+        return History(), Memory()
+    try:
+        history = History(peek(path, ROW))
+    except Unavailable as error:
+        say(f"former runs are not known, and this one is not kept: {error}")
+        return History(), Memory()
+    try:
+        return history, File(path)
+    except (Locked, Unavailable) as error:
+        say(f"this run is compared with the last one of the exporter that is running, and not kept ({error})")
+        return history, Memory()

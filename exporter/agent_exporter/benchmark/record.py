@@ -1,0 +1,126 @@
+"""A suite from a log of good sessions: what each was asked first, and what came out of it at last.
+
+That fits agents that do one task a session. A session is good if every action of it succeeded without a retry or a
+fallback, and nobody said that it was not completed or not liked. Its answer becomes a floor of similarity if it is
+text, and keys and values if it is JSON: a beginning, which a person reads through and makes strict where it has to be.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+import yaml
+
+from agent_exporter.action import HEARTBEAT, Action, decode
+from agent_exporter.detectors.fingerprint import outcome_of
+from agent_exporter.sources.once import numbered
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+MOST = 50
+"""Cases: at some seconds each, a run takes minutes."""
+MOST_TEXT = 4_000
+"""Characters of an input or an answer; longer ones are no good cases."""
+MOST_SESSIONS = 100_000
+ASKED = ("prompt", "question", "query", "message", "content", "task", "text", "input")
+"""Keys under which an input has its text."""
+ANSWERED = ("response", "answer", "content", "text", "message", "summary", "result", "output")
+HEAD = """\
+# Recorded from the good sessions of {agent}. Read it through: what an answer must hold is yours to say; a text is
+# compared by similarity until you do (docs/benchmark.md).
+"""
+
+
+class NothingGood(Exception):  # noqa: N818  (reads as what it says)
+    """A sentence about why there is no suite."""
+
+
+class _Session:
+    """What is known of one so far."""
+
+    def __init__(self) -> None:
+        self.good = True
+        self.asked: Any = None
+        self.answered: Any = None
+        self.first = float("inf")
+        self.last = 0.0
+
+    def add(self, action: Action, given: Any, came: Any) -> None:
+        told = action.metadata
+        if action.status != "success" or (
+            told is not None
+            and (told.retry_count or told.fallback_used or told.task_completed is False or (told.feedback or 0) < 0)
+        ):
+            self.good = False
+        if given is not None and action.at < self.first:
+            self.first, self.asked = action.at, given
+        if came is not None and action.at >= self.last:
+            self.last, self.answered = action.at, came
+
+
+class _Content(msgspec.Struct):
+    input: Any = None
+    output: Any = None
+
+
+class Recorded(NamedTuple):
+    """A suite as YAML, and how it came about."""
+
+    text: str
+    cases: int
+    sessions: int
+    """That were good."""
+    seen: int
+
+
+def record(paths: Iterable[str], agent: str | None) -> Recorded:
+    """The suite of one agent's good sessions. Raises OSError, NothingGood."""
+    sessions: dict[tuple[str, str], _Session] = {}
+    content = msgspec.json.Decoder(_Content).decode
+    for line in _lines(paths):
+        action = decode(line)
+        if not isinstance(action, Action) or action.action == HEARTBEAT or (agent and action.agent_id != agent):
+            continue
+        key = action.agent_id, action.session_id
+        if key in sessions or len(sessions) < MOST_SESSIONS:
+            told = content(line)
+            sessions.setdefault(key, _Session()).add(action, told.input, told.output)
+    agents = sorted({name for name, _ in sessions})
+    if len(agents) > 1:
+        raise NothingGood(f"sessions of {len(agents)} agents: name one with --agent: {', '.join(agents[:10])}")
+    good = [session for session in sessions.values() if session.good]
+    cases: dict[bytes, dict[str, Any]] = {}
+    for session in good:
+        case = _case(session)
+        if case is not None:
+            cases.setdefault(msgspec.json.encode(case["input"]), case)
+    if not cases:
+        raise NothingGood(f"none of {len(sessions):,} sessions is good and tells both an input and an output")
+    chosen = [*cases.values()][:MOST]
+    body = yaml.safe_dump({"cases": chosen}, sort_keys=False, allow_unicode=True, width=120)
+    return Recorded(HEAD.format(agent=ascii(agents[0])) + body, len(chosen), len(good), len(sessions))
+
+
+def _lines(paths: Iterable[str]) -> Iterator[bytes]:
+    for path in paths:
+        for _, line in numbered(path):
+            if line is not None:
+                yield line
+
+
+def _case(session: _Session) -> dict[str, Any] | None:
+    asked, answered = _text(session.asked, ASKED), _text(outcome_of(session.answered), ANSWERED)
+    if not asked or answered in (None, "", {}, []):
+        return None
+    if max(len(msgspec.json.encode(asked)), len(msgspec.json.encode(answered))) > MOST_TEXT:
+        return None
+    return {"input": asked, "expect": {"similar" if isinstance(answered, str) else "json": answered}}
+
+
+def _text(value: Any, keys: tuple[str, ...]) -> Any:
+    """The text of a mapping that has one under one of these keys, or the value as it is."""
+    if isinstance(value, dict):
+        return next((value[key] for key in keys if isinstance(value.get(key), str)), value)
+    return value

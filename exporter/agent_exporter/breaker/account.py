@@ -1,0 +1,44 @@
+"""What a session has used of its budget: in one reckoning for the breaker, and for an agent that asks what is left.
+
+Where `agents.NAME.sources` says whose lines may have an agent stopped, only their sums and task types count. A session
+whose lines name no task type is of `default`, by whose budget it is stopped.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from agent_exporter.detectors.session_budget import exceeded
+
+if TYPE_CHECKING:
+    from agent_exporter.config import Config
+    from agent_exporter.sessions import Session
+
+
+class Account(NamedTuple):
+    """Of one session. Cost is in US dollars, `max_cost_usd` None without a ceiling."""
+
+    task_type: str
+    tokens: int
+    cost_usd: float
+    max_tokens: int
+    max_cost_usd: float | None
+
+    @property
+    def excess(self) -> dict[str, Any] | None:
+        """The evidence, if it is over a ceiling."""
+        evidence = exceeded(self.tokens, self.cost_usd, self.max_tokens, self.max_cost_usd)
+        return None if evidence is None else evidence | {"task_type": self.task_type}
+
+
+def account(session: Session, config: Config, *, vouched: bool, asked: str = "default") -> Account:
+    """`vouched` is whether the agent has `sources`. `asked` is the task type while nothing is used and none is named:
+    what others write in its name must not give a session that is about to begin a smaller budget.
+    """
+    if vouched:
+        task_type, tokens, cost_usd = session.attested_type, session.attested_tokens, session.attested_cost_usd
+    else:
+        task_type, tokens, cost_usd = session.task_type, session.tokens, session.cost_usd
+    if task_type in {"", "default"}:
+        task_type = "default" if tokens or cost_usd else asked
+    return Account(task_type, tokens, cost_usd, *session.ceilings(config.task_type(task_type)))

@@ -1,0 +1,252 @@
+"""What the breaker did and why: one JSON object a line, each with the hash of the one before it.
+
+    {"at":"2026-03-18T09:15:33.002Z","event":"intended","agent_id":"a",...,"n":7,"prev":"3f...","hash":"a0..."}
+
+An entry is committed with the rows that it tells of, and written after that, so SIGKILL forgets none and writes none
+twice: the number `n` says what is there already, also after a disk that was full in the middle of a line. Whoever
+changes or takes out a line breaks the chain from there on, and `verify` says where. The state has the last hash, too:
+the next line follows that one, so a file that was cut or replaced shows it, and one that was moved away has gone on.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from agent_exporter.action import stamp
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from agent_exporter.state import Row
+
+log = logging.getLogger(__name__)
+
+ROW = "audit"
+HEAD = "head"
+"""Key of the row that says what was written last: its number and its hash."""
+GENESIS = "0" * 64
+"""What stands before the first line."""
+LAST = 256 << 10
+"""Bytes at the end of a file in which its last line is looked for; a line of ours is shorter."""
+MOST_OBSERVED = 100
+"""Entries a minute of sessions that are left alone: made-up ones cost nothing, and must not fill the disk. `dropped` of
+the next line counts the others, and agent_terminations_total has them all."""
+MOST = 10_000
+"""Entries that wait for a file that cannot be written; the oldest go, and the next that is written says how many."""
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+class Audit:
+    """Appends to a file, or, without one, keeps nothing. Never raises: stopping a runaway must not wait for it."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.head = GENESIS
+        self._number = 0
+        self._written = 0
+        self._dropped = 0
+        self._minute = self._observed = 0.0
+        """When the current one began, and how many were left alone in it."""
+        self._fresh: list[tuple[int, dict[str, Any]]] = []
+        self._waiting: deque[tuple[int, dict[str, Any]]] = deque()
+        self._gone: list[int] = []
+        self._noted = 0
+        """The number that the state has."""
+        self._unsure = False
+        """A write has failed: some of it may be in the file."""
+        self.problem: str | None = None
+        """Why the file cannot be written, if it cannot."""
+        if path is not None:
+            self._go_on(path)
+
+    def write(self, event: str, now: float, **told: Any) -> None:
+        """One event; on disk after the next commit."""
+        if self.path is None:
+            return
+        if event == "observed":
+            if not 0 <= now - self._minute < 60:
+                self._minute, self._observed = now, 0
+            self._observed += 1
+            if self._observed > MOST_OBSERVED:
+                self._dropped += 1
+                return
+        self._number += 1
+        self._fresh.append((self._number, {"at": stamp(now), "event": event, **told}))
+
+    def changes(self) -> Iterator[Row]:
+        """Rows of entries that are not in the file yet."""
+        gone, self._gone = self._gone, []
+        for number in gone:
+            yield ROW, f"{number:016}", None
+        fresh, self._fresh = self._fresh, []
+        for number, entry in fresh:
+            self._waiting.append((number, entry))
+            yield ROW, f"{number:016}", _encode(entry)
+        if self._written != self._noted:
+            self._noted = self._written
+            yield ROW, HEAD, _encode((self._written, self.head))
+        while len(self._waiting) > MOST:
+            self._gone.append(self._waiting.popleft()[0])
+            self._dropped += 1
+
+    def committed(self) -> None:
+        """What is in the state can be written to the file."""
+        if not self._waiting or self.path is None:
+            return
+        try:
+            if self._unsure:
+                self._catch_up(self.path)
+            self._append(self.path)
+        except OSError as error:
+            self._unsure = True
+            if self.problem is None:
+                log.error("the audit log %s cannot be written, its entries wait: %s", self.path, error.strerror)  # noqa: TRY400
+            self.problem = error.strerror or str(error)
+        else:
+            if self.problem is not None:
+                log.warning("the audit log %s can be written again; what waited is in it", self.path)
+            self.problem = None
+
+    def _append(self, path: Path) -> None:
+        if not self._waiting:
+            return
+        head = self.head
+        lines: list[bytes] = []
+        for number, entry in self._waiting:
+            dropped = {"dropped": self._dropped} if self._dropped and not lines else {}
+            complete = {**entry, **dropped, "n": number, "prev": head}
+            complete["hash"] = head = digest(complete)
+            lines.append(_encode(complete))
+        with os.fdopen(_open(path), "ab") as file:
+            file.write(b"\n".join(lines) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self.head, self._written, self._dropped = head, self._waiting[-1][0], 0
+        self._gone += [number for number, _ in self._waiting]
+        self._waiting.clear()
+
+    def restore(self, rows: Iterable[tuple[str, bytes]]) -> None:
+        """Take up entries that a former run committed; those that it also wrote are known by their number."""
+        for key, value in sorted(rows):
+            if key == HEAD:
+                self._follow(*msgspec.json.decode(value, type=tuple[int, str]))
+                continue
+            number = int(key)
+            self._number = max(self._number, number)
+            if number > self._written:
+                self._waiting.append((number, msgspec.json.decode(value)))
+            else:
+                self._gone.append(number)
+        fresh, self._fresh = self._fresh, []
+        for _, entry in fresh:  # of a torn line: after what waits
+            self._number += 1
+            self._fresh.append((self._number, entry))
+
+    def _follow(self, number: int, head: str) -> None:
+        """What the state says was written last, if the file does not end with it or with what came after."""
+        self._noted = number
+        if (self._written, self.head) != (number, head) and self._written <= number:
+            log.warning(
+                "the audit log %s does not end with what was written last, hash %s: if nobody has moved it away, it "
+                "was changed; it goes on after that hash",
+                self.path,
+                head,
+            )
+            self.head, self._written, self._number = head, number, max(self._number, number)
+
+    def _go_on(self, path: Path) -> None:
+        """After the last line."""
+        try:
+            self._catch_up(path)
+        except OSError as error:
+            self._unsure = True
+            self.problem = error.strerror or str(error)
+            log.error("the audit log %s cannot be opened, its entries wait: %s", path, self.problem)  # noqa: TRY400
+        self._number = self._number or self._written
+
+    def _catch_up(self, path: Path) -> None:
+        """Take up what is in the file; a line that was torn is closed and told of. Raises OSError."""
+        with os.fdopen(_open(path), "r+b") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - LAST))
+            whole, _, torn = file.read().rpartition(b"\n")
+            entry = next((found for line in reversed(whole.splitlines()) if (found := parse(line))), None)
+            number = entry.get("n") if entry is not None else None
+            if entry is not None and isinstance(number, int) and number > self._written:
+                self.head, self._written = entry["hash"], number
+            while self._waiting and self._waiting[0][0] <= self._written:
+                self._gone.append(self._waiting.popleft()[0])
+            if torn:
+                file.write(b"\n")
+        self._number = max(self._number, self._written)
+        self._unsure = False
+        if torn:
+            log.warning("the last line of the audit log %s was torn; it is told of in the next", path)
+            self.write("torn", datetime.now(UTC).timestamp(), bytes=len(torn), sha256=sha256(torn).hexdigest())
+
+
+class Verdict(NamedTuple):
+    """Of a file. A fault is a sentence with the line's number; `start` is the hash that the first line follows."""
+
+    lines: int
+    faults: list[str]
+    start: str
+    head: str
+
+
+def verify(path: Path) -> Verdict:
+    """Read the whole chain. Raises OSError."""
+    faults: list[tuple[int, str]] = []
+    start = head = ""
+    number = 0
+    strange: list[tuple[int, str]] = []
+    told: set[str] = set()
+    """Hashes of lines that were torn by a crash, as a later line says."""
+    with path.open("rb") as file:
+        for number, raw in enumerate(file, 1):
+            line = raw.rstrip(b"\n")
+            entry = parse(line)
+            if entry is None:
+                strange.append((number, sha256(line).hexdigest()))
+                continue
+            if entry.get("event") == "torn":
+                told.add(str(entry.get("sha256")))
+            start = start or entry["prev"]
+            if head and entry["prev"] != head:
+                faults.append((number, "does not follow the one before it: one was changed, added or taken out"))
+            if digest(entry) != entry["hash"]:
+                faults.append((number, "was changed: its hash is not that of what it says"))
+            head = entry["hash"]
+    for at, its in strange:
+        if its not in told:
+            perhaps = ", or torn by a crash that nobody has started after" if at == number else ""
+            faults.append((at, f"not one of this log's{perhaps}"))
+    sentences = [f"line {at}: {fault}" for at, fault in sorted(faults)]
+    return Verdict(number, sentences, start or GENESIS, head or GENESIS)
+
+
+def digest(entry: dict[str, Any]) -> str:
+    """The hash of a line: of all of it but the hash itself, with sorted keys."""
+    return sha256(_encode({key: value for key, value in entry.items() if key != "hash"})).hexdigest()
+
+
+def parse(line: bytes) -> dict[str, Any] | None:
+    """A line of ours, or None."""
+    try:
+        entry: dict[str, Any] = msgspec.json.decode(line, type=dict[str, Any])
+    except ValueError:
+        return None
+    return entry if isinstance(entry.get("prev"), str) and isinstance(entry.get("hash"), str) else None
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)

@@ -1,0 +1,78 @@
+"""Whose lines may have an agent stopped. A line can name any agent; only where it comes from its writer cannot choose.
+
+    agents:
+      research-01: {sources: ["/var/log/agents/research/*"], ...}          files, by their path ("-" is standard input)
+      "support-*": {sources: ["k8s.pod.name=support-*"], ...}              OTLP, by an attribute of the resource
+
+Resource attributes are what the collector says of the container or pod; without `server.token_file` anybody on this
+machine could say them, so they count for nothing then. `"*"` lets every line speak, as a choice.
+"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from agent_exporter.config import Agent, Config
+    from agent_exporter.sources import Origin
+
+ANYBODY = "*"
+MOST = 4_096
+"""Answers remembered."""
+
+
+class Authority:
+    """Answers for a config; a reload makes a new one."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._attested = config.server.token_file is not None
+        self.idle = not any(any(_of_interest(agent)) for agent in config.agents.values())
+        """No line of any agent is of interest: what is asked per line need not be asked."""
+        self._known: dict[str, tuple[bool, bool]] = {}
+        self._allows: dict[tuple[str, Origin], bool] = {}
+
+    def guards(self, agent_id: str) -> bool:
+        """Whether this agent can be stopped at all: the config says how."""
+        return self._settings(agent_id)[0]
+
+    def vouched(self, agent_id: str) -> bool:
+        """Whether the config says whose lines may have it stopped: then only those count against its budget."""
+        return self._settings(agent_id)[1]
+
+    def watches(self, agent_id: str) -> bool:
+        """Whether its lines are of interest: it can be stopped, or may ask what is left."""
+        return any(self._settings(agent_id))
+
+    def _settings(self, agent_id: str) -> tuple[bool, bool]:
+        found = self._known.get(agent_id)
+        if found is None:
+            if len(self._known) >= MOST:
+                self._known.clear()
+            found = self._known[agent_id] = _of_interest(self._config.agent(agent_id))
+        return found
+
+    def allows(self, agent_id: str, origin: Origin) -> bool:
+        """Whether a line from there may have the agent stopped."""
+        found = self._allows.get((agent_id, origin))
+        if found is None:
+            if len(self._allows) >= MOST:
+                self._allows.clear()
+            globs = self._config.agent(agent_id).sources or ()
+            found = self._allows[agent_id, origin] = any(self._fits(glob, origin) for glob in globs)
+        return found
+
+    def _fits(self, glob: str, origin: Origin) -> bool:
+        if glob == ANYBODY:
+            return True
+        key, equals, value = glob.partition("=")
+        if glob.startswith("/") or glob == "-":
+            return fnmatchcase(origin.path, glob)
+        # The key is compared as it is: a sender chooses its attributes, and a glob would let it choose this one.
+        return bool(equals) and self._attested and any(k == key and fnmatchcase(v, value) for k, v in origin.attributes)
+
+
+def _of_interest(agent: Agent) -> tuple[bool, bool]:
+    """Whether the config says how it is stopped, and whose lines may have it stopped."""
+    return agent.terminate is not None, agent.sources is not None

@@ -1,0 +1,63 @@
+"""What the breaker means to do with one session for one reason, from the finding to the proof.
+
+    met -> observed                           it may not be stopped: observe mode, an old line, a foreign source, ...
+    met -> intended -> called -> confirmed    it logged its end, or went quiet
+                    |         -> unconfirmed  it still logs after the grace period: a person has to look
+                    -> failed                 no call was taken within the grace period
+    any of them, before a call -> withdrawn   its budget was raised meanwhile
+
+An intent is committed as `intended` before the call is made, with the idempotency key that every attempt carries, also
+after a restart. `observed` and `failed` are not the end: what a further line of the session brings is looked at again.
+A new generation, begun by an operator's extension or a raised ceiling, is a new intent with a new key.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from agent_exporter.state import row_key
+
+ROW = "intent"
+Status = Literal["met", "observed", "intended", "called", "confirmed", "unconfirmed", "failed", "withdrawn"]
+
+
+class Intent(Struct, array_like=True, kw_only=True, eq=False):
+    """Times are the exporter's clock, seconds since 1970; 0 is not yet."""
+
+    agent_id: str
+    session_id: str
+    reason: str
+    """The kind of the finding."""
+    generation: int
+    at: float
+    """Time of the line that met the definition."""
+    evidence: dict[str, Any]
+    trace_id: str = ""
+    status: Status = "met"
+    why: str = ""
+    """Why it was only observed, or what the last call that was not taken said."""
+    spoke: str = ""
+    """Where the lines come from on which it was decided."""
+    intended: float = 0.0
+    attempts: int = 0
+    """Calls that were not taken."""
+    called: float = 0.0
+    """When a call was taken."""
+    last: float = 0.0
+    """When the newest line that the session wrote after that was read."""
+    changed: float = 0.0
+    hopeless: bool = False
+    """No attempt can succeed, whatever comes."""
+
+    @property
+    def key(self) -> str:
+        """Of its row."""
+        return row_key(self.agent_id, self.session_id, self.reason, str(self.generation))
+
+    @property
+    def idempotency_key(self) -> str:
+        """32 hex digits, the same for every attempt."""
+        return sha256(self.key.encode()).hexdigest()[:32]

@@ -1,0 +1,131 @@
+"""The table of intents: bounded, stored, looked up by session; each change of one is counted and in the audit log."""
+
+from __future__ import annotations
+
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from agent_exporter.breaker.intent import ROW, Intent
+from agent_exporter.detectors.finding import RESULTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from agent_exporter.breaker.audit import Audit
+    from agent_exporter.breaker.intent import Status
+    from agent_exporter.sessions import Sessions
+    from agent_exporter.state import Row
+
+MOST = 10_000
+"""Intents remembered: at a hundred a day those of three months."""
+
+
+class Intents:
+    """Iterate over it for all of them, oldest first. `count` is told of results: (agent_id, reason, result, now).
+
+    `evictions` counts those that had to make room though their session goes on.
+    """
+
+    def __init__(self, sessions: Sessions, audit: Audit, count: Callable[[str, str, str, float], None]) -> None:
+        self.evictions = 0
+        self._sessions = sessions
+        self._audit = audit
+        self._count = count
+        self._all: dict[str, Intent] = {}
+        self._of_session: dict[tuple[str, str], list[Intent]] = {}
+        self._dirty: set[Intent] = set()
+        self._gone: list[str] = []
+
+    def __iter__(self) -> Iterator[Intent]:
+        return iter(self._all.values())
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def get(self, key: str) -> Intent | None:
+        """By the key of its row."""
+        return self._all.get(key)
+
+    def of(self, agent_id: str, session_id: str) -> Sequence[Intent]:
+        """Those of a session."""
+        return self._of_session.get((agent_id, session_id), ())
+
+    def add(self, intent: Intent) -> None:
+        """One that is new."""
+        if len(self._all) >= MOST:
+            self._evict()
+        self._keep(intent)
+        self.touch(intent)
+
+    def touch(self, intent: Intent) -> None:
+        """It has changed."""
+        self._dirty.add(intent)
+
+    def change(self, intent: Intent, status: Status, why: str, now: float) -> None:
+        """It has another status, for a reason that may be empty."""
+        intent.status, intent.why, intent.changed = status, why, now
+        self.touch(intent)
+        if status in RESULTS:
+            self._count(intent.agent_id, intent.reason, status, now)
+        self.write(status, intent, now, **({"why": why} if why else {}))
+
+    def write(self, event: str, intent: Intent, now: float, **more: Any) -> None:
+        """Have it in the audit log."""
+        self._audit.write(
+            event,
+            now,
+            agent_id=intent.agent_id,
+            session_id=intent.session_id,
+            trace_id=intent.trace_id,
+            reason=intent.reason,
+            generation=intent.generation,
+            idempotency_key=intent.idempotency_key,
+            evidence=intent.evidence,
+            source=intent.spoke,
+            **more,
+        )
+
+    def changes(self) -> Iterator[Row]:
+        """Rows of what changed."""
+        for key in self._gone:
+            yield ROW, key, None
+        self._gone.clear()
+        for intent in self._dirty:
+            yield ROW, intent.key, msgspec.msgpack.encode(intent)
+        self._dirty.clear()
+
+    def restore(self, rows: Iterable[tuple[str, bytes]]) -> None:
+        """Take up those of a former run."""
+        decode = msgspec.msgpack.Decoder(Intent).decode
+        for _, value in rows:
+            self._keep(decode(value))
+
+    def _keep(self, intent: Intent) -> None:
+        self._all[intent.key] = intent
+        self._of_session.setdefault((intent.agent_id, intent.session_id), []).append(intent)
+
+    def _evict(self) -> None:
+        """Make room for an eighth. Those of sessions that are over go first, uncounted: nothing is lost with them. Of
+        the others those that were called go last, so that no flood of made-up sessions has one told twice.
+        """
+        idle = [
+            (self._goes_on(intent), intent.called > 0, intent.changed, intent)
+            for intent in self
+            if intent.status not in {"met", "intended", "called"}
+        ]
+        idle.sort(key=itemgetter(0, 1, 2))
+        for goes_on, *_, intent in idle[: MOST // 8]:
+            self.evictions += goes_on
+            del self._all[intent.key]
+            self._dirty.discard(intent)
+            self._gone.append(intent.key)
+            others = self._of_session[intent.agent_id, intent.session_id]
+            others.remove(intent)
+            if not others:
+                del self._of_session[intent.agent_id, intent.session_id]
+
+    def _goes_on(self, intent: Intent) -> bool:
+        session = self._sessions.get(intent.agent_id, intent.session_id)
+        return session is not None and not session.closed

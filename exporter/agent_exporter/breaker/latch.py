@@ -1,0 +1,66 @@
+"""Too many sessions to stop at once: likelier a wrong ceiling, a wrong price or a forger than that many runaways.
+
+Beyond `max_kills_per_minute` (5), or beyond `max_kill_share` (20 %) of at least `min_live_sessions` (20), the breaker
+latches: it only observes from then on, over restarts too, until an operator unlatches it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from agent_exporter.config import Breaker
+    from agent_exporter.state import Row
+
+ROW = "latch"
+MINUTE = 60.0
+
+
+class Latch:
+    """`since` is when it latched, seconds since 1970; 0 while it is open."""
+
+    def __init__(self) -> None:
+        self.since = 0.0
+        self.why = ""
+        self._kills: deque[float] = deque()
+        self._dirty = False
+
+    def admit(self, now: float, live: int, settings: Breaker) -> bool:
+        """Count one more session to be stopped, of `live` ones; False, and latched, if that is too many."""
+        if self.since:
+            return False
+        while self._kills and now - self._kills[0] >= MINUTE:
+            self._kills.popleft()
+        kills = len(self._kills) + 1
+        self._dirty = True
+        if kills > settings.max_kills_per_minute:
+            self.since, self.why = now, f"{kills} sessions to be stopped within a minute"
+        elif live >= settings.min_live_sessions and kills > settings.max_kill_share * live:
+            self.since, self.why = now, f"{kills} of {live} live sessions to be stopped within a minute"
+        else:
+            self._kills.append(now)
+            return True
+        return False
+
+    def release(self) -> None:
+        """An operator has looked."""
+        self.since, self.why = 0.0, ""
+        self._kills.clear()
+        self._dirty = True
+
+    def changes(self) -> Iterator[Row]:
+        """Its row, if it changed."""
+        if self._dirty:
+            self._dirty = False
+            yield ROW, "", msgspec.msgpack.encode((self.since, self.why, list(self._kills)))
+
+    def restore(self, rows: Iterable[tuple[str, bytes]]) -> None:
+        """As it was."""
+        for _, value in rows:
+            self.since, self.why, kills = msgspec.msgpack.decode(value, type=tuple[float, str, list[float]])
+            self._kills.extend(kills)

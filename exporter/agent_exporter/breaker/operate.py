@@ -1,0 +1,102 @@
+"""What `agent-exporter breaker` prints."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from agent_exporter.breaker.audit import GENESIS, verify
+from agent_exporter.breaker.control import Extend, Refused, Unlatch, ask
+from agent_exporter.status.words import ago
+from agent_exporter.text import plain
+
+if TYPE_CHECKING:
+    import argparse
+    from pathlib import Path
+
+__all__ = ["Refused", "order", "verified"]
+
+MOST_FAULTS = 20
+"""That are printed."""
+
+
+def order(socket: Path, options: argparse.Namespace) -> str:
+    """Give an order and return the answer. Raises Refused."""
+    if options.order == "status":
+        answer = ask(socket, "GET", "/status")
+        if options.json:
+            return msgspec.json.format(answer, indent=2).decode()
+        return status(msgspec.json.decode(answer), time.time())
+    if options.order == "unlatch":
+        return ask(socket, "POST", "/unlatch", Unlatch(_who())).decode()
+    if not options.tokens and not options.cost_usd:
+        raise Refused("extend by what? --tokens N, --cost-usd X, or both")
+    wanted = Extend(options.session, _who(), options.agent, options.tokens, options.cost_usd)
+    return ask(socket, "POST", "/extend", wanted).decode()
+
+
+def status(told: dict[str, Any], now: float) -> str:
+    """For a person."""
+    if told["latched_since"]:
+        since = datetime.fromtimestamp(told["latched_since"], UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        head = (
+            f"LATCHED since {since}: {told['latched_why']}. It only observes.\n"
+            "Look at what happened first; then: agent-exporter breaker unlatch --config FILE"
+        )
+    elif told["enforcing"]:
+        head = "enforcing: sessions over their ceilings are stopped"
+    else:
+        head = "observing: nothing is stopped (breaker.mode: observe)"
+    audit = f"audit log: {told['audit_log'] or 'none'}"
+    if told["audit_log"]:
+        audit += f"\nlast hash: {told['audit_head']}"
+    if told["audit_problem"]:
+        audit += f"\nTHE AUDIT LOG CANNOT BE WRITTEN: {told['audit_problem']}"
+    rows = [  # ids come out of log lines, and a terminal obeys what is in them
+        (
+            one["status"],
+            ago(one["changed"], now),
+            plain(one["agent_id"]),
+            plain(one["session_id"]),
+            one["reason"] + (f" #{one['generation']}" if one["generation"] > 1 else ""),
+            plain(one["why"]),
+        )
+        for one in told["intents"]
+    ]
+    if not rows:
+        return f"{head}\n{audit}\nno session was to be stopped yet"
+    names = ("STATUS", "", "AGENT", "SESSION", "REASON", "WHY")
+    widths = [max(len(row[column]) for row in (names, *rows)) for column in range(len(names) - 1)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)).rstrip()
+        for row in (names, *rows)
+    ]
+    if told["more"]:
+        lines.append(f"... and {told['more']:,} more")
+    return "\n".join([head, audit, "", *lines])
+
+
+def verified(path: Path) -> tuple[list[str], bool]:
+    """(sentences, whether the chain is sound) of an audit log. Raises OSError."""
+    verdict = verify(path)
+    sentences = [f"{path}: {fault}" for fault in verdict.faults[:MOST_FAULTS]]
+    if len(verdict.faults) > MOST_FAULTS:
+        sentences.append(f"{path}: and {len(verdict.faults) - MOST_FAULTS:,} more like these")
+    if verdict.start != GENESIS:
+        sentences.append(f"{path}: goes on from an older file, which ends with hash {verdict.start}")
+    word = "broken" if verdict.faults else "sound"
+    lines = "one line" if verdict.lines == 1 else f"{verdict.lines:,} lines"
+    sentences.append(f"{path}: {lines}, the chain is {word}; last hash {verdict.head}")
+    return sentences, not verdict.faults
+
+
+def _who() -> str:
+    try:
+        return os.environ.get("SUDO_USER") or getpass.getuser()
+    except (KeyError, OSError):  # in a container the user may have no name
+        return str(os.getuid())

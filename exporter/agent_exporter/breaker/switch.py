@@ -1,0 +1,504 @@
+"""The stage: findings and lines in, intents out. Everything here belongs to the pipeline's thread.
+
+What a finding or a line brings is decided once the sources have been read up: the session's end may stand in the very
+next line. An intent is then committed, and only after that handed to `call`, which reports every attempt by `answered`.
+
+Sums, task types and ends count only if a line tells them that may speak for the agent (`authority`), so a forged line
+can neither stop a session nor keep one from being stopped for its budget. A loop or an unusual call has no sums: one
+foreign line in its session makes it observed only.
+"""
+
+from __future__ import annotations
+
+import logging
+from copy import copy
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from agent_exporter.action import trace_id_of
+from agent_exporter.breaker import audit, intent, latch
+from agent_exporter.breaker.account import account
+from agent_exporter.breaker.authority import Authority
+from agent_exporter.breaker.confirmation import ENDED, Confirmation
+from agent_exporter.breaker.intent import Intent
+from agent_exporter.breaker.intents import Intents
+from agent_exporter.breaker.latch import Latch
+from agent_exporter.detectors.finding import Finding
+from agent_exporter.detectors.session_budget import KIND as BUDGET
+from agent_exporter.lineage import own_trace
+from agent_exporter.sources import NOBODY, Origin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from agent_exporter.action import Action
+    from agent_exporter.breaker.account import Account
+    from agent_exporter.breaker.audit import Audit
+    from agent_exporter.breaker.terminator import Refused
+    from agent_exporter.config import Config
+    from agent_exporter.sessions import Session, Sessions
+    from agent_exporter.state import Row
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 0.5
+"""Seconds that a decision waits for sources that are never read up, as under full load: half of what it may take."""
+
+
+OPEN = frozenset({"met", "observed", "failed"})
+"""What a further line, or finding, has decided on again."""
+MOST_SPOKE = 4_096
+"""Agents of which it is remembered where they spoke last, for the audit log alone."""
+MOST_COPIED = 65_536
+"""Lines whose copies are looked for."""
+MOST_SHOWN = 100
+"""Sessions in the answer to `breaker status`."""
+
+
+class Told(NamedTuple):
+    """What the breaker tells the metrics."""
+
+    terminated: Callable[[str, str, str, float], None]
+    """(agent_id, reason, result, now)"""
+    unconfirmed: Callable[[str, int, float], None]
+    """(agent_id, how many of its sessions still log, now)"""
+
+
+class Breaker:
+    """`call` is handed a copy of each intent that is committed and to be carried out; `reconsider` has the detectors
+    look at a session's budget again.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        sessions: Sessions,
+        log_of: Audit,
+        told: Told,
+        reconsider: Callable[[Session], None],
+    ) -> None:
+        self.call: Callable[[Intent], None] = lambda _: None
+        self.audit = log_of
+        self.latch = Latch()
+        self._sessions = sessions
+        self._reconsider = reconsider
+        self._intents = Intents(sessions, log_of, told.terminated)
+        self._confirmation = Confirmation(self._intents, sessions, config.breaker, told.unconfirmed)
+        self._pending: dict[str, Intent] = {}
+        """To be decided on."""
+        self._since = 0.0
+        """Of the oldest of them, the clock."""
+        self._handing: list[Intent] = []
+        """Intended, and not committed yet."""
+        self._spoke: dict[str, Origin] = {}
+        """Where an agent's newest line that counts came from: what waited for its turn has no line of its own."""
+        self._copied: dict[int, None] = {}
+        """Hashes of lines in the name of agents that can be stopped, from where they must not come."""
+        self._settings = config.breaker
+        self.configure(config)
+
+    def configure(self, config: Config, now: float = 0.0) -> None:
+        """Take up new settings. A raised ceiling begins a new generation, as an operator's extension does."""
+        before, self._config, self._settings = self._settings, config, config.breaker
+        self._confirmation.settings = config.breaker
+        self._reorder = float(config.detectors.reorder)
+        self._authority = Authority(config)
+        self.watches = self._authority.watches
+        self.idle = self._authority.idle
+        if before.mode != self._settings.mode:
+            log.warning("breaker.mode is %s now, and was %s", self._settings.mode, before.mode)
+            self.audit.write("mode", now, mode=self._settings.mode, before=before.mode)
+        if self._settings.mode == "enforce" and not any(agent.terminate for agent in config.agents.values()):
+            log.warning("breaker.mode is enforce, but no agent has agents.NAME.terminate: nobody can be stopped")
+        for mine in list(self._intents):
+            session = self._sessions.get(mine.agent_id, mine.session_id)
+            if session is not None and not session.closed:
+                self._raised(session, "its budget was raised in the config", now)
+
+    @property
+    def enforcing(self) -> bool:
+        """Whether sessions are stopped now."""
+        return self._settings.mode == "enforce" and not self.latch.since
+
+    @property
+    def enforces_budgets(self) -> bool:
+        """Whether a session over its budget is stopped now. From any thread."""
+        return self.enforcing and BUDGET in self._settings.reasons
+
+    @property
+    def evictions(self) -> int:
+        """Intents that had to make room though their session goes on."""
+        return self._intents.evictions
+
+    @property
+    def urgent(self) -> bool:
+        """Something waits for the next commit."""
+        return bool(self._handing)
+
+    # --- findings and lines ------------------------------------------------------------------------------------
+
+    def found(self, finding: Finding, now: float) -> None:
+        """A detector has found something; of its session, if that can be stopped for it."""
+        if finding.kind not in self._settings.reasons or finding.session_id is None:
+            return
+        mine = self._intents.of(finding.agent_id, finding.session_id)
+        standing = next(
+            (o for o in mine if o.reason == finding.kind and not o.called and o.status != "withdrawn"), None
+        )
+        if standing is not None:  # another kind of loop: the same to stop
+            if standing.status in OPEN:
+                self._put_off(standing, now)
+            return
+        session = self._sessions.get(finding.agent_id, finding.session_id)
+        if session is not None and session.terminated and any(o.reason == finding.kind for o in mine):
+            return
+        generation = 1 + max((other.generation for other in mine if other.reason == finding.kind), default=0)
+        new = Intent(
+            agent_id=finding.agent_id,
+            session_id=finding.session_id,
+            reason=finding.kind,
+            generation=generation,
+            at=finding.at,
+            evidence=finding.evidence,
+            trace_id=finding.trace_id or "",
+            spoke=_shown(self._spoke.get(finding.agent_id, NOBODY)),
+            changed=now,
+        )
+        self._intents.add(new)
+        self._put_off(new, now)
+
+    def line(self, action: Action, session: Session, line: int, origin: Origin, now: float) -> None:
+        """An action of an agent that can be stopped, which `session` has taken in already; `line` is a hash of it."""
+        allowed = self._authority.allows(action.agent_id, origin)
+        if allowed:
+            if len(self._spoke) >= MOST_SPOKE and action.agent_id not in self._spoke:
+                self._spoke.clear()
+            self._spoke[action.agent_id] = origin
+            session.attest(action, self._reorder)
+            self._overspent(session, action.at, now)
+        else:
+            while len(self._copied) >= MOST_COPIED:
+                del self._copied[next(iter(self._copied))]
+            self._copied[line] = None
+            session.foreign = True
+        for mine in self._intents.of(action.agent_id, action.session_id):
+            if mine.called:
+                if session.terminated:  # else another session has begun under the same id
+                    self._confirmation.line(mine, action.at, session, now)
+            elif allowed and not mine.hopeless and mine.status in OPEN:
+                mine.spoke = _shown(origin)
+                self._put_off(mine, now)
+
+    def beat(self, agent_id: str, session: Session, origin: Origin) -> None:
+        """A heartbeat that a session was found at work by."""
+        if not self._authority.allows(agent_id, origin):
+            session.foreign = True
+
+    def again(self, action: Action, line: int, origin: Origin, now: float) -> None:
+        """A line that was read before. If somebody else has sent a copy of it first, it is held against it now."""
+        if line in self._copied and self._authority.allows(action.agent_id, origin):
+            del self._copied[line]
+            session = self._sessions.get(action.agent_id, action.session_id)
+            if session is not None:
+                self.line(action, session, line, origin, now)
+                self._sessions.touch(session)
+
+    def _overspent(self, session: Session, at: float, now: float) -> None:
+        """Over its budget, whatever the detectors say: by others it may be found already, or of a large task type."""
+        evidence = self._account(session).excess if BUDGET in self._settings.reasons else None
+        if evidence is None:
+            return
+        for mine in self._intents.of(session.agent_id, session.session_id):
+            if mine.reason == BUDGET and mine.status != "withdrawn" and (session.terminated or not mine.called):
+                return
+        name = session.trail.trace or own_trace(session.agent_id, session.session_id)
+        finding = Finding(
+            kind="session_budget",
+            agent_id=session.agent_id,
+            session_id=session.session_id,
+            trace_id=trace_id_of(name),
+            at=at,
+            evidence=evidence,
+        )
+        self.found(finding, now)
+
+    def _account(self, session: Session) -> Account:
+        return account(session, self._config, vouched=self._authority.vouched(session.agent_id))
+
+    # --- decisions ---------------------------------------------------------------------------------------------
+
+    @property
+    def undecided(self) -> bool:
+        """Whether `decide` has anything to do."""
+        return bool(self._pending)
+
+    def impatient(self, now: float) -> bool:
+        """Whether what is undecided has waited long enough for sources to be read up."""
+        return now - self._since >= PATIENCE
+
+    def _put_off(self, mine: Intent, now: float) -> None:
+        if not self._pending:
+            self._since = now
+        self._pending[mine.key] = mine
+
+    def decide(self, now: float) -> None:
+        """Called between two blocks of lines, when no source has any more."""
+        pending, self._pending = self._pending, {}
+        for mine in pending.values():
+            if self._intents.get(mine.key) is None:  # it had to make room while it waited
+                self._intents.add(mine)
+            self._decide(mine, now)
+
+    def tick(self, now: float) -> None:
+        """About once a second: who has ended, or gone quiet."""
+        self._confirmation.tick(now)
+
+    def _decide(self, mine: Intent, now: float) -> None:
+        if mine.called or mine.status == "withdrawn":
+            return
+        session = self._sessions.get(mine.agent_id, mine.session_id)
+        why = self._why_not(mine, session, now)
+        if why is None and mine.status != "intended":
+            # One that failed is tried again under the admission that it had.
+            if mine.intended or self.latch.admit(now, sum(1 for _ in self._sessions.open()), self._settings):
+                if mine.reason == BUDGET and session is not None and session.foreign:  # it was found by forged sums
+                    mine.evidence = self._account(session).excess or mine.evidence
+                self._intents.change(mine, "intended", "", now)
+                mine.intended, mine.attempts = now, 0
+            else:
+                why = self._latched(now)
+        if why is None:
+            self._handing.append(mine)
+        elif mine.status == "intended" and (session is None or session.attested_end):
+            self._confirmation.confirm(mine, ENDED, now)
+        elif mine.status != "observed":
+            self._intents.change(mine, "observed", why, now)
+        elif mine.why != why:
+            mine.why = why
+            self._intents.touch(mine)
+
+    def _why_not(self, mine: Intent, session: Session | None, now: float) -> str | None:
+        """Why a session may not be stopped now; None if it is to be."""
+        settings = self._settings
+        held = self._held(mine)
+        if held is not None:
+            return held
+        if session is None or session.closed or session.attested_end:
+            return "its end is in the log already"
+        if now - session.last > settings.max_line_age:
+            return f"its newest line is {now - session.last:.0f} s old, over breaker.max_line_age"
+        other = self._stopping(mine, session)
+        if other is not None:
+            return f"it is being stopped for {other.reason} already"
+        if mine.reason == BUDGET:
+            if self._account(session).excess is None:
+                return (
+                    f"of its {session.tokens:,} tokens, ${session.cost_usd:.4f}, lines from agents.NAME.sources tell "
+                    f"only {session.attested_tokens:,}, ${session.attested_cost_usd:.4f}: within its budget"
+                )
+        elif session.foreign:
+            return "a line of its session came from where agents.NAME.sources does not name"
+        return None
+
+    def _held(self, mine: Intent) -> str | None:
+        """Why nobody, or not this agent, may be stopped now."""
+        if self._settings.mode != "enforce":
+            return "breaker.mode is observe"
+        if self.latch.since:
+            return f"latched: {self.latch.why}"
+        if not self._authority.guards(mine.agent_id):
+            return "agents.NAME.terminate is not configured for it"
+        return None
+
+    def _stopping(self, mine: Intent, session: Session) -> Intent | None:
+        """Another reason for which the session is being stopped, or was."""
+        others = self._intents.of(mine.agent_id, mine.session_id)
+        return next(
+            (
+                other
+                for other in others
+                if other is not mine and (other.status == "intended" or (other.called and session.terminated))
+            ),
+            None,
+        )
+
+    def _latched(self, now: float) -> str:
+        why = f"latched: {self.latch.why}"
+        see = "see agent-exporter breaker status --config FILE"
+        log.error("the breaker is latched and only observes: %s; %s", self.latch.why, see)
+        self.audit.write("latched", now, why=self.latch.why)
+        # What was decided a moment ago, and nobody was told of, is not done either: it may be of the same mistake.
+        for mine in self._handing:
+            self._intents.change(mine, "observed", why, now)
+            mine.intended = 0.0
+        self._handing.clear()
+        return why
+
+    # --- calls -------------------------------------------------------------------------------------------------
+
+    def committed(self) -> None:
+        """The intents are on disk: now they are carried out."""
+        self.audit.committed()
+        handing, self._handing = self._handing, []
+        for mine in handing:
+            self.call(copy(mine))
+
+    def answered(self, key: str, refused: Refused | None, now: float) -> bool:
+        """What became of a call; `refused` says why it was not taken. Returns whether to try again."""
+        mine = self._intents.get(key)
+        if mine is None or mine.called:
+            return False
+        session = self._sessions.get(mine.agent_id, mine.session_id)
+        if refused is None:
+            mine.called = mine.last = now
+            self._intents.change(mine, "called", "", now)
+            log.warning("session %s of %s was told to stop: %s", mine.session_id, mine.agent_id, mine.reason)
+            if session is not None:
+                session.terminated = True
+                self._sessions.touch(session)
+            return False
+        if mine.status != "intended":
+            return False
+        refusal = str(refused)
+        mine.attempts += 1
+        mine.why = refusal
+        self._intents.touch(mine)
+        if session is None or session.attested_end:
+            self._confirmation.confirm(mine, ENDED, now)
+            return False
+        if mine.attempts == 1:
+            log.warning("session %s of %s is not stopped yet: %s", mine.session_id, mine.agent_id, refusal)
+            self._intents.write("refused", mine, now, why=refusal)
+        if not refused.final and now - mine.intended < self._settings.grace:
+            return True
+        mine.hopeless = refused.final
+        self._confirmation.fail(mine, refusal, now)
+        return False
+
+    def wanted(self, key: str, now: float) -> bool:
+        """Asked before a further attempt: an operator, a reload, the latch or the session's end may have settled it."""
+        mine = self._intents.get(key)
+        if mine is None or mine.status != "intended":
+            return False
+        session = self._sessions.get(mine.agent_id, mine.session_id)
+        if session is None or session.attested_end:
+            self._confirmation.confirm(mine, ENDED, now)
+            return False
+        held = self._held(mine)
+        if held is not None:
+            self._intents.change(mine, "observed", held, now)
+        return held is None
+
+    # --- operators ---------------------------------------------------------------------------------------------
+
+    def status(self) -> dict[str, Any]:
+        """For whoever looks."""
+        shown = sorted(self._intents, key=lambda mine: (not self._open_end(mine), -mine.changed))[:MOST_SHOWN]
+        return {
+            "mode": self._settings.mode,
+            "enforcing": self.enforcing,
+            "latched_since": self.latch.since or None,
+            "latched_why": self.latch.why or None,
+            "audit_log": str(self.audit.path) if self.audit.path else None,
+            "audit_head": self.audit.head,
+            "audit_problem": self.audit.problem,
+            "intents": [
+                {
+                    "agent_id": mine.agent_id,
+                    "session_id": mine.session_id,
+                    "reason": mine.reason,
+                    "generation": mine.generation,
+                    "status": mine.status,
+                    "why": mine.why,
+                    "changed": mine.changed,
+                    "idempotency_key": mine.idempotency_key,
+                }
+                for mine in shown
+            ],
+            "more": len(self._intents) - len(shown),
+        }
+
+    def _open_end(self, mine: Intent) -> bool:
+        """Somebody should look at it, or it is going on."""
+        return mine.key in self._confirmation.late or mine.status in {"intended", "called"}
+
+    def stops(self, findings: Iterable[Finding]) -> dict[tuple[str, str, str], Intent]:
+        """The latest intent of these findings by agent, session and reason; copies, for a page."""
+        sessions = {(finding.agent_id, finding.session_id) for finding in findings if finding.session_id is not None}
+        return {
+            (mine.agent_id, mine.session_id, mine.reason): copy(mine)
+            for session in sessions
+            for mine in self._intents.of(*session)
+        }
+
+    def unlatch(self, now: float, who: str) -> str:
+        """An operator has looked. Returns a sentence."""
+        if not self.latch.since:
+            return "the breaker is not latched"
+        self.audit.write("unlatched", now, by=who, why=self.latch.why)
+        self.latch.release()
+        return f"unlatched; breaker.mode is {self._settings.mode}"
+
+    def extend(self, session_id: str, agent_id: str | None, tokens: int, cost_usd: float, now: float, who: str) -> str:
+        """Grant a session more than its task type allows: a new generation. Raises ValueError with a sentence."""
+        sessions = [
+            session
+            for session in self._sessions.open()
+            if session.session_id == session_id and agent_id in {None, session.agent_id}
+        ]
+        if not sessions:
+            raise ValueError(f"no open session {session_id!r}{f' of {agent_id!r}' if agent_id else ''}")
+        if len(sessions) > 1:
+            names = ", ".join(sorted(session.agent_id for session in sessions))
+            raise ValueError(f"several agents have a session {session_id!r}: name one with --agent ({names})")
+        [session] = sessions
+        if session.terminated:
+            raise ValueError(f"session {session_id!r} was told to stop already")
+        mine = self._intents.of(session.agent_id, session.session_id)
+        calling = any(one.status == "intended" for one in mine)
+        session.granted_tokens += tokens
+        session.granted_cost_usd += cost_usd
+        self._raised(session, "its budget was extended", now)
+        self.audit.write(
+            "extended", now, agent_id=session.agent_id, session_id=session_id, tokens=tokens, cost_usd=cost_usd, by=who
+        )
+        may = self._account(session)
+        ceiling = f"{may.max_tokens} tokens" + (f" and ${may.max_cost_usd:g}" if may.max_cost_usd is not None else "")
+        answer = f"session {session_id!r} of {session.agent_id!r} may now use {ceiling}; it has used {session.tokens}"
+        if calling:
+            answer += "; it was being told to stop, and a call that is on its way may still do that"
+        return answer
+
+    def _raised(self, session: Session, why: str, now: float) -> None:
+        """What is within its ceiling again is withdrawn, and found anew should it pass the new one."""
+        self._reconsider(session)
+        over, excess = BUDGET in session.trail.found, self._account(session).excess
+        for mine in self._intents.of(session.agent_id, session.session_id):
+            still = excess if mine.intended else over  # what was decided rests on the attested sums alone
+            if mine.reason == BUDGET and not mine.called and mine.status != "withdrawn" and not still:
+                self._pending.pop(mine.key, None)
+                self._handing = [other for other in self._handing if other is not mine]
+                self._confirmation.late.pop(mine.key, None)
+                self._intents.change(mine, "withdrawn", why, now or mine.changed)
+
+    # --- state -------------------------------------------------------------------------------------------------
+
+    def changes(self) -> Iterator[Row]:
+        """Rows of what changed."""
+        yield from self._intents.changes()
+        yield from self.latch.changes()
+        yield from self.audit.changes()
+
+    def restore(self, rows: Callable[[str], Iterable[tuple[str, bytes]]], now: float) -> None:
+        """Take up what a former run meant to do: what it had decided and perhaps not done is looked at again."""
+        self.latch.restore(rows(latch.ROW))
+        self.audit.restore(rows(audit.ROW))
+        self._intents.restore(rows(intent.ROW))
+        for mine in self._intents:
+            if mine.status in {"met", "intended"}:
+                self._put_off(mine, now)
+        self._confirmation.restore()
+
+
+def _shown(origin: Origin) -> str:
+    """For the audit log."""
+    return origin.path or " ".join(f"{key}={value}" for key, value in origin.attributes)[:1024]

@@ -1,0 +1,181 @@
+"""The call that stops a session: an HTTP POST, or a command with fixed arguments.
+
+Where it goes and how is the config's alone; of a log line only the ids are used, percent-encoded in a URL and one
+argument by themselves in a command. No redirect is followed and no shell is asked.
+
+    POST http://host:8080/v1/sessions/sess%2F1/terminate        Idempotency-Key: 5f0c...
+    {"session_id":"sess/1","agent_id":"a","reason":"session_budget","idempotency_key":"5f0c...","evidence":{...}}
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit
+
+import msgspec
+from tornado.httpclient import HTTPRequest
+from tornado.simple_httpclient import SimpleAsyncHTTPClient
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from agent_exporter.breaker.intent import Intent
+    from agent_exporter.config import Terminate
+
+TIMEOUT = 5.0
+"""Seconds for one attempt, connecting included."""
+FIRST_BACKOFF, LAST_BACKOFF = 0.25, 5.0
+"""Seconds between attempts, doubled each time; the grace period of 30 s has room for eight of them."""
+MOST_ANSWER = 64 << 10
+"""Bytes of an answer that are read."""
+MOST_WORDS = 200
+"""Characters that are kept of why it was not taken: the agent says them."""
+MOST_CALLS = 64
+"""At once; max_kills_per_minute is usually far below."""
+_PLACE = re.compile(r"\{(session_id|agent_id)\}")
+GONE = frozenset({404, 410})
+"""There is no such session: what was wanted."""
+
+
+class Refused(Exception):  # noqa: N818
+    """The call was not taken; the sentence says why. `final` if another attempt would be the same."""
+
+    def __init__(self, sentence: str, *, final: bool = False) -> None:
+        super().__init__(sentence)
+        self.final = final
+
+
+class Terminator:
+    """Carries out intents. `how` says how an agent is stopped, asked for each attempt, as a reload may have mended it.
+
+    `answered` is told what became of an attempt (key, why it was not taken or None) and says whether to try again;
+    `wanted` is asked whether that still holds, once the time between two attempts is over.
+    """
+
+    def __init__(
+        self,
+        how: Callable[[str], Terminate | None],
+        answered: Callable[[str, Refused | None], Awaitable[bool]],
+        wanted: Callable[[str], Awaitable[bool]],
+    ) -> None:
+        self._how = how
+        self._answered = answered
+        self._wanted = wanted
+        self._room = asyncio.Semaphore(MOST_CALLS)
+
+    async def carry_out(self, intent: Intent) -> None:
+        """Attempts, until one is taken or there is no point."""
+        delay = FIRST_BACKOFF
+        while True:
+            refusal = None
+            settings = self._how(intent.agent_id)
+            try:
+                if settings is None:
+                    raise Refused("agents.NAME.terminate was taken out of the config")
+                async with self._room:
+                    await terminate(intent, settings)
+            except Refused as error:
+                refusal = error
+            if not await self._answered(intent.key, refusal):
+                return
+            await asyncio.sleep(delay * random.uniform(0.75, 1.25))  # noqa: S311  (jitter)
+            if not await self._wanted(intent.key):
+                return
+            delay = min(2 * delay, LAST_BACKOFF)
+
+
+async def terminate(intent: Intent, how: Terminate) -> None:
+    """One attempt. Raises Refused."""
+    if how.url is not None:
+        await _post(intent, how, how.url)
+    else:
+        assert how.argv is not None
+        await _execute(intent, how.argv)
+
+
+async def _post(intent: Intent, how: Terminate, template: str) -> None:
+    names = {"session_id": intent.session_id, "agent_id": intent.agent_id}
+    for name, value in names.items():
+        if f"{{{name}}}" in template and value.strip(".") == "":  # a path of dots leads elsewhere, encoded or not
+            raise Refused(f"{name} {value!r} cannot stand in a URL", final=True)
+    url = _PLACE.sub(lambda found: quote(names[found[1]], safe=""), template)
+    place = urlsplit(url).netloc.rpartition("@")[2]
+    headers = {
+        "Content-Type": "application/json",
+        "User-Agent": "agent-exporter",
+        "Idempotency-Key": intent.idempotency_key,
+    }
+    if how.auth_header_file is not None:
+        try:
+            headers["Authorization"] = Path(how.auth_header_file).read_text(encoding="utf-8").strip()  # noqa: ASYNC240  (one small file)
+        except (OSError, UnicodeDecodeError) as error:
+            raise Refused(f"auth_header_file {how.auth_header_file} cannot be read: {error}") from error
+    body = {
+        "session_id": intent.session_id,
+        "agent_id": intent.agent_id,
+        "reason": intent.reason,
+        "idempotency_key": intent.idempotency_key,
+        "trace_id": intent.trace_id,
+        "evidence": intent.evidence,
+    }
+    request = HTTPRequest(
+        url,
+        method="POST",
+        headers=headers,
+        body=msgspec.json.encode(body),
+        connect_timeout=TIMEOUT,
+        request_timeout=TIMEOUT,
+        follow_redirects=False,
+        decompress_response=False,  # of the answer only its status is of interest
+    )
+    client = SimpleAsyncHTTPClient(force_instance=True, max_body_size=MOST_ANSWER)
+    try:
+        answer = await client.fetch(request, raise_error=False)
+    except Exception as error:  # whatever an agent answers, endless headers too: it is tried again
+        why = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+        raise Refused(f"{place}: {why[:MOST_WORDS]}") from error
+    finally:
+        client.close()
+    if not (200 <= answer.code < 300 or answer.code in GONE):
+        raise Refused(f"{place}: HTTP {answer.code} {answer.reason[:MOST_WORDS]}")
+
+
+async def _execute(intent: Intent, argv: list[str]) -> None:
+    names = {"session_id": intent.session_id, "agent_id": intent.agent_id}
+    arguments = []
+    for argument in argv:
+        filled = _PLACE.sub(lambda found: names[found[1]], argument)
+        if filled.startswith("-") and not argument.startswith("-"):
+            raise Refused(f"{argument} {filled!r} would be taken for an option of {argv[0]}", final=True)
+        if "\0" in filled:
+            raise Refused("an id with a NUL cannot be an argument", final=True)
+        arguments.append(filled)
+    environment = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
+    environment["IDEMPOTENCY_KEY"] = intent.idempotency_key
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *arguments,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+            env=environment,
+        )
+    except OSError as error:
+        raise Refused(f"{argv[0]}: {error.strerror}") from error
+    try:
+        code = await asyncio.wait_for(process.wait(), TIMEOUT)
+    except BaseException as error:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+        if isinstance(error, TimeoutError):
+            raise Refused(f"{argv[0]} took longer than {TIMEOUT:g} s") from error
+        raise
+    if code != 0:
+        raise Refused(f"{argv[0]} ended with exit code {code}")

@@ -1,0 +1,38 @@
+"""The config of a command: that of the file, with what the command line says over it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
+
+from agent_exporter.cli.errors import Usage
+from agent_exporter.config import Config, load, parse
+from agent_exporter.config.values import Duration, listen_fault, url_fault
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def config_of(options: argparse.Namespace) -> Config:
+    """Raises ConfigError for what is wrong in the file, Usage for what is wrong on the command line."""
+    config = load(Path(options.config)) if options.config else parse("")
+    given = {key: value for key, value in vars(options).items() if value is not None}
+    if "listen" in given:
+        if fault := listen_fault(given["listen"]):
+            raise Usage(f"--web.listen-address: {fault}")
+        config = _with(config, "server", listen=given["listen"])
+    if "endpoint" in given:
+        if fault := url_fault(given["endpoint"]):
+            raise Usage(f"--otlp.endpoint: {fault}")
+        config = _with(config, "otlp", endpoint=given["endpoint"])
+    if "hold" in given:
+        config = _with(config, "otlp", hold=Duration(given["hold"]))
+    if "state" in given:
+        config = _with(config, "state", path=given["state"])
+    return config
+
+
+def _with(config: Config, section: str, **settings: Any) -> Config:
+    return replace(config, **{section: replace(getattr(config, section), **settings)})

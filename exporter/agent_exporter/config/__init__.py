@@ -1,0 +1,311 @@
+"""The configuration: one YAML file, strict. Every fault is told, with its path, all at once.
+
+With no file at all everything works with the defaults that the sections below state.
+
+    values.py           durations, hours, expressions, addresses
+    strict.py           YAML into sections
+    contradictions.py   between keys
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date  # noqa: TC003  (msgspec reads the annotations)
+from fnmatch import fnmatchcase, translate
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, field
+
+from agent_exporter.config.contradictions import contradictions
+from agent_exporter.config.strict import Section, read_strictly, text_of
+from agent_exporter.config.values import DEFAULT_LISTEN, Duration, JSONPath, QuietHours, Regex, is_glob
+
+Positive = Annotated[int, Meta(ge=1)]
+PositiveUSD = Annotated[float, Meta(gt=0)]
+USD = Annotated[float, Meta(ge=0)]
+
+
+class Terminate(Section, frozen=True):
+    url: str | None = None
+    argv: list[str] | None = None
+    auth_header_file: str | None = None
+
+
+class Agent(Section, frozen=True):
+    """One agent, by name or glob; a name wins over a glob, and the first glob that fits over those after it."""
+
+    team: str | None = None
+    expected_cycle: Duration | None = None
+    long_call: Duration = Duration(300.0)
+    quiet_hours: QuietHours | None = None
+    daily_tokens: Positive | None = None
+    daily_cost_usd: PositiveUSD | None = None
+    baseline_from: date | None = None
+    retired: bool = False
+    endpoint: str | None = None
+    endpoint_headers_file: str | None = None
+    """Lines `Name: value`, for a token that does not belong into this file."""
+    checks: list[str] | None = None
+    """Which health checks it is given; None: the article's four."""
+    sources: list[str] | None = None
+    terminate: Terminate | None = None
+
+
+class TaskType(Section, frozen=True):
+    """Budgets and times of the sessions of one task type. Defaults: after the article named in the README."""
+
+    session_tokens: Positive = 50_000
+    session_cost_usd: PositiveUSD | None = None
+    normal_duration: Duration = Duration(30.0)
+    max_duration: Duration = Duration(300.0)
+    idle: Duration = Duration(300.0)
+
+
+class FileSource(Section, frozen=True):
+    """Files to follow, by a glob."""
+
+    path: str
+    start_at: Literal["beginning", "end"] = "beginning"
+    ignore_plain_text: bool = False
+
+
+class Server(Section, frozen=True):
+    listen: str = DEFAULT_LISTEN
+    token_file: str | None = None
+    tls_cert_file: str | None = None
+    tls_key_file: str | None = None
+    tls_client_ca_file: str | None = None
+
+
+class Metrics(Section, frozen=True):
+    max_series: Annotated[int, Meta(ge=10)] = 2_000
+    max_samples: Annotated[int, Meta(ge=1_000)] = 100_000
+    agent_ttl: Duration = Duration(7 * 86400.0)
+    gen_ai: bool = True
+
+
+class OTLP(Section, frozen=True):
+    """Where spans go. Without an endpoint none are made."""
+
+    endpoint: str | None = None
+    compression: Literal["gzip", "none"] = "gzip"
+    headers_file: str | None = None
+    """Lines `Name: value`, for a token that does not belong into this file."""
+    ca_file: str | None = None
+    spool_bytes: Annotated[int, Meta(ge=1 << 20)] = 256 << 20
+    hold: Duration | None = None
+    """Keep a trace's spans together until its sessions have ended, no longer than this."""
+
+
+class OTLPLogs(Section, frozen=True):
+    """What arrives at /v1/logs."""
+
+    enabled: bool = True
+    ignore_plain_text: bool = False
+
+
+class State(Section, frozen=True):
+    path: str | None = None
+
+
+class Loop(Section, frozen=True):
+    max_retries: Positive = 3
+    max_repeats: Positive = 3
+    cycle_rounds: Annotated[int, Meta(ge=2)] = 3
+    polling_actions: list[str] = []
+
+
+class Anomaly(Section, frozen=True):
+    factor: Annotated[float, Meta(gt=1)] = 2.0
+    window: Positive = 50
+    min_samples: Positive = 20
+
+
+class Cascade(Section, frozen=True):
+    agents: Annotated[int, Meta(ge=2)] = 3
+    window: Duration = Duration(60.0)
+
+
+class Detectors(Section, frozen=True):
+    reorder: Duration = Duration(3.0)
+    loop: Loop = field(default_factory=Loop)
+    action_anomaly: Anomaly = field(default_factory=Anomaly)
+    cascade: Cascade = field(default_factory=Cascade)
+
+
+class Long(Section, frozen=True):
+    """The price of a call whose prompt is longer than so many tokens."""
+
+    above: Positive
+    input: USD
+    output: USD
+    cache_read: USD | None = None
+    cache_write: USD | None = None
+
+
+class Price(Section, frozen=True):
+    """Of a model, USD per million tokens. Cached tokens without a price of their own cost what others cost."""
+
+    input: USD
+    output: USD
+    cache_read: USD | None = None
+    cache_write: USD | None = None
+    long: Long | None = None
+
+
+class Prices(Section, frozen=True):
+    """Costs that lines do not say, and a check of those that they do."""
+
+    use_shipped: bool = True
+    """The table that comes with the exporter, for models that `models` does not name."""
+    tolerance: Annotated[float, Meta(ge=0)] = 0.1
+    """Share of the table's cost by which a logged one may differ: rounding, and calls summed up in one line."""
+    models: dict[str, Price] = {}
+
+
+class Breaker(Section, frozen=True):
+    """Stops sessions; docs/breaker.md has the reasons for the defaults."""
+
+    mode: Literal["observe", "enforce"] = "observe"
+    reasons: list[Literal["session_budget", "loop", "action_anomaly"]] = field(
+        default_factory=lambda: ["session_budget"]
+    )
+    audit_log: str | None = None
+    """Without one: `audit.ndjson` beside the state file."""
+    grace: Duration = Duration(30.0)
+    confirm_after: Duration = Duration(10.0)
+    max_line_age: Duration = Duration(60.0)
+    max_kills_per_minute: Positive = 5
+    max_kill_share: Annotated[float, Meta(gt=0, le=1)] = 0.2
+    min_live_sessions: Positive = 20
+
+
+class Expect(Section, frozen=True):
+    """What an answer has to be; where several are given, all of them."""
+
+    exact: Any = None
+    contains: str | None = None
+    regex: Regex | None = None
+    json: Any = None
+    """These keys and values; there may be others."""
+    number: float | None = None
+    tolerance: Annotated[float, Meta(ge=0)] = 0.0
+    similar: str | None = None
+    similarity: Annotated[float, Meta(gt=0, le=1)] = 0.7
+    """At least this much, 0 to 1. Measured on tests/logs: answers of one agent to two questions are less alike in 98 of
+    100 pairs; another wording of one answer is 0.6 to 0.8. A rough measure: better is what can be said exactly."""
+
+
+class HealthCheck(Section, frozen=True):
+    """One check. What one of the article's four leaves out here is as it is built in (`exporter.probes.checks`)."""
+
+    path: str | None = None
+    body: dict[str, Any] | None = None
+    """With one it is a POST of JSON."""
+    status: Annotated[int, Meta(ge=100, le=599)] | None = None
+    json_path: JSONPath | None = None
+    expect: Expect | None = None
+    interval: Duration | None = None
+    timeout: Duration | None = None
+
+
+class Benchmark(Section, frozen=True):
+    """A suite of known-good inputs, and who is given it."""
+
+    suite: str
+    """The file."""
+    agents: list[str]
+    interval: Duration | None = None
+    """None: it is run by command alone."""
+    repetitions: Annotated[int, Meta(ge=1, le=100)] = 1
+    timeout: Duration = Duration(60.0)
+    """For one answer."""
+
+
+class Config(Section, frozen=True):
+    """The whole file."""
+
+    agents: dict[str, Agent] = {}
+    task_types: dict[str, TaskType] = {}
+    llm_actions: list[str] = field(default_factory=lambda: ["llm_call", "chat*", "completion*", "generate*"])
+    sources: dict[str, FileSource] = {}
+    otlp_logs: OTLPLogs = field(default_factory=OTLPLogs)
+    server: Server = field(default_factory=Server)
+    metrics: Metrics = field(default_factory=Metrics)
+    otlp: OTLP = field(default_factory=OTLP)
+    state: State = field(default_factory=State)
+    detectors: Detectors = field(default_factory=Detectors)
+    prices: Prices = field(default_factory=Prices)
+    breaker: Breaker = field(default_factory=Breaker)
+    health_checks: dict[str, HealthCheck] = {}
+    benchmarks: dict[str, Benchmark] = {}
+
+    def agent(self, name: str) -> Agent:
+        """The settings of an agent: its own, or the first glob's that fits it, or the defaults."""
+        own = self.agents.get(name)
+        if own is not None:
+            return own
+        return next((agent for glob, agent in self.agents.items() if fnmatchcase(name, glob)), _NOBODY)
+
+    def names(self) -> list[str]:
+        """Agents that are configured by name, those retired left out."""
+        return [name for name, agent in self.agents.items() if not is_glob(name) and not agent.retired]
+
+    def task_type(self, name: str) -> TaskType:
+        """The settings of a task type: its own, or those of `default`."""
+        return self.task_types.get(name) or self.task_types.get("default") or _ANY_TASK
+
+    def is_llm(self, action: str) -> bool:
+        """Whether an action is a call of a model; every other one is a tool call."""
+        return _any_of(*self.llm_actions).match(action) is not None
+
+    def missing_files(self) -> list[tuple[str, str]]:
+        """(key, path) of files that are named and not there. No fault: it may be checked on another machine."""
+        named = {
+            "server.token_file": self.server.token_file,
+            "server.tls_cert_file": self.server.tls_cert_file,
+            "server.tls_key_file": self.server.tls_key_file,
+            "server.tls_client_ca_file": self.server.tls_client_ca_file,
+            "otlp.headers_file": self.otlp.headers_file,
+            "otlp.ca_file": self.otlp.ca_file,
+            **{
+                f"agents.{name}.terminate.auth_header_file": agent.terminate.auth_header_file
+                for name, agent in self.agents.items()
+                if agent.terminate is not None
+            },
+        }
+        named |= {f"agents.{name}.endpoint_headers_file": a.endpoint_headers_file for name, a in self.agents.items()}
+        named |= {f"benchmarks.{name}.suite": benchmark.suite for name, benchmark in self.benchmarks.items()}
+        return [(key, path) for key, path in named.items() if path is not None and not Path(path).exists()]
+
+    def control_socket(self) -> Path | None:
+        """Where operators are listened to."""
+        return None if self.state.path is None else Path(f"{self.state.path}.sock").absolute()
+
+    def audit_log(self) -> Path | None:
+        """Where the breaker writes down what it does."""
+        if self.breaker.audit_log is not None:
+            return Path(self.breaker.audit_log)
+        return Path(self.state.path).with_name("audit.ndjson") if self.state.path is not None else None
+
+
+_NOBODY = Agent()
+_ANY_TASK = TaskType()
+
+
+def load(path: Path) -> Config:
+    """Read and check a file. Raises ConfigError with every fault."""
+    return parse(text_of(path), str(path))
+
+
+def parse(text: str, name: str = "config") -> Config:
+    """Check a YAML document. Raises ConfigError with every fault, each beginning with `name`."""
+    return read_strictly(text, name, Config, contradictions)
+
+
+@lru_cache(maxsize=8)
+def _any_of(*globs: str) -> re.Pattern[str]:
+    """Matches what one of the globs does. Asked for every line whose action has no series of its own."""
+    return re.compile("|".join(map(translate, globs)) or r"(?!)")

@@ -1,0 +1,81 @@
+"""What is wrong between keys of the file, or within a text: faults that no type tells."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from agent_exporter.config.values import listen_fault, source_fault, url_fault
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from agent_exporter.config import Agent, Config
+
+
+def contradictions(config: Config) -> Iterator[str]:
+    """What is wrong between keys, or within a text."""
+    if bool(config.server.tls_cert_file) != bool(config.server.tls_key_file):
+        yield "server: tls_cert_file and tls_key_file belong together"
+    if config.server.tls_client_ca_file and not config.server.tls_cert_file:
+        yield "server.tls_client_ca_file: has no meaning without tls_cert_file"
+    fault = listen_fault(config.server.listen)
+    if fault:
+        yield f"server.listen: {fault}"
+    if config.otlp.endpoint is not None:
+        fault = url_fault(config.otlp.endpoint)
+        if fault:
+            yield f"otlp.endpoint: {fault}"
+    for name in config.sources.keys() & {"otlp", "-"}:
+        yield f"sources.{name}: the name is taken, by {'/v1/logs' if name == 'otlp' else 'standard input'}"
+    for name, task in config.task_types.items():
+        if task.normal_duration > task.max_duration:
+            yield f"task_types.{name}: normal_duration is longer than max_duration"
+    for name, agent in config.agents.items():
+        for source in agent.sources or ():
+            if fault := source_fault(source):
+                yield f"agents.{name}.sources: {fault}"
+        yield from _faults_of_terminate(config, name, agent)
+    if config.breaker.mode == "enforce" and config.state.path is None:
+        yield "breaker.mode: enforce needs state.path, so that a restart knows whom it has stopped"
+    if config.health_checks or config.benchmarks or any(map(_is_asked, config.agents.values())):
+        # What asks over HTTP is 8 MB, that reading a log alone has no use for.
+        from agent_exporter.probes import settings  # noqa: PLC0415
+
+        yield from settings.faults(config)
+
+
+def _is_asked(agent: Agent) -> bool:
+    """Whether its section has to do with health checks or benchmarks."""
+    return (agent.endpoint, agent.endpoint_headers_file, agent.checks) != (None, None, None)
+
+
+_PLACES = re.compile(r"\{\w*\}")
+
+
+def _faults_of_terminate(config: Config, name: str, agent: Agent) -> Iterator[str]:
+    how = agent.terminate
+    if how is None:
+        return
+    where = f"agents.{name}.terminate"
+    if bool(how.url) == bool(how.argv):
+        yield f"{where}: needs url or argv, and not both"
+    if how.url is not None and (fault := url_fault(how.url)):
+        yield f"{where}.url: {fault}"
+    if how.url is not None and "{" in urlsplit(how.url).netloc:
+        yield f"{where}.url: an id from a log line cannot be part of the host"
+    if how.argv is not None and how.argv and "{" in how.argv[0]:
+        yield f"{where}.argv: an id from a log line cannot be the command"
+    for key, text in [("url", how.url or ""), *(("argv", argument) for argument in how.argv or ())]:
+        for place in set(_PLACES.findall(text)) - {"{session_id}", "{agent_id}"}:
+            yield f"{where}.{key}: nothing is put for {place}; there are {{session_id}} and {{agent_id}}"
+    for flag, text in pairwise(how.argv or ()):
+        if flag in {"-c", "-e", "--eval"} and _PLACES.search(text):
+            yield (
+                f"{where}.argv: an id from a log line cannot be part of a program's text: have it follow as an "
+                "argument of its own, and let the program take that ($1)"
+            )
+    if config.breaker.mode == "enforce" and not agent.sources:
+        yield f'agents.{name}.sources: is required in enforce mode: whose lines may have it stopped? ["*"] is a choice'

@@ -1,0 +1,201 @@
+"""A YAML document into typed sections, strictly: every fault is told, with its path, all at once."""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+import yaml
+from msgspec import Struct
+
+from agent_exporter.config.values import Duration, JSONPath, QuietHours, Regex, duration
+from agent_exporter.text import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+
+class ConfigError(Exception):
+    """The file cannot be used. `faults` are sentences, each with the path of the key it is about."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Frozen: a reload replaces the whole configuration or nothing."""
+
+
+S = TypeVar("S", bound=Section)
+
+
+def text_of(path: Path) -> str:
+    """A file's text. Raises ConfigError."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError([f"{path}: {error.strerror or error}"]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{path}: not UTF-8 ({error.reason} at byte {error.start})"]) from error
+
+
+def read_strictly(text: str, name: str, wanted: type[S], contradictions: Callable[[S], Iterable[str]]) -> S:
+    """A YAML document as a section whose keys all have defaults. Raises ConfigError with every fault."""
+    try:
+        document = yaml.load(text, _Loader)  # noqa: S506  (a SafeLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise ConfigError([f"{name}{where}: {problem}"]) from error
+    except RecursionError as error:
+        raise ConfigError([f"{name}: nested too deeply"]) from error
+    document = {} if document is None else document
+    faults = list(_faults(document, wanted, ""))
+    if isinstance(document, Mapping):
+        # What is without a fault is looked at further, so that all faults are told at once.
+        sound: Any = _sound(document, lambda part: any(_faults(part, wanted, "")), 3) if faults else document
+        sound = {} if sound is msgspec.UNSET else sound
+        of_names = {key for key, hint in get_type_hints(wanted).items() if get_origin(hint) is dict}
+        for section in of_names & sound.keys():  # `name:` with nothing after it is a name with the defaults
+            sound[section] = {name: {} if inner is None else inner for name, inner in sound[section].items()}
+        config = msgspec.convert(sound, wanted, dec_hook=_decode)
+        faults += contradictions(config)
+        if not faults:
+            return config
+    raise ConfigError([f"{name}: {fault}" for fault in faults])
+
+
+def _sound(value: Any, faulty: Callable[[Any], bool], depth: int) -> Any:
+    """A value without what is wrong in it, down to `depth` keys: of a section, a name in it, and a key of that.
+
+    UNSET if nothing is left to look at.
+    """
+    if not faulty(value):
+        return value
+    if depth == 0 or not isinstance(value, Mapping):
+        return msgspec.UNSET
+    rest = {}
+    for key, inner in value.items():
+        kept = _sound(inner, lambda part, key=key: faulty({key: part}), depth - 1)  # type: ignore[misc]
+        if kept is not msgspec.UNSET:
+            rest[key] = kept
+    return rest or msgspec.UNSET
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice, which YAML forbids and PyYAML lets pass: the first would be lost silently."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, (dict, list)):
+                raise yaml.constructor.ConstructorError(None, None, "a key must be plain text", key_node.start_mark)
+            if key in seen:
+                problem = f"the key {key!r} is given twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _faults(value: Any, wanted: Any, path: str) -> Iterator[str]:
+    """Every fault in a value that is to have the type `wanted`."""
+    origin = get_origin(wanted)
+    if origin in {Union, types.UnionType}:
+        if value is None:
+            return
+        wanted = next(kind for kind in get_args(wanted) if kind is not type(None))
+        origin = get_origin(wanted)
+    if _is_section(wanted):
+        yield from _faults_of_section(value, wanted, path)
+    elif origin is dict:
+        if not isinstance(value, Mapping):
+            yield f"{path}: must be a mapping of names, not {_shown(value)}"
+            return
+        for key, inner in value.items():
+            if not isinstance(key, str):
+                yield f"{_join(path, str(key))}: the name must be text: put it in quotes"
+            elif not key or len(key.encode()) > 256:
+                yield f"{_join(path, key)}: the name must be 1 to 256 bytes"
+            else:
+                yield from _faults({} if inner is None else inner, get_args(wanted)[1], _join(path, key))
+    elif origin is list and isinstance(value, list) and _is_section(get_args(wanted)[0]):
+        for number, inner in enumerate(value):
+            yield from _faults(inner, get_args(wanted)[0], f"{path}[{number}]")
+    elif origin is list and isinstance(value, list) and get_origin(get_args(wanted)[0]) is Literal:
+        for inner in value:
+            yield from _faults(inner, get_args(wanted)[0], path)
+    elif origin is Literal:
+        if value not in get_args(wanted):
+            yield f"{path}: must be {' or '.join(get_args(wanted))}, not {_shown(value)}"
+    else:
+        try:
+            msgspec.convert(value, wanted, dec_hook=_decode)
+        except msgspec.ValidationError as error:
+            yield f"{path}: {_sentence(error, value)}"
+
+
+def _is_section(wanted: Any) -> bool:
+    return isinstance(wanted, type) and issubclass(wanted, Section)
+
+
+def _faults_of_section(value: Any, wanted: type[Section], path: str) -> Iterator[str]:
+    if not isinstance(value, Mapping):
+        yield f"{path or 'the file'}: must be a mapping, not {_shown(value)}"
+        return
+    hints = get_type_hints(wanted, include_extras=True)
+    for key, inner in value.items():
+        if key in hints:
+            yield from _faults(inner, hints[key], _join(path, key))
+        else:
+            close = difflib.get_close_matches(str(key), hints, n=1)
+            hint = f"; did you mean {close[0]}?" if close else f"; known are {', '.join(hints)}"
+            yield f"{_join(path, str(key))}: unknown key{hint}"
+    for info in msgspec.structs.fields(wanted):
+        if info.required and info.name not in value:
+            yield f"{_join(path, info.name)}: is required"
+
+
+def _decode(wanted: type, value: Any) -> Any:
+    if wanted is Duration:
+        return duration(value if isinstance(value, str) else "")
+    if wanted is QuietHours:
+        return QuietHours(value if isinstance(value, str) else "")
+    if wanted in {Regex, JSONPath}:
+        if not isinstance(value, str):
+            raise ValueError("must be text")
+        return wanted(value)
+    raise NotImplementedError(wanted)
+
+
+def _sentence(error: msgspec.ValidationError, value: Any) -> str:
+    text = str(error).split(" - at `")[0]
+    if text.startswith("must"):
+        return f"{text}, not {_shown(value)}"
+    names = text.split("`")
+    words = {
+        "int": "a whole number", "str": "text", "bool": "true or false", "float": "a number", "array": "a list",
+        "object": "a mapping", "date": "a date such as 2026-11-24",
+    }  # fmt: skip
+    if text.startswith("Expected") and len(names) > 1:
+        kind = words.get(names[1].split(" | ")[0], names[1])
+        bound = names[2].split(",")[0].strip()
+        return f"must be {kind}{' ' + bound if bound else ''}, not {_shown(value)}"
+    if "date" in text:
+        return f"must be a date such as 2026-11-24, not {_shown(value)}"
+    return f"{text[:1].lower()}{text[1:]}"
+
+
+def _shown(value: Any) -> str:
+    return "nothing" if value is None else ascii(value)[:60]
+
+
+def _join(path: str, key: str) -> str:
+    shown = plain(key)
+    return f"{path}.{shown}" if path else shown

@@ -1,0 +1,90 @@
+"""One agent fails, and takes down those that wait for it.
+
+    {"timestamp": "...09:00:00Z", "agent_id": "planner", "parent_trace_id": "t", "status": "error", ...}
+    {"timestamp": "...09:00:05Z", "agent_id": "research", "parent_trace_id": "t", "status": "timeout", ...}
+    {"timestamp": "...09:00:11Z", "agent_id": "writer", "parent_trace_id": "t", "status": "error", ...}    <- the third
+
+Three agents of one trace within 60 s. The suspected root is the most upstream in the trace's tree, then the earliest.
+Agents that fail while it goes on are members of it; it is over once no agent of the trace has failed for as long.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from typing import TYPE_CHECKING, NamedTuple
+
+from agent_exporter.detectors.steps import Failure
+from agent_exporter.lineage import caller
+
+if TYPE_CHECKING:
+    from agent_exporter.config import Cascade
+    from agent_exporter.detectors.steps import Member, Step, Trace
+
+KIND, MEMBER = "cascade", "cascade_member"
+MOST_FAILURES = 256
+"""Held per trace, the latest: one agent that fails all the time must not fill the memory."""
+
+
+class Fallen(NamedTuple):
+    """What a failure makes of a trace."""
+
+    failures: list[Failure]
+    """The first of each agent that is new to the cascade, in order of time."""
+    root: str | None
+    """The suspected root, if the cascade begins with it."""
+
+
+def note(trace: Trace, step: Step) -> Failure:
+    """Remember a failure."""
+    failure = Failure(step.at, step.agent_id, step.session_id)
+    failures = trace.failures
+    if failure not in failures:
+        insort(failures, failure)
+        del failures[: max(0, len(failures) - MOST_FAILURES)]
+    return failure
+
+
+def failed(trace: Trace, step: Step, settings: Cascade) -> Fallen | None:
+    """A failure in its turn: the cascade that begins or goes on with it."""
+    failure = note(trace, step)
+    until = [other for other in trace.failures if other <= failure]
+    recent = [other for other in until if step.at - other.at <= settings.window]
+    if trace.failing and len(recent) == 1:
+        trace.failing = []
+    if step.agent_id in trace.failing:
+        return None
+    first = {other.agent_id: other for other in reversed(recent)}
+    if trace.failing:
+        trace.failing.append(step.agent_id)
+        return Fallen([failure], None)
+    if len(first) < settings.agents:
+        return None
+    trace.failing = list(first)
+    return Fallen(sorted(first.values()), root(trace, list(first.values())))
+
+
+def root(trace: Trace, failures: list[Failure]) -> str:
+    """Of those that failed, the most upstream, then the earliest."""
+    return min(failures, key=lambda failure: (_depth(trace, failure), failure)).agent_id
+
+
+def _depth(trace: Trace, failure: Failure) -> int:
+    """Handovers between the one that nobody called and this one."""
+    member = trace.members.get(key(failure.agent_id, failure.session_id))
+    depth = 0
+    while member is not None and depth < len(trace.members):
+        depth += bool(member.parent_agent_id or member.parent_span_id)
+        member = _caller(trace, member)
+    return depth
+
+
+def _caller(trace: Trace, member: Member) -> Member | None:
+    named = trace.members.get(trace.spans.get(member.parent_span_id, ""))
+    if named is not None and named is not member:
+        return named
+    return caller(member, trace.members.values())
+
+
+def key(agent_id: str, session_id: str) -> str:
+    """Of a member of a trace."""
+    return f"{agent_id}\0{session_id}"

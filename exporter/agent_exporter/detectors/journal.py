@@ -1,0 +1,96 @@
+"""Findings on their way out: kept in the state, and printed once each.
+
+A finding is committed together with the lines that it comes from, printed after that, and then marked as printed. So
+SIGKILL forgets none; one that falls into the few milliseconds between the last two steps is printed again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Struct
+
+from agent_exporter.detectors.finding import Finding  # noqa: TC001  (msgspec reads the annotations)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from agent_exporter.state import Row
+
+ROW = "finding"
+MOST = 500
+"""The latest findings, kept for whoever shows them."""
+
+
+class Entry(Struct, array_like=True):
+    """One finding; `printed` only once it is known to be."""
+
+    finding: Finding
+    printed: bool = False
+
+
+class Journal:
+    """`write` prints a line; None where findings go another way."""
+
+    def __init__(self, write: Callable[[bytes], None] | None = None, most: int = MOST) -> None:
+        self._write = write
+        self._most = most
+        self._number = 0
+        self._keys: deque[str] = deque()
+        self._fresh: dict[str, Entry] = {}
+        self._unprinted: list[tuple[str, Entry]] = []
+        self._gone: list[str] = []
+        self._stored = ""
+        """The key of the latest row that there is."""
+
+    def add(self, finding: Finding) -> None:
+        """Keep a finding."""
+        self._number += 1
+        key = f"{self._number:016}"
+        self._keys.append(key)
+        if len(self._keys) > self._most:
+            oldest = self._keys.popleft()
+            self._fresh.pop(oldest, None)
+            if oldest <= self._stored:  # a log of the past is committed at its end alone
+                self._gone.append(oldest)
+        entry = self._fresh[key] = Entry(finding)
+        if self._write is not None:
+            self._unprinted.append((key, entry))
+
+    def changes(self) -> Iterator[Row]:
+        """Rows of what is new, or newly printed."""
+        fresh, self._fresh = self._fresh, {}
+        for key, entry in fresh.items():
+            yield ROW, key, msgspec.msgpack.encode(entry)
+            self._stored = max(self._stored, key)
+        gone, self._gone = self._gone, []
+        for key in gone:
+            yield ROW, key, None
+
+    def committed(self) -> bool:
+        """What is in the state can be printed. True if that has to be committed in turn."""
+        unprinted, self._unprinted = self._unprinted, []
+        if self._write is None or not unprinted:
+            return False
+        self._write(b"".join(entry.finding.to_json() + b"\n" for _, entry in unprinted))
+        for _, entry in unprinted:
+            entry.printed = True
+        self._fresh |= {key: entry for key, entry in unprinted if key >= self._keys[0]}
+        return True
+
+    def restore(self, rows: Iterable[tuple[str, bytes]]) -> None:
+        """Take up the findings of a former run; what that could not print is printed after the next commit."""
+        for key, value in sorted(rows):
+            entry = msgspec.msgpack.decode(value, type=Entry)
+            self._number = int(key)
+            self._stored = key
+            self._keys.append(key)
+            if self._write is not None and not entry.printed:
+                self._unprinted.append((key, entry))
+
+
+def recent(rows: Iterable[tuple[str, bytes]]) -> list[Finding]:
+    """The findings in committed rows of the kind ROW, oldest first."""
+    return [msgspec.msgpack.decode(value, type=Entry).finding for _, value in sorted(rows)]

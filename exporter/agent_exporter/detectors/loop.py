@@ -1,0 +1,82 @@
+"""A session that goes round, or goes on and on.
+
+Each of its four kinds is found once in a session, a cycle across agents once in a trace.
+
+    retries    {"action": "search", "metadata": {"retry_count": 4}, ...}                   <- more than 3
+
+    repeat     {"action": "search", "input": {"q": "x"}, "output": {"hits": 0}, ...}
+               {"action": "search", "input": {"q": "x"}, "output": {"hits": 0}, ...}
+               {"action": "search", "input": {"q": "x"}, "output": {"hits": 0}, ...}
+               {"action": "search", "input": {"q": "x"}, "output": {"hits": 0}, ...}       <- more than 3 in a row
+
+    cycle      book, refused; think; book, refused; think; book, refused; think            <- 2 to 4 actions, 3 rounds
+
+    overtime   {"timestamp": "...09:00:00Z", "session_id": "s", ...}
+               {"timestamp": "...09:05:00Z", "session_id": "s", ...}                       <- after 5 minutes
+
+An outcome that changes is progress: one step with another one ends a repeat and a cycle.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from agent_exporter.detectors.fingerprint import UNKNOWN
+from agent_exporter.detectors.steps import BEAT, IDLE, LONGEST
+
+if TYPE_CHECKING:
+    from agent_exporter.config import Loop
+    from agent_exporter.detectors.steps import Step, Trail
+
+KIND = "loop"
+
+
+def retries(step: Step, settings: Loop) -> dict[str, Any] | None:
+    """The agent itself says that it tries again and again."""
+    if step.retries > settings.max_retries:
+        return {"loop": "retries", "action": step.action, "retry_count": step.retries}
+    return None
+
+
+def overtime(trail: Trail, step: Step, max_duration: float) -> dict[str, Any] | None:
+    """At work at or after its time. A heartbeat says so too, unless the session has ended or its agent has rested."""
+    if step.at < trail.started + max_duration or step.marks & IDLE:
+        return None
+    if step.marks & BEAT and (trail.ended or trail.resting):
+        return None
+    return {"loop": "overtime", "max_seconds": float(max_duration)}
+
+
+def shapes(settings: Loop) -> list[tuple[int, int]]:
+    """(actions in a round, steps that all rounds together take) of a repeat and of every cycle."""
+    return [
+        (1, settings.max_repeats + 1),
+        *((length, length * settings.cycle_rounds) for length in range(2, LONGEST + 1)),
+    ]
+
+
+def rounds(steps: list[Step], names: list[str], wanted: list[tuple[int, int]]) -> dict[str, Any] | None:
+    """The latest steps go round. Of several cycles it is the shortest; a repeat is none. `names`: of the `steps`."""
+    name = names[-1]
+    if name not in names[-1 - LONGEST : -1]:  # where most steps end
+        return None
+    count = len(names)
+    for length, total in wanted:
+        # Names first: nearly all that are left end here, and their fingerprints are never computed.
+        if count >= total and names[-1 - length] == name and names[-total:-length] == names[length - total :]:
+            latest = steps[-total:]
+            if not _alike(latest, length):
+                continue
+            if length == 1:
+                return {"loop": "repeat", "action": name, "times": total}
+            if any(step.mark != latest[-1].mark for step in latest[-length:]):
+                return {"loop": "cycle", "actions": names[-length:], "rounds": total // length}
+    return None
+
+
+def _alike(steps: list[Step], length: int) -> bool:
+    """Each, but for the first round, is the same call as the one `length` before it. The newest tells most."""
+    return all(
+        steps[at].fingerprint() == steps[at - length].fingerprint() != UNKNOWN
+        for at in range(len(steps) - 1, length - 1, -1)
+    )

@@ -1,0 +1,150 @@
+"""What the detectors remember of sessions and traces: their latest steps, in order of time.
+
+A `Step` keeps the bytes of its line, as most are never looked at twice: its fingerprint is computed once it could be
+part of a loop, or is about to be stored. In a log of the past that is one line in thirty.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct, field
+
+from agent_exporter.detectors.fingerprint import UNKNOWN, fingerprint
+from agent_exporter.detectors.reorder import Stream
+
+MODEL, POLLING, FAILED, END, WORKING, IDLE = 1, 2, 4, 8, 16, 32
+"""Marks: a call of a model; an action that may repeat; error or timeout; the session's end; heartbeats."""
+BEAT = WORKING | IDLE
+LONGEST = 4
+"""Actions in a cycle; docs/detectors.md."""
+
+
+class Step(Struct, eq=False, gc=False, array_like=True):
+    """One action as far as its order matters. Times are seconds since 1970."""
+
+    at: float
+    began: float
+    agent_id: str
+    session_id: str
+    action: str
+    marks: int
+    retries: int
+    line: bytes | None = None
+    mark: int = UNKNOWN
+    """The fingerprint, once the line is given up for it."""
+    tokens: int = 0
+    cost_usd: float = 0.0
+
+    def fingerprint(self) -> int:
+        """What it asked and what came of it; UNKNOWN equals nothing."""
+        if self.line is not None:
+            self.mark = UNKNOWN if self.marks & (POLLING | BEAT) else fingerprint(self.line)
+            self.line = None
+        return self.mark
+
+    def __lt__(self, other: Step) -> bool:
+        """By time; at the same time by content, so that the order of arrival does not matter."""
+        if self.at != other.at:
+            return self.at < other.at
+        return self._content() < other._content()
+
+    def _content(self) -> tuple[str, str, str, int, int, int, float]:
+        return (
+            self.agent_id, self.session_id, self.action, self.marks, self.fingerprint(), self.retries, self.began
+        )  # fmt: skip
+
+
+class Steps(Stream[Step], eq=False, gc=False, array_like=True, kw_only=True):
+    """The latest steps, seen twice: all of them, and the calls of tools alone.
+
+    Real runs put a call of a model, with ever new text, between the tools of a loop.
+    """
+
+    every: list[Step] = field(default_factory=list)
+    tools: list[Step] = field(default_factory=list)
+    found: list[str] = field(default_factory=list)
+    """Kinds and sub-kinds that were found already: each is told once."""
+    held: bool = False
+    """Some step still has its line."""
+
+    def trim(self) -> None:
+        """Give up what cannot become part of a loop any more."""
+        for steps in (self.every, self.tools):
+            del steps[: max(0, len(steps) - _relevant(steps))]
+
+    def lines(self) -> dict[int, int]:
+        """Bytes of each step that keeps its line, by its identity: a step may be in several lists, and in a trace."""
+        return {id(step): len(step.line) for step in (*self.every, *self.tools, *self.waiting) if step.line is not None}
+
+    def settle(self) -> None:
+        """Give up the lines for their fingerprints."""
+        self.held = False
+        for step in (*self.every, *self.tools, *self.waiting):
+            step.fingerprint()
+
+
+class Trail(Steps, eq=False, gc=False, array_like=True, kw_only=True):
+    """What is remembered of one session."""
+
+    trace: str = ""
+    """As its latest line names it."""
+    shared: bool = False
+    """Other agents are at work in that trace."""
+    started: float = float("inf")
+    ended: bool = False
+    resting: bool = False
+    """Its agent said `idle` after the latest action."""
+    tokens: int = 0
+    cost_usd: float = 0.0
+
+
+class Member(Struct, eq=False, gc=False, array_like=True):
+    """One session's part of a trace. Times are seconds since 1970."""
+
+    agent_id: str
+    session_id: str
+    parent_agent_id: str
+    parent_span_id: str
+    """Given by the line in so many words, or empty."""
+    started: float
+
+
+class Trace(Steps, eq=False, gc=False, array_like=True, kw_only=True):
+    """What is remembered of one trace."""
+
+    trace_id: str
+    names: list[str]
+    """What lines call it."""
+    members: dict[str, Member] = field(default_factory=dict)
+    shared: bool = False
+    """More than one agent is at work in it: only then is there a path through it that no session shows."""
+    spans: dict[str, str] = field(default_factory=dict)
+    """W3C ids that lines gave, with the member each belongs to."""
+    failures: list[Failure] = field(default_factory=list)
+    """The latest, in order of time."""
+    failing: list[str] = field(default_factory=list)
+    """Agents of the cascade that goes on."""
+    seen: float = 0.0
+    """The clock when its newest line was read, or that line's time in a log of the past."""
+    dirty: bool = False
+    stored: bool = False
+    """There is a row of it."""
+
+
+class Failure(Struct, frozen=True, order=True, gc=False, array_like=True):
+    """An error or a timeout."""
+
+    at: float
+    agent_id: str
+    session_id: str
+
+
+def _relevant(steps: list[Step]) -> int:
+    """How many of the latest could be part of a cycle that goes on: names that come again after LONGEST at most."""
+    names = [step.action for step in steps]
+    most = LONGEST
+    for period in range(1, LONGEST + 1):
+        same = 0
+        while same + period < len(names) and names[-1 - same] == names[-1 - same - period]:
+            same += 1
+        most = max(most, same + period)
+    return most

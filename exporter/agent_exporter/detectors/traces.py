@@ -1,0 +1,162 @@
+"""The table of traces: who has a part in each, and the steps of those in which several agents are at work."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from agent_exporter.action import trace_id_of
+from agent_exporter.crowded import enough, first_look, next_look
+from agent_exporter.detectors.cascade import key
+from agent_exporter.detectors.steps import Member, Trace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from agent_exporter.action import Action
+    from agent_exporter.sessions import Session, Sessions
+    from agent_exporter.state import Row
+
+ROW = "lineage"
+MOST = 16_384
+"""Traces held at once, 1 KB for one of one session; the least recently used go first, counted in `evictions`."""
+LINGER = 600.0
+"""Seconds that a trace is remembered after its last line; as the tree of spans has it."""
+MOST_MEMBERS = 512
+"""Sessions remembered in a trace, the latest: some agents give all that they do one trace."""
+MOST_SPANS = 256
+"""W3C span ids remembered in a trace, the latest."""
+
+
+class Traces:
+    """`leaving` is told of a trace that is forgotten, to decide what still waits in it; `sessions` has its members'."""
+
+    def __init__(self, sessions: Sessions, leaving: Callable[[Trace], None], most: int = MOST) -> None:
+        self.evictions = 0
+        self._sessions = sessions
+        self._leaving = leaving
+        self._most = most
+        self._look_at = first_look(most)
+        self._table: dict[str, Trace] = {}
+        self._named: dict[str, Trace] = {}
+        self._dirty: dict[str, Trace] = {}
+        self._gone: list[str] = []
+
+    def get(self, name: str) -> Trace | None:
+        """The trace that lines name so."""
+        return self._named.get(name)
+
+    def join(self, name: str, action: Action, session: Session) -> Trace:
+        """The trace, with the session as one of its members."""
+        trace = self._named.get(name)
+        if trace is None:
+            trace = self._open(name)
+        who = key(session.agent_id, session.session_id)
+        if who not in trace.members:
+            if len(trace.members) >= MOST_MEMBERS:
+                del trace.members[next(iter(trace.members))]
+            told = action.metadata
+            trace.members[who] = Member(
+                session.agent_id,
+                session.session_id,
+                (told and told.parent_agent_id) or "",
+                (action.parent_span_id or "").lower(),
+                session.started,
+            )
+            self.touch(trace)
+        return trace
+
+    def keep_span(self, trace: Trace, span_id: str, session: Session) -> None:
+        """Remember whose span this W3C id is: another session may name it as its parent."""
+        if len(trace.spans) >= MOST_SPANS:
+            del trace.spans[next(iter(trace.spans))]
+        trace.spans[span_id.lower()] = key(session.agent_id, session.session_id)
+        self.touch(trace)
+
+    def touch(self, trace: Trace) -> None:
+        """It has changed in a way that a restart must find again."""
+        if not trace.dirty:
+            trace.dirty = True
+            self._dirty[trace.trace_id] = trace
+
+    def __iter__(self) -> Iterator[Trace]:
+        return iter(self._table.values())
+
+    def age(self, now: float) -> None:
+        """Forget those that have been quiet for long, and whose sessions have."""
+        for trace in [trace for trace in self._table.values() if now - trace.seen > LINGER]:
+            for session in self._members(trace):
+                trace.seen = max(trace.seen, session.last, session.arrived)
+            if now - trace.seen > LINGER:
+                self._forget(trace)
+
+    def changes(self) -> Iterator[Row]:
+        """Rows of the traces that changed."""
+        for trace_id in self._gone:
+            yield ROW, trace_id, None
+        self._gone.clear()
+        dirty, self._dirty = self._dirty, {}
+        for trace in dirty.values():
+            trace.dirty = False
+            trace.stored = True
+            yield ROW, trace.trace_id, msgspec.msgpack.encode(trace)
+
+    def restore(self, rows: Iterable[tuple[str, bytes]], now: float) -> None:
+        """Take up the traces of a former run. Their age begins anew: it is not stored with every line."""
+        decode = msgspec.msgpack.Decoder(Trace).decode
+        for _, value in rows:
+            trace = decode(value)
+            trace.dirty = trace.held = False
+            trace.stored = True
+            trace.seen = max(trace.seen, now)
+            self._table[trace.trace_id] = trace
+            for name in trace.names:
+                self._named[name] = trace
+
+    def _open(self, name: str) -> Trace:
+        trace_id = trace_id_of(name)
+        trace = self._table.get(trace_id)
+        if trace is None:
+            if len(self._table) >= self._look_at:
+                self._make_room()
+            trace = self._table[trace_id] = Trace(trace_id=trace_id, names=[])
+        trace.names.append(name)
+        self._named[name] = trace
+        return trace
+
+    def _forget(self, trace: Trace) -> None:
+        self._leaving(trace)
+        trace.dirty = False
+        self._dirty.pop(trace.trace_id, None)
+        del self._table[trace.trace_id]
+        for name in trace.names:
+            del self._named[name]
+        if trace.stored:  # a log of the past is committed at its end alone: its traces must not pile up here
+            self._gone.append(trace.trace_id)
+
+    def _members(self, trace: Trace) -> Iterator[Session]:
+        """Its sessions, as far as they are remembered."""
+        for member in trace.members.values():
+            session = self._sessions.get(member.agent_id, member.session_id)
+            if session is not None:
+                yield session
+
+    def _make_room(self) -> None:
+        """Forget those of which no session is remembered, the ones begun first. Nothing is lost with them."""
+        for trace in list(self._table.values()):
+            if len(self._table) <= enough(self._most):
+                break
+            if not any(self._members(trace)):
+                self._forget(trace)
+        if len(self._table) >= self._most:
+            self._evict()
+        self._look_at = next_look(len(self._table), self._most)
+
+    def _evict(self) -> None:
+        """Make room for an eighth. Those that have long been quiet are not counted: nothing is lost with them."""
+        oldest = sorted(self._table.values(), key=lambda trace: trace.seen)
+        newest = oldest[-1].seen
+        for trace in oldest[: self._most // 8]:
+            self.evictions += newest - trace.seen <= LINGER
+            self._forget(trace)

@@ -1,0 +1,95 @@
+"""`agent-exporter explain`: one task out of many logs, and what went wrong first in it.
+
+    unpack     whatever a log is -> a file of plain lines
+    log        a file -> blocks of lines with their times
+    names      what lines are called, and the bytes to look for
+    search     a trace, a session or an agent -> the lines of its tasks
+    beside     ... and those that the detectors need beside them
+    evidence   lines -> findings, by the detectors themselves
+    task       lines and findings -> the tree, the sums, what went wrong first
+    story      a task -> two sentences
+    page       tasks -> text (`rows` of the tree, what the first failure was `given`, harmless in a `terminal`)
+    document   tasks -> JSON
+
+The tree hangs together by the rules of the spans (`lineage`, `status.waterfall`); the words are the status page's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from agent_exporter.explain.evidence import findings
+from agent_exporter.explain.search import Search
+from agent_exporter.explain.task import Task, build
+from agent_exporter.prices import Prices
+from agent_exporter.status import words
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agent_exporter.config import Config
+    from agent_exporter.explain.log import Log
+
+
+SINCE = 3600.0
+"""Seconds."""
+
+
+class Answer(NamedTuple):
+    """The tasks that were asked for, the worst first, then the latest."""
+
+    tasks: list[Task]
+    now: float
+    """Time of the newest line, seconds since 1970."""
+    more: int
+    """Older tasks that were not looked into."""
+    dropped: int
+    """Lines that were too many to look into."""
+
+
+class Missing(Exception):  # noqa: N818  (an answer, too)
+    """A sentence: nothing in the logs is what was asked for."""
+
+
+def explain(
+    config: Config,
+    logs: Sequence[Log],
+    *,
+    trace: str | None = None,
+    session: str | None = None,
+    agent: str | None = None,
+    since: float = SINCE,
+) -> Answer:
+    """The tasks of a trace, of a session, or of an agent in the last `since` seconds.
+
+    Raises Missing if there are none.
+    """
+    search = Search(logs, config)
+    if trace is not None:
+        found = search.trace(trace)
+        missing = f"no line names the trace {trace!r}"
+    elif session is not None:
+        found = search.session(session)
+        missing = f"no line is of the session {session!r}"
+    else:
+        assert agent is not None
+        found = search.agent(agent, since)
+        missing = f"no line is of the agent {agent!r}"
+        if search.seen is not None:
+            lately = f"the last {words.duration(since)} of the log"
+            missing = f"agent {agent!r} did nothing in {lately}: its last action was at {words.moment(search.seen)}"
+    if found is None:
+        if search.instead is not None:
+            missing += f", but there is such a name of a {search.instead}: try --{search.instead}"
+        if rejected := sum(log.rejected for log in logs):
+            missing += f"; {rejected:,} lines that may be meant are no records, `agent-exporter validate` says why"
+        raise Missing(missing)
+    lines = [action for actions in found.tasks.values() for action in actions] + found.beside
+    prices = Prices(config.prices)
+    for action in lines:
+        if action.tokens is not None:
+            prices.settle(action.tokens)
+    told = findings(config, sorted(lines, key=lambda action: action.at))
+    tasks = [build(trace_id, actions, told) for trace_id, actions in found.tasks.items()]
+    tasks.sort(key=lambda task: (words.LEVELS.index(task.level), not task.paging, -task.ended))
+    return Answer(tasks, search.now(), found.more, found.dropped)

@@ -1,0 +1,136 @@
+"""The lines that the detectors need beside those of a task.
+
+What they say of a task depends on nothing but the lines of its agents, and of these on few:
+
+    around    what the task's sessions did before, in other tasks, back to a silence of their idle time; and what its
+              agents did meanwhile, as a heartbeat is a sign of life of the session begun last
+    before    as many calls of each agent's actions as the rolling average has
+
+So blocks are read from the task back until both are there: all of them in a log that is out of order, or for an action
+that is rare.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from agent_exporter.explain.names import needles
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from agent_exporter.action import Action
+    from agent_exporter.config import Config
+    from agent_exporter.explain.log import Block
+
+FAR = 3600.0
+"""Seconds before a task from which lines are kept if a log that is out of order has them at hand."""
+MOST_BESIDE = 50_000
+"""Lines; more are there only for agents that do thousands of actions a minute."""
+
+Pair = tuple[str, str]
+"""An agent and an action of it."""
+
+
+def began(action: Action) -> float:
+    """Seconds since 1970."""
+    return action.at - (action.duration or 0.0)
+
+
+class Surroundings:
+    """Of any task in these blocks."""
+
+    def __init__(self, blocks: Sequence[Block], config: Config) -> None:
+        self._blocks = blocks
+        self._window = config.detectors.action_anomaly.window
+        tasks = [config.task_type("default"), *(config.task_type(name) for name in config.task_types)]
+        self._margin = max(float(task.idle) for task in tasks) + max(float(task.max_duration) for task in tasks)
+        """Seconds: a session goes on after silences up to its idle time, and may be at work until its time is up."""
+
+    def of(self, task: list[Action]) -> list[Action]:
+        """What the detectors need beside the lines of the tasks."""
+        begin, end = min(map(began, task)), task[-1].at
+        agents = {action.agent_id for action in task}
+        sessions = {(action.agent_id, action.session_id) for action in task}
+        first: dict[Pair, float] = {}
+        for action in task:
+            if _tells_tokens(action):
+                first.setdefault(_pair(action), action.at)
+
+        def of_sessions(action: Action) -> bool:
+            return (action.agent_id, action.session_id) in sessions
+
+        def wanted(action: Action) -> bool:
+            if action.agent_id not in agents:
+                return False
+            if begin - self._margin - FAR <= action.at <= end + self._margin or of_sessions(action):
+                return True
+            return _pair(action) in first and _tells_tokens(action)
+
+        near, unread = self.around(begin, end, wanted, of_sessions, agents)
+        history = self._before(first, [*task, *near], unread)
+        earliest = min(began(action) for action in [*task, *near] if of_sessions(action)) - self._margin
+        return history + [action for action in near if action.at >= earliest]
+
+    def around(
+        self,
+        begin: float,
+        end: float,
+        wanted: Callable[[Action], bool],
+        carries_on: Callable[[Action], bool],
+        agents: Iterable[str] = (),
+    ) -> tuple[list[Action], list[Block]]:
+        """Lines of that time and of the margin around it, some of further away, and the blocks that hold none.
+
+        The time begins earlier if a line of the margin `carries_on`: a long session's, a task's that began before.
+        """
+        looked_for = needles(agents)
+        unread = list(self._blocks)
+        taken: list[Action] = []
+        while True:
+            earliest, latest = begin - self._margin, end + self._margin
+            near = [block for block in unread if block.latest >= earliest and block.earliest <= latest]
+            if not near:
+                return taken, unread
+            unread = [block for block in unread if not (block.latest >= earliest and block.earliest <= latest)]
+            for block in near:
+                if len(taken) < MOST_BESIDE:
+                    more = [action for action in block.actions(*looked_for) if wanted(action)]
+                    begin = min([begin, *(began(action) for action in more if carries_on(action))])
+                    taken += more
+
+    def _before(self, first: dict[Pair, float], near: Iterable[Action], unread: Iterable[Block]) -> list[Action]:
+        """The latest calls before the `first` of each action, as many as its average has."""
+        samples: defaultdict[Pair, list[Action]] = defaultdict(list)
+
+        def keep(actions: Iterable[Action]) -> None:
+            for action in actions:
+                if action.at < first.get(pair := _pair(action), 0.0) and _tells_tokens(action):
+                    samples[pair].append(action)
+
+        keep(near)
+        wanting = set(first)
+        for block in sorted(unread, key=lambda block: block.latest, reverse=True):
+            # What is not read yet is older than that.
+            wanting = {
+                pair for pair in wanting if sum(action.at >= block.latest for action in samples[pair]) < self._window
+            }
+            if not wanting:
+                break
+            if block.earliest < max(first[pair] for pair in wanting):
+                keep(block.actions(*needles(agent for agent, _ in wanting)))
+        return [
+            action
+            for found in samples.values()
+            for action in sorted(found, key=lambda action: action.at)[-self._window :]
+        ]
+
+
+def _pair(action: Action) -> Pair:
+    return action.agent_id, action.action
+
+
+def _tells_tokens(action: Action) -> bool:
+    tokens = action.tokens
+    return tokens is not None and (tokens.prompt is not None or tokens.completion is not None)

@@ -1,0 +1,42 @@
+"""What the detectors find in some lines of the past. They are the detectors that `run` and `backtest` have."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent_exporter.action import HEARTBEAT
+from agent_exporter.detectors import Detectors, cascade
+from agent_exporter.sessions import Session, Sessions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from agent_exporter.action import Action
+    from agent_exporter.config import Config
+    from agent_exporter.detectors.finding import Finding
+
+
+def findings(config: Config, actions: Iterable[Action]) -> list[Finding]:
+    """All findings, in order of their time; `actions` are in order of theirs, each once, heartbeats among them."""
+    found: list[Finding] = []
+
+    def closed(session: Session) -> None:
+        detectors.flush(session)
+
+    sessions = Sessions(
+        lambda task_type: config.task_type(task_type).idle, lambda _: None, closed, reorder=config.detectors.reorder
+    )
+    detectors = Detectors(config, sessions, found.append, live=False)
+    now = 0.0
+    for action in actions:
+        now = action.at
+        if action.action != HEARTBEAT:
+            detectors.add(action, sessions.add(action, 0.0), now)
+        elif (session := sessions.beat(action)) is not None:
+            detectors.beat(action, session, now)
+        sessions.settle(now)
+    detectors.tick(float("inf"))
+    return sorted(
+        (finding for finding in found if finding.kind != cascade.MEMBER),
+        key=lambda finding: (finding.at, finding.to_json()),
+    )

@@ -1,0 +1,194 @@
+"""A log as blocks of whole lines, each with the span of time that it covers: what need not be read is not.
+
+Files are read with `pread`, not mapped: a log that is truncated meanwhile ends early, instead of this process.
+
+Of each block the time of the first record is looked at. Where time goes back, as between logs that were joined, nothing
+is known of a block: it is always read.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from itertools import pairwise
+from typing import IO, TYPE_CHECKING, NamedTuple, Protocol
+
+from agent_exporter.action import Action, decode
+from agent_exporter.sources import MAX_LINE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+BLOCK = 112 << 10
+"""Bytes. Above 128 KiB glibc maps and unmaps each anew, which was measured to take three times as long."""
+SCAN = 64 << 10
+"""Bytes of a window that is searched. Measured: twice as fast as whole blocks, which do not fit the cache."""
+HEAD = 8 << 10
+"""Bytes of a block in which its first record is looked for, before all of it is."""
+SLACK = 60.0
+"""Seconds that lines may be out of order: 3 s for the detectors, the rest for writers that do not agree on the time."""
+MOST_SEAMS = 8
+"""A log in which one block of so many goes back in time has no order at all."""
+_PARENT_TRACE = re.compile(rb'"parent_trace_id"[ \t]*:[ \t]*"([^"\\]*(?:\\.[^"\\]*)*)"')
+UNKNOWN = float("-inf"), float("inf")
+
+
+class Reading(Protocol):
+    """What is being read, as progress shows it."""
+
+    name: str
+
+    def progress(self) -> tuple[int, int]:
+        """Bytes read and bytes in all, 0 if that is not known."""
+
+
+class Block(NamedTuple):
+    """Some lines of a log, and between which times they lie, in seconds since 1970."""
+
+    log: Log
+    number: int
+    earliest: float
+    latest: float
+
+    def actions(self, *needles: bytes) -> list[Action]:
+        """The records, or those in whose lines one of the needles is."""
+        return self.log.actions(self.number, *needles)
+
+
+class Log:
+    """A file of plain lines. `told` hears of every block that is read; records after `latest` are none."""
+
+    def __init__(self, name: str, file: IO[bytes], told: Callable[[Reading], None], latest: float) -> None:
+        self.name = name
+        self.latest = latest
+        self.problem: str | None = None
+        """Why it could not be read to its end."""
+        self.rejected = 0
+        """Lines with what was searched for that are no records."""
+        self._file = file
+        self._told = told
+        self._size = os.fstat(file.fileno()).st_size
+        self._read = self._expected = 0
+        """Bytes, of all that is read of it one time after the other."""
+
+    def __len__(self) -> int:
+        return (self._size + BLOCK - 1) // BLOCK
+
+    def progress(self) -> tuple[int, int]:
+        return self._read, self._expected
+
+    def text(self, number: int) -> bytes:
+        """The lines that begin in a block, whole."""
+        start = number * BLOCK
+        self._read, self._expected = self._read + min(BLOCK, self._size - start), 0
+        self._told(self)
+        # From the byte before on, as that one says whether a line begins with the block.
+        data = self._pread(start - 1, BLOCK + 1) if start else self._pread(0, BLOCK)
+        begin = data.find(b"\n") + 1 if start else 0
+        if start and not begin:
+            return b""
+        after = start + BLOCK
+        while not data.endswith(b"\n") and after < start + BLOCK + MAX_LINE:
+            more = self._pread(after, HEAD)
+            if not more:
+                break
+            end = more.find(b"\n") + 1
+            data += more[: end or None]
+            after += len(more)
+        return data[begin:]
+
+    def actions(self, number: int, *needles: bytes) -> list[Action]:
+        """The records of a block, or those in whose lines one of the needles is."""
+        text = self.text(number)
+        lines = _naming(text, len(text), needles) if needles else text.split(b"\n")
+        return list(_records(lines, self.latest))
+
+    def naming(self, needles: Iterable[bytes]) -> Iterator[Action]:
+        """Every record in whose line one of the needles is: for each of them about as fast as grep."""
+        for text, whole in self._windows():
+            lines = _naming(text, whole, needles)
+            records = list(_records(lines, self.latest))
+            self.rejected += len(lines) - len(records)
+            yield from records
+
+    def _windows(self) -> Iterator[tuple[bytearray, int]]:
+        """A buffer, used again and again so that it stays in the processor's cache, and how much of it is whole lines.
+
+        What remains of a line over MAX_LINE is taken for a line: it is no record.
+        """
+        text = bytearray(SCAN + MAX_LINE)
+        view = memoryview(text)
+        held = offset = 0
+        self._expected = self._read + self._size
+        # What a log grows by meanwhile is left for the next time.
+        while read := os.preadv(self._file.fileno(), [view[held : held + min(SCAN, self._size - offset)]], offset):
+            offset += read
+            self._read += read
+            self._told(self)
+            end = held + read
+            whole = text.rfind(b"\n", 0, end) + 1
+            if offset >= self._size or (not whole and end > MAX_LINE):
+                whole = end
+            yield text, whole
+            held = end - whole
+            view[:held] = view[whole:end]
+
+    def names(self) -> Iterator[set[bytes]]:
+        """What `parent_trace_id` stands for, as it is written, each once or more often: JSON strings without quotes."""
+        for text, whole in self._windows():
+            yield set(_PARENT_TRACE.findall(text, 0, whole))
+
+    def lines(self) -> Iterator[bytes]:
+        """All of them."""
+        for text, whole in self._windows():
+            yield from bytes(text[:whole]).split(b"\n")
+
+    def every(self) -> Iterator[Action]:
+        """Every record."""
+        return _records(self.lines(), self.latest)
+
+    def blocks(self) -> list[Block]:
+        """All of it, with the times."""
+        starts = [self._first(number) for number in range(len(self))]
+        if starts:
+            starts.append(max((action.at for action in self.actions(len(self) - 1)), default=None))
+        spans = [_span(*pair) for pair in pairwise(starts)]
+        if spans.count(UNKNOWN) * MOST_SEAMS > len(spans):
+            spans = [UNKNOWN] * len(spans)
+        return [Block(self, number, *span) for number, span in enumerate(spans)]
+
+    def _pread(self, offset: int, length: int) -> bytes:
+        return os.pread(self._file.fileno(), length, offset)
+
+    def _first(self, number: int) -> float | None:
+        """The time of a block's first record."""
+        # From the byte before it on, as a line may begin with the block.
+        start = max(0, number * BLOCK - 1)
+        head = self._pread(start, HEAD).split(b"\n")[1 if number else 0 : -1]
+        first = next(_records(head, self.latest), None) or next(
+            _records(self.text(number).split(b"\n"), self.latest), None
+        )
+        return None if first is None else first.at
+
+
+def _naming(text: bytes | bytearray, whole: int, needles: Iterable[bytes]) -> list[bytes]:
+    """The lines in the first `whole` bytes in which one of the needles is."""
+    lines: dict[int, bytes] = {}
+    for needle in needles:
+        found = text.find(needle, 0, whole)
+        while found >= 0:
+            begin, end = text.rfind(b"\n", 0, found) + 1, text.find(b"\n", found, whole)
+            end = whole if end < 0 else end
+            lines[begin] = bytes(text[begin:end])
+            found = text.find(needle, end + 1, whole)
+    return [lines[begin] for begin in sorted(lines)]
+
+
+def _records(lines: Iterable[bytes], latest: float) -> Iterator[Action]:
+    return (action for line in lines if line and isinstance(action := decode(line, latest), Action))
+
+
+def _span(first: float | None, following: float | None) -> tuple[float, float]:
+    if first is None or following is None or following < first - SLACK:
+        return UNKNOWN
+    return first - SLACK, following + SLACK

@@ -1,0 +1,235 @@
+"""From what is asked for to the lines of its tasks, and those beside them.
+
+A log is searched for the one name, and for those that the lines found so tell of the same task.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from functools import cached_property
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from agent_exporter.action import FAILED, HEARTBEAT, trace_id_of
+from agent_exporter.explain.beside import Surroundings
+from agent_exporter.explain.names import FEW, needle, task_of
+from agent_exporter.lineage import own_trace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from agent_exporter.action import Action
+    from agent_exporter.config import Config
+    from agent_exporter.explain.log import Block, Log
+
+MOST_TASKS = 100
+"""Tasks that are looked into: those in which the agent failed or repeated itself, then the latest."""
+MOST_LINES = 50_000
+"""Lines of these tasks, the first; some 100 MB."""
+
+
+class Found(NamedTuple):
+    """`tasks` are the lines of each by trace id, in order of time; `beside` what the detectors need beside them."""
+
+    tasks: dict[str, list[Action]]
+    beside: list[Action]
+    more: int = 0
+    """Tasks that are not looked into."""
+    dropped: int = 0
+    """Lines of the tasks beyond MOST_LINES."""
+
+
+class _Names(msgspec.Struct, gc=False):
+    """Of a line: four times as fast as all of it."""
+
+    agent_id: str
+    session_id: str
+    parent_trace_id: str | None = None
+    trace_id: str | None = None
+
+
+_decode_names = msgspec.json.Decoder(_Names).decode
+
+
+def _text(raw: bytes) -> str | None:
+    """What a JSON string without its quotes says."""
+    try:
+        return raw.decode() if b"\\" not in raw else msgspec.json.decode(b'"' + raw + b'"', type=str)
+    except ValueError:
+        return None
+
+
+class Search:
+    """Over some logs. Each question is answered with None if no line fits it."""
+
+    def __init__(self, logs: Sequence[Log], config: Config) -> None:
+        self.instead: str | None = None
+        """What the name stands for where it does not for what was asked: trace, session or agent."""
+        self.seen: float | None = None
+        """When the agent acted last that did not do so lately; None for one that never did."""
+        self._logs = logs
+        self._dropped = 0
+        self._config = config
+
+    def trace(self, name: str) -> Found | None:
+        """The task with this id, or of this name."""
+        wanted = trace_id_of(name)
+        searched = {name, wanted, wanted.upper()} if name.lower() == wanted else {name, wanted}
+        lines = self._naming(searched)
+        self._look(lines, name, "session_id", "agent_id")
+        ids = {task_of(line) for line in lines if task_of(line) == wanted or line.parent_trace_id == name}
+        if not ids and name.lower() == wanted:
+            # As a trace viewer has it: of a name that only hashing tells, or of a session that names none.
+            lines = self._naming(self._hashed({wanted}) or self._alone(wanted) or {wanted})
+            ids = {task_of(line) for line in lines} & {wanted}
+        return self._follow(lines, ids, searched)
+
+    def session(self, session_id: str) -> Found | None:
+        """The tasks that this session had a part in."""
+        lines = self._naming({session_id})
+        ids = [task_of(line) for line in lines if line.session_id == session_id and line.action != HEARTBEAT]
+        self._look(lines, session_id, "parent_trace_id", "trace_id", "agent_id")
+        return self._follow(lines, _latest(ids), {session_id}, len(set(ids)))
+
+    def agent(self, agent_id: str, since: float) -> Found | None:
+        """The tasks that this agent worked on in the last `since` seconds of the log."""
+        begin, end = self.now() - since, float("inf")
+        lines = [
+            action
+            for block in self._blocks
+            if block.latest >= begin
+            for action in block.actions(needle(agent_id))
+            if action.agent_id == agent_id and action.at >= begin and action.action != HEARTBEAT
+        ]
+        if not lines:
+            self.seen = self._last_seen(agent_id)
+            return None
+        lines.sort(key=lambda action: action.at)
+        ids = [task_of(action) for action in lines]
+        tasks = _latest([*ids, *(task_of(action) for action in lines if _troubled(action))])
+
+        def wanted(action: Action) -> bool:
+            return task_of(action) in tasks
+
+        return self._answer(self._surroundings.around(begin, end, wanted, wanted)[0], len(set(ids)) - len(tasks))
+
+    def _last_seen(self, agent_id: str) -> float | None:
+        named = (action for log in self._logs for action in log.naming([needle(agent_id)]))
+        acted = (action.at for action in named if action.agent_id == agent_id and action.action != HEARTBEAT)
+        return max(acted, default=None)
+
+    def now(self) -> float:
+        """Time of the newest line, 0 if there is none."""
+        blocks = self._blocks
+        known = max((block.earliest for block in blocks), default=0.0)
+        return max((action.at for block in blocks if block.latest >= known for action in block.actions()), default=0.0)
+
+    # --- the lines of the tasks --------------------------------------------------------------------------------
+
+    def _naming(self, names: set[str]) -> list[Action]:
+        """The lines that have one of these names for a trace, a session or an agent."""
+        needles = {needle(name) for name in names}
+        return self._held(
+            action
+            for log in self._logs
+            for action in log.naming(needles)
+            if action.parent_trace_id in names
+            or action.session_id in names
+            or action.trace_id in names
+            or action.agent_id in names
+            or task_of(action) in names
+        )
+
+    def _held(self, actions: Iterable[Action]) -> list[Action]:
+        """As many as memory has room for; the others are counted, once in two searches for the same ones."""
+        actions = iter(actions)
+        held = list(islice(actions, MOST_LINES))
+        self._dropped = max(self._dropped, sum(1 for _ in actions))
+        return held
+
+    def _look(self, lines: Iterable[Action], name: str, *fields: str) -> None:
+        for line in lines:
+            for field in fields:
+                if getattr(line, field) == name and line.action != HEARTBEAT:
+                    self.instead = field.removeprefix("parent_").removesuffix("_id")
+                    return
+
+    def _hashed(self, wanted: set[str]) -> set[str]:
+        """The names of traces that have these ids."""
+        known: set[bytes] = set()
+        names = set()
+        for log in self._logs:
+            for written in log.names():
+                for raw in written - known:
+                    name = _text(raw)
+                    if name is not None and trace_id_of(name) in wanted:
+                        names.add(name)
+                known = written  # the next window has many of them again
+        return names
+
+    def _alone(self, wanted: str) -> set[str]:
+        """The session that is a trace of its own and has this id."""
+        for log in self._logs:
+            for line in log.lines():
+                try:
+                    names = _decode_names(line)
+                except (ValueError, RecursionError):
+                    continue
+                if names.parent_trace_id or names.trace_id:
+                    continue
+                if trace_id_of(own_trace(names.agent_id, names.session_id)) == wanted:
+                    return {names.session_id}
+        return set()
+
+    def _follow(self, lines: list[Action], ids: set[str], searched: set[str], total: int = 0) -> Found | None:
+        """All lines of the tasks that are known from some of their lines."""
+        if not ids:
+            return None
+        own = [line for line in lines if task_of(line) in ids]
+        names = {name for line in own for name in (line.trace_id, line.parent_trace_id) if name} - searched
+        # An agent that logs the id itself does not tell what others, that log the name, call it.
+        unnamed = {task_of(line) for line in own if line.trace_id} - {
+            trace_id_of(line.parent_trace_id) for line in own if line.parent_trace_id
+        }
+        names |= self._hashed(unnamed) if unnamed else set()
+        if len(names) > FEW:
+            lines = self._held(action for log in self._logs for action in log.every() if task_of(action) in ids)
+        elif names:
+            lines += self._naming(names)
+        return self._answer([line for line in lines if task_of(line) in ids], max(0, total - len(ids)))
+
+    def _answer(self, lines: Iterable[Action], more: int) -> Found | None:
+        """A line that came twice is one line, and a heartbeat is no work."""
+        unique = {line.line: line for line in lines if line.action != HEARTBEAT}
+        if not unique:
+            return None
+        ordered = sorted(unique.values(), key=lambda action: action.at)
+        self._dropped += max(0, len(ordered) - MOST_LINES)
+        del ordered[MOST_LINES:]
+        tasks: defaultdict[str, list[Action]] = defaultdict(list)
+        for action in ordered:
+            tasks[task_of(action)].append(action)
+        beside = {line.line: line for line in self._surroundings.of(ordered) if line.line not in unique}
+        return Found(dict(tasks), list(beside.values()), more, self._dropped)
+
+    @cached_property
+    def _blocks(self) -> list[Block]:
+        return [block for log in self._logs for block in log.blocks()]
+
+    @cached_property
+    def _surroundings(self) -> Surroundings:
+        return Surroundings(self._blocks, self._config)
+
+
+def _troubled(action: Action) -> bool:
+    metadata = action.metadata
+    return action.status in FAILED or (
+        metadata is not None and (bool(metadata.retry_count) or metadata.task_completed is False)
+    )
+
+
+def _latest(ids: list[str]) -> set[str]:
+    """The last that are named, MOST_TASKS at most."""
+    return set(list(dict.fromkeys(reversed(ids)))[:MOST_TASKS])

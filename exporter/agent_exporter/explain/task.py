@@ -1,0 +1,214 @@
+"""A task as it went: its tree, its sums, what the detectors found in it, and what went wrong first."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, NamedTuple
+
+from agent_exporter.action import FAILED
+from agent_exporter.explain.beside import began
+from agent_exporter.lineage import trace_name
+from agent_exporter.status import words
+from agent_exporter.status.recent import MAX_NAME, Done, Trace
+from agent_exporter.status.waterfall import Bar, parents, waterfall
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from agent_exporter.action import Action
+    from agent_exporter.detectors.finding import Finding
+    from agent_exporter.status.waterfall import Name
+
+MOST_ACTIONS = 5_000
+"""Actions that a tree holds; further ones are in the sums alone."""
+
+
+_OF_SESSIONS = frozenset({"loop", "session_budget"})
+
+
+class Sums(NamedTuple):
+    """What some actions took; None where no line tells it."""
+
+    actions: int
+    failed: int
+    tokens: int | None
+    cost_usd: float | None
+
+
+class Asker(NamedTuple):
+    """A session on the way from the task's root to another, or only its agent if the log has no line of it."""
+
+    agent_id: str
+    session_id: str | None
+    latest: Action | None
+    """What it did last before it handed over."""
+
+
+class Trouble(NamedTuple):
+    """What went wrong first: a failed action, or a finding if that came earlier."""
+
+    action: Action | None
+    """The one that failed, or that met the definition of the finding: none did if a time was up."""
+    finding: Finding | None
+    """None if an action failed first."""
+    at: float
+    agent_id: str
+    session_id: str | None
+    asked_by: list[Asker]
+    """Whoever handed the work over, and who handed it to them, up to the root."""
+    others: list[Action]
+    """The first failure of each other agent that failed later."""
+    after: Sums
+    """Of the actions that ended later."""
+    seconds: float
+    """From there to the end of the task."""
+
+
+class Task(NamedTuple):
+    """One trace. Times are seconds since 1970."""
+
+    trace_id: str
+    names: list[str]
+    """What lines call it; none if they do not."""
+    started: float
+    ended: float
+    sums: Sums
+    agents: list[str]
+    """In the order in which they began."""
+    sessions: int
+    rows: list[Bar]
+    """The tree, depth first."""
+    not_shown: int
+    """Actions that are in the sums alone."""
+    findings: list[Finding]
+    trouble: Trouble | None
+    completed: bool | None
+    """As its sessions said: False if one says that it is not; None if none says."""
+    over: bool
+    """The session at its root has logged its end."""
+
+    @property
+    def level(self) -> str:
+        """How bad it is: one of `words.LEVELS`. A failure that the task got over is worth a look, and no more."""
+        if self.paging or (self.sums.failed and not self.completed):
+            return "bad"
+        return "warn" if self.findings or self.sums.failed or self.completed is False else "good"
+
+    @property
+    def paging(self) -> bool:
+        """Something was found that pages a person."""
+        return any(finding.kind in words.PAGES for finding in self.findings)
+
+    @property
+    def root(self) -> str | None:
+        """The suspected root of a cascade."""
+        return next((finding.root_agent for finding in self.findings if finding.root_agent), None)
+
+
+def build(trace_id: str, actions: Sequence[Action], findings: Iterable[Finding]) -> Task:
+    """A task from its actions, in order of time, and from what was found in them and beside them."""
+    trace = Trace(MOST_ACTIONS)
+    for action in actions:
+        trace.add(action, Done.of(action))
+    started, ended = min(map(began, actions)), actions[-1].at
+    spans: dict[Name, tuple[float, float]] = {}
+    for action in actions:
+        who = (action.agent_id, action.session_id)
+        spans[who] = min(began(action), spans.get(who, (began(action), 0.0))[0]), action.at
+    own = [finding for finding in findings if _is_of(finding, trace_id, spans)]
+    said = [action.metadata.task_completed for action in actions if action.metadata is not None]
+    outcomes = {outcome for outcome in said if outcome is not None}
+    rows = waterfall(trace, own)
+    root = rows[0].agent_id, rows[0].session_id
+    return Task(
+        trace_id,
+        sorted({name if len(name) <= MAX_NAME else trace_id for action in actions if (name := trace_name(action))}),
+        started,
+        ended,
+        sums(actions),
+        list(dict.fromkeys(action.agent_id for action in sorted(actions, key=began))),
+        len({(action.agent_id, action.session_id) for action in actions}),
+        rows,
+        len(actions) - sum(row.done is not None for row in rows),
+        own,
+        _trouble(trace, actions, own, ended),
+        None if not outcomes else False not in outcomes,
+        any(
+            (action.agent_id, action.session_id) == root and action.metadata is not None and action.metadata.session_end
+            for action in actions
+        ),
+    )
+
+
+def sums(actions: Sequence[Action]) -> Sums:
+    """What they took together."""
+    told = [action.tokens for action in actions if action.tokens is not None]
+    costs = [tokens.cost_usd for tokens in told if tokens.cost_usd is not None]
+    return Sums(
+        len(actions),
+        sum(action.status in FAILED for action in actions),
+        sum((tokens.prompt or 0) + (tokens.completion or 0) for tokens in told) if told else None,
+        sum(costs) if costs else None,
+    )
+
+
+def is_line_of(finding: Finding, action: Action) -> bool:
+    """The finding was made when this action ended: times are told to the millisecond."""
+    whose = (action.agent_id, action.session_id)
+    return (finding.agent_id, finding.session_id) == whose and abs(action.at - finding.at) < 0.0005
+
+
+def _is_of(finding: Finding, trace_id: str, spans: Mapping[Name, tuple[float, float]]) -> bool:
+    """Also what was found in a session of several traces, while it worked on this one."""
+    if finding.trace_id == trace_id:
+        return True
+    began, ended = spans.get((finding.agent_id, finding.session_id or ""), (0.0, 0.0))
+    return finding.kind in _OF_SESSIONS and began <= finding.at <= ended
+
+
+def _trouble(trace: Trace, actions: Sequence[Action], findings: Sequence[Finding], ended: float) -> Trouble | None:
+    failed = [action for action in actions if action.status in FAILED]
+    action, finding = next(iter(failed), None), next(iter(findings), None)
+    first: Action | Finding
+    if finding is not None and (action is None or finding.at < action.at):
+        first = finding
+        action = next((one for one in actions if is_line_of(finding, one)), None)
+    elif action is not None:
+        first, finding = action, None
+    else:
+        return None
+    others = {other.agent_id: other for other in reversed(failed) if other.at >= first.at}
+    others.pop(first.agent_id, None)
+    return Trouble(
+        action,
+        finding,
+        first.at,
+        first.agent_id,
+        first.session_id,
+        _askers(trace, actions, (first.agent_id, first.session_id or "")),
+        sorted(others.values(), key=lambda other: other.at),
+        sums([other for other in actions if other.at > first.at]),
+        max(0.0, ended - first.at),
+    )
+
+
+def _askers(trace: Trace, actions: Sequence[Action], name: Name) -> list[Asker]:
+    """Who asked this session, and who asked them."""
+    above = parents(trace)
+    by_session: defaultdict[Name, list[Action]] = defaultdict(list)
+    for action in actions:
+        by_session[action.agent_id, action.session_id].append(action)
+    askers: list[Asker] = []
+    seen = {name}
+    while (member := trace.members.get(name)) is not None and (member.parent_agent_id or member.parent_span_id):
+        parent = above[name]
+        if member.parent_agent_id and not member.parent_span_id and (parent or "?")[0] != member.parent_agent_id:
+            askers.append(Asker(member.parent_agent_id, None, None))  # it hangs below the root instead
+            break
+        if parent is None or parent in seen:
+            break
+        before = [one for one in by_session[parent] if one.at <= member.started]
+        askers.append(Asker(*parent, before[-1] if before else None))
+        seen.add(parent)
+        name = parent
+    return askers

@@ -1,0 +1,91 @@
+"""Any log as a `Log`: what is packed, wrapped by a container runtime or comes through a pipe is unpacked first.
+
+A copy lies in a temporary file without a name, so that it is gone with this process.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import stat
+import tempfile
+import zlib
+from contextlib import ExitStack, contextmanager
+from typing import IO, TYPE_CHECKING
+
+from agent_exporter.action import MAX_AHEAD
+from agent_exporter.explain.log import BLOCK, Log
+from agent_exporter.sources.files import nothing_at
+from agent_exporter.sources.once import reader
+from agent_exporter.sources.wrappers import BOM, Stream, Unwrapper
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from agent_exporter.explain.log import Reading
+    from agent_exporter.sources.place import Identity
+
+
+class Unpacking:
+    """A log on its way to a file of plain lines."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.done = 0
+
+    def progress(self) -> tuple[int, int]:
+        return self.done, 0
+
+
+@contextmanager
+def open_logs(paths: Iterable[str], told: Callable[[Reading], None], clock: float) -> Iterator[list[Log]]:
+    """The logs of files, globs and "-", each file once. Raises OSError for one that is not there."""
+    seen: set[Identity] = set()
+    with ExitStack() as stack:
+        logs = []
+        for path in paths:
+            named = path == "-" or os.path.lexists(path)
+            names = [path] if named else sorted(glob.glob(path, recursive=True))  # noqa: PTH207
+            if not names:
+                raise nothing_at(path)
+            for name in names:
+                st = os.stat(0 if name == "-" else name)  # noqa: PTH116
+                if (st.st_dev, st.st_ino) not in seen:
+                    seen.add((st.st_dev, st.st_ino))
+                    file, problem = _plain(name, st, told)
+                    stack.enter_context(file)
+                    logs.append(Log(name, file, told, clock + MAX_AHEAD))
+                    logs[-1].problem = problem
+        yield logs
+
+
+def _plain(name: str, st: os.stat_result, told: Callable[[Reading], None]) -> tuple[IO[bytes], str | None]:
+    """A file of plain lines, and why it is not whole."""
+    if stat.S_ISREG(st.st_mode) and not name.endswith(".gz"):
+        file = open(0 if name == "-" else name, "rb", buffering=0, closefd=name != "-")  # noqa: SIM115  (the caller's)
+        head = os.pread(file.fileno(), BLOCK, 0)
+        unwrapper = Unwrapper()
+        unwrapper.feed(head.split(b"\n"))
+        if unwrapper.mode in {"", "plain"} and not head.startswith(BOM):
+            return file, None
+        file.close()
+    return _unpacked(name, told)
+
+
+def _unpacked(name: str, told: Callable[[Reading], None]) -> tuple[IO[bytes], str | None]:
+    """The same for a copy without a name."""
+    problem = None
+    stream = Stream()
+    unpacking = Unpacking(name)
+    with reader(name) as (file, _):
+        copy = tempfile.TemporaryFile()  # noqa: SIM115  (the caller's)
+        try:
+            while data := file.read1(BLOCK):
+                copy.writelines(line + b"\n" for line in stream.feed(data).lines)
+                unpacking.done += len(data)
+                told(unpacking)
+        except (EOFError, OSError, zlib.error) as error:
+            problem = str(error)
+    copy.writelines(line + b"\n" for line in stream.end().lines)
+    copy.flush()
+    return copy, problem

@@ -1,0 +1,218 @@
+"""What is counted: one struct per label set, stored as one row of state each.
+
+prometheus_client's own children cost 11 to 23 us a line for the ten or so updates that a line makes, cells 1 us.
+A histogram is a list of counts per bucket, not cumulative, and a sum.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Struct
+
+from agent_exporter.action import STATES, STATUSES
+from agent_exporter.detectors import session_budget
+from agent_exporter.detectors.finding import KINDS as FINDINGS
+from agent_exporter.detectors.finding import LOOPS, RESULTS
+from agent_exporter.sessions import OUTCOMES
+
+DURATION = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
+"""Seconds of an action: from a cached tool to half an hour of work."""
+CONFIDENCE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+SESSION_SECONDS = (1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0)
+"""Seconds of a session: 30 is the article's normal task, 300 its runaway."""
+SESSION_TOKENS = (1e3, 2.5e3, 5e3, 1e4, 2.5e4, 5e4, 1e5, 2.5e5, 5e5, 1e6, 4e6)
+"""Tokens of a session: 50,000 is the default ceiling."""
+GEN_AI_TOKENS = tuple(float(4**n) for n in range(14))
+"""As the OpenTelemetry GenAI conventions give them: 1 to 67,108,864."""
+GEN_AI_SECONDS = tuple(0.01 * 2**n for n in range(14))
+"""As the conventions give them: 0.01 to 81.92."""
+
+DAY = 86_400
+"""Seconds."""
+DAYS = 4
+"""UTC days remembered of an agent: today and three whole ones, over which quality is looked at."""
+
+Exemplar = tuple[str, float, float]
+"""(trace as the line names it, value, time in seconds since 1970)."""
+
+
+def _counts(bounds: tuple[float, ...]) -> list[int]:
+    return [0] * (len(bounds) + 1)
+
+
+class _Stored(Struct, eq=False, gc=False, array_like=True, kw_only=True):
+    dirty: bool = False
+    """It has changed since the last commit. A flag, as a set of cells costs more than all that is counted."""
+
+
+class Cell(_Stored, eq=False, gc=False, array_like=True):
+    """`key` is that of its row."""
+
+    key: str
+    created: float
+    """Clock when the first line was counted, seconds since 1970: `_created` of its counters."""
+
+
+class ActionCell(Cell):
+    """(agent_id, action)."""
+
+    agent: str
+    action: str
+    llm: bool | None
+    """Its calls are those of a model; None for `_overflow`, which holds both kinds."""
+    successes: int = 0
+    others: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(STATUSES[1:], 0))
+    """By the statuses other than success."""
+    retries: int = 0
+    fallbacks: int = 0
+    durations: list[int] = msgspec.field(default_factory=lambda: _counts(DURATION))
+    duration_sum: float = 0.0
+    status_exemplars: dict[str, Exemplar] = {}
+    duration_exemplars: dict[int, Exemplar] = {}
+    anomalies: int = 0
+    average: float | None = None
+    """Tokens of its latest calls; None if none told any."""
+
+
+class ModelCell(Cell):
+    """(agent_id, model)."""
+
+    agent: str
+    model: str
+    prompt: int = 0
+    completion: int = 0
+    cost_usd: float = 0.0
+    mismatches: int = 0
+    """Calls whose logged cost is not the price table's."""
+
+
+class ErrorCell(Cell):
+    """(agent_id, error_type)."""
+
+    agent: str
+    error_type: str
+    errors: int = 0
+
+
+class TaskCell(Cell):
+    """(agent_id, task_type)."""
+
+    agent: str
+    task_type: str
+    outcomes: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(OUTCOMES, 0))
+    seconds: list[int] = msgspec.field(default_factory=lambda: _counts(SESSION_SECONDS))
+    seconds_sum: float = 0.0
+    tokens: list[int] = msgspec.field(default_factory=lambda: _counts(SESSION_TOKENS))
+    tokens_sum: int = 0
+    over_budget: int = 0
+
+
+class GenAICell(Cell):
+    """(operation, model), named by the GenAI conventions; not per agent, as those have it."""
+
+    model: str
+    input: list[int] = msgspec.field(default_factory=lambda: _counts(GEN_AI_TOKENS))
+    input_sum: int = 0
+    output: list[int] = msgspec.field(default_factory=lambda: _counts(GEN_AI_TOKENS))
+    output_sum: int = 0
+    seconds: list[int] = msgspec.field(default_factory=lambda: _counts(GEN_AI_SECONDS))
+    seconds_sum: float = 0.0
+
+
+class Baseline(Struct, array_like=True):
+    """The mean of a quality signal over its first 7 UTC days, then frozen. Times are seconds since 1970."""
+
+    start: float
+    end: float
+    total: float = 0.0
+    count: int = 0
+    frozen: bool = False
+
+
+class Mean(Struct, array_like=True):
+    """Of values from 0 to 1."""
+
+    total: float = 0.0
+    count: int = 0
+
+
+class Day(Struct, array_like=True):
+    """What an agent spent in one UTC day, and how good it was."""
+
+    tokens: int = 0
+    cost_usd: float = 0.0
+    quality: dict[str, Mean] = {}
+    """By signal, as in `baselines`."""
+
+
+class AgentCell(Cell):
+    """One agent: what has no further label, and what its other cells share."""
+
+    agent: str
+    team: str = ""
+    first_seen: float = 0.0
+    last_active: float = 0.0
+    last_action: float = 0.0
+    active: int = 0
+    states: dict[str, float] = msgspec.field(default_factory=lambda: {"idle": 0.0, "working": 0.0})
+    heartbeats: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(STATES, 0))
+    confidence: list[int] = msgspec.field(default_factory=lambda: _counts(CONFIDENCE))
+    confidence_sum: float = 0.0
+    confidence_successes: int = 0
+    feedback_sum: float = 0.0
+    feedback_count: int = 0
+    days: dict[int, Day] = {}
+    """Of the DAYS latest UTC days, counted from 1970."""
+    baselines: dict[str, Baseline] = {}
+    configured: bool = False
+    loops: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(LOOPS, 0))
+    cascades: int = 0
+    """Of which it is the suspected root."""
+    cascade_members: int = 0
+    findings: dict[str, float] = msgspec.field(default_factory=lambda: dict.fromkeys(FINDINGS, 0.0))
+    """By kind, the clock when the last one was made; 0 never."""
+    unconfirmed: int = 0
+    """Sessions that still log though they were told to stop."""
+    terminations: dict[str, dict[str, int]] = msgspec.field(
+        default_factory=lambda: {session_budget.KIND: dict.fromkeys(RESULTS, 0)}
+    )
+    """By reason, then result."""
+    cascade_trace: str = ""
+    """Of the latest cascade in which it failed."""
+
+
+class SourceCell(Cell):
+    """The lines of one source. read = accepted + rejected + duplicate + ignored, to the unit."""
+
+    source: str
+    read: int = 0
+    accepted: int = 0
+    duplicate: int = 0
+    ignored: int = 0
+    rejected: dict[str, int] = {}
+    truncations: int = 0
+    late: int = 0
+    last_line: float = 0.0
+
+
+class CountCell(Cell):
+    """One of the exporter's own counters with at most one label."""
+
+    kind: str
+    label: str
+    count: int = 0
+
+
+KINDS: dict[str, type[Cell]] = {
+    "agent": AgentCell,
+    "action": ActionCell,
+    "model": ModelCell,
+    "error": ErrorCell,
+    "task": TaskCell,
+    "gen_ai": GenAICell,
+    "source": SourceCell,
+    "overflow": CountCell,
+    "eviction": CountCell,
+    "spans": CountCell,
+}
+"""The kinds of rows that the exposition is made from."""

@@ -1,0 +1,312 @@
+"""Adds actions and sessions to cells. `add` is the hottest code of the program after the decoder."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import TYPE_CHECKING
+
+from agent_exporter.action import FAILED, HEARTBEAT, Output, Tokens
+from agent_exporter.detectors.finding import RESULTS
+from agent_exporter.metrics.cells import (
+    CONFIDENCE,
+    DAY,
+    DAYS,
+    DURATION,
+    GEN_AI_SECONDS,
+    GEN_AI_TOKENS,
+    SESSION_SECONDS,
+    SESSION_TOKENS,
+    ActionCell,
+    AgentCell,
+    Baseline,
+    Day,
+    Mean,
+    SourceCell,
+)
+from agent_exporter.metrics.table import UNKNOWN, Table
+
+if TYPE_CHECKING:
+    from agent_exporter.action import Action, Rejection
+    from agent_exporter.detectors.finding import Finding
+    from agent_exporter.metrics.table import Agent
+    from agent_exporter.sessions import Session
+
+BASELINE_DAYS = 7
+"""A week: the rhythm of most work."""
+NEWS = 3600.0
+"""Seconds; what was found in older lines is no news, so that the first read of an old log pages nobody."""
+
+
+class Tally(Table):
+    """A table of cells that actions, sessions and findings are added to."""
+
+    # --- an action ---------------------------------------------------------------------------------------------
+
+    def add(self, action: Action, now: float) -> None:
+        """Count an action. `now` is the clock, seconds since 1970: no gauge runs ahead of it."""
+        agent = self.agents.get(action.agent_id) or self._agent(action.agent_id, now)
+        cell = agent.cell
+        dirty = self._dirty
+        if not cell.dirty:
+            cell.dirty = True
+            dirty.append(cell)
+        at = action.at
+        seen = at if at < now else now
+        metadata = action.metadata
+        if at > cell.last_active:
+            cell.last_active = seen
+            if not cell.first_seen:
+                cell.first_seen = seen
+            if metadata is not None and metadata.team is not None and metadata.team != cell.team:
+                self._move(agent, metadata.team)
+        name = action.action
+        if name == HEARTBEAT:
+            self._heartbeat(cell, action.state, seen)
+            return
+        if at > cell.last_action:
+            cell.last_action = seen
+
+        done = agent.actions.get(name)
+        if done is None:
+            done = self._action(agent, name, now)
+            _exemplify(done, action)
+        status = action.status
+        failed = False
+        if status == "success":
+            done.successes += 1
+        else:
+            done.others[action.outcome] += 1
+            failed = status in FAILED
+        if not done.dirty:
+            done.dirty = True
+            dirty.append(done)
+            _exemplify(done, action)  # once per commit is often enough for an exemplar
+        elif failed:
+            _exemplify(done, action)
+        duration = action.duration_ms
+        if duration is not None:
+            duration /= 1000
+            done.durations[bisect_left(DURATION, duration)] += 1
+            done.duration_sum += duration
+        if metadata is not None:
+            if metadata.retry_count:
+                done.retries += 1
+            if metadata.fallback_used:
+                done.fallbacks += 1
+            if metadata.feedback is not None:
+                self._feedback(agent, metadata.feedback, at)
+
+        tokens = action.tokens
+        if tokens is not None:
+            prompt = tokens.prompt or 0
+            completion = tokens.completion or 0
+            cost = tokens.cost_usd
+            model = agent.models.get(tokens.model) or self._model(agent, tokens.model, now)
+            if not model.dirty:
+                model.dirty = True
+                dirty.append(model)
+            model.prompt += prompt
+            model.completion += completion
+            today = agent.today if agent.midnight <= at < agent.next_midnight else self._turn(agent, at)
+            today.tokens += prompt + completion
+            if cost is not None:
+                model.cost_usd += cost
+                today.cost_usd += cost
+        if self.count_gen_ai and (done.llm or (done.llm is None and self.is_llm(name))):
+            self._gen_ai(tokens or _NO_TOKENS, duration, now)
+        if failed:
+            kind = action.error_type
+            error = agent.errors.get(kind) or self._error(agent, kind, now)
+            error.errors += 1
+            self.touch(error)
+        output = action.output
+        if output.__class__ is Output:
+            confidence = output.confidence
+            if confidence is not None:
+                cell.confidence[bisect_left(CONFIDENCE, confidence)] += 1
+                cell.confidence_sum += confidence
+                if status == "success":
+                    cell.confidence_successes += 1
+                self._quality(agent, "confidence", confidence, at)
+
+    def mismatch(self, action: Action, now: float) -> None:
+        """The cost that an action told is not the price table's. Called before `add`."""
+        assert action.tokens is not None
+        agent = self.agents.get(action.agent_id) or self._agent(action.agent_id, now)
+        name = action.tokens.model
+        model = agent.models.get(name) or self._model(agent, name, now)
+        model.mismatches += 1
+        self.touch(model)
+
+    @staticmethod
+    def _heartbeat(cell: AgentCell, state: str, at: float) -> None:
+        cell.heartbeats[state] += 1
+        if at > cell.states.get(state, at):
+            cell.states[state] = at
+
+    def _feedback(self, agent: Agent, feedback: float, at: float) -> None:
+        ratio = (feedback + 1) / 2
+        agent.cell.feedback_sum += ratio
+        agent.cell.feedback_count += 1
+        self._quality(agent, "feedback", ratio, at)
+
+    def _quality(self, agent: Agent, metric: str, value: float, at: float) -> None:
+        """One value of a signal, for its first week and for its day."""
+        window = agent.windows.get(metric) or self._window(agent, metric, at)
+        if at >= window.end:
+            window.frozen = True
+        elif not window.frozen:
+            window.total += value
+            window.count += 1
+        day = agent.today if agent.midnight <= at < agent.next_midnight else self._turn(agent, at)
+        mean = day.quality.get(metric)
+        if mean is None:
+            mean = day.quality[metric] = Mean()
+        mean.total += value
+        mean.count += 1
+
+    @staticmethod
+    def _turn(agent: Agent, at: float) -> Day:
+        """The day that a time belongs to becomes the one that is written to; of an older one than DAYS, nobody asks."""
+        number = int(at // DAY)
+        days = agent.cell.days
+        day = days.get(number)
+        if day is None:
+            if len(days) >= DAYS and number < min(days):
+                return Day()
+            day = days[number] = Day()
+            if len(days) > DAYS:
+                del days[min(days)]
+        agent.today, agent.midnight, agent.next_midnight = day, number * DAY, (number + 1) * DAY
+        return day
+
+    def _gen_ai(self, tokens: Tokens, duration: float | None, now: float) -> None:
+        cell = self.gen_ai.get(tokens.model or UNKNOWN) or self._gen_ai_cell(tokens.model or UNKNOWN, now)
+        prompt, completion = tokens.prompt, tokens.completion
+        if prompt is not None:
+            cell.input[bisect_left(GEN_AI_TOKENS, prompt)] += 1
+            cell.input_sum += prompt
+        if completion is not None:
+            cell.output[bisect_left(GEN_AI_TOKENS, completion)] += 1
+            cell.output_sum += completion
+        if duration is not None:
+            cell.seconds[bisect_left(GEN_AI_SECONDS, duration)] += 1
+            cell.seconds_sum += duration
+        if not cell.dirty:
+            cell.dirty = True
+            self._dirty.append(cell)
+
+    @staticmethod
+    def reject(cell: SourceCell, rejection: Rejection) -> None:
+        """Count a rejected line."""
+        cell.rejected[rejection.reason] = cell.rejected.get(rejection.reason, 0) + 1
+
+    # --- a session ---------------------------------------------------------------------------------------------
+
+    def opened(self, session: Session, now: float) -> None:
+        """A session has begun, or goes on after its end was counted."""
+        agent = self.agents.get(session.agent_id) or self._agent(session.agent_id, now, by_line=False)
+        agent.cell.active += 1
+        self.touch(agent.cell)
+        self._task(agent, session.task_type, now)
+
+    def closed(self, session: Session, now: float) -> None:
+        """A session has ended."""
+        agent = self.agents.get(session.agent_id) or self._agent(session.agent_id, now, by_line=False)
+        cell = agent.cell
+        cell.active = max(0, cell.active - 1)
+        self.touch(cell)
+        if session.counted:
+            return
+        task = self._task(agent, session.task_type, now)
+        task.outcomes[session.outcome] += 1
+        seconds = max(0.0, session.last - session.started)
+        task.seconds[bisect_left(SESSION_SECONDS, seconds)] += 1
+        task.seconds_sum += seconds
+        task.tokens[bisect_left(SESSION_TOKENS, session.tokens)] += 1
+        task.tokens_sum += session.tokens
+        self.touch(task)
+        if session.task_completed is not None:
+            self._quality(agent, "completion", float(session.task_completed), session.last)
+
+    # --- findings ----------------------------------------------------------------------------------------------
+
+    def found(self, finding: Finding, now: float, *, live: bool) -> None:
+        """A detector has found something. `now` is the clock, or in a log of the past the time of its newest line."""
+        agent = self.agents.get(finding.agent_id) or self._agent(finding.agent_id, now, by_line=False)
+        cell = agent.cell
+        kind = finding.kind
+        if kind == "loop":
+            cell.loops[finding.evidence["loop"]] += 1
+        elif kind == "session_budget":
+            task = self._task(agent, finding.evidence["task_type"], now)
+            task.over_budget += 1
+            self.touch(task)
+        elif kind == "action_anomaly":
+            done = agent.actions.get(finding.evidence["action"]) or self._action(agent, finding.evidence["action"], now)
+            done.anomalies += 1
+            self.touch(done)
+        elif kind == "cascade":
+            cell.cascades += 1
+        else:
+            cell.cascade_members += 1
+            cell.cascade_trace = finding.trace_id or ""
+        if not live:
+            cell.findings[kind] = max(cell.findings[kind], finding.at)
+        elif now - finding.at <= NEWS:
+            cell.findings[kind] = now
+        self.touch(cell)
+
+    def terminated(self, agent_id: str, reason: str, result: str, now: float) -> None:
+        """What became of a session that was to be stopped."""
+        agent = self.agents.get(agent_id) or self._agent(agent_id, now, by_line=False)
+        results = agent.cell.terminations.setdefault(reason, dict.fromkeys(RESULTS, 0))
+        results[result] += 1
+        self.touch(agent.cell)
+
+    def unconfirmed(self, agent_id: str, sessions: int, now: float) -> None:
+        """How many of an agent's sessions still log though they were told to stop."""
+        agent = self.agents.get(agent_id) or self._agent(agent_id, now, by_line=False)
+        agent.cell.unconfirmed = sessions
+        self.touch(agent.cell)
+
+    def average(self, agent_id: str, action: str, tokens: float) -> None:
+        """The rolling average of an action's tokens; of one without series of its own, nobody asks."""
+        agent = self.agents.get(agent_id)
+        done = agent.actions.get(action) if agent is not None else None
+        if done is not None and done.action == action:
+            done.average = tokens
+            self.touch(done)
+
+    # --- baselines and teams -----------------------------------------------------------------------------------
+
+    def _move(self, agent: Agent, team: str) -> None:
+        if agent is not self._everyone and self.team(agent.cell.agent) is None:
+            agent.cell.team = team
+
+    def _window(self, agent: Agent, metric: str, at: float) -> Baseline:
+        """The first 7 UTC days of a signal, or those from the config's `baseline_from` on."""
+        found = agent.windows.get(metric)
+        if found is not None:
+            return found
+        stored = agent.cell.baselines.get(metric)
+        if stored is None or stored.start < agent.baseline_from:
+            midnight = at // DAY * DAY
+            if midnight < agent.baseline_from:
+                return Baseline(midnight, midnight)
+            stored = agent.cell.baselines[metric] = Baseline(midnight, midnight + BASELINE_DAYS * DAY)
+        agent.windows[metric] = stored
+        return stored
+
+
+def _exemplify(done: ActionCell, action: Action) -> None:
+    trace = action.trace_id or action.parent_trace_id
+    if trace is None or len(trace) > 256:
+        return
+    done.status_exemplars[action.outcome] = (trace, 1.0, action.at)
+    duration = action.duration
+    if duration is not None:
+        done.duration_exemplars[bisect_left(DURATION, duration)] = (trace, duration, action.at)
+
+
+_NO_TOKENS = Tokens()

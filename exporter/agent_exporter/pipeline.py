@@ -1,0 +1,414 @@
+"""The only loop: read, decode, drop duplicates, hand to each sink, commit.
+
+    for each source:  block of lines  ->  for each line:  Action | Rejection
+                                   Action  ->  duplicates  ->  prices  ->  tally, sessions, detectors, spans
+    every 200 ms, and before each scrape:  the changed rows of every stage, in one transaction
+
+One thread owns all of it, so nothing here needs a lock. Other threads `ask` for something to be done between two
+blocks, a scrape for example, which takes the rows last committed and is rendered elsewhere.
+
+While the state cannot be written (disk full), nothing is read: what was read is kept in memory, and goes with the
+next commit that succeeds.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from agent_exporter.action import HEARTBEAT, MAX_AHEAD, Action, Rejection, decode
+from agent_exporter.metrics.families import OVERFLOWS, TABLES
+from agent_exporter.prices import Prices
+from agent_exporter.state import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from agent_exporter.breaker import Breaker
+    from agent_exporter.detectors import Detectors
+    from agent_exporter.detectors.journal import Journal
+    from agent_exporter.duplicates import Duplicates
+    from agent_exporter.metrics.tally import Tally
+    from agent_exporter.sessions import Sessions
+    from agent_exporter.sources import Batch, Source
+    from agent_exporter.spans.queue import SpanQueue
+    from agent_exporter.spans.tree import Tree
+    from agent_exporter.state import Row, Rows, Store
+    from agent_exporter.status.recent import Recent
+
+log = logging.getLogger(__name__)
+
+COMMIT_EVERY = 0.2
+"""Seconds; docs/operating.md."""
+BEHIND_BYTES = 8 << 20
+"""Bytes still to be read, some 0.2 s of reading, from which on a commit shows nothing current anyway."""
+CLOSE_BYTES = 1 << 20
+"""Bytes still to be read, some 20 ms of reading, from which on the sources count as being caught up with."""
+COMMIT_BEHIND_EVERY = 3.0
+"""Seconds then, a fifth of a usual scrape interval: the same rows change all the time, and writing them each second
+took a fifth of the time. Whoever scrapes or sends has a commit of their own.
+"""
+COMMIT_SHARE = 5
+"""A commit follows no sooner than so many times what the last one took: a slow disk, or ten thousand lines a second,
+make them rarer, and not all that is done.
+"""
+POLL_EVERY = 0.1
+"""Seconds between two looks at sources that had nothing: with COMMIT_EVERY, a line is counted within 250 ms."""
+TICK_EVERY = 1.0
+"""Seconds between two looks at what has gone quiet."""
+RETRY_EVERY = 1.0
+"""Seconds between two tries at a disk that refused."""
+SETTLE_EVERY = 4096
+"""Lines of a past log after which a session whose end was read is closed; no clock runs there."""
+
+T = TypeVar("T")
+
+
+class Sinks(NamedTuple):
+    """What an action is handed to. `tree` and `queue` are None where no spans are wanted, `recent` without a page, and
+    `breaker` in a log of the past.
+    """
+
+    tally: Tally
+    sessions: Sessions
+    duplicates: Duplicates
+    detectors: Detectors
+    journal: Journal
+    tree: Tree | None = None
+    queue: SpanQueue | None = None
+    recent: Recent | None = None
+    breaker: Breaker | None = None
+
+
+class Pipeline:
+    """`clock` gives seconds since 1970. `live` is False when a log of the past is read: then no clock ages anything."""
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        sinks: Sinks,
+        store: Store,
+        *,
+        live: bool = True,
+        prices: Prices | None = None,
+        ignore_plain_text: Callable[[str], bool] = lambda _: False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.sources = list(sources)
+        self.prices = prices or Prices()
+        self.sinks = sinks
+        self.store = store
+        self.live = live
+        self.clock = clock
+        self.unavailable: str | None = None
+        self.committed_at = 0.0
+        self.newest = 0.0
+        """Time of the newest line: "now" in a log of the past."""
+        self._ignore = ignore_plain_text
+        self._asked: deque[tuple[Callable[[], object], Future[object]]] = deque()
+        self._wake = threading.Event()
+        self._stopping = False
+        self._evicted = dict.fromkeys(TABLES, 0)
+        self._unsettled = 0
+        self._batches = 0
+        self._truncations: dict[str, int] = {}
+        self._catching_up = False
+
+    def now(self) -> float:
+        """The clock, or in a log of the past the time of its newest line: so that results do not depend on today."""
+        return self.clock() if self.live else self.newest
+
+    # --- one batch ---------------------------------------------------------------------------------------------
+
+    def feed(self, source: Source, batch: Batch) -> tuple[int, str]:
+        """Count a batch of lines. Returns how many were rejected, and why the last one was."""
+        tally, sessions, duplicates, detectors, _, tree, _, recent, breaker = self.sinks
+        if self._catching_up:
+            recent = None  # what it would remember is out of date by the time that anyone looks
+        if breaker is not None and breaker.idle:
+            breaker = None
+        add, join, seen, detect = tally.add, sessions.add, duplicates.seen, detectors.add
+        settle = self.prices.settle
+        now = self.now()
+        live = self.live
+        self._batches += 1
+        arrived = now if live else self._batches - 1e9  # below 0, as no clock runs
+        latest = self.clock() + MAX_AHEAD
+        newest = self.newest
+        rejected, why = batch.too_long, "longer than 1 MiB" if batch.too_long else ""
+        accepted = repeated = ignored = 0
+        cell = tally.source(source.name, now)
+        for number, line in enumerate(batch.lines):
+            action = decode(line, latest)
+            if action.__class__ is not Action:
+                assert isinstance(action, Rejection)
+                if action.reason == "not_json" and line[:1] != b"{" and self._ignore(source.name):
+                    ignored += 1
+                else:
+                    rejected += 1
+                    why = action.detail
+                    tally.reject(cell, action)
+                continue
+            if seen(line):
+                repeated += 1
+                if breaker is not None and breaker.watches(action.agent_id):
+                    if action.tokens is not None:
+                        settle(action.tokens)
+                    breaker.again(action, hash(line), source.origin(number), now)
+                continue
+            accepted += 1
+            if action.at > newest:
+                newest = action.at
+                if not live:
+                    now = self.newest = newest
+            if action.tokens is not None and not settle(action.tokens):
+                tally.mismatch(action, now)
+            add(action, now)
+            if action.action != HEARTBEAT:
+                session = join(action, arrived)
+                if tree is not None:
+                    tree.add(action, arrived)
+                if recent is not None:
+                    recent.add(action)
+                detect(action, session, now)
+                if breaker is not None and breaker.watches(action.agent_id):
+                    breaker.line(action, session, hash(line), source.origin(number), now)
+            else:
+                beating = sessions.beat(action)
+                if beating is not None:
+                    if breaker is not None and breaker.watches(action.agent_id):
+                        breaker.beat(action.agent_id, beating, source.origin(number))
+                    detectors.beat(action, beating, now)
+        self.newest = newest
+        cell.read += len(batch.lines) + batch.too_long
+        cell.accepted += accepted
+        cell.duplicate += repeated
+        cell.ignored += ignored
+        cell.last_line = now
+        cell.created = cell.created or now
+        cell.truncations += source.truncations - self._truncations.get(source.name, 0)
+        self._truncations[source.name] = source.truncations
+        if batch.too_long:
+            cell.rejected["too_long"] = cell.rejected.get("too_long", 0) + batch.too_long
+        cell.late += sessions.take_late()
+        tally.touch(cell)
+        if not self.live:
+            self._settle(accepted)
+        return rejected, why
+
+    def _settle(self, accepted: int) -> None:
+        self._unsettled += accepted
+        if self._unsettled >= SETTLE_EVERY:
+            self._unsettled = 0
+            sessions = self.sinks.sessions
+            sessions.settle(self.newest)
+            sessions.thin(self.newest)
+            self.sinks.detectors.traces.age(self.newest)
+            self.sinks.duplicates.age(float("inf"))
+
+    # --- state -------------------------------------------------------------------------------------------------
+
+    def restore(self) -> None:
+        """Take up what a former run committed, and have the exporter's own counters stand at zero where it had none."""
+        rows = self.store.rows
+        tally, sessions, duplicates, detectors, journal, tree, queue, _, breaker = self.sinks
+        tally.restore(rows)
+        sessions.restore(rows("session"))
+        detectors.restore(rows, self.clock())
+        journal.restore(rows("finding"))
+        duplicates.restore(rows("duplicates"))
+        if tree is not None:
+            tree.restore(rows("invocation"))
+        if queue is not None:
+            queue.restore()
+        if breaker is not None:
+            breaker.restore(rows, self.clock())
+        for source in self.sources:
+            source.restore([row for kind in source.kinds for row in rows(kind)])
+        now = self.now()
+        for source in self.sources:
+            tally.source(source.name, now)
+        for kind, names in (("eviction", TABLES), ("overflow", OVERFLOWS), ("spans", ("sent", "dropped"))):
+            for name in names:
+                tally.count(kind, name, 0, now)
+
+    def commit(self) -> bool:
+        """Write what changed. False if the disk refuses; the rows are then kept."""
+        try:
+            self.store.commit(self._changes())
+        except Unavailable as error:
+            if self.unavailable is None:
+                log.error("state cannot be written, reading pauses: %s", error)  # noqa: TRY400
+            self.unavailable = str(error)
+            for source in self.sources:
+                source.refused()
+            return False
+        if self.unavailable is not None:
+            log.warning("state can be written again, reading goes on")
+            self.unavailable = None
+        self.committed_at = self.now()
+        for source in self.sources:
+            source.committed()
+        if self.sinks.queue is not None:
+            self.sinks.queue.committed()
+        if self.sinks.breaker is not None:
+            self.sinks.breaker.committed()
+        if self.sinks.journal.committed():
+            with suppress(Unavailable):  # then these rows go with the next commit
+                self.store.commit(self.sinks.journal.changes())
+        return True
+
+    def _changes(self) -> Iterator[Row]:
+        tally, sessions, duplicates, detectors, journal, tree, queue, _, breaker = self.sinks
+        detectors.settle()
+        for source in self.sources:
+            yield from source.changes()
+        yield from sessions.changes()
+        yield from duplicates.changes()
+        for agent_id, action, mean in detectors.averages.averages():
+            tally.average(agent_id, action, mean)
+        yield from detectors.changes()
+        yield from journal.changes()
+        if tree is not None:
+            yield from tree.changes()
+        if queue is not None:
+            yield from queue.changes()
+        if breaker is not None:
+            yield from breaker.changes()
+        self._count_evictions()
+        yield from tally.changes()  # last, as those before it count into it
+
+    def _count_evictions(self) -> None:
+        tally, sessions, duplicates, detectors, _, tree, _, recent, breaker = self.sinks
+        now = self.now()
+        for table, total in (
+            ("sessions", sessions.evictions),
+            ("duplicates", duplicates.evictions),
+            ("traces", tree.evictions if tree is not None else 0),
+            ("lineages", detectors.traces.evictions),
+            ("windows", detectors.averages.evictions),
+            ("recent", recent.evictions if recent is not None else 0),
+            ("intents", breaker.evictions if breaker is not None else 0),
+        ):
+            tally.count("eviction", table, total - self._evicted[table], now)
+            self._evicted[table] = total
+
+    def snapshot(self) -> Rows:
+        """The rows of a scrape: committed ones, with all that was read until now if the disk allows."""
+        self.commit()
+        return {kind: dict(rows) for kind, rows in self.store.committed.items()}
+
+    # --- the loop ----------------------------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """There is something to read. From any thread."""
+        self._wake.set()
+
+    def ask(self, what: Callable[[], T]) -> Future[T]:
+        """Have something done in this thread, between two blocks. From any thread."""
+        future: Future[T] = Future()
+        if self._stopping:
+            future.set_exception(RuntimeError("shutting down"))
+            return future
+        self._asked.append((what, future))  # type: ignore[arg-type]
+        self._wake.set()
+        return future
+
+    def stop(self) -> None:
+        """End the loop after the current block. From any thread, or a signal handler."""
+        self._stopping = True
+        self._wake.set()
+
+    def run(self) -> None:
+        """Read until told to stop, then commit."""
+        monotonic = time.monotonic
+        breaker = self.sinks.breaker
+        next_commit = next_tick = overdue = monotonic()
+        while not self._stopping:
+            busy = waited_for = False
+            if self.unavailable is None:
+                for source in self.sources:
+                    batch = source.read()
+                    if batch is not None:
+                        source.note(*self.feed(source, batch))
+                        busy = True
+                        waited_for = waited_for or source.impatient
+            self._answer()
+            if breaker is not None and breaker.undecided:
+                self._decide(breaker, read_up=not busy)
+                waited_for = waited_for or breaker.urgent
+            now = monotonic()
+            if waited_for or now >= next_commit:
+                self._catching_up = self._behind()
+                if not waited_for and now < overdue and self._catching_up:
+                    next_commit = now + COMMIT_EVERY
+                else:
+                    pause = COMMIT_EVERY if self.commit() else RETRY_EVERY
+                    next_commit = now + max(pause, COMMIT_SHARE * (monotonic() - now))
+                    overdue = now + COMMIT_BEHIND_EVERY
+            if now >= next_tick:
+                next_tick = now + TICK_EVERY
+                self._tick()
+            if not busy:
+                self._wake.wait(POLL_EVERY)
+                self._wake.clear()
+        self.commit()
+        self._answer()
+
+    def drain(self, progress: Callable[[Source], None] = lambda _: None) -> None:
+        """Read every source to its end: a log of the past."""
+        for source in self.sources:
+            while not source.finished:
+                batch = source.read()
+                if batch is None:
+                    continue
+                self.feed(source, batch)
+                progress(source)
+                if self.sinks.queue is not None:
+                    self.sinks.queue.settle()
+        sessions, tree = self.sinks.sessions, self.sinks.tree
+        self.sinks.detectors.tick(float("inf"))
+        sessions.settle()
+        sessions.tick(self.newest)
+        if tree is not None:
+            tree.finish()
+        self.commit()
+
+    def _behind(self, by: int = BEHIND_BYTES) -> bool:
+        return any(total - read > by for read, total in (source.progress() for source in self.sources))
+
+    def _decide(self, breaker: Breaker, *, read_up: bool) -> None:
+        """Sessions are stopped when all is read: the next line may be their end."""
+        now = self.now()
+        if self.unavailable is None and (read_up or (breaker.impatient(now) and not self._behind(CLOSE_BYTES))):
+            breaker.decide(now)
+
+    def _tick(self) -> None:
+        now = self.now()
+        tally, sessions, duplicates, detectors, _, tree, _, _, breaker = self.sinks
+        detectors.tick(now)
+        sessions.tick(now)
+        if breaker is not None:
+            breaker.tick(now)
+        if self.unavailable is None:  # else senders will send again what is counted and not yet written
+            duplicates.age(now)
+        tally.age(now)
+        if tree is not None:
+            tree.tick(now)
+        if self.sinks.queue is not None:
+            self.sinks.queue.tick(now)
+
+    def _answer(self) -> None:
+        while self._asked:
+            what, future = self._asked.popleft()
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(what())
+            except Exception as error:  # noqa: BLE001  (it belongs to whoever asked)
+                future.set_exception(error)

@@ -1,0 +1,80 @@
+"""One health check, once: a question to an agent, and whether its answer is right."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from agent_exporter.config import Expect
+from agent_exporter.probes.endpoint import ask
+from agent_exporter.probes.expectation import judge
+from agent_exporter.probes.settings import SUM
+
+if TYPE_CHECKING:
+    from agent_exporter.config.values import JSONPath
+    from agent_exporter.probes.endpoint import Answer
+    from agent_exporter.probes.settings import Check
+
+_DRAW = random.SystemRandom()
+
+
+class Result(NamedTuple):
+    """How a check went. `at` is when it ended, seconds since 1970; `why` a sentence if it did not pass.
+
+    `since` is when the first of the runs ended that went like this one.
+    """
+
+    agent: str
+    name: str
+    passed: bool
+    seconds: float
+    at: float
+    interval: float
+    """Of its schedule, so that rules know when it is overdue."""
+    why: str | None = None
+    since: float = 0.0
+
+
+async def perform(check: Check) -> Result:
+    """Ask, and judge. Raises Unasked."""
+    body, expect = drawn(check.body, check.expect)
+    answer = await ask(check.endpoint, check.path, body, check.timeout)
+    why = verdict(answer, check.status, check.json_path, expect)
+    now = time.time()
+    return Result(check.agent, check.name, why is None, answer.seconds, now, check.interval, why, now)
+
+
+def verdict(answer: Answer, status: int, json_path: JSONPath | None, expect: Expect) -> str | None:
+    """Why an answer does not pass, or None."""
+    if answer.problem is not None:
+        return answer.problem
+    if answer.status != status:
+        return f"HTTP status {answer.status}, not {status}"
+    if json_path is None and expect == Expect():
+        return None  # that it answers is all that is wanted
+    try:
+        why = judge(expect, answer.part(json_path))
+    except ValueError as error:
+        why = str(error)
+    except RecursionError:
+        why = "is nested too deeply"
+    return None if why is None else f"the answer {why}"
+
+
+def drawn(body: dict[str, Any] | None, expect: Expect) -> tuple[dict[str, Any] | None, Expect]:
+    """A body with a sum of its own, and the sum as what is expected; both as they were if the body asks for none."""
+    a, b = _DRAW.randint(100, 999), _DRAW.randint(100, 999)  # as the article's 127 + 385
+    asking = None if body is None else filled(body, SUM, f"{a} + {b}")
+    return (body, expect) if asking == body else (asking, msgspec.structs.replace(expect, number=float(a + b)))
+
+
+def filled(value: Any, mark: str, text: str) -> Any:
+    """A JSON value with a text wherever the mark stands in one."""
+    if isinstance(value, str):
+        return value.replace(mark, text)
+    if isinstance(value, dict):
+        return {key: filled(inner, mark, text) for key, inner in value.items()}
+    return [filled(inner, mark, text) for inner in value] if isinstance(value, list) else value

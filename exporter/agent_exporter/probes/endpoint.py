@@ -1,0 +1,103 @@
+"""One request to an agent: bounded in time and size, never redirected, only to the address that the config names.
+
+tornado's client, as for spans (`exporter.spans.sender` says why). It uses no proxy of the environment. A body is not
+decompressed, as a kilobyte can become a gigabyte.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+from tornado.httpclient import HTTPRequest
+from tornado.iostream import UnsatisfiableReadError
+from tornado.simple_httpclient import HTTPStreamClosedError, HTTPTimeoutError, SimpleAsyncHTTPClient
+
+from agent_exporter.config.values import headers_in
+from agent_exporter.probes.expectation import quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from agent_exporter.config.values import JSONPath
+
+MOST_BODY = 64 << 10
+"""Bytes of an answer: a model's longest are a tenth of it."""
+
+
+class Unasked(Exception):  # noqa: N818  (reads as what it says)
+    """The request could not be made, which says nothing of the agent: a sentence."""
+
+
+class Endpoint(NamedTuple):
+    """Where an agent answers, as the config has it."""
+
+    url: str
+    headers_file: str | None = None
+
+
+class Answer(NamedTuple):
+    """What came back. `problem` says why nothing did; `seconds` were measured either way."""
+
+    status: int
+    body: bytes
+    seconds: float
+    problem: str | None = None
+
+    def part(self, path: JSONPath | None) -> Any:
+        """The body as text, or what `path` names in its JSON. Raises ValueError with a sentence."""
+        if path is None:
+            return self.body.decode(errors="replace")
+        try:
+            document = msgspec.json.decode(self.body)
+        except (msgspec.DecodeError, RecursionError):
+            raise ValueError(f"is no JSON: {quoted(self.body.decode(errors='replace'))}") from None
+        found = path.of(document)
+        if found is None:
+            raise ValueError(f"has no {path}: {quoted(self.body.decode(errors='replace'))}")
+        return found
+
+
+async def ask(endpoint: Endpoint, path: str, body: Mapping[str, Any] | None, within: float) -> Answer:
+    """GET a path, or POST a body as JSON; the whole of it `within` so many seconds. Raises Unasked."""
+    headers = {"User-Agent": "agent-exporter", "Accept": "application/json, */*;q=0.5"}
+    if endpoint.headers_file is not None:
+        try:
+            headers |= headers_in(Path(endpoint.headers_file))
+        except (OSError, UnicodeDecodeError) as error:
+            raise Unasked(f"{endpoint.headers_file}: {getattr(error, 'strerror', None) or error}") from error
+    if body is not None:
+        headers["Content-Type"] = "application/json"
+    request = HTTPRequest(
+        endpoint.url.rstrip("/") + path,
+        method="GET" if body is None else "POST",
+        headers=headers,
+        body=None if body is None else msgspec.json.encode(body),
+        connect_timeout=within,
+        request_timeout=within,
+        follow_redirects=False,
+        decompress_response=False,
+    )
+    # A client for each: it keeps no connections, and in the queue of one for all, waiting would count as the agent's.
+    http = SimpleAsyncHTTPClient(force_instance=True, max_body_size=MOST_BODY)
+    began = time.monotonic()
+    try:
+        answer = await http.fetch(request, raise_error=False)  # of a status; what brings none is raised
+    except ValueError as error:  # a header that cannot go over HTTP, for one
+        raise Unasked(f"the request cannot be made: {error}") from error
+    except Exception as error:  # noqa: BLE001  (whatever an agent makes the client raise, it is no answer)
+        return Answer(0, b"", time.monotonic() - began, f"no answer: {_why(error, within)}")
+    finally:
+        http.close()
+    seconds = time.monotonic() - began
+    return Answer(answer.code, answer.body, seconds)
+
+
+def _why(error: Exception, within: float) -> str:
+    if isinstance(error, HTTPTimeoutError):
+        return f"not within {within:g} s"
+    if isinstance(error, HTTPStreamClosedError | UnsatisfiableReadError):  # tornado does not tell which
+        return f"closed too early, longer than {MOST_BODY >> 10} KiB, or no HTTP"
+    return str(getattr(error, "strerror", None) or error) or type(error).__name__

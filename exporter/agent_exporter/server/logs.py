@@ -1,0 +1,213 @@
+"""POST /v1/logs: OTLP log records. What is too much is refused before the body is taken in, or as soon as it shows.
+
+The answer waits for the commit of the lines, and comes in the encoding of the request, errors too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from agent_exporter.server.pages import Handler, Refusal, Site
+from agent_exporter.sources.otlp import Busy, Receipt
+from agent_exporter.sources.otlp_json import decode_json
+from agent_exporter.sources.otlp_protobuf import decode_protobuf
+from agent_exporter.spans.encode import field, varint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import ThreadPoolExecutor
+
+    from agent_exporter.sources.otlp import OtlpSource
+    from agent_exporter.sources.otlp_records import Record
+
+ANSWER_DEADLINE = 25.0
+"""Seconds that a sender waits for the commit of its lines: less than the collector's timeout of 30."""
+MOST_BODY = 20 << 20
+"""Bytes, both before and after decompression: the default of a collector's own receiver."""
+MOST_BODIES = 64 << 20
+"""Bytes of all bodies that are being received or wait to be decoded; beyond it a sender is asked to try again."""
+MOST_MEMBERS = 1000
+"""Of the gzip files that a body may be joined from."""
+_STEP = 64 << 10
+"""Bytes that are decompressed at once."""
+
+_JSON = "application/json"
+_DECODERS: dict[str, Callable[[bytes | bytearray], list[Record]]] = {
+    "application/x-protobuf": decode_protobuf,
+    _JSON: decode_json,
+}
+_CODES = {401: 16, 403: 7, 404: 12, 405: 12, 500: 13, 503: 14}
+"""google.rpc.Code: UNAUTHENTICATED, PERMISSION_DENIED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE."""
+_INVALID_ARGUMENT = 3
+
+
+class Intake(Site, Protocol):
+    """What this handler needs of the server."""
+
+    otlp: OtlpSource | None
+    decoders: ThreadPoolExecutor
+    receiving: int
+    answer_deadline: float
+
+
+class Logs(Handler):
+    """OTLP log records. Whoever may not send, or sends too much, is told so before the body is taken in."""
+
+    server: Intake
+    allow = "POST"
+
+    def initialize(self, server: Any) -> None:
+        super().initialize(server)
+        self.kind = self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        self.encoding = self.request.headers.get("Content-Encoding", "identity").strip().lower()
+        self.body = bytearray()
+        self.held = 0
+        self.decoding = False
+
+    def prepare(self) -> None:
+        super().prepare()
+        if self.server.otlp is None:
+            raise Refusal(404, "otlp_logs.enabled is false in the config")
+        if self.server.token is None and not self.server.loopback:
+            raise Refusal(403, "lines from other machines need server.token_file, so that nobody else writes them")
+        if self.kind not in _DECODERS:
+            raise Refusal(415, "Content-Type must be application/x-protobuf or application/json")
+        if self.encoding not in {"identity", "gzip"}:
+            raise Refusal(415, "Content-Encoding must be gzip or absent")
+        self._check_length()
+        self.request.connection.set_max_body_size(1 << 62)  # type: ignore[union-attr]  # data_received counts
+
+    def _check_length(self) -> None:
+        length = self.request.headers.get("Content-Length")
+        if "Transfer-Encoding" in self.request.headers:
+            if length is not None:
+                raise Refusal(400, "Content-Length and Transfer-Encoding exclude each other")
+            return
+        if length is None:
+            raise Refusal(411, "Content-Length is required")
+        lengths = {part.strip() for part in length.split(",")}
+        first = lengths.pop()
+        if lengths or not first.isascii() or not first.isdigit():
+            raise Refusal(400, "Content-Length must be one number")
+        if len(first) > 15 or int(first) > MOST_BODY:
+            raise _too_large()
+
+    def data_received(self, chunk: bytes) -> None:
+        if self._finished:
+            return
+        size = len(chunk)
+        if self.held + size > MOST_BODY:
+            self._refuse(_too_large())
+        elif self.server.receiving + size > MOST_BODIES:
+            self._refuse(_busy("too many bodies are being received"))
+        else:
+            self.server.receiving += size
+            self.held += size
+            self.body += chunk
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """In the middle of a body: what is left of it is not waited for."""
+        self.send_error(refusal.status_code, exc_info=(type(refusal), refusal, None))
+
+    def on_finish(self) -> None:
+        self._release()
+
+    def on_connection_close(self) -> None:
+        super().on_connection_close()
+        self._release()
+
+    def _release(self) -> None:
+        if not self.decoding:  # a body that waits for a thread is in memory even if its sender is gone
+            self.server.receiving -= self.held
+            self.held = 0
+            self.body = bytearray()
+
+    async def post(self) -> None:
+        otlp = self.server.otlp
+        assert otlp is not None
+        try:
+            records = await self._decode()
+            answer = otlp.deliver(records)
+            del records
+            receipt = await asyncio.wait_for(asyncio.wrap_future(answer), self.server.answer_deadline)
+        except ValueError as error:
+            raise Refusal(400, str(error)) from error
+        except (Busy, TimeoutError) as error:
+            raise _busy(str(error) or "the lines were not counted in time") from error
+        self.send(_response(receipt, self.kind), self.kind)
+
+    async def _decode(self) -> list[Record]:
+        self.decoding = True
+        try:
+            body, self.body = self.body, bytearray()
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self.server.decoders, _decode, self.kind, self.encoding, body)
+        finally:
+            self.decoding = False
+            self._release()
+
+    def finish_error(self, sentence: str) -> None:
+        """A google.rpc.Status in the encoding of the request, as OTLP has it."""
+        code = _CODES.get(self.get_status(), _INVALID_ARGUMENT)
+        if self.kind == _JSON:
+            self.send(msgspec.json.encode({"code": code, "message": sentence}), self.kind)
+        elif self.kind in _DECODERS:
+            self.send(b"\x08" + varint(code) + field(2, sentence.encode("utf-8", "replace")), self.kind)
+        else:
+            super().finish_error(sentence)
+
+
+def _response(receipt: Receipt, kind: str) -> bytes:
+    """An ExportLogsServiceResponse; empty, unless there is a partial success to tell of."""
+    if not receipt.rejected:
+        return b"{}" if kind == _JSON else b""
+    why = f"{receipt.rejected} lines are no records; the last one: {receipt.why}".encode("utf-8", "replace")
+    if kind == _JSON:
+        partial = {"rejectedLogRecords": str(receipt.rejected), "errorMessage": why.decode()}
+        return msgspec.json.encode({"partialSuccess": partial})
+    return field(1, b"\x08" + varint(receipt.rejected) + field(2, why))
+
+
+def _too_large() -> Refusal:
+    return Refusal(413, f"the body is over {MOST_BODY >> 20} MiB")
+
+
+def _busy(sentence: str) -> Refusal:
+    return Refusal(503, sentence, Retry_After="1")
+
+
+def _decode(kind: str, encoding: str, body: bytes | bytearray) -> list[Record]:
+    return _DECODERS[kind](_gunzip(body) if encoding == "gzip" else body)
+
+
+def _gunzip(data: bytes | bytearray) -> bytes:
+    """All members of a gzip file, never more than MOST_BODY bytes of them: a megabyte may hold a gigabyte.
+
+    Step by step, as zlib copies what follows a member: a million empty members would copy the rest a million times.
+    """
+    view = memoryview(data)
+    out: list[bytes] = []
+    size = at = members = 0
+    while at < len(view) or not members:
+        members += 1
+        if members > MOST_MEMBERS:
+            raise ValueError(f"the body's gzip has over {MOST_MEMBERS} members")
+        inflater = zlib.decompressobj(31)
+        while not inflater.eof:
+            step = view[at : at + _STEP]
+            if not step:
+                raise ValueError("the body's gzip is cut off")
+            at += len(step)
+            try:
+                out.append(inflater.decompress(step, MOST_BODY + 1 - size))
+            except zlib.error as error:
+                raise ValueError(f"the body is no gzip: {error}") from error
+            size += len(out[-1])
+            if size > MOST_BODY:
+                raise Refusal(413, f"the body is over {MOST_BODY >> 20} MiB when decompressed")
+        at -= len(inflater.unused_data)
+    return b"".join(out)

@@ -1,0 +1,370 @@
+"""The running program: the stages with a server, a state file and signals around them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client.process_collector import ProcessCollector
+
+from agent_exporter import __version__
+from agent_exporter.benchmark import history
+from agent_exporter.benchmark.history import History, Run
+from agent_exporter.benchmark.schedule import Schedule
+from agent_exporter.breaker.control import Control
+from agent_exporter.breaker.terminator import Refused, Terminator
+from agent_exporter.config import Config, load
+from agent_exporter.config.strict import ConfigError
+from agent_exporter.eventloop import EventLoop
+from agent_exporter.metrics.families import Live
+from agent_exporter.pipeline import RETRY_EVERY, Pipeline
+from agent_exporter.prices import Prices
+from agent_exporter.probes.prober import Prober
+from agent_exporter.server import Server
+from agent_exporter.server.budget import budget
+from agent_exporter.sources.otlp import OtlpSource
+from agent_exporter.spans.sender import Sender
+from agent_exporter.spans.target import target
+from agent_exporter.stages import MIRRORED, Stages, agent_settings, open_sources, render
+from agent_exporter.state import File, Memory, Store, Unavailable
+from agent_exporter.status.pages import Pages
+from agent_exporter.status.seen import Seen, see
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from agent_exporter.benchmark.run import Report
+    from agent_exporter.breaker.intent import Intent
+    from agent_exporter.spans.queue import SpanQueue
+    from agent_exporter.state import Row, Rows
+
+log = logging.getLogger(__name__)
+
+GOODBYE = 3.0
+"""Seconds that the sender gets at the end for spans that would otherwise be lost."""
+SCRAPE_WAIT = 8.0
+"""Seconds that a scrape waits for the pipeline: less than Prometheus' usual timeout of 10."""
+
+
+class Exporter:
+    """The running program. `run` returns the exit code; `started` is told the address once it serves."""
+
+    def __init__(
+        self,
+        config: Config,
+        config_path: Path | None,
+        paths: Sequence[str],
+        *,
+        started: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.config = config
+        self.config_path = config_path
+        self.loaded_at = time.time()
+        self.reload_ok = True
+        self.stages: Stages | None = None
+        self._paths = paths
+        self._started = started
+        self._problem: str | None = "starting"
+        self._stopping = False
+        self._loop = EventLoop()
+        self._asking = EventLoop("probes")
+        self._prober = Prober()
+        self._history = History()
+        self._schedule = Schedule(self._last, self._keep)
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="scrape")
+        self._process = ProcessCollector(registry=None)
+        self._otlp = OtlpSource(wake=self._wake) if config.otlp_logs.enabled else None
+        self._sender: Sender | None = None
+        self.server = Server(
+            self._loop,
+            listen=config.server.listen,
+            metrics=lambda accept: self._pool.submit(self._scrape, accept),
+            ready=self._unready,
+            status=Pages(self._look, metrics=not config.server.token_file).render,
+            budget=self._budget,
+            otlp=self._otlp,
+            tls=_tls(config),
+            token_file=Path(config.server.token_file) if config.server.token_file else None,
+        )
+
+    # --- from start to end -------------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Serve until SIGTERM or SIGINT. Raises OSError if the address is taken, Locked if the state file is."""
+        store = None
+        for number, handler in ((signal.SIGTERM, self.stop), (signal.SIGINT, self.stop), (signal.SIGHUP, self._hup)):
+            signal.signal(number, handler)
+        try:
+            store = self._open_store()  # first of all: a locked file ends it here
+            self._loop.start()
+            self.server.start()
+            log.info("listening at %s", self.address)
+            self._started(self.address)
+            while store is None and not self._stopping:
+                time.sleep(RETRY_EVERY)
+                store = self._open_store()
+            if store is not None:
+                self._work(store)
+        finally:
+            self._asking.stop()
+            self.server.stop()
+            self._loop.stop()
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            if store is not None:
+                store.close()
+        log.info("ended")
+        return 0
+
+    @property
+    def address(self) -> str:
+        """The URL of the status page."""
+        scheme = "https" if self.config.server.tls_cert_file else "http"
+        return f"{scheme}://{self.config.server.listen.rpartition(':')[0]}:{self.server.port}/"
+
+    def _open_store(self) -> Store | None:
+        path = self.config.state.path
+        if path is None:
+            log.warning(
+                "no state.path: after a restart counters begin at zero, and files are read from their beginning"
+            )
+            return Memory(MIRRORED)
+        try:
+            return File(Path(path), MIRRORED)
+        except Unavailable as error:
+            sentence = f"state cannot be opened, nothing is read until it can: {error}"
+            if self._problem != sentence:
+                log.error(sentence)  # noqa: TRY400
+            self._problem = sentence
+            return None
+
+    def _work(self, store: Store) -> None:
+        sources = open_sources(self.config, self._paths)
+        if not sources and self._otlp is not None:
+            log.info("no files are named: lines are taken at %sv1/logs only", self.address)
+        if self._otlp is not None:
+            sources.append(self._otlp)
+        self.stages = stages = Stages(self.config, store, sources, write=_print)
+        pipeline = stages.pipeline
+        self._retire(set())
+        sending = None
+        queue = pipeline.sinks.queue
+        if queue is not None:
+            self._sender = Sender(queue, target(self.config))
+            queue.wake = self._sender.wake
+            sending = self._loop.submit(self._sender.run())
+        self._history = History(store.rows(history.ROW))
+        self._asking.start()
+        self._ask_agents()
+        control = self._stand_by(stages)
+        self._problem = None
+        if self._stopping:
+            pipeline.stop()
+        try:
+            pipeline.run()
+        finally:
+            if control is not None:
+                self._loop.submit(control.stop())
+            if self._otlp is not None:
+                self._otlp.close("shutting down")
+            if queue is not None and not queue.durable:
+                self._say_goodbye(pipeline, queue)
+            if sending is not None:
+                sending.cancel()
+            pipeline.commit()
+
+    def _stand_by(self, stages: Stages) -> Control | None:
+        """The breaker gets its arm, and operators a way to it."""
+        pipeline, breaker = stages.pipeline, stages.pipeline.sinks.breaker
+        assert breaker is not None
+
+        async def answered(key: str, refusal: Refused | None) -> bool:
+            return await asyncio.wrap_future(pipeline.ask(lambda: breaker.answered(key, refusal, pipeline.now())))
+
+        async def wanted(key: str) -> bool:
+            return await asyncio.wrap_future(pipeline.ask(lambda: breaker.wanted(key, pipeline.now())))
+
+        def call(intent: Intent) -> None:
+            self._loop.submit(terminator.carry_out(intent))
+
+        terminator = Terminator(lambda name: self.config.agent(name).terminate, answered, wanted)
+        breaker.call = call
+        path = self.config.control_socket()
+        if path is None:
+            return None
+        control = Control(
+            path,
+            status=lambda: pipeline.ask(breaker.status),
+            unlatch=lambda order: pipeline.ask(lambda: breaker.unlatch(pipeline.now(), order.by)),
+            extend=lambda order: pipeline.ask(
+                lambda: breaker.extend(
+                    order.session_id, order.agent_id, order.tokens, order.cost_usd, pipeline.now(), order.by
+                )
+            ),
+        )
+        self._loop.submit(control.start()).result()
+        return control
+
+    @staticmethod
+    def _say_goodbye(pipeline: Pipeline, queue: SpanQueue) -> None:
+        """Without a state file, what is not sent now is lost."""
+        assert pipeline.sinks.tree is not None
+        pipeline.sinks.tree.finish()
+        if queue.hold is not None:
+            queue.hold.finish()
+        queue.seal()
+        deadline = time.monotonic() + GOODBYE
+        while queue.length and time.monotonic() < deadline:
+            time.sleep(0.02)
+            queue.settle()
+        if queue.length:
+            log.error(
+                "%d spans were not sent: the collector does not take them, and there is no state.path", queue.length
+            )
+
+    # --- signals -----------------------------------------------------------------------------------------------
+
+    def stop(self, *_: object) -> None:
+        """End `run` after the current block. From any thread, or a signal handler."""
+        self._stopping = True
+        self._problem = "shutting down"
+        if self.stages is not None:
+            self.stages.pipeline.stop()
+
+    def _hup(self, *_: object) -> None:
+        if self.stages is not None:
+            self.stages.pipeline.ask(self.reload)
+
+    def _wake(self) -> None:
+        if self.stages is not None:
+            self.stages.pipeline.wake()
+
+    def reload(self) -> None:
+        """Read the config file again; if it is wrong, say so and keep the one in force."""
+        if self.config_path is None or self.stages is None:
+            return
+        try:
+            config = load(self.config_path)
+        except ConfigError as error:
+            self.reload_ok = False
+            for fault in error.faults:
+                log.error("config not reloaded: %s", fault)  # noqa: TRY400
+            return
+        for key in ("server", "state", "sources", "otlp", "otlp_logs", "metrics", "llm_actions"):
+            if getattr(config, key) != getattr(self.config, key):
+                log.warning("config: %s has changed, which needs a restart", key)
+        before = set(self.config.names())
+        self.config = self.stages.config = config
+        self.stages.pipeline.sinks.tally.configure(config.names(), time.time())
+        self.stages.pipeline.sinks.detectors.configure(config)
+        self.stages.pipeline.prices = Prices(config.prices, live=True)
+        assert self.stages.pipeline.sinks.breaker is not None
+        self.stages.pipeline.sinks.breaker.configure(config, self.stages.pipeline.now())
+        self._retire(before)
+        self._ask_agents()
+        self.reload_ok = True
+        self.loaded_at = time.time()
+        log.info("config reloaded from %s", self.config_path)
+
+    def _retire(self, before: set[str]) -> None:
+        """No series for agents that the config no longer names, or retires; if one logs again, it is new."""
+        assert self.stages is not None
+        tally = self.stages.pipeline.sinks.tally
+        gone = before - set(self.config.names())
+        for name in [name for name in tally.agents if name in gone or self.config.agent(name).retired]:
+            tally.forget(name)
+
+    # --- questions to agents ----------------------------------------------------------------------------------
+
+    def _ask_agents(self) -> None:
+        """By health checks and benchmarks, as the config in force wants it. In the pipeline's thread."""
+        self._commit(self._history.keep_only(self.config))
+        self._asking.submit(self._prober.configure(self.config))
+        self._asking.submit(self._schedule.configure(self.config))
+
+    def _last(self, agent: str, suite: str) -> Run | None:
+        return self._history.last(agent, suite)
+
+    def _keep(self, report: Report) -> None:
+        """A benchmark has run; this is another thread."""
+        if self.stages is not None:
+            self.stages.pipeline.ask(lambda: self._commit(self._history.add(report)))
+
+    def _commit(self, rows: Iterable[Row]) -> None:
+        assert self.stages is not None
+        with contextlib.suppress(Unavailable):  # then they go with the next commit
+            self.stages.pipeline.store.commit(rows)
+
+    # --- what the server shows ---------------------------------------------------------------------------------
+
+    def _scrape(self, accept: str) -> tuple[str, bytes]:
+        rows: Rows = {}
+        if self.stages is not None:
+            rows = self.stages.pipeline.ask(self.stages.pipeline.snapshot).result(SCRAPE_WAIT)
+        page = BytesIO()
+        content_type = render(page, rows, self._live(), accept, self._process.collect())
+        return content_type, page.getvalue()
+
+    def _live(self) -> Live:
+        now = time.time()
+        gauges = {
+            "agent_exporter_config_last_reload_successful": float(self.reload_ok),
+            "agent_exporter_config_last_reload_success_timestamp_seconds": self.loaded_at,
+            "agent_exporter_state_available": 0.0,
+        }
+        if self.stages is None:
+            return Live(now, __version__, lambda name: agent_settings(self.config, name, now), {}, gauges)
+        pipeline = self.stages.pipeline
+        gauges["agent_exporter_state_available"] = float(pipeline.unavailable is None)
+        gauges["agent_exporter_checkpoint_timestamp_seconds"] = pipeline.committed_at
+        gauges["agent_exporter_series_samples"] = pipeline.sinks.tally.limits.samples
+        if pipeline.sinks.breaker is not None:
+            gauges["agent_breaker_latched"] = float(pipeline.sinks.breaker.latch.since > 0)
+            gauges["agent_breaker_enforcing"] = float(pipeline.sinks.breaker.enforcing)
+        if pipeline.sinks.queue is not None:
+            gauges["agent_exporter_span_queue_length"] = pipeline.sinks.queue.length
+            gauges["agent_exporter_span_spool_bytes"] = pipeline.sinks.queue.spooled
+        return self.stages.live(now, gauges, self._prober.results())
+
+    def _budget(self, session_id: str, agent_id: str | None, task_type: str) -> dict[str, Any]:
+        """What a session has left. Not asked of the pipeline: it is to be answered at once, whatever that does."""
+        if self.stages is None:
+            raise LookupError(self._problem or "starting")
+        sinks = self.stages.pipeline.sinks
+        assert sinks.breaker is not None
+        enforced = sinks.breaker.enforces_budgets
+        return budget(sinks.sessions, self.config, session_id, agent_id, task_type, enforced=enforced)
+
+    def _unready(self) -> str | None:
+        if self.stages is not None and self.stages.pipeline.unavailable is not None:
+            return f"state cannot be written, reading pauses: {self.stages.pipeline.unavailable}"
+        return self._problem
+
+    def _look(self, agent: str | None, trace_id: str | None) -> Seen:
+        if self.stages is None:
+            return Seen({}, self._live(), self._problem, self.loaded_at)
+        pipeline = self.stages.pipeline
+        look = pipeline.ask(lambda: see(pipeline, self._live(), self._unready(), agent, trace_id))
+        return look.result(SCRAPE_WAIT)
+
+
+def _print(lines: bytes) -> None:
+    """Standard output belongs to findings. If its reader has gone, they are in the metrics still."""
+    with contextlib.suppress(OSError):
+        sys.stdout.buffer.write(lines)
+        sys.stdout.buffer.flush()
+
+
+def _tls(config: Config) -> tuple[Path, Path, Path | None] | None:
+    server = config.server
+    if server.tls_cert_file is None or server.tls_key_file is None:
+        return None
+    client_ca = Path(server.tls_client_ca_file) if server.tls_client_ca_file else None
+    return Path(server.tls_cert_file), Path(server.tls_key_file), client_ca

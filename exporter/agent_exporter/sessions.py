@@ -1,0 +1,342 @@
+"""Action -> the Session that it belongs to: what it has cost so far, when it began, and how it ended.
+
+A session is one agent's (two agents may use the same session_id). It ends with the line that says `session_end`, or
+when it has been quiet for the idle time of its task type. Lines may come a little late, so an ended session is closed
+only after the reorder window, and a closed one is remembered for its idle time: a straggler is added to it, and it is
+not counted twice.
+
+Quiet is measured against the session's own time and against the clock at which its lines were read, whichever is
+later: yesterday's log, read now, holds no abandoned sessions just because it is old.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+from msgspec import Struct
+
+from agent_exporter.action import FAILED
+from agent_exporter.crowded import enough, first_look, next_look
+from agent_exporter.detectors.steps import Trail
+from agent_exporter.state import row_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from agent_exporter.action import Action
+    from agent_exporter.config import TaskType
+    from agent_exporter.state import Row
+
+Outcome = Literal["completed", "failed", "ended", "abandoned", "terminated"]
+OUTCOMES: tuple[Outcome, ...] = ("completed", "failed", "ended", "abandoned", "terminated")
+"""completed and failed: task_completed said so; ended: session_end alone; abandoned: quiet for its idle time;
+terminated: told to stop by the breaker."""
+
+KIND = "session"
+MOST = 65_536
+"""Sessions held at once, about 2.6 KB each. At 1 million sessions a day, 3,500 are open at an idle time of 5 min."""
+
+
+class Session(Struct, eq=False, gc=False, array_like=True):
+    """One session of one agent. Times are seconds since 1970; `last` is its watermark."""
+
+    agent_id: str
+    session_id: str
+    task_type: str
+    started: float
+    last: float
+    arrived: float
+    """The clock when its newest line was read; in a log of the past a number below 0 that grows, as no clock runs."""
+    actions: int = 0
+    tokens: int = 0
+    cost_usd: float = 0.0
+    failures: int = 0
+    task_completed: bool | None = None
+    ended: bool = False
+    closed: bool = False
+    counted: bool = False
+    """Its end is in the metrics."""
+    beaten: float = 0.0
+    """Time of the latest heartbeat that named it, or was taken for its sign of life."""
+    trail: Trail = msgspec.field(default_factory=Trail)
+    """What the detectors remember of it."""
+    stored: bool = False
+    """There is a row of it."""
+    granted_tokens: int = 0
+    """By an operator, beyond what its task type allows."""
+    granted_cost_usd: float = 0.0
+    attested_tokens: int = 0
+    """Of lines whose source may have it stopped; counted for agents that can be."""
+    attested_cost_usd: float = 0.0
+    foreign: bool = False
+    """Other lines are among its own."""
+    terminated: bool = False
+    """It was told to stop."""
+    attested_type: str = ""
+    """Its task type as those lines say."""
+    attested_end: float = 0.0
+    """Time of the end that those lines tell; 0 if none does, or if it has gone on since."""
+
+    def attest(self, action: Action, reorder: float) -> None:
+        """Take in a line whose source may have it stopped; what others say must neither stop it nor save it."""
+        tokens, metadata = action.tokens, action.metadata
+        if tokens is not None:
+            self.attested_tokens += (tokens.prompt or 0) + (tokens.completion or 0)
+            self.attested_cost_usd += tokens.cost_usd or 0.0
+        if metadata is not None and metadata.task_type is not None and self.attested_type in {"", "default"}:
+            self.attested_type = metadata.task_type
+        if metadata is not None and metadata.session_end:
+            self.attested_end = max(self.attested_end, action.at)
+        elif (tokens is not None or action.duration_ms is not None) and action.at - self.attested_end > reorder:
+            self.attested_end = 0.0  # it works on, whatever it said; feedback takes neither tokens nor time
+
+    @property
+    def outcome(self) -> Outcome:
+        """As it stands now. What completed although it was told to stop has completed."""
+        if self.terminated and not self.task_completed:
+            return "terminated"
+        if self.task_completed is not None:
+            return "completed" if self.task_completed else "failed"
+        return "ended" if self.ended else "abandoned"
+
+    def ceilings(self, task: TaskType) -> tuple[int, float | None]:
+        """(tokens, US dollars or None) that it may use."""
+        cost = task.session_cost_usd
+        return task.session_tokens + self.granted_tokens, None if cost is None else cost + self.granted_cost_usd
+
+
+class Sessions:
+    """The table of sessions: bounded by MOST, the least recently read go first and are counted in `evictions`.
+
+    `idle` gives the idle time of a task type in seconds, never less than `shortest_idle`; `opened` and `closed` are
+    told of every begin and end.
+    """
+
+    def __init__(
+        self,
+        idle: Callable[[str], float],
+        opened: Callable[[Session], None],
+        closed: Callable[[Session], None],
+        reorder: float = 3.0,
+        most: int = MOST,
+        shortest_idle: float = 0.0,
+    ) -> None:
+        self.idle = idle
+        self.shortest_idle = shortest_idle
+        self.reorder = reorder
+        self.evictions = 0
+        self._late = 0
+        self._most = most
+        self._look_at = first_look(most)
+        self._opened = opened
+        self._closed = closed
+        self._table: dict[tuple[str, str], Session] = {}
+        self._ending: dict[tuple[str, str], Session] = {}
+        self._latest: dict[str, Session] = {}
+        self._dirty: set[Session] = set()
+        self._gone: list[str] = []
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def add(self, action: Action, now: float) -> Session:
+        """The session of an action that is no heartbeat, with the action added to it. `now` becomes its `arrived`."""
+        key = (action.agent_id, action.session_id)
+        session = self._table.get(key)
+        at = action.at
+        began = at if action.duration_ms is None else at - action.duration_ms / 1000
+        if session is None or (
+            at - session.last > self.shortest_idle and at - session.last > self.idle(session.task_type)
+        ):
+            if session is not None:
+                self._close(key, session)
+                self._forget(key, session)
+            session = self._open(key, action, began, now)
+        elif session.closed:
+            session.closed = False
+            self._opened(session)
+            if session.ended:
+                self._ending[key] = session
+        if at > session.last:
+            session.last = at
+        elif session.last - at > self.reorder:
+            self._late += 1
+        if began < session.started:
+            session.started = began
+        session.arrived = now
+        session.actions += 1
+        tokens = action.tokens
+        if tokens is not None:
+            session.tokens += (tokens.prompt or 0) + (tokens.completion or 0)
+            if tokens.cost_usd is not None:
+                session.cost_usd += tokens.cost_usd
+        if action.status in FAILED:
+            session.failures += 1
+        metadata = action.metadata
+        if metadata is not None:
+            if metadata.task_type is not None and session.task_type == "default":
+                session.task_type = metadata.task_type
+            if metadata.task_completed is not None:
+                session.task_completed = metadata.task_completed
+            if metadata.session_end:
+                session.ended = True
+                self._ending[key] = session
+        self._dirty.add(session)
+        return session
+
+    def beat(self, action: Action) -> Session | None:
+        """The session that a heartbeat is a sign of life of: the one that it names, or else the one begun last.
+
+        It neither opens nor prolongs one, but keeps it from being forgotten.
+        """
+        session = self._table.get((action.agent_id, action.session_id)) or self._latest.get(action.agent_id)
+        if session is not None and action.at > session.beaten:
+            session.beaten = action.at
+            self._dirty.add(session)
+        return session
+
+    def get(self, agent_id: str, session_id: str) -> Session | None:
+        """A session that is remembered."""
+        return self._table.get((agent_id, session_id))
+
+    def everyone(self) -> Iterable[Session]:
+        """All that are remembered."""
+        return self._table.values()
+
+    def touch(self, session: Session) -> None:
+        """What the detectors remember of it has changed."""
+        self._dirty.add(session)
+
+    def take_late(self) -> int:
+        """How many actions since the last call were older than their session's newest by more than `reorder`."""
+        late, self._late = self._late, 0
+        return late
+
+    def tick(self, now: float) -> None:
+        """Close what has ended or gone quiet; forget what was closed long ago. Called about once a second."""
+        for key, session in list(self._ending.items()):
+            if now - session.arrived >= self.reorder:
+                self._close(key, session)
+        for key, session in list(self._table.items()):
+            idle = self.idle(session.task_type)
+            if now - max(session.last, session.arrived) > idle:
+                if not session.closed:
+                    self._close(key, session)
+                elif now - session.beaten > idle:
+                    self._forget(key, session)
+
+    def settle(self, now: float = float("inf")) -> None:
+        """In a log of the past, where no clock runs but the lines' own: close those whose end was read."""
+        for key, session in list(self._ending.items()):
+            if now - session.last >= self.reorder:
+                self._close(key, session)
+
+    def thin(self, now: float) -> None:
+        """In a log of the past: if there are too many, forget those that are over, the least recently read first.
+
+        A file that is read later may go on with one, but only the clock could tell that none will.
+        """
+        if len(self._table) > first_look(self._most):
+            self._forget_over(lambda session: session.closed or now - session.last > self.idle(session.task_type))
+
+    def open(self) -> Iterator[Session]:
+        """Those that are not closed."""
+        return (session for session in self._table.values() if not session.closed)
+
+    def of(self, agent_id: str) -> list[Session]:
+        """Copies of an agent's open sessions."""
+        return [copy(session) for session in self.open() if session.agent_id == agent_id]
+
+    def changes(self) -> Iterator[Row]:
+        """Rows of the sessions that changed."""
+        for key in self._gone:
+            yield KIND, key, None
+        for session in self._dirty:
+            session.stored = True
+            yield KIND, _key(session), msgspec.msgpack.encode(session)
+        self._gone.clear()
+        self._dirty.clear()
+
+    def restore(self, rows: Iterable[tuple[str, bytes]]) -> None:
+        """Take up the sessions that were open. The metrics have their own count of them."""
+        decode = msgspec.msgpack.Decoder(Session).decode
+        for _, value in rows:
+            session = decode(value)
+            key = (session.agent_id, session.session_id)
+            self._table[key] = session
+            latest = self._latest.get(session.agent_id)
+            if latest is None or latest.started <= session.started:
+                self._latest[session.agent_id] = session
+            if session.ended and not session.closed:
+                self._ending[key] = session
+
+    def _open(self, key: tuple[str, str], action: Action, began: float, now: float) -> Session:
+        if len(self._table) >= self._look_at:
+            self._make_room(now)
+        task_type = (action.metadata and action.metadata.task_type) or "default"
+        session = Session(action.agent_id, action.session_id, task_type, began, action.at, 0.0)
+        self._table[key] = self._latest[action.agent_id] = session
+        self._opened(session)
+        return session
+
+    def _close(self, key: tuple[str, str], session: Session) -> None:
+        self._ending.pop(key, None)
+        if not session.closed:
+            session.closed = True
+            self._closed(session)
+            session.counted = True
+            self._dirty.add(session)
+
+    def _forget(self, key: tuple[str, str], session: Session) -> None:
+        del self._table[key]
+        if self._latest.get(session.agent_id) is session:
+            del self._latest[session.agent_id]
+        self._dirty.discard(session)
+        if session.stored:  # a log of the past is committed at its end alone: its sessions must not pile up here
+            self._gone.append(_key(session))
+
+    def _make_room(self, now: float) -> None:
+        """Nothing is lost with those that are over: were they to go on, they would begin anew."""
+        self._forget_over(lambda session: self._is_over(session, now))
+        if len(self._table) >= self._most:
+            self._evict()
+        self._look_at = next_look(len(self._table), self._most)
+
+    def _is_over(self, session: Session, now: float) -> bool:
+        """Whether its agent's newest line is later by its idle time, and the clock too: that cannot be made up.
+
+        In a log of the past no clock runs: there `thin` does the same, by the newest line of all.
+        """
+        latest = self._latest.get(session.agent_id)
+        return latest is not None and min(latest.last, now) - session.last > self.idle(session.task_type)
+
+    def _forget_over(self, is_over: Callable[[Session], bool]) -> None:
+        """The least recently read first."""
+        over = [(key, session) for key, session in self._table.items() if is_over(session)]
+        over.sort(key=lambda item: item[1].arrived)
+        for key, session in over[: max(0, len(self._table) - enough(self._most))]:
+            self._close(key, session)
+            self._forget(key, session)
+
+    def _evict(self) -> None:
+        """Make room for an eighth: sorting so rarely costs less than keeping the table in order on every line."""
+        # A flood of made-up sessions does not have one forgotten that may be stopped: its sums would begin at zero.
+        oldest = sorted(
+            self._table.items(),
+            key=lambda item: (
+                item[1].attested_tokens > 0 and not item[1].attested_end,
+                not item[1].closed,
+                item[1].arrived,
+            ),
+        )
+        for key, session in oldest[: self._most // 8]:
+            if not session.ended and not session.closed:
+                self.evictions += 1
+            self._close(key, session)
+            self._forget(key, session)
+
+
+def _key(session: Session) -> str:
+    return row_key(session.agent_id, session.session_id)

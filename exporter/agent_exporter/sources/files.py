@@ -1,0 +1,518 @@
+"""Files: followed as they grow and rotate, or read once.
+
+The disk is the truth: of an unfinished line nothing is held, it is read again when there is more of it. So what the
+state has to say of a file is how far whole lines were handed out, and enough to know the file again: its first
+bytes, and for its last few offsets a hash of the bytes before each. That tells these cases apart:
+
+    renamed               the same dev and inode: goes on where it was, found by its inode if outside the pattern
+    truncated, refilled   the same inode, other bytes before the offset: read from the start
+    inode used again      the same
+    copied (copytruncate) another inode, the same bytes before the offset: what was read of the original is not read
+                          again. While the original is still whole, its copy is left alone.
+"""
+
+from __future__ import annotations
+
+import errno
+import fnmatch
+import glob
+import logging
+import os
+import stat
+import time
+import zlib
+from collections import deque
+from itertools import chain
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from agent_exporter.sources import BLOCK, Batch, Origin, Source
+from agent_exporter.sources.followed import Followed, find, open_same, place_at_end
+from agent_exporter.sources.once import reader
+from agent_exporter.sources.place import HEAD, KIND, Identity, Place, akin, ends_line, tail_hash
+from agent_exporter.sources.wrappers import Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from agent_exporter.state import Row
+
+SCAN = 1.0
+"""Seconds between two looks for new files. Open files are looked at whenever there is nothing else to read."""
+QUIET = 5.0
+"""Seconds without a change after which a file that was rotated away has seen its last byte."""
+FORGET = 3600.0
+"""Seconds for which a file that is gone is remembered: it may come back, or a copy of it turn up."""
+MAX_OPEN = 512
+"""Files open at once; half of the usual limit of 1,024 for a process. The longest unread ones are closed."""
+MAX_GONE = 4096
+"""Files remembered that are gone, and as many truncated contents: twice the 2,000 files that one folder may hold."""
+RACY = 100_000_000
+"""Nanoseconds within which two changes may carry the same mtime, so that an equal one proves nothing."""
+
+
+log = logging.getLogger(__name__)
+
+
+def nothing_at(pattern: str) -> FileNotFoundError:
+    """The error for a path or a glob that leads to no file, worded as for any file."""
+    if glob.has_magic(pattern):
+        return FileNotFoundError(f"no file matches {_quoted(pattern)}")
+    return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), pattern)
+
+
+class FileSource(Source):
+    """All files that match `pattern`, from their beginning or, when first started, from their end.
+
+    `follow=False` reads each once, .gz too, and is `finished` then; it keeps no state. Raises OSError if there is none,
+    or the one that is named is a folder or may not be read. Sources that share `claims` do not read a file twice.
+    """
+
+    kinds = (KIND,)
+
+    def __init__(
+        self,
+        name: str,
+        pattern: str,
+        *,
+        start_at: Literal["beginning", "end"] = "beginning",
+        follow: bool = True,
+        claims: set[Identity] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = name
+        self.truncations = 0
+        """Contents that went away under a name that stayed."""
+        self.unread_bytes_estimate = 0
+        """Bytes seen, but not read, before a file shrank. At least these are lost, unless in a copy that is read."""
+        self.problems: dict[str, str] = {}
+        """What keeps a file, by name, from being read."""
+        self._pattern = os.path.abspath(pattern)  # noqa: PTH100  (glob wants strings, and links left as they are)
+        self._claims: set[Identity] = set() if claims is None else claims
+        self._clock = clock
+        self._at_end = start_at == "end"
+        self._files: dict[Identity, Followed] = {}
+        self._ghosts: dict[str, tuple[Place, float]] = {}
+        """Contents that are gone, with the time when that was seen; oldest first."""
+        self._open: dict[Identity, Followed] = {}
+        """Least recently used first."""
+        self._ready: deque[Followed] = deque()
+        self._homes: dict[str, Followed] = {}
+        """The last file seen under each name."""
+        self._changes: dict[str, Callable[[], Place] | None] = {}
+        self._copies: dict[Identity, tuple[int, float]] = {}
+        """Files that look like copies of files that are read, with their size and since when it is that."""
+        self._passed_over: set[str] = set()
+        self._any = True
+        self._next_scan = float("-inf")
+        self._done = self._total = 0
+        self._once: Iterator[Batch] | None = None
+        if not follow:
+            paths = self._paths()
+            regular = [st for path in paths if (st := self._stat(path)) and stat.S_ISREG(st.st_mode)]
+            if paths == [self._pattern]:
+                _check(pattern)
+            elif not regular:
+                raise nothing_at(pattern)
+            self._once = self._read_once(paths)
+            self._total = sum(st.st_size for st in regular)
+
+    def read(self) -> Batch | None:
+        if self._once is not None:
+            batch = next(self._once, None)
+            self.finished = batch is None
+            return batch
+        now = self._clock()
+        if now >= self._next_scan:
+            self._next_scan = now + SCAN
+            self._scan(now)
+        elif not self._ready:
+            for file in list(self._open.values()):
+                self._look_at_open(file, now)
+        while self._ready:
+            batch = self._read_next(now)
+            if batch is not None:
+                return batch
+        return None
+
+    def changes(self) -> Iterator[Row]:
+        changes, self._changes = self._changes, {}
+        for key, place in changes.items():
+            yield KIND, key, None if place is None else msgspec.msgpack.encode(place())
+
+    def close(self) -> None:
+        """For a source that is given up, as by a change of the config."""
+        for file in self._files.values():
+            self._close(file)
+            self._claims.discard(file.id)
+
+    def restore(self, rows: Iterable[tuple[str, bytes]]) -> None:
+        for key, value in rows:
+            try:
+                place = msgspec.msgpack.decode(value, type=Place)
+                file = Followed(place)
+            except msgspec.MsgspecError as error:
+                log.warning("%s: a row of state is not readable, its file is read anew: %s", self.name, error)
+                continue
+            if not self._matches(file.home):
+                continue
+            self._at_end = False  # what is new has come while nobody looked
+            if key == place.ghost_key:
+                self._ghosts[key] = place, self._clock()
+            elif file.id not in self._claims:
+                self._claim(file)
+                self._homes[file.home] = file
+
+    def progress(self) -> tuple[int, int]:
+        """Bytes read, and bytes there are to read; of a .gz as it lies on disk."""
+        if self._once is not None:
+            return self._done, self._total
+        total = sum(max(file.size, 0) for file in self._files.values())
+        return total - self.behind(), total
+
+    def behind(self) -> int:
+        """Bytes known to be there and not read yet; unfinished lines are not counted."""
+        return sum(max(0, file.size - file.place.offset) for file in self._ready)
+
+    # What there is to read
+
+    def _scan(self, now: float) -> None:
+        seen: dict[Identity, tuple[str, os.stat_result]] = {}
+        notes = set()
+        for path in self._paths():
+            st = self._stat(path)
+            if st is None:
+                continue
+            if note := _passed_over(path, st):
+                notes.add(path)
+                if path not in self._passed_over:
+                    log.warning("%s: %s is left out: %s", self.name, _quoted(path), note)
+                continue
+            identity = st.st_dev, st.st_ino
+            known = self._files.get(identity)
+            if identity not in seen or (known and known.home == path):
+                seen[identity] = path, st
+        self._passed_over = notes
+        if self._any and not seen:
+            log.warning("%s: no file matches %s now", self.name, _quoted(self._pattern))
+        self._any = bool(seen)
+        for path in list(self.problems):
+            self._stat(path)  # it may be gone, and its problem with it
+        for identity, (path, st) in seen.items():
+            file = self._files.get(identity)
+            if file is None and st.st_size:  # an empty one may become a copy
+                file = self._begin(path, st, now)
+            if file is not None:
+                file.path, file.gone = path, None
+                if path == file.home:
+                    self._homes[path] = file
+                if file.fd is not None and not file.failed:
+                    self._solved(path)
+                self._look(file, st, now)
+        self._at_end = False
+        self._copies = {key: value for key, value in self._copies.items() if key in seen and key not in self._files}
+        for identity, file in list(self._files.items()):
+            if identity not in seen:
+                self._missing(file, now)
+            if file.rotated and not file.ended and now - file.changed >= QUIET and (file.path or file.fd is not None):
+                self._enqueue(file)
+        gone = [file for file in self._files.values() if file.gone is not None]
+        for file in gone[: max(0, len(gone) - MAX_GONE)]:
+            self._forget(file)
+        excess = len(self._ghosts) - MAX_GONE
+        for i, (key, (_, since)) in enumerate(list(self._ghosts.items())):
+            if i < excess or now - since > FORGET:
+                del self._ghosts[key]
+                self._changes[key] = None
+
+    def _paths(self) -> list[str]:
+        if os.path.lexists(self._pattern):  # a name may look like a pattern
+            return [self._pattern]
+        return sorted(glob.glob(self._pattern, recursive=True))  # noqa: PTH207  (pathlib stumbles over loops of links)
+
+    def _matches(self, path: str) -> bool:
+        return path == self._pattern or (
+            fnmatch.fnmatchcase(path, self._pattern)
+            and ("**" in self._pattern or path.count("/") == self._pattern.count("/"))
+        )
+
+    def _stat(self, path: str) -> os.stat_result | None:
+        try:
+            return os.stat(path)  # noqa: PTH116  (hot: thousands a second)
+        except (FileNotFoundError, NotADirectoryError):
+            self.problems.pop(path, None)
+            return None
+        except OSError as error:
+            self._problem(path, error)
+            return None
+
+    def _look(self, file: Followed, st: os.stat_result, now: float) -> None:
+        """Queue the file if it may have changed since the last look."""
+        moved = (st.st_size, st.st_mtime_ns) != (file.size, file.mtime)
+        if moved:
+            if st.st_size < file.size:
+                self.unread_bytes_estimate += max(0, file.size - file.place.offset)
+            file.size, file.mtime, file.changed, file.ended = st.st_size, st.st_mtime_ns, now, False
+        if moved or abs(time.time_ns() - st.st_mtime_ns) < RACY:
+            self._enqueue(file)
+
+    def _look_at_open(self, file: Followed, now: float) -> os.stat_result | None:
+        assert file.fd is not None
+        try:
+            st = os.fstat(file.fd)
+        except OSError as error:  # a network file system has lost it
+            self._problem(file.home, error)
+            self._close(file)
+            file.size = -1
+            return None
+        self._look(file, st, now)
+        return st
+
+    def _enqueue(self, file: Followed) -> None:
+        if not file.queued:
+            file.queued = True
+            self._ready.append(file)
+
+    def _begin(self, path: str, st: os.stat_result, now: float) -> Followed | None:
+        """A file not known by its inode, unless another source has it or it is a copy."""
+        if (st.st_dev, st.st_ino) in self._claims:
+            return None
+        file = Followed(Place(os.fsencode(path), st.st_dev, st.st_ino))
+        if not self._opened(file):
+            return None
+        try:
+            place = place_at_end(file) if self._at_end else self._place(file, now)
+        except OSError as error:
+            self._problem(path, error)
+            place = None
+        if place is None:
+            self._close(file)
+            return None
+        file.begin(place)
+        self._claim(file)
+        file.after = self._homes.get(path)
+        if place.offset:
+            self._changes[place.key] = file.snapshot
+            log.info("%s: %s is read from byte %d", self.name, _quoted(path), place.offset)
+        return file
+
+    def _claim(self, file: Followed) -> None:
+        self._files[file.id] = file
+        self._claims.add(file.id)
+
+    def _place(self, file: Followed, now: float) -> Place | None:
+        """Where to begin in a new file: after what was read of the file it is a copy of. None: not now."""
+        assert file.fd is not None
+        size = os.fstat(file.fd).st_size
+        place = Place(file.place.path, *file.id)
+        if not size:
+            return place
+        head = os.pread(file.fd, HEAD, 0)
+        others = [other for other in self._files.values() if other.place.offset and akin(other.place.head, head)]
+        for other in others:
+            if not self._opened(other) or not self._opened(file):  # the latter so that it is not closed for another
+                continue
+            assert other.fd is not None
+            if not other.whole() or os.fstat(other.fd).st_size < size:
+                continue
+            if tail_hash(file.fd, size) == tail_hash(other.fd, size):
+                if size > other.place.offset or not ends_line(file.fd, size) or not self._settled(file.id, size, now):
+                    return None
+                return Place(file.place.path, *file.id, head[:size], [(size, tail_hash(file.fd, size))])
+        ghosts = (ghost for ghost, _ in self._ghosts.values() if akin(ghost.head, head))
+        for origin in chain(ghosts, (other.snapshot() for other in others)):
+            start = origin.in_copy(file.fd, size)
+            if start > place.offset:
+                place = Place(file.place.path, *file.id, head[:start], [(start, tail_hash(file.fd, start))])
+                if start == origin.offset:
+                    place.unwrapper, place.skipping = origin.unwrapper, origin.skipping
+        return place
+
+    def _settled(self, identity: Identity, size: int, now: float) -> bool:
+        """The copying of this file has come to an end."""
+        before, since = self._copies.get(identity, (None, now))
+        if before != size:
+            since = now
+        self._copies[identity] = size, since
+        return now - since >= QUIET
+
+    def _missing(self, file: Followed, now: float) -> None:
+        """The pattern does not match it: renamed, deleted, or out of sight for a while."""
+        if file.gone is None:
+            st = self._stat(file.home)
+            if file.home in self.problems or (st and (st.st_dev, st.st_ino) == file.id):
+                return
+            file.gone = now
+            if file.fd is None:
+                file.path = find(os.path.dirname(file.home), file.id)  # noqa: PTH120
+        elif now - file.gone > FORGET and now - file.changed > FORGET:
+            self._forget(file)
+            return
+        if file.fd is None and file.path is None:
+            self._bury(file, now)
+            return
+        if file.fd is None and (file.ended or not self._opened(file)):
+            return
+        st = self._look_at_open(file, now)
+        if st and file.ended and not st.st_nlink:  # an open file would keep its space on disk
+            self._bury(file, now)
+
+    def _bury(self, file: Followed, now: float) -> None:
+        """Its content is gone, and its inode free for another file. A copy of what was read may turn up."""
+        ghost = file.snapshot()
+        self._forget(file)
+        if ghost.offset:
+            self._ghosts[ghost.ghost_key] = ghost, now
+            self._changes[ghost.ghost_key] = lambda: ghost
+
+    def _forget(self, file: Followed) -> None:
+        self._close(file)
+        if file.queued:
+            self._ready.remove(file)
+            file.queued = False
+        del self._files[file.id]
+        self._claims.discard(file.id)
+        if self._homes.get(file.home) is file:
+            del self._homes[file.home]
+        self._changes[file.place.key] = None
+
+    # Reading
+
+    def _read_next(self, now: float) -> Batch | None:
+        """A block of the file that has waited longest; None if that is no news."""
+        file = self._ready.popleft()
+        file.queued = False
+        if file.after is not None:
+            if file.after.queued:
+                self._enqueue(file)
+                return None
+            before, file.after = file.after, None
+            if not file.place.offset and before.unwrapper.pieces and self._files.get(before.id) is before:
+                file.unwrapper.pieces.update(before.unwrapper.pieces)  # a record in pieces goes on in the next file
+                before.unwrapper.pieces.clear()
+                self._changes[before.place.key] = before.snapshot
+                self._changes[file.place.key] = file.snapshot
+        if not self._opened(file):
+            return None
+        offset = file.place.offset
+        try:
+            quiet = file.rotated and now - file.changed >= QUIET
+            batch = file.end() if quiet else file.read()
+        except OSError as error:
+            self._problem(file.home, error)
+            file.failed, file.size = True, -1
+            return None
+        if file.failed:
+            file.failed = False
+            self._solved(file.home)
+        if batch is None:
+            self._start_over(file, now)
+            return None
+        if file.more:
+            self._enqueue(file)
+        if file.place.offset == offset and not batch.lines and not batch.too_long:
+            return None
+        self._changes[file.place.key] = file.snapshot
+        self.origins = ((0, Origin(path=file.home)),)
+        return batch
+
+    def _start_over(self, file: Followed, now: float) -> None:
+        """Another content under the same inode."""
+        self.truncations += 1
+        offset = file.place.offset
+        log.info("%s: %s was truncated or replaced, %d bytes of it were read", self.name, _quoted(file.home), offset)
+        # From here on it is a new file, which may be a copy, too: inodes are used again soon.
+        self._bury(file, now)
+        path = file.path or file.home
+        st = self._stat(path)
+        new = self._begin(path, st, now) if st else None
+        if st and new:
+            new.path = path
+            self._homes[path] = new
+            self._look(new, st, now)
+
+    def _opened(self, file: Followed) -> bool:
+        if file.fd is None:
+            if file.path is None:
+                return False
+            while len(self._open) >= MAX_OPEN:
+                rest = self._open.values()
+                self._close(next((other for other in rest if other.gone is None), next(iter(rest))))
+            try:
+                file.fd = open_same(file.path, file.id)
+            except FileNotFoundError:
+                file.size = -1  # so that the next scan tries again
+                return False
+            except OSError as error:
+                file.size = -1
+                self._problem(file.path, error)
+                return False
+            self._solved(file.path)
+        self._open.pop(file.id, None)
+        self._open[file.id] = file
+        return True
+
+    def _close(self, file: Followed) -> None:
+        self._open.pop(file.id, None)
+        if file.fd is not None:
+            os.close(file.fd)
+            file.fd = None
+
+    def _problem(self, path: str, error: Exception) -> None:
+        text = getattr(error, "strerror", None) or str(error)
+        if self.problems.get(path) != text:
+            self.problems[path] = text
+            log.warning("%s: %s cannot be read: %s", self.name, _quoted(path), text)
+
+    def _solved(self, path: str) -> None:
+        if path in self.problems:
+            del self.problems[path]
+            log.warning("%s: %s can be read again", self.name, _quoted(path))
+
+    def _read_once(self, paths: list[str]) -> Iterator[Batch]:
+        for path in paths:
+            st = self._stat(path)
+            if st is None or (st.st_dev, st.st_ino) in self._claims:
+                continue
+            # A pipe that is named, as in `replay <(zcat x)`, is meant; one that a pattern finds may be silent for ever.
+            if path != self._pattern and not stat.S_ISREG(st.st_mode):
+                log.warning("%s: %s is left out: it is no regular file", self.name, _quoted(path))
+                continue
+            self._claims.add((st.st_dev, st.st_ino))
+            stream = Stream()
+            before = self._done
+            try:
+                with reader(path) as (file, raw):
+                    while data := file.read1(BLOCK):
+                        if stat.S_ISREG(st.st_mode):
+                            self._done = before + raw.tell()
+                        yield stream.feed(data)
+            except (OSError, EOFError, zlib.error) as error:
+                self._problem(path, error)
+            yield stream.end()
+
+
+def _check(path: str) -> None:
+    """Raise OSError for a file that cannot be read. It is not opened for that: a pipe gives its data once."""
+    code = 0
+    if stat.S_ISDIR(os.stat(path).st_mode):  # noqa: PTH116
+        code = errno.EISDIR
+    elif not os.access(path, os.R_OK):
+        code = errno.EACCES
+    if code:
+        raise OSError(code, os.strerror(code), path)
+
+
+def _passed_over(path: str, st: os.stat_result) -> str | None:
+    """Why a file that matches the pattern is not followed."""
+    if not stat.S_ISREG(st.st_mode):
+        return "it is no regular file"
+    if path.endswith(".gz"):
+        return "what a rotation has packed was read before; `replay` reads it"
+    return None
+
+
+def _quoted(path: str) -> str:
+    """For the log: a name may hold newlines and worse."""
+    return ascii(path)

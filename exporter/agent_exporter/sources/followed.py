@@ -1,0 +1,133 @@
+"""One file that is followed: where it is now, and the next block of it."""
+
+from __future__ import annotations
+
+import os
+
+import xxhash
+
+from agent_exporter.sources import BLOCK, MAX_LINE, Batch
+from agent_exporter.sources.place import HEAD, MARKS, TAIL, Identity, Place, ends_line, tail_hash
+from agent_exporter.sources.wrappers import Splitter, Stream, Unwrapper
+
+
+class Followed:
+    """One followed file: a place, and the means to read on from there."""
+
+    def __init__(self, place: Place) -> None:
+        self.path: str | None = os.fsdecode(place.path)
+        """Where it is now; None if it has no name that is known."""
+        self.fd: int | None = None
+        self.size = self.mtime = -1
+        """As last looked at."""
+        self.changed = 0.0
+        """When it last did, by the source's clock."""
+        self.gone: float | None = None
+        """Since when the pattern has not matched it."""
+        self.queued = self.ended = self.more = self.failed = False
+        self.after: Followed | None = None
+        """The file that had this one's name before: read to its end first."""
+        self.begin(place)
+
+    def begin(self, place: Place) -> None:
+        self.place = place
+        self.home = os.fsdecode(place.path)
+        self.splitter = Splitter()
+        self.splitter.skipping = place.skipping
+        self.unwrapper = Unwrapper.load(place.unwrapper) if place.unwrapper else Unwrapper()
+
+    @property
+    def id(self) -> Identity:
+        return self.place.dev, self.place.inode
+
+    @property
+    def rotated(self) -> bool:
+        """Nobody is expected to write to it any more."""
+        return self.gone is not None or self.path != self.home
+
+    def snapshot(self) -> Place:
+        self.place.unwrapper = self.unwrapper.dump()
+        self.place.skipping = self.splitter.skipping
+        return self.place
+
+    def whole(self) -> bool:
+        """What was read of it is still there."""
+        assert self.fd is not None
+        offset, tail = self.place.marks[-1]
+        return tail_hash(self.fd, offset) == tail and os.pread(self.fd, len(self.place.head), 0) == self.place.head
+
+    def read(self) -> Batch | None:
+        """One block, or a whole line if it is longer; None if the file is not the one it was."""
+        assert self.fd is not None
+        offset = self.place.offset
+        wanted = BLOCK
+        data = os.pread(self.fd, wanted, offset)
+        if len(data) == wanted and not self.splitter.skipping and b"\n" not in data:
+            wanted = MAX_LINE + 2  # with CR LF; any line that has no end in there is too long
+            data = os.pread(self.fd, wanted, offset)
+        if not self.whole():  # after reading: bytes from before a truncation may be given up, but not mistaken
+            return None
+        self.more = len(data) == wanted
+        lines, too_long = self.splitter.feed(data)
+        self._advance(data, len(data) - self.splitter.give_back())
+        records, more_too_long = self.unwrapper.feed(lines)
+        return Batch(records, too_long + more_too_long)
+
+    def end(self) -> Batch | None:
+        """The unterminated last line and the last pieces of a file that nobody writes to."""
+        batch = self.read()
+        if batch is None or self.more:
+            return batch
+        assert self.fd is not None
+        data = os.pread(self.fd, MAX_LINE + 2, self.place.offset)
+        stream = Stream(self.splitter, self.unwrapper)
+        parts = batch, stream.feed(data), stream.end()
+        self._advance(data, len(data))
+        self.ended = True
+        return Batch([line for part in parts for line in part.lines], sum(part.too_long for part in parts))
+
+    def _advance(self, data: bytes, length: int) -> None:
+        """`length` bytes of `data` were handed out."""
+        if not length:
+            return
+        assert self.fd is not None
+        place = self.place
+        recent = data[max(0, length - TAIL) : length]
+        if length < TAIL:
+            short = min(TAIL - length, place.offset)
+            recent = os.pread(self.fd, short, place.offset - short) + recent
+        place.marks = [*place.marks[1 - MARKS :], (place.offset + length, xxhash.xxh3_64_digest(recent))]
+        if len(place.head) < HEAD:
+            place.head = os.pread(self.fd, min(HEAD, place.offset), 0)
+
+
+def place_at_end(file: Followed) -> Place:
+    """After what is there; the rest of a line that is being written is skipped."""
+    assert file.fd is not None
+    size = os.fstat(file.fd).st_size
+    place = Place(file.place.path, *file.id, os.pread(file.fd, min(HEAD, size), 0), [(size, tail_hash(file.fd, size))])
+    place.skipping = not ends_line(file.fd, size)
+    return place
+
+
+def open_same(path: str, identity: Identity) -> int:
+    """Raises FileNotFoundError if the name stands for another file by now."""
+    # Not to wait, should it have become a FIFO; nor to be ruled by a terminal.
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    st = os.fstat(fd)
+    if (st.st_dev, st.st_ino) == identity:
+        return fd
+    os.close(fd)
+    raise FileNotFoundError(path)
+
+
+def find(directory: str, identity: Identity) -> str | None:
+    """The name in the directory of the file with this inode: where a rotation has put it."""
+    try:
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                if entry.inode() == identity[1] and entry.stat(follow_symlinks=False).st_dev == identity[0]:
+                    return entry.path
+    except OSError:
+        pass  # the directory is gone, too
+    return None

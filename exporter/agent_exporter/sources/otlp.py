@@ -1,0 +1,236 @@
+"""Log records that an OpenTelemetry collector, or any OTLP/HTTP sender, posts to /v1/logs.
+
+A record's body is a line: as text, as bytes, or already parsed into a map, which is written as JSON again so that
+there is one decode path. The answer waits for the commit: what was answered with 200 is counted for good.
+`otlp_protobuf` and `otlp_json` make lines of requests; here they wait, and pieces of lines are joined.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict, deque
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from agent_exporter.sources import MAX_LINE, NOBODY, Batch, Origin, Source
+from agent_exporter.sources.wrappers import Unwrapper
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from agent_exporter.sources.otlp_records import Record
+    from agent_exporter.state import Row
+
+log = logging.getLogger(__name__)
+
+KIND = "otlp_stream"
+MOST_REQUESTS = 64
+"""Waiting to be counted; a collector sends a handful at a time."""
+MOST_BYTES = 64 << 20
+"""Of lines waiting to be counted: three requests of the largest size."""
+PER_RECORD = 150
+"""Bytes of memory that a record takes beside its line."""
+MOST_STREAMS = 1024
+"""Files and containers of which unfinished pieces are remembered."""
+MOST_PIECES = 64 << 20
+"""Bytes of all unfinished pieces. Beyond either bound the oldest are handed on as they are, to be rejected."""
+
+
+class Busy(Exception):  # noqa: N818
+    """Not now: the queue is full, the disk refuses, or the end is near. The sender is to try again."""
+
+
+class Receipt(NamedTuple):
+    """What became of a request, once committed."""
+
+    rejected: int = 0
+    why: str = ""
+
+
+class _Request(NamedTuple):
+    records: Sequence[Record]
+    size: int
+    answer: Future[Receipt]
+
+
+class OtlpSource(Source):
+    """A bounded queue between the server's threads, which `deliver`, and the pipeline's."""
+
+    name = "otlp"
+    kinds = (KIND,)
+
+    def __init__(
+        self, wake: Callable[[], None], max_requests: int = MOST_REQUESTS, max_bytes: int = MOST_BYTES
+    ) -> None:
+        self._wake = wake
+        self._max_requests = max_requests
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._waiting: deque[_Request] = deque()
+        self._bytes = 0
+        self._closed: str | None = None
+        self._handed_out: list[tuple[_Request, Receipt]] = []
+        self._current: _Request | None = None
+        self._streams: OrderedDict[str, Unwrapper] = OrderedDict()
+        """Those with unfinished pieces, the one touched last at the end."""
+        self._held = 0
+        self._before: dict[str, bytes | None] = {}
+        """What the last commit holds of each stream that has changed since; None for nothing."""
+
+    # --- the server's threads ----------------------------------------------------------------------------------
+
+    def deliver(self, records: Sequence[Record]) -> Future[Receipt]:
+        """Queue one request. The future is done once its lines are committed. Raises Busy."""
+        size = sum(len(line) for _, line, _ in records) + PER_RECORD * len(records)
+        request = _Request(records, size, Future())
+        with self._lock:
+            if self._closed is not None:
+                raise Busy(self._closed)
+            if len(self._waiting) >= self._max_requests or self._bytes + size > max(self._max_bytes, size):
+                raise Busy("too many requests are waiting to be counted")
+            self._waiting.append(request)
+            self._bytes += size
+        self._wake()
+        return request.answer
+
+    # --- the pipeline's thread ---------------------------------------------------------------------------------
+
+    @property
+    def impatient(self) -> bool:  # type: ignore[override]
+        """A sender waits for its answer."""
+        return bool(self._handed_out)
+
+    def read(self) -> Batch | None:
+        """The lines of one request."""
+        request = self._next()
+        if request is None:
+            return None
+        lines: list[bytes] = []
+        too_long = 0
+        origins: list[tuple[int, Origin]] = []
+        for stream, line, origin in request.records:
+            if not origins or origins[-1][1] is not origin:
+                origins.append((len(lines), origin))
+            if len(line) > 2 * MAX_LINE:  # twice, as a wrapper's escapes may double it
+                too_long += 1
+                continue
+            records, more = self._unwrap(stream, line)
+            too_long += more
+            for record in records:
+                if len(record) > MAX_LINE:
+                    too_long += 1
+                else:
+                    lines.append(record)
+        origins.append((len(lines), NOBODY))
+        while len(self._streams) > MOST_STREAMS or self._held > MOST_PIECES:
+            pieces, more = self._forget(next(iter(self._streams)))
+            lines += pieces
+            too_long += more
+        self._current = request
+        self.origins = origins
+        return Batch(lines, too_long)
+
+    def _next(self) -> _Request | None:
+        with self._lock:
+            while self._waiting:
+                request = self._waiting.popleft()
+                self._bytes -= request.size
+                if not request.answer.cancelled():  # else its sender gave up: it will retry
+                    return request
+        return None
+
+    def _unwrap(self, stream: str, line: bytes) -> Batch:
+        """The records that a line ends. An unwrapper is kept only as long as it holds pieces."""
+        unwrapper = self._streams.pop(stream, None)
+        if unwrapper is None:
+            unwrapper = Unwrapper()
+            batch = unwrapper.feed((line,))
+            if not unwrapper.pieces:
+                return batch
+            self._before.setdefault(stream, None)
+        else:
+            self._remember(stream, unwrapper)
+            self._held -= _size(unwrapper)
+            batch = unwrapper.feed((line,))
+        if unwrapper.pieces:
+            self._streams[stream] = unwrapper
+            self._held += _size(unwrapper)
+        return batch
+
+    def _remember(self, stream: str, unwrapper: Unwrapper) -> None:
+        if stream not in self._before:
+            self._before[stream] = unwrapper.dump()
+
+    def _forget(self, stream: str) -> Batch:
+        unwrapper = self._streams.pop(stream)
+        self._remember(stream, unwrapper)
+        self._held -= _size(unwrapper)
+        return unwrapper.end()
+
+    def note(self, rejected: int, why: str) -> None:
+        """Keep for the answer what the pipeline says of the batch read last."""
+        assert self._current is not None
+        self._handed_out.append((self._current, Receipt(rejected, why)))
+        self._current = None
+
+    def committed(self) -> None:
+        """Answer the requests whose lines are on disk."""
+        for request, receipt in self._handed_out:
+            if request.answer.set_running_or_notify_cancel():
+                request.answer.set_result(receipt)
+        self._handed_out.clear()
+        self._before.clear()
+
+    def refused(self) -> None:
+        """Nothing is answered with 200 that is not on disk. What was counted stays; a retry is a duplicate.
+
+        Pieces go back to what they were, as the retry brings them again.
+        """
+        for stream, before in self._before.items():
+            self._put(stream, before)
+        handed_out, self._handed_out = self._handed_out, []
+        with self._lock:
+            waiting, self._waiting = self._waiting, deque()
+            self._bytes = 0
+        for request in [*(request for request, _ in handed_out), *waiting]:
+            if request.answer.set_running_or_notify_cancel():
+                request.answer.set_exception(Busy(self._closed or "state cannot be written"))
+
+    def close(self, why: str) -> None:
+        """Take nothing more; those who wait are told to try again."""
+        with self._lock:
+            self._closed = why
+        self.refused()
+
+    def changes(self) -> Iterator[Row]:
+        """Streams with unfinished pieces: what was answered with 200 must not wait in memory alone.
+
+        Until a commit succeeds they are given each time, as `refused` may have changed them back.
+        """
+        for stream in self._before:
+            unwrapper = self._streams.get(stream)
+            yield KIND, stream, unwrapper.dump() if unwrapper is not None else None
+
+    def restore(self, rows: Iterable[tuple[str, bytes]]) -> None:
+        """Take up unfinished pieces."""
+        for stream, value in rows:
+            try:
+                self._put(stream, value)
+            except msgspec.MsgspecError as error:
+                log.warning("%s: a row of state is not readable, its unfinished line is lost: %s", self.name, error)
+                self._before[stream] = None
+
+    def _put(self, stream: str, value: bytes | None) -> None:
+        unwrapper = self._streams.pop(stream, None)
+        if unwrapper is not None:
+            self._held -= _size(unwrapper)
+        if value is not None:
+            unwrapper = self._streams[stream] = Unwrapper.load(value)
+            self._held += _size(unwrapper)
+
+
+def _size(unwrapper: Unwrapper) -> int:
+    return sum(len(piece) for piece in unwrapper.pieces.values() if piece)

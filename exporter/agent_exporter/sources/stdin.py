@@ -1,0 +1,42 @@
+"""Standard input: a pipe, a terminal or a file. It cannot be read again, so there is no state to keep."""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+
+from agent_exporter.sources import BLOCK, Batch, Origin, Source
+from agent_exporter.sources.wrappers import Stream
+
+log = logging.getLogger(__name__)
+
+
+class StdinSource(Source):
+    """Reads what is there and never waits for more. The end, or an error (a terminal that hung up), finishes it."""
+
+    def __init__(self, name: str = "-", fd: int = 0, *, announce: bool = False) -> None:
+        self.name = name
+        self._fd = fd
+        self._announce = announce
+        self._stream = Stream()
+        self.origins = ((0, Origin(path="-")),)
+
+    def read(self) -> Batch | None:
+        if self.finished:
+            return None
+        try:
+            if not select.select([self._fd], [], [], 0)[0]:
+                return None
+            data = os.read(self._fd, BLOCK)
+        except BlockingIOError:  # another process took it first
+            return None
+        except OSError as error:
+            log.warning("%s: %s; reading ends here", self.name, error.strerror)
+            data = b""
+        if data:
+            return self._stream.feed(data)
+        self.finished = True
+        if self._announce:
+            log.info("standard input has ended; /metrics is served on until SIGTERM or Ctrl-C")
+        return self._stream.end()

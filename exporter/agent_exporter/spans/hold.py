@@ -1,0 +1,166 @@
+"""Keeps the spans of a trace together until its sessions have ended (`otlp.hold`), between the tree and the queue.
+
+A collector that samples decides once for a trace, and a span that comes after "drop" cannot bring the trace back. So
+what it decides on has to be whole: actions, findings and the sessions with their totals go out together. A trace
+longer than the hold goes out with what there is, marked `agent.trace.keep`, and is not held again: a sampler keeps it
+by the mark.
+
+Held spans are rows of the state like all else, so a restart loses none. Beyond the bound the trace begun first goes out
+early, marked: nothing is dropped here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from agent_exporter.spans import encode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from agent_exporter.state import Row
+
+KIND = "held"
+MOST_BYTES = 32 << 20
+"""Of spans held at once: 100 actions a second for ten minutes, at 500 bytes each."""
+SETTLE = 3.0
+"""Seconds of quiet after the last session's end: another one may begin, and findings wait for `detectors.reorder`."""
+MOST_MARKED = 65_536
+"""Traces remembered as gone out early; as many as the tree remembers."""
+_MARK = encode.boolean("agent.trace.keep", value=True)
+
+
+class _Trace:
+    """What is held of one trace: (agent_id, span) in order."""
+
+    __slots__ = ("began", "rows", "size", "spans", "touched", "written")
+
+    def __init__(self, began: float) -> None:
+        self.began = self.touched = began
+        self.spans: list[tuple[str, bytes]] = []
+        self.size = 0
+        self.rows: list[str] = []
+        """Keys of its rows."""
+        self.written = 0
+        """How many spans are in them."""
+
+
+class Hold:
+    """`emit(agent_id, span)` is where they go; `is_open(trace)` says whether sessions are still at work on it."""
+
+    def __init__(
+        self,
+        emit: Callable[[str, bytes], None],
+        seconds: float,
+        *,
+        is_open: Callable[[bytes], bool],
+        clock: Callable[[], float],
+        most_bytes: int = MOST_BYTES,
+    ) -> None:
+        self.bytes = 0
+        self._emit = emit
+        self._seconds = seconds
+        self._is_open = is_open
+        self._clock = clock
+        self._most_bytes = most_bytes
+        self._traces: dict[bytes, _Trace] = {}
+        self._marked: dict[bytes, None] = {}
+        self._dirty: set[bytes] = set()
+        self._gone: list[str] = []
+
+    def offer(self, agent_id: str, span: bytes) -> None:
+        """Hold a span, or let it go after those of its trace that have gone out early."""
+        trace = _trace_of(span)
+        if trace in self._marked:
+            self._emit(agent_id, span)
+            return
+        now = self._clock()
+        held = self._traces.get(trace)
+        if held is None:
+            held = self._traces[trace] = _Trace(now)
+        held.spans.append((agent_id, span))
+        held.size += len(span)
+        held.touched = now
+        self.bytes += len(span)
+        self._dirty.add(trace)
+        while self.bytes > self._most_bytes:
+            self._release(next(iter(self._traces)), early=True)
+
+    def tick(self, now: float) -> None:
+        """Let go of what is whole, and of what has been held for too long; called every second."""
+        for trace, held in list(self._traces.items()):
+            if now - held.began >= self._seconds:
+                self._release(trace, early=True)
+            elif now - held.touched >= SETTLE and not self._is_open(trace):
+                self._release(trace, early=False)
+
+    def finish(self) -> None:
+        """Let everything go: nobody will tick again."""
+        for trace in list(self._traces):
+            self._release(trace, early=False)
+
+    def changes(self) -> Iterator[Row]:
+        """A row for each trace that is held."""
+        for key in self._gone:
+            yield KIND, key, None
+        for trace in self._dirty:
+            held = self._traces[trace]
+            key = f"{trace.hex()}:{held.written}"
+            yield KIND, key, msgspec.msgpack.encode((held.began, held.spans[held.written :]))
+            held.rows.append(key)
+            held.written = len(held.spans)
+        self._gone.clear()
+        self._dirty.clear()
+
+    def restore(self, rows: Iterable[tuple[str, bytes]]) -> None:
+        """Take up what a former run held."""
+        now = self._clock()
+        for key, value in rows:
+            began, spans = unpacked(value)
+            trace = bytes.fromhex(key.partition(":")[0])
+            held = self._traces.setdefault(trace, _Trace(began))
+            held.spans += spans
+            held.touched = now
+            size = sum(len(span) for _, span in spans)
+            held.size += size
+            self.bytes += size
+            held.rows.append(key)
+            held.written = len(held.spans)
+
+    def _release(self, trace: bytes, *, early: bool) -> None:
+        held = self._traces.pop(trace)
+        self.bytes -= held.size
+        self._dirty.discard(trace)
+        self._gone += held.rows
+        if early:
+            if len(self._marked) >= MOST_MARKED:
+                del self._marked[next(iter(self._marked))]
+            self._marked[trace] = None
+        for agent_id, span in held.spans:
+            self._emit(agent_id, _marked(span) if early else span)
+
+
+def unpacked(value: bytes) -> tuple[float, list[tuple[str, bytes]]]:
+    """What a row holds: when its trace began, and (agent_id, span) in order."""
+    return msgspec.msgpack.decode(value, type=tuple[float, list[tuple[str, bytes]]])
+
+
+def _trace_of(span: bytes) -> bytes:
+    """The trace's id: the first field of a span as `encode.span` writes it."""
+    at = _body(span) + 2
+    return span[at : at + 16]
+
+
+def _marked(span: bytes) -> bytes:
+    body = span[_body(span) :] + _MARK
+    return b"\x12" + encode.varint(len(body)) + body
+
+
+def _body(span: bytes) -> int:
+    """Where the body begins, behind its tag and its length."""
+    at = 1
+    while span[at] & 0x80:
+        at += 1
+    return at + 1

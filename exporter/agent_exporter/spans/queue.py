@@ -1,0 +1,273 @@
+"""Spans between the pipeline and the sender: bounded in memory, and with a state file spooled on disk.
+
+The pipeline's thread offers spans and seals them into pieces. A piece that the collector has not taken by the next
+commit is written with it, in the same transaction as the lines that its spans come from; so SIGKILL loses no span, and
+what is sent twice replaces itself. The sender's thread takes pieces and reports what became of them.
+
+Every span is sent or counted as dropped. When the bounds are reached the oldest go first: the newest say what is wrong
+now.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Struct
+
+from agent_exporter.spans import encode, hold
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from agent_exporter.state import Row, Store
+
+KIND = "span"
+PIECE = 512
+"""Spans in a piece; OpenTelemetry's batch size."""
+MEMORY_BYTES = 16 << 20
+"""Of pieces held in memory."""
+SPOOL_BYTES = 256 << 20
+"""Of pieces in the state file: ten minutes of 1,000 spans/s at 400 bytes."""
+
+
+class Piece(Struct, eq=False):
+    """Some spans as one encoded request. `body` is None while only the state file has it."""
+
+    number: int
+    count: int
+    size: int
+    body: bytes | None
+    stored: bool = False
+    taken: bool = False
+
+
+class SpanQueue:
+    """`count(name, n)` is told of spans "sent" and "dropped", from the pipeline's thread."""
+
+    def __init__(
+        self,
+        store: Store,
+        count: Callable[[str, int], None],
+        *,
+        version: str,
+        durable: bool,
+        wake: Callable[[], None] = lambda: None,
+        memory_bytes: int = MEMORY_BYTES,
+        spool_bytes: int = SPOOL_BYTES,
+    ) -> None:
+        self.durable = durable
+        self.wake = wake
+        self.hold: hold.Hold | None = None
+        """What keeps spans before they are offered, if anything does."""
+        self._store = store
+        self._count = count
+        self._version = version
+        self._memory_bytes = memory_bytes
+        self._spool_bytes = spool_bytes
+        self._lock = threading.Lock()
+        self._waiting: deque[Piece] = deque()
+        self._in_memory = 0
+        self._spooled = 0
+        self._spans = 0
+        self._reports: deque[tuple[Piece, int, int]] = deque()
+        self._number = 0
+        self._filling: dict[str, list[bytes]] = {}
+        self._filled = 0
+        self._fresh: list[Piece] = []
+        self._rows: list[Row] = []
+
+    # --- the pipeline's thread ---------------------------------------------------------------------------------
+
+    def offer(self, agent_id: str, span: bytes) -> None:
+        """One more span."""
+        spans = self._filling.get(agent_id)
+        if spans is None:
+            spans = self._filling[agent_id] = []
+        spans.append(span)
+        self._filled += 1
+        if self._filled >= PIECE:
+            self.seal()
+
+    def tick(self, now: float) -> None:
+        """Called every second."""
+        if self.hold is not None:
+            self.hold.tick(now)
+
+    def seal(self) -> None:
+        """Close the piece that is being filled and let the sender have it."""
+        if not self._filled:
+            return
+        body = b"".join(encode.request(agent, self._version, spans) for agent, spans in self._filling.items())
+        self._number += 1
+        piece = Piece(self._number, self._filled, len(body), body)
+        self._filling = {}
+        self._filled = 0
+        with self._lock:
+            self._waiting.append(piece)
+            self._in_memory += piece.size
+            self._spans += piece.count
+        self._fresh.append(piece)
+        self._trim()
+        self.wake()
+
+    def settle(self) -> None:
+        """Count what the sender has reported since; called before a commit."""
+        while self._reports:
+            piece, sent, dropped = self._reports.popleft()
+            self._finish(piece, sent, dropped)
+
+    def abandon(self) -> None:
+        """Count all that is left as dropped: nobody will send it."""
+        self.seal()
+        for piece in list(self._waiting):
+            self._finish(piece, 0, piece.count)
+
+    def changes(self) -> Iterator[Row]:
+        """The pieces that the next commit must hold, and those that it must not hold any longer."""
+        if self.hold is not None and self.durable:
+            yield from self.hold.changes()
+        self.seal()
+        self.settle()
+        if self.durable:
+            for piece in self._fresh:
+                if piece.body is not None:
+                    value = msgspec.msgpack.encode((piece.count, piece.body))
+                    self._rows.append((KIND, f"{piece.number:016}", value))
+                    piece.stored = True
+                    self._spooled += piece.size
+        self._fresh = []
+        rows, self._rows = self._rows, []
+        yield from rows
+
+    def committed(self) -> None:
+        """The stored pieces are on disk: beyond the memory's bound they need not be held twice."""
+        with self._lock:
+            for piece in reversed(self._waiting):
+                if self._in_memory <= self._memory_bytes // 2:
+                    break
+                if piece.stored and not piece.taken and piece.body is not None:
+                    piece.body = None
+                    self._in_memory -= piece.size
+        self._fill()
+        self._trim()
+
+    def restore(self) -> None:
+        """Take up the pieces that a former run left unsent."""
+        for key, value in self._store.rows(KIND):
+            count, body = msgspec.msgpack.decode(value)
+            keep = self._in_memory + len(body) <= self._memory_bytes
+            piece = Piece(int(key), count, len(body), body if keep else None, stored=True)
+            self._number = max(self._number, piece.number)
+            self._waiting.append(piece)
+            self._in_memory += piece.size if keep else 0
+            self._spooled += piece.size
+            self._spans += count
+        held = list(self._store.rows(hold.KIND))
+        if self.hold is not None:
+            self.hold.restore(held)
+            return
+        for key, value in held:  # a former run held them; this one does not
+            for agent_id, span in hold.unpacked(value)[1]:
+                self.offer(agent_id, span)
+            self._rows.append((hold.KIND, key, None))
+
+    # --- the sender's thread -----------------------------------------------------------------------------------
+
+    def take(self, most_spans: int) -> list[Piece]:
+        """The oldest pieces in memory, at least one if there is any. They stay in the queue until `done`."""
+        taken: list[Piece] = []
+        spans = 0
+        with self._lock:
+            for piece in self._waiting:
+                if piece.taken:
+                    continue
+                if piece.body is None or (taken and spans + piece.count > most_spans):
+                    break
+                piece.taken = True
+                taken.append(piece)
+                spans += piece.count
+        return taken
+
+    def done(self, pieces: list[Piece], rejected: int = 0, *, dropped: bool = False) -> None:
+        """The collector took the pieces, less `rejected` spans; or they are dropped for good."""
+        for piece in pieces:
+            lost = piece.count if dropped else min(rejected, piece.count)
+            rejected -= 0 if dropped else lost
+            self._reports.append((piece, piece.count - lost, lost))
+
+    def release(self, pieces: list[Piece]) -> None:
+        """They could not be sent now."""
+        with self._lock:
+            for piece in pieces:
+                piece.taken = False
+
+    # --- both --------------------------------------------------------------------------------------------------
+
+    @property
+    def length(self) -> int:
+        """Spans that are neither sent nor dropped."""
+        return self._spans + self._filled
+
+    @property
+    def spooled(self) -> int:
+        """Bytes of them in the state file."""
+        return self._spooled
+
+    def _finish(self, piece: Piece, sent: int, dropped: int) -> None:
+        with self._lock:
+            try:
+                self._waiting.remove(piece)
+            except ValueError:
+                return  # trimmed while it was on its way: counted as dropped, though it may have arrived
+            self._spans -= piece.count
+            if piece.body is not None:
+                self._in_memory -= piece.size
+        piece.body = None
+        if piece.stored:
+            self._rows.append((KIND, f"{piece.number:016}", None))
+            self._spooled -= piece.size
+        if sent:
+            self._count("sent", sent)
+        if dropped:
+            self._count("dropped", dropped)
+
+    def _fill(self) -> None:
+        """Bring spooled pieces back into memory once there is room."""
+        if self._in_memory > self._memory_bytes // 2:
+            return
+        for piece in list(self._waiting):
+            if piece.body is None and not piece.taken:
+                value = self._store.get(KIND, f"{piece.number:016}")
+                if value is None:
+                    continue
+                with self._lock:
+                    piece.body = msgspec.msgpack.decode(value)[1]
+                    self._in_memory += piece.size
+                self.wake()
+                if self._in_memory > self._memory_bytes // 2:
+                    return
+
+    def _trim(self) -> None:
+        """Keep within the bounds: drop the oldest pieces that are not on their way."""
+        while self._in_memory > self._memory_bytes or self._spooled > self._spool_bytes:
+            over_memory = self._in_memory > self._memory_bytes
+            with self._lock:
+                oldest = next(
+                    (
+                        piece
+                        for piece in self._waiting
+                        if not piece.taken and (piece.body is not None if over_memory else piece.stored)
+                    ),
+                    None,
+                )
+            if oldest is None:
+                return
+            if over_memory and oldest.stored:
+                with self._lock:
+                    oldest.body = None
+                    self._in_memory -= oldest.size
+            else:
+                self._finish(oldest, 0, oldest.count)

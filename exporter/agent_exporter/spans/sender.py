@@ -1,0 +1,158 @@
+"""Brings pieces to a collector: OTLP protobuf over HTTP.
+
+tornado's client, because it bounds a whole exchange by one deadline and a whole answer by one size; a client with
+timeouts per read, as http.client or urllib3 have them, can be held for hours by one byte a second. The retry loop is
+our own: it is ten lines, and OTLP says which answers to retry, for how long, and what a partial success means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import logging
+import random
+from email.utils import parsedate_to_datetime
+from time import time
+from typing import TYPE_CHECKING
+
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from tornado.httpclient import HTTPError, HTTPRequest
+from tornado.simple_httpclient import SimpleAsyncHTTPClient
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from agent_exporter.spans.queue import Piece, SpanQueue
+    from agent_exporter.spans.target import Target
+
+log = logging.getLogger(__name__)
+
+DEADLINE = 10.0
+"""Seconds for one export, connecting included; OTEL_EXPORTER_OTLP_TIMEOUT's default."""
+RETRYABLE = frozenset({429, 502, 503, 504})
+"""By the OTLP specification; every other answer is final."""
+FIRST_BACKOFF, LAST_BACKOFF = 0.5, 30.0
+"""Seconds; doubled each time, with jitter."""
+LONGEST_RETRY_AFTER = 300.0
+"""Seconds. A collector that asks for more is asked again sooner."""
+MOST_SPANS = 4096
+"""In one request: about 2 MB before compression, half of what collectors take by default in gRPC."""
+MOST_ANSWER = 4 << 20
+"""Bytes of an answer."""
+LINGER = 0.2
+"""Seconds between requests when the queue is short: a request for many spans, not for each."""
+
+
+class Sender:
+    """One task on the event loop. `run` ends when cancelled; a piece is then back in the queue."""
+
+    def __init__(self, queue: SpanQueue, target: Target) -> None:
+        self.queue = queue
+        self.target = target
+        self.failing = False
+        self._wake = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def wake(self) -> None:
+        """There may be something to send. From any thread."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._wake.set)
+
+    async def run(self) -> None:
+        """Send for ever."""
+        self._loop = asyncio.get_running_loop()
+        client = SimpleAsyncHTTPClient(force_instance=True, max_body_size=MOST_ANSWER, max_header_size=65536)
+        try:
+            while True:
+                pieces = self.queue.take(MOST_SPANS)
+                if not pieces:
+                    self._wake.clear()
+                    await self._wake.wait()
+                    continue
+                try:
+                    await self._export(client, pieces)
+                except BaseException:
+                    self.queue.release(pieces)
+                    raise
+                if sum(piece.count for piece in pieces) < MOST_SPANS // 2:
+                    await asyncio.sleep(LINGER)
+        finally:
+            client.close()
+
+    async def _export(self, client: SimpleAsyncHTTPClient, pieces: list[Piece]) -> None:
+        body = b"".join(piece.body for piece in pieces if piece.body is not None)
+        headers = {"Content-Type": "application/x-protobuf", "User-Agent": "agent-exporter", **self.target.headers}
+        if self.target.compress:
+            body = await asyncio.to_thread(gzip.compress, body, 1, mtime=0)
+            headers["Content-Encoding"] = "gzip"
+        backoff = FIRST_BACKOFF
+        while True:
+            wait, why = await self._attempt(client, body, headers, pieces)
+            if wait is None:
+                if self.failing and not why:
+                    log.warning("%s takes spans again", self.target.url)
+                self.failing = bool(why)
+                return
+            if not self.failing:
+                log.warning("%s does not take spans (%s): trying again, they wait", self.target.url, why)
+                self.failing = True
+            await asyncio.sleep(wait or backoff * random.uniform(0.5, 1.0))  # noqa: S311  (jitter)
+            backoff = min(backoff * 2, LAST_BACKOFF)
+
+    async def _attempt(
+        self, client: SimpleAsyncHTTPClient, body: bytes, headers: Mapping[str, str], pieces: list[Piece]
+    ) -> tuple[float | None, str]:
+        """One request. None: it is settled, and `why` says if it was refused; else seconds to wait, 0 for backoff."""
+        request = HTTPRequest(
+            self.target.url,
+            method="POST",
+            headers=dict(headers),
+            body=body,
+            connect_timeout=DEADLINE,
+            request_timeout=DEADLINE,
+            follow_redirects=False,
+            decompress_response=False,
+            ca_certs=self.target.ca_file,
+        )
+        try:
+            answer = await client.fetch(request, raise_error=False)
+        except (OSError, HTTPError, ValueError) as error:
+            return 0.0, str(error) or type(error).__name__
+        code = answer.code
+        if code in RETRYABLE or code == 599:  # 599 is tornado's own: no answer in time, or none at all
+            return _retry_after(answer.headers.get("Retry-After")), answer.reason or str(answer.error)
+        if 200 <= code < 300:
+            rejected, why = _partial(answer.body)
+            if rejected:
+                log.warning("%s refused %d of the spans sent: %s", self.target.url, rejected, ascii(why))
+            self.queue.done(pieces, rejected)
+            return None, ""
+        why = f"HTTP {code} {answer.reason}"
+        if not self.failing:
+            log.error("%s refuses spans for good (%s): they are dropped and counted", self.target.url, ascii(why))
+        self.queue.done(pieces, dropped=True)
+        return None, why
+
+
+def _partial(body: bytes) -> tuple[int, str]:
+    """How many spans the collector refused, and why. An answer that is no protobuf refuses none."""
+    try:
+        partial = ExportTraceServiceResponse.FromString(body).partial_success
+    except DecodeError:
+        return 0, ""
+    return max(0, partial.rejected_spans), partial.error_message[:200]
+
+
+def _retry_after(value: str | None) -> float:
+    """Seconds, from seconds or from an HTTP date; 0 when absent or nonsense."""
+    if value is None:
+        return 0.0
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(value).timestamp() - time()
+        except (ValueError, TypeError):
+            return 0.0
+    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER) if seconds == seconds else 0.0  # noqa: PLR0124  (not NaN)

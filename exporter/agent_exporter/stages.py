@@ -1,0 +1,223 @@
+"""The stages put together from a config, and what a scrape shows of them: the same for `run` and `replay`."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, BinaryIO
+
+from prometheus_client.exposition import choose_encoder
+
+from agent_exporter import __version__
+from agent_exporter.benchmark import history
+from agent_exporter.breaker import Audit, Breaker, Told
+from agent_exporter.detectors import Detectors, cascade
+from agent_exporter.detectors import journal as findings
+from agent_exporter.detectors.journal import Journal
+from agent_exporter.duplicates import Duplicates
+from agent_exporter.metrics.cells import KINDS
+from agent_exporter.metrics.collector import Collector, Given
+from agent_exporter.metrics.exposition import write
+from agent_exporter.metrics.families import AgentSettings, Live, TaskSettings
+from agent_exporter.metrics.limits import Limits
+from agent_exporter.metrics.tally import Tally
+from agent_exporter.pipeline import Pipeline, Sinks
+from agent_exporter.prices import Prices
+from agent_exporter.sessions import Session, Sessions
+from agent_exporter.sources.files import FileSource
+from agent_exporter.sources.stdin import StdinSource
+from agent_exporter.spans.hold import Hold
+from agent_exporter.spans.queue import SpanQueue
+from agent_exporter.spans.tree import Tree
+from agent_exporter.state import File, Store
+from agent_exporter.status.recent import Recent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from prometheus_client.metrics_core import Metric
+
+    from agent_exporter.config import Config
+    from agent_exporter.detectors.finding import Finding
+    from agent_exporter.probes.check import Result
+    from agent_exporter.sources import Source
+    from agent_exporter.state import Rows
+
+
+MIRRORED = (*KINDS, findings.ROW, history.ROW)
+"""Kinds of rows of which a page is made: metrics, the latest findings, and the latest benchmark runs."""
+
+
+class Stages:
+    """The sinks and the pipeline, made from a config that a reload may replace.
+
+    `write` prints a line of standard output. Each of `listeners` is told of every finding as it is made, in the
+    pipeline's thread and before it is committed.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        sources: Sequence[Source],
+        *,
+        live: bool = True,
+        write: Callable[[bytes], None] | None = None,
+    ) -> None:
+        self.config = config
+        self.listeners: list[Callable[[Finding], None]] = []
+        tally = Tally(
+            self._is_llm,
+            limits=Limits(config.metrics.max_series, config.metrics.max_samples),
+            team=lambda name: self.config.agent(name).team,
+            configured=config.names(),
+            baseline_from=self._baseline_from,
+            ttl=config.metrics.agent_ttl,
+            gen_ai=config.metrics.gen_ai,
+        )
+        tree = queue = None
+        if config.otlp.endpoint is not None:
+            queue = SpanQueue(
+                store,
+                lambda result, count: tally.count("spans", result, count, self.pipeline.now()),
+                version=__version__,
+                durable=isinstance(store, File),
+                spool_bytes=config.otlp.spool_bytes,
+            )
+            hold = config.otlp.hold if live else None
+            tree = Tree(self._is_llm, queue.offer if hold is None else self._hold_before(queue, hold).offer)
+
+        journal = Journal(write)
+
+        def found(finding: Finding) -> None:
+            tally.found(finding, self.pipeline.now(), live=live)
+            if finding.kind == cascade.MEMBER:
+                return
+            journal.add(finding)
+            if tree is not None:
+                tree.found(finding)
+            for listener in self.listeners:
+                listener(finding)
+
+        def opened(session: Session) -> None:
+            tally.opened(session, self.pipeline.now())
+
+        def closed(session: Session) -> None:
+            detectors.flush(session)
+            tally.closed(session, self.pipeline.now())
+            if tree is not None:
+                tree.end(session)
+
+        idle = {"default": float(config.task_type("default").idle)}
+        idle |= {name: float(task.idle) for name, task in config.task_types.items()}
+        self._idle = idle
+        sessions = Sessions(
+            self._idle_of,
+            opened,
+            closed,
+            reorder=config.detectors.reorder,
+            shortest_idle=min(idle.values()),
+        )
+        detectors = Detectors(config, sessions, found, live=live)
+        duplicates = Duplicates(time.time(), stored=isinstance(store, File))
+        recent = breaker = None
+        if live:
+            recent = Recent(time.time())
+            told = Told(tally.terminated, tally.unconfirmed)
+            breaker = Breaker(config, sessions, Audit(config.audit_log()), told, detectors.reconsider)
+            self.listeners.append(lambda finding: breaker.found(finding, self.pipeline.now()))
+        self.pipeline = Pipeline(
+            sources,
+            Sinks(tally, sessions, duplicates, detectors, journal, tree, queue, recent, breaker),
+            store,
+            live=live,
+            prices=Prices(config.prices, live=live),
+            ignore_plain_text=self._ignores,
+        )
+
+        self.pipeline.restore()
+        tally.configure(config.names(), self.pipeline.now())
+
+    def live(self, now: float, gauges: dict[str, float] | None = None, checks: Sequence[Result] = ()) -> Live:
+        """What a scrape needs beside the committed rows."""
+        config = self.config
+        return Live(
+            now,
+            __version__,
+            lambda name: agent_settings(config, name, now),
+            {name: _task_settings(config, name) for name in {"default", *config.task_types}},
+            gauges or {},
+            config.metrics.gen_ai,
+            checks,
+        )
+
+    def _hold_before(self, queue: SpanQueue, seconds: float) -> Hold:
+        """Spans wait for their trace's end before they are queued."""
+
+        def is_open(trace: bytes) -> bool:
+            tree = self.pipeline.sinks.tree
+            return tree is not None and tree.is_open(trace.hex())
+
+        queue.hold = Hold(queue.offer, seconds, is_open=is_open, clock=time.time)
+        return queue.hold
+
+    def _is_llm(self, action: str) -> bool:
+        return self.config.is_llm(action)
+
+    def _idle_of(self, task_type: str) -> float:
+        return self._idle.get(task_type) or self._idle["default"]
+
+    def _ignores(self, source: str) -> bool:
+        if source == "otlp":
+            return self.config.otlp_logs.ignore_plain_text
+        own = self.config.sources.get(source)
+        return own is not None and own.ignore_plain_text
+
+    def _baseline_from(self, name: str) -> float:
+        """Seconds since 1970."""
+        start = self.config.agent(name).baseline_from
+        return datetime(start.year, start.month, start.day, tzinfo=UTC).timestamp() if start else 0.0
+
+
+def agent_settings(config: Config, name: str, now: float) -> AgentSettings:
+    """What the config says of an agent, as a scrape shows it."""
+    agent = config.agent(name)
+    # Silent by plan until its first line after them is due: it has had no reason to log before they ended.
+    due = 2 * (agent.expected_cycle or 0.0)
+    quiet = agent.quiet_hours is not None and (agent.quiet_hours.contain(now) or agent.quiet_hours.contain(now - due))
+    return AgentSettings(agent.expected_cycle, agent.long_call, quiet, agent.daily_tokens, agent.daily_cost_usd)
+
+
+def _task_settings(config: Config, name: str) -> TaskSettings:
+    task = config.task_type(name)
+    return TaskSettings(task.session_tokens, task.session_cost_usd, task.normal_duration, task.max_duration)
+
+
+def render(file: BinaryIO, rows: Rows, live: Live, accept: str, others: Iterable[Metric] = ()) -> str:
+    """Write an exposition in the format that the Accept header asks for; `others` come last. Returns its Content-Type.
+
+    Only OpenMetrics tells of creation times and exemplars; in the old format they would be series of their own.
+    """
+    encode, content_type = choose_encoder(accept)
+    openmetrics = "openmetrics" in content_type
+    if content_type.endswith(("escaping=dots", "escaping=values")):  # names change: rare, so it may be slow
+        file.write(encode(Given([*Collector(rows, live, created=openmetrics).collect(), *others])))
+    else:
+        write(file, rows, live, openmetrics=openmetrics)
+        file.write(encode(Given(others)))
+    return content_type
+
+
+def open_sources(config: Config, paths: Sequence[str], *, follow: bool = True) -> list[Source]:
+    """Those of the command line and those of the config. Raises OSError for a file to read once that is not there."""
+    claims: set[tuple[int, int]] = set()
+    sources: list[Source] = []
+    for path in paths:
+        if path == "-":
+            sources.append(StdinSource(announce=follow))
+        else:
+            sources.append(FileSource(path, path, follow=follow, claims=claims))
+    if follow:
+        for name, source in config.sources.items():
+            sources.append(FileSource(name, source.path, start_at=source.start_at, claims=claims))
+    return sources

@@ -1,0 +1,216 @@
+"""The pages: committed rows and what is remembered in, HTML out. tornado's templates escape all that is not ours."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from urllib.parse import quote, unquote
+
+import msgspec
+from tornado.escape import xhtml_escape
+from tornado.template import Loader
+
+from agent_exporter import __version__
+from agent_exporter.benchmark import history
+from agent_exporter.metrics.cells import DAY, AgentCell, Cell, Day, SourceCell
+from agent_exporter.metrics.limits import OVERFLOW, label
+from agent_exporter.status import words
+from agent_exporter.status.drawings import gauge, spark
+from agent_exporter.status.recent import STEP, STEPS
+from agent_exporter.status.waterfall import waterfall
+from agent_exporter.text import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from agent_exporter.benchmark.history import Run
+    from agent_exporter.metrics.families import AgentSettings
+    from agent_exporter.probes.check import Result
+    from agent_exporter.state import Rows
+    from agent_exporter.status.seen import Seen
+
+C = TypeVar("C", bound=Cell)
+
+HERE = Path(__file__).parent
+ASSETS = {"/status.css": "text/css; charset=utf-8", "/icon.svg": "image/svg+xml"}
+"""Files that the pages name, by path, with their content types."""
+
+NOWHERE = ""
+"""The path of the page for paths that have none."""
+MOST_AGENTS = 200
+"""Rows of the overview: those that want attention first, then the latest seen."""
+MOST_SESSIONS = 50
+MOST_TEXT = 1_000
+"""Characters of any one text on a page."""
+REFRESH = 5
+"""Seconds between two loads of a page."""
+ERROR_WINDOW = 900
+"""Seconds of the error rate: long enough that one failure among few is not half of them."""
+RATE_WINDOW = 60
+"""Seconds of "tokens per minute"."""
+
+
+class AgentRow(NamedTuple):
+    """One agent on the overview."""
+
+    name: str
+    cell: AgentCell
+    standings: list[words.Standing]
+    today: Day
+    rate: int
+    """Tokens in the last RATE_WINDOW seconds."""
+    spark: list[int]
+    """Tokens per minute, oldest first."""
+    actions: int
+    failures: int
+    """Of `actions`, in the last ERROR_WINDOW seconds."""
+    settings: AgentSettings
+    checks: Sequence[Result]
+    runs: Sequence[tuple[str, Run]]
+    """Its latest benchmark runs, by their suites."""
+
+    @property
+    def level(self) -> str:
+        """Of its worst standing."""
+        return self.standings[0].level
+
+
+class Pages:
+    """Writes a page for a path, from what `look(agent, trace_id)` finds. Thread-safe.
+
+    `metrics` is whether a browser gets /metrics: it cannot where they want a token, and no page leads it there.
+    """
+
+    def __init__(self, look: Callable[[str | None, str | None], Seen], *, metrics: bool = True) -> None:
+        self._look = look
+        names = {
+            "text": _text, "words": words, "spark": spark, "gauge": gauge,
+            "agent_path": agent_path, "label": label, "version": __version__,
+            "metrics": metrics,
+        }  # fmt: skip
+        self._templates = Loader(str(HERE), autoescape="text", namespace=names)
+
+    def render(self, path: str, refresh: int | None = None) -> str | None:
+        """The page of a path, or None if there is none; it loads itself again after `refresh` seconds."""
+        section, _, rest = path.removeprefix("/").partition("/")
+        if section == "agents" and rest:
+            return self._agent(unquote(rest), refresh)
+        if section == "traces" and rest:
+            return self._trace(rest, refresh)
+        seen = self._look(None, None)
+        if path == NOWHERE:
+            return self._write("missing.html", seen, refresh, title="Not here")
+        if path == "/findings":
+            return self._write("findings.html", seen, refresh, title="Findings", findings=seen.findings)
+        if path != "/":
+            return None
+        agents = fleet(seen)
+        return self._write(
+            "overview.html", seen, refresh,
+            title="Fleet",
+            agents=steady(agents[:MOST_AGENTS]),
+            more=len(agents) - MOST_AGENTS,
+            levels=Counter(agent.level for agent in agents),
+            tokens=sum(agent.today.tokens for agent in agents),
+            cost=sum(agent.today.cost_usd for agent in agents),
+            sources=_cells(seen.rows, "source", SourceCell),
+        )  # fmt: skip
+
+    def _agent(self, name: str, refresh: int | None) -> str | None:
+        seen = self._look(name, None)
+        agent = next((row for row in fleet(seen) if row.name == name), None)
+        if agent is None:
+            return None
+        return self._write(
+            "agent.html", seen, refresh,
+            title=label(name),
+            agent=agent,
+            sessions=sorted(seen.sessions, key=lambda session: -session.tokens)[:MOST_SESSIONS],
+            tasks=seen.live.tasks,
+            quality=words.quality(agent.cell, seen.live.now),
+            findings=[
+                finding
+                for finding in seen.findings
+                if finding.agent_id == name
+                or name in finding.evidence.get("agents", ())
+                or (finding.kind == "cascade" and finding.trace_id == agent.cell.cascade_trace)
+            ],
+        )  # fmt: skip
+
+    def _trace(self, trace_id: str, refresh: int | None) -> str | None:
+        seen = self._look(None, trace_id)
+        if seen.trace is None:
+            return None
+        findings = [finding for finding in seen.findings if finding.trace_id == trace_id]
+        rows = waterfall(seen.trace, findings)
+        name = next((done.trace for done in seen.trace.actions if done.trace not in {"", trace_id}), "")
+        return self._write(
+            "trace.html", seen, refresh,
+            title=f"Trace {label(name) or trace_id}", trace_id=trace_id, name=name, rows=rows,
+            trace=seen.trace, findings=findings,
+        )  # fmt: skip
+
+    def _write(self, template: str, seen: Seen, refresh: int | None, **values: Any) -> str:
+        page = self._templates.load(template).generate(seen=seen, now=seen.live.now, refresh=refresh, **values)
+        return page.decode()
+
+
+def fleet(seen: Seen) -> list[AgentRow]:
+    """Every agent, those that want attention first, then the latest seen."""
+    now = seen.live.now
+    today = int(now // DAY)
+    checks: dict[str, list[Result]] = defaultdict(list)
+    for check in sorted(seen.live.checks):
+        checks[check.agent].append(check)
+    runs: dict[str, list[tuple[str, Run]]] = defaultdict(list)
+    for agent, suite, run in history.latest(seen.rows.get(history.ROW, {}).items()):
+        runs[agent].append((suite, run))
+    agents = []
+    for cell in _cells(seen.rows, "agent", AgentCell):
+        if cell.agent == OVERFLOW:
+            continue
+        settings = seen.live.agent(cell.agent)
+        spent = cell.days.get(today) or Day()
+        rates = seen.rates.get(cell.agent, [])
+        recent = rates[-ERROR_WINDOW // STEP :]
+        agents.append(
+            AgentRow(
+                cell.agent,
+                cell,
+                words.standings(cell, settings, spent, now, seen.since, checks[cell.agent], runs[cell.agent]),
+                spent,
+                sum(tokens for _, _, tokens in rates[-RATE_WINDOW // STEP :]),
+                _by_minute([tokens for _, _, tokens in rates]),
+                sum(actions for actions, _, _ in recent),
+                sum(failures for _, failures, _ in recent),
+                settings,
+                checks[cell.agent],
+                runs[cell.agent],
+            )
+        )
+    return sorted(agents, key=lambda agent: (words.LEVELS.index(agent.level), -agent.cell.last_active))
+
+
+def steady(agents: Sequence[AgentRow]) -> list[AgentRow]:
+    """Those of a level by name: a row that is read must not swap places when the page loads again."""
+    return sorted(agents, key=lambda agent: (words.LEVELS.index(agent.level), agent.name))
+
+
+def agent_path(name: str) -> str:
+    """Where an agent's page is."""
+    return f"/agents/{quote(name, safe='')}"
+
+
+def _by_minute(steps: list[int]) -> list[int]:
+    each = 60 // STEP
+    return [sum(steps[start : start + each]) for start in range(0, STEPS, each)] if steps else []
+
+
+def _cells(rows: Rows, kind: str, cell: type[C]) -> list[C]:
+    decode = msgspec.msgpack.Decoder(cell).decode
+    return [decode(value) for value in rows.get(kind, {}).values()]
+
+
+def _text(value: bytes) -> str:
+    return xhtml_escape(printable(value.decode()[:MOST_TEXT]))  # tornado's templates hand on UTF-8

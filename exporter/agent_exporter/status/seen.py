@@ -1,0 +1,70 @@
+"""What one page is made from: copies, taken by the pipeline's thread between two blocks, so that it may read on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from agent_exporter.detectors import journal
+from agent_exporter.detectors.journal import recent as findings_in
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from agent_exporter.breaker.intent import Intent
+    from agent_exporter.detectors.finding import Finding
+    from agent_exporter.metrics.families import Live
+    from agent_exporter.pipeline import Pipeline
+    from agent_exporter.sessions import Session
+    from agent_exporter.state import Rows
+    from agent_exporter.status.recent import Done, Trace
+
+
+class Seen(NamedTuple):
+    """A moment of the exporter."""
+
+    rows: Rows
+    """Committed cells."""
+    live: Live
+    problem: str | None
+    """Why the exporter is not ready."""
+    since: float
+    """When it began, seconds since 1970."""
+    rates: Mapping[str, list[tuple[int, int, int]]] = {}
+    findings: Sequence[Finding] = ()
+    """Newest first."""
+    actions: Sequence[Done] = ()
+    """Of the agent asked for, newest first."""
+    sessions: Sequence[Session] = ()
+    """Of the agent asked for, those that are open."""
+    trace: Trace | None = None
+    """The one asked for."""
+    stops: Mapping[tuple[str, str, str], Intent] = {}
+    """What the breaker did, by agent, session and reason."""
+    latched: str | None = None
+    """Why it only observes, if it has stopped too much at once."""
+
+
+def see(pipeline: Pipeline, live: Live, problem: str | None, agent: str | None, trace_id: str | None) -> Seen:
+    """What there is now; with an agent its actions and open sessions, with a trace id that trace."""
+    recent, breaker = pipeline.sinks.recent, pipeline.sinks.breaker
+    assert recent is not None
+    assert breaker is not None
+    rows = pipeline.snapshot()  # as a scrape: all that was read until now, so that no two numbers of a page differ
+    findings = sorted(
+        findings_in(rows.get(journal.ROW, {}).items()),
+        key=lambda finding: finding.at,
+        reverse=True,
+    )
+    return Seen(
+        rows,
+        live,
+        problem,
+        recent.since,
+        recent.rates(live.now),
+        findings,
+        recent.agent(agent) if agent is not None else (),
+        pipeline.sinks.sessions.of(agent) if agent is not None else (),
+        recent.trace(trace_id) if trace_id is not None else None,
+        breaker.stops(findings),
+        breaker.latch.why if breaker.latch.since else None,
+    )
