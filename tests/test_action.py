@@ -54,6 +54,7 @@ def test_the_articles_sample_line_becomes_an_action_with_every_field():
             "team": None,
             "parent_agent_id": None,
             "session_end": None,
+            "session_paused": None,
             "task_completed": None,
             "feedback": None,
         },

@@ -298,3 +298,11 @@ def test_of_two_hundred_real_runs_one_goes_round_three_times():
     [found] = [found for found in findings(*lines) if found["kind"] == "loop"]
     assert found["session_id"] == "sess_airline_9_2_109"
     assert found["evidence"] == {"loop": "cycle", "actions": ["book_reservation", "think"], "rounds": 3}
+
+
+def test_the_wait_for_a_person_is_not_overtime():
+    """The session's clock stands still from the pause to the resume, and runs on from there."""
+    paused = line(10, action="ask", metadata={"session_paused": True})
+    lines = [line(0), paused, *(line(second, action="heartbeat") for second in range(100, 900, 100))]
+    assert loops(*lines, line(7_200), line(7_489)) == []
+    assert loops(*lines, line(7_200), line(7_489), line(7_491)) == ["overtime"]

@@ -168,7 +168,7 @@ def test_sessions_are_counted_by_how_they_ended():
         line(session_id="2", metadata=end | {"task_completed": False}),
         line(session_id="3", metadata=end),
         line(session_id="4", tokens={"prompt": 3000}, duration_ms=1000),
-        line(session_id="5", timestamp="2026-03-18T09:25:00Z"),
+        line(session_id="5", timestamp="2026-03-18T09:25:40Z"),
         line(session_id="3", timestamp="2026-03-18T09:15:33Z"),
     )
     found = samples(stages)

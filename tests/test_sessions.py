@@ -18,9 +18,15 @@ START = 1773825300.0
 class Watched:
     """A table of sessions that writes down what happens."""
 
-    def __init__(self, most: int = 1000) -> None:
+    def __init__(self, most: int = 1000, longest_call: float = 0.0) -> None:
         self.events: list[tuple[str, str, str]] = []
-        self.table = Sessions(lambda task: 600.0 if task == "batch" else 300.0, self.opened, self.closed, most=most)
+        self.table = Sessions(
+            lambda task: 600.0 if task == "batch" else 300.0,
+            self.opened,
+            self.closed,
+            most=most,
+            longest_call=lambda _: longest_call,
+        )
 
     def opened(self, session: Session) -> None:
         self.events.append(("open", session.session_id, ""))
@@ -32,6 +38,11 @@ class Watched:
         stamp = datetime.fromtimestamp(START + second, UTC).isoformat(timespec="milliseconds")
         action = decode(line(timestamp=stamp, session_id=session_id, **fields))
         return self.table.add(action, START + second if now is None else now)
+
+
+def heartbeat(second: float, state: str):
+    stamp = datetime.fromtimestamp(START + second, UTC).isoformat()
+    return decode(line(timestamp=stamp, session_id="beats", action="heartbeat", output={"state": state}))
 
 
 def end(**more):
@@ -100,6 +111,95 @@ def test_the_same_id_after_its_idle_time_is_a_new_session():
         session = watched.add(301)
         assert session.actions == 1
         assert watched.events == [("open", "s", ""), ("close", "s", "abandoned"), ("open", "s", "")]
+
+
+@pytest.mark.parametrize("looked", [False, True])
+def test_a_call_longer_than_the_idle_time_is_work(looked):
+    """From the end of one call to the begin of the next is what counts; read live or afterwards."""
+    watched = Watched(longest_call=300.0)
+    for number in range(5):
+        if looked:
+            for second in range(30):
+                watched.table.tick(START + number * 310 + 10 * second)
+        session = watched.add((number + 1) * 310, duration_ms=309_000, tokens={"prompt": 100})
+    assert (session.actions, session.tokens, session.started - START) == (5, 500, 1.0)
+    assert watched.events == [("open", "s", "")]
+
+
+def test_a_call_that_begins_after_the_idle_time_begins_a_new_session():
+    """However long it takes."""
+    watched = Watched()
+    watched.add(0)
+    assert watched.add(901, duration_ms=600_000).actions == 1
+    assert watched.add(1_501, duration_ms=300_000).actions == 2
+
+
+def test_a_session_whose_call_outlasts_every_expectation_goes_on_with_its_sums():
+    """It was counted as abandoned by then, and counts no second time; a budget must see all of its tokens."""
+    watched = Watched(longest_call=300.0)
+    watched.add(0, tokens={"prompt": 10})
+    for second in range(0, 1_800, 60):
+        watched.table.tick(START + second)
+    session = watched.add(1_800, duration_ms=1_790_000, tokens={"prompt": 5})
+    assert session.tokens == 15
+    watched.table.tick(START + 2_401)
+    assert [event[0] for event in watched.events] == ["open", "close", "open", "again"]
+
+
+def test_an_abandoned_session_is_forgotten_once_no_call_can_be_that_long():
+    """The table must not hold what nobody goes on with."""
+    watched = Watched()
+    watched.add(0)
+    for second in (301, 3_900):
+        watched.table.tick(START + second)
+        assert len(watched.table) == 1
+    watched.table.tick(START + 3_901)
+    assert len(watched.table) == 0
+
+
+@pytest.mark.parametrize(("state", "sessions"), [("working", 1), ("idle", 2)])
+def test_working_heartbeats_keep_a_session_open(state, sessions):
+    """They open none, and those of an idle agent prolong none."""
+    watched = Watched()
+    watched.add(0)
+    for second in range(100, 1_100, 100):
+        watched.table.tick(START + second)
+        watched.table.beat(heartbeat(second, state))
+    watched.add(1_200)
+    assert [event[0] for event in watched.events].count("open") == sessions
+    watched.table.tick(START + 1_501)
+    assert watched.events[-1] == ("close", "s", "abandoned")
+
+
+def test_a_heartbeat_after_the_idle_time_does_not_revive_a_session():
+    """Its agent is at work on something else."""
+    watched = Watched()
+    watched.add(0)
+    watched.table.beat(heartbeat(400, "working"))
+    assert watched.add(450).actions == 1
+
+
+def test_a_session_that_waits_for_a_person_is_neither_over_nor_idle():
+    """Its resume, two days later, goes on with it; the wait is not part of its duration."""
+    watched = Watched()
+    watched.add(0)
+    watched.add(10, metadata={"session_paused": True})
+    for hour in range(48):
+        watched.table.tick(START + hour * 3600)
+    session = watched.add(2 * 86_400, duration_ms=5_000, **end(task_completed=True))
+    watched.table.tick(START + 2 * 86_400 + 4)
+    assert watched.events == [("open", "s", ""), ("close", "s", "completed")]
+    assert session.duration == 15.0
+
+
+def test_a_session_that_waits_for_ever_is_given_up_after_a_week():
+    """People forget."""
+    watched = Watched()
+    watched.add(0, metadata={"session_paused": True})
+    watched.table.tick(START + 7 * 86_400)
+    assert watched.events == [("open", "s", "")]
+    watched.table.tick(START + 7 * 86_400 + 1)
+    assert watched.events[1:] == [("close", "s", "abandoned")]
 
 
 def test_yesterdays_log_read_now_has_no_abandoned_sessions_while_it_is_read():

@@ -98,6 +98,7 @@ class Metadata(_Part, frozen=True):
     team: str | None = None
     parent_agent_id: Annotated[str, Meta(description="the agent that handed this task over")] | None = None
     session_end: Annotated[bool, Meta(description="the last action of its session")] | None = None
+    session_paused: Annotated[bool, Meta(description="the session waits for a person")] | None = None
     task_completed: Annotated[bool, Meta(description="the session's outcome")] | None = None
     feedback: Annotated[float, Meta(ge=-1, le=1, description="of the user, -1 bad to 1 good")] | None = None
 

@@ -1,9 +1,17 @@
 """Action -> the Session that it belongs to: what it has cost so far, when it began, and how it ended.
 
 A session is one agent's (two agents may use the same session_id). It ends with the line that says `session_end`, or
-when it has been quiet for the idle time of its task type. Lines may come a little late, so an ended session is closed
-only after the reorder window, and a closed one is remembered for its idle time: a straggler is added to it, and it is
-not counted twice.
+when its agent has not worked on it for the idle time of its task type: from its last sign of work (the end of an
+action, or a `working` heartbeat) to the begin of the next action. A call that takes longer than the idle time is work.
+
+The line of a call comes when the call ends, so the clock alone cannot tell a long call from an abandoned session. A
+quiet session is closed as abandoned when the idle time and the longest call (`agents.NAME.long_call`) have passed. It
+is remembered for MAX_CALL more: the line of a call that took even longer goes on with it, and its end is not counted
+twice. Lines may come a little late, so an ended session is closed only after the reorder window, and is remembered for
+its idle time.
+
+A session that says `session_paused` waits for a person, for up to MAX_PAUSE: it is neither idle nor over, and its next
+action goes on with it.
 
 Quiet is measured against the session's own time and against the clock at which its lines were read, whichever is
 later: yesterday's log, read now, holds no abandoned sessions just because it is old.
@@ -31,12 +39,16 @@ if TYPE_CHECKING:
 
 Outcome = Literal["completed", "failed", "ended", "abandoned", "terminated"]
 OUTCOMES: tuple[Outcome, ...] = ("completed", "failed", "ended", "abandoned", "terminated")
-"""completed and failed: task_completed said so; ended: session_end alone; abandoned: quiet for its idle time;
+"""completed and failed: task_completed said so; ended: session_end alone; abandoned: no work for its idle time;
 terminated: told to stop by the breaker."""
 
 KIND = "session"
 MOST = 65_536
-"""Sessions held at once, about 2.6 KB each. At 1 million sessions a day, 3,500 are open at an idle time of 5 min."""
+"""Sessions held at once, about 2.6 KB each. At 1 million sessions a day, 3,500 begin in an idle time of 5 min."""
+MAX_CALL = 3600.0
+"""Seconds after which no line of a running call is expected any more; beyond `long_call` an agent counts as stuck."""
+MAX_PAUSE = 7 * 86_400.0
+"""Seconds that a session may wait for a person; as long as an agent's series stay (`metrics.agent_ttl`)."""
 
 
 class Session(Struct, eq=False, gc=False, array_like=True):
@@ -78,6 +90,22 @@ class Session(Struct, eq=False, gc=False, array_like=True):
     """Its task type as those lines say."""
     attested_end: float = 0.0
     """Time of the end that those lines tell; 0 if none does, or if it has gone on since."""
+    worked: float = 0.0
+    """Time of the latest `working` heartbeat that named it, or was taken for its sign of life."""
+    paused: bool = False
+    """Its newest action says that it waits for a person."""
+    waited: float = 0.0
+    """Seconds that it has waited for a person so far."""
+
+    @property
+    def last_work(self) -> float:
+        """The latest sign of work."""
+        return self.last if self.last > self.worked else self.worked
+
+    @property
+    def duration(self) -> float:
+        """Seconds from its begin to its latest action, without those that it waited for a person."""
+        return max(0.0, self.last - self.started - self.waited)
 
     def attest(self, action: Action, reorder: float) -> None:
         """Take in a line whose source may have it stopped; what others say must neither stop it nor save it."""
@@ -110,8 +138,8 @@ class Session(Struct, eq=False, gc=False, array_like=True):
 class Sessions:
     """The table of sessions: bounded by MOST, the least recently read go first and are counted in `evictions`.
 
-    `idle` gives the idle time of a task type in seconds, never less than `shortest_idle`; `opened` and `closed` are
-    told of every begin and end.
+    `idle` gives the idle time of a task type in seconds, never less than `shortest_idle`, and `longest_call` the
+    seconds that a call of an agent may take; `opened` and `closed` are called at every begin and end.
     """
 
     def __init__(
@@ -122,8 +150,10 @@ class Sessions:
         reorder: float = 3.0,
         most: int = MOST,
         shortest_idle: float = 0.0,
+        longest_call: Callable[[str], float] = lambda _: 0.0,
     ) -> None:
         self.idle = idle
+        self._longest_call = longest_call
         self.shortest_idle = shortest_idle
         self.reorder = reorder
         self.evictions = 0
@@ -147,9 +177,7 @@ class Sessions:
         session = self._table.get(key)
         at = action.at
         began = at if action.duration_ms is None else at - action.duration_ms / 1000
-        if session is None or (
-            at - session.last > self.shortest_idle and at - session.last > self.idle(session.task_type)
-        ):
+        if session is None or (began - session.last > self.shortest_idle and self._begins_anew(session, began)):
             if session is not None:
                 self._close(key, session)
                 self._forget(key, session)
@@ -159,6 +187,9 @@ class Sessions:
             self._opened(session)
             if session.ended:
                 self._ending[key] = session
+        if session.paused and at >= session.last:
+            session.paused = False
+            session.waited += max(0.0, began - session.last)
         if at > session.last:
             session.last = at
         elif session.last - at > self.reorder:
@@ -183,17 +214,21 @@ class Sessions:
             if metadata.session_end:
                 session.ended = True
                 self._ending[key] = session
+            elif metadata.session_paused and at >= session.last:
+                session.paused = True
         self._dirty.add(session)
         return session
 
     def beat(self, action: Action) -> Session | None:
         """The session that a heartbeat is a sign of life of: the one that it names, or else the one begun last.
 
-        It neither opens nor prolongs one, but keeps it from being forgotten.
+        None opens a session. A `working` one keeps it open, any other only keeps it from being forgotten.
         """
         session = self._table.get((action.agent_id, action.session_id)) or self._latest.get(action.agent_id)
         if session is not None and action.at > session.beaten:
             session.beaten = action.at
+            if action.state == "working" and not session.ended and not self._begins_anew(session, action.at):
+                session.worked = action.at
             self._dirty.add(session)
         return session
 
@@ -221,11 +256,14 @@ class Sessions:
                 self._close(key, session)
         for key, session in list(self._table.items()):
             idle = self.idle(session.task_type)
-            if now - max(session.last, session.arrived) > idle:
-                if not session.closed:
+            quiet = now - max(session.last, session.arrived, session.worked)
+            if quiet <= idle:
+                continue
+            if not session.closed:
+                if quiet > self._patience(session, idle):
                     self._close(key, session)
-                elif now - session.beaten > idle:
-                    self._forget(key, session)
+            elif now - session.beaten > idle and (session.ended or quiet > idle + MAX_CALL):
+                self._forget(key, session)
 
     def settle(self, now: float = float("inf")) -> None:
         """In a log of the past, where no clock runs but the lines' own: close those whose end was read."""
@@ -239,7 +277,7 @@ class Sessions:
         A file that is read later may go on with one, but only the clock could tell that none will.
         """
         if len(self._table) > first_look(self._most):
-            self._forget_over(lambda session: session.closed or now - session.last > self.idle(session.task_type))
+            self._forget_over(lambda session: session.closed or now - session.last_work > self._patience(session))
 
     def open(self) -> Iterator[Session]:
         """Those that are not closed."""
@@ -271,6 +309,17 @@ class Sessions:
                 self._latest[session.agent_id] = session
             if session.ended and not session.closed:
                 self._ending[key] = session
+
+    def _begins_anew(self, session: Session, began: float) -> bool:
+        """Whether work that began then is another session's of the same id."""
+        gap = began - session.last_work
+        return gap > (MAX_PAUSE if session.paused else self.idle(session.task_type))
+
+    def _patience(self, session: Session, idle: float | None = None) -> float:
+        """Seconds of quiet after which a session is taken for abandoned."""
+        if session.paused:
+            return MAX_PAUSE
+        return (self.idle(session.task_type) if idle is None else idle) + self._longest_call(session.agent_id)
 
     def _open(self, key: tuple[str, str], action: Action, began: float, now: float) -> Session:
         if len(self._table) >= self._look_at:
@@ -310,7 +359,7 @@ class Sessions:
         In a log of the past no clock runs: there `thin` does the same, by the newest line of all.
         """
         latest = self._latest.get(session.agent_id)
-        return latest is not None and min(latest.last, now) - session.last > self.idle(session.task_type)
+        return latest is not None and min(latest.last, now) - session.last_work > self._patience(session)
 
     def _forget_over(self, is_over: Callable[[Session], bool]) -> None:
         """The least recently read first."""

@@ -117,6 +117,7 @@ class Stages:
             closed,
             reorder=config.detectors.reorder,
             shortest_idle=min(idle.values()),
+            longest_call=lambda name: self.config.agent(name).long_call,
         )
         detectors = Detectors(config, sessions, found, live=live)
         duplicates = Duplicates(time.time(), stored=isinstance(store, File))

@@ -23,7 +23,19 @@ from agent_exporter.action import trace_id_of
 from agent_exporter.detectors import action_anomaly, cascade, loop, session_budget, traces
 from agent_exporter.detectors.finding import Finding, Kind
 from agent_exporter.detectors.reorder import BATCH
-from agent_exporter.detectors.steps import BEAT, END, FAILED, IDLE, MODEL, POLLING, WORKING, Step, Steps, Trace
+from agent_exporter.detectors.steps import (
+    BEAT,
+    END,
+    FAILED,
+    IDLE,
+    MODEL,
+    PAUSED,
+    POLLING,
+    WORKING,
+    Step,
+    Steps,
+    Trace,
+)
 from agent_exporter.detectors.traces import Traces
 from agent_exporter.lineage import own_trace
 
@@ -95,6 +107,8 @@ class Detectors:
                 retries = metadata.retry_count
             if metadata.session_end:
                 marks |= END
+            elif metadata.session_paused:
+                marks |= PAUSED
         if action.status in FAILURES:
             marks |= FAILED
         line = action.line
@@ -157,6 +171,12 @@ class Detectors:
         names, tool_names = [step.action for step in every], [step.action for step in tools]
         for step in ready:
             marks = step.marks
+            if trail.paused:
+                if marks & BEAT:
+                    continue
+                # The wait for a person is not the session's time: its clock starts later by as much.
+                trail.started += max(0.0, step.began - trail.paused)
+                trail.paused = 0.0
             if step.at >= trail.started + max_duration and "overtime" not in found:
                 self._note_loop(session, step, loop.overtime(trail, step, max_duration))
             if marks & BEAT:
@@ -167,6 +187,8 @@ class Detectors:
             trail.resting = False
             if marks & END:
                 trail.ended = True
+            elif marks & PAUSED:
+                trail.paused = step.at
             if step.retries > settings.max_retries and "retries" not in found:
                 self._note_loop(session, step, loop.retries(step, settings))
             if not self.live:

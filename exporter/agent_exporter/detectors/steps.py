@@ -11,8 +11,9 @@ from msgspec import Struct, field
 from agent_exporter.detectors.fingerprint import UNKNOWN, fingerprint
 from agent_exporter.detectors.reorder import Stream
 
-MODEL, POLLING, FAILED, END, WORKING, IDLE = 1, 2, 4, 8, 16, 32
-"""Marks: a call of a model; an action that may repeat; error or timeout; the session's end; heartbeats."""
+MODEL, POLLING, FAILED, END, WORKING, IDLE, PAUSED = 1, 2, 4, 8, 16, 32, 64
+"""Marks: a call of a model; an action that may repeat; error or timeout; the session's end; heartbeats; from here on
+the session waits for a person."""
 BEAT = WORKING | IDLE
 LONGEST = 4
 """Actions in a cycle; docs/detectors.md."""
@@ -95,6 +96,8 @@ class Trail(Steps, eq=False, gc=False, array_like=True, kw_only=True):
     """Its agent said `idle` after the latest action."""
     tokens: int = 0
     cost_usd: float = 0.0
+    paused: float = 0.0
+    """Since when it waits for a person; 0 if it does not."""
 
 
 class Member(Struct, eq=False, gc=False, array_like=True):

@@ -24,7 +24,11 @@ def findings(config: Config, actions: Iterable[Action]) -> list[Finding]:
         detectors.flush(session)
 
     sessions = Sessions(
-        lambda task_type: config.task_type(task_type).idle, lambda _: None, closed, reorder=config.detectors.reorder
+        lambda task_type: config.task_type(task_type).idle,
+        lambda _: None,
+        closed,
+        reorder=config.detectors.reorder,
+        longest_call=lambda name: config.agent(name).long_call,
     )
     detectors = Detectors(config, sessions, found.append, live=False)
     now = 0.0

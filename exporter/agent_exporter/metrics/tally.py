@@ -220,7 +220,7 @@ class Tally(Table):
             return
         task = self._task(agent, session.task_type, now)
         task.outcomes[session.outcome] += 1
-        seconds = max(0.0, session.last - session.started)
+        seconds = session.duration
         task.seconds[bisect_left(SESSION_SECONDS, seconds)] += 1
         task.seconds_sum += seconds
         task.tokens[bisect_left(SESSION_TOKENS, session.tokens)] += 1
