@@ -118,6 +118,8 @@ class Pipeline:
         self._batches = 0
         self._truncations: dict[str, int] = {}
         self._catching_up = False
+        self._read_up: set[str] = set()
+        """Sources that had nothing more to read at some time."""
 
     def now(self) -> float:
         """The clock, or in a log of the past the time of its newest line: so that results do not depend on today."""
@@ -132,6 +134,9 @@ class Pipeline:
             recent = None  # what it would remember is out of date by the time that anyone looks
         if breaker is not None and breaker.idle:
             breaker = None
+        tally.live = self.live and not self._catching_up
+        tally.read_up = source.name in self._read_up
+        tally.window = source.window
         add, join, seen, detect = tally.add, sessions.add, duplicates.seen, detectors.add
         settle = self.prices.settle
         now = self.now()
@@ -338,6 +343,8 @@ class Pipeline:
                         source.note(*self.feed(source, batch))
                         busy = True
                         waited_for = waited_for or source.impatient
+                    else:
+                        self._read_up.add(source.name)
             self._answer()
             if breaker is not None and breaker.undecided:
                 self._decide(breaker, read_up=not busy)

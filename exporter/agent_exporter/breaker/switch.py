@@ -22,6 +22,7 @@ from agent_exporter.breaker.confirmation import ENDED, Confirmation
 from agent_exporter.breaker.intent import Intent
 from agent_exporter.breaker.intents import Intents
 from agent_exporter.breaker.latch import Latch
+from agent_exporter.clocks import READ, SENT, ClockOffset
 from agent_exporter.detectors.finding import Finding
 from agent_exporter.detectors.session_budget import KIND as BUDGET
 from agent_exporter.lineage import own_trace
@@ -89,6 +90,8 @@ class Breaker:
         """Of the oldest of them, the clock."""
         self._handing: list[Intent] = []
         """Intended, and not committed yet."""
+        self._clocks: dict[str, ClockOffset] = {}
+        """Of agents that can be stopped, by lines that may speak for them alone."""
         self._spoke: dict[str, Origin] = {}
         """Where an agent's newest line that counts came from: what waited for its turn has no line of its own."""
         self._copied: dict[int, None] = {}
@@ -172,7 +175,12 @@ class Breaker:
         if allowed:
             if len(self._spoke) >= MOST_SPOKE and action.agent_id not in self._spoke:
                 self._spoke.clear()
+                self._clocks.clear()
             self._spoke[action.agent_id] = origin
+            clock = self._clocks.get(action.agent_id)
+            if clock is None:
+                clock = self._clocks[action.agent_id] = ClockOffset()
+            clock.observe(action.at, now, READ if origin.path else SENT)
             session.attest(action, self._reorder)
             self._overspent(session, action.at, now)
         else:
@@ -183,7 +191,7 @@ class Breaker:
         for mine in self._intents.of(action.agent_id, action.session_id):
             if mine.called:
                 if session.terminated:  # else another session has begun under the same id
-                    self._confirmation.line(mine, action.at, session, now)
+                    self._confirmation.line(mine, action.at - self._offset(action.agent_id), session, now)
             elif allowed and not mine.hopeless and mine.status in OPEN:
                 mine.spoke = _shown(origin)
                 self._put_off(mine, now)
@@ -284,8 +292,9 @@ class Breaker:
             return held
         if session is None or session.closed or session.attested_end:
             return "its end is in the log already"
-        if now - session.last > settings.max_line_age:
-            return f"its newest line is {now - session.last:.0f} s old, over breaker.max_line_age"
+        age = now - session.last + self._offset(session.agent_id)
+        if age > settings.max_line_age:
+            return f"its newest line is {age:.0f} s old, over breaker.max_line_age"
         other = self._stopping(mine, session)
         if other is not None:
             return f"it is being stopped for {other.reason} already"
@@ -298,6 +307,11 @@ class Breaker:
         elif session.foreign:
             return "a line of its session came from where agents.NAME.sources does not name"
         return None
+
+    def _offset(self, agent_id: str) -> float:
+        """Seconds that its clock is ahead, as far as is known: a line's age is that of its arrival then."""
+        clock = self._clocks.get(agent_id)
+        return (clock.offset if clock is not None else None) or 0.0
 
     def _held(self, mine: Intent) -> str | None:
         """Why nobody, or not this agent, may be stopped now."""

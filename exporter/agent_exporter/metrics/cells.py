@@ -179,6 +179,15 @@ class AgentCell(Cell):
     """By reason, then result."""
     cascade_trace: str = ""
     """Of the latest cascade in which it failed."""
+    heard: float = 0.0
+    """The clock when its newest line arrived from a source that had been read up before; 0 if none did yet."""
+    clock_offset: float | None = None
+    """Seconds that its clock is ahead (behind if negative), as `clocks` measures it; None while not known."""
+
+    @property
+    def last_seen(self) -> float:
+        """When it was last heard: the time of its newest line, or its arrival if that is later. 0 never."""
+        return self.last_active if self.last_active > self.heard else self.heard
 
 
 class SourceCell(Cell):

@@ -126,7 +126,18 @@ FAMILIES = {
             "agent_baseline_ratio", "gauge", "Mean of the first 7 UTC days, frozen after them.", ("agent_id", "metric")
         ),
         Family("agent_first_seen_timestamp_seconds", "gauge", "Time of the agent's first line.", A),
-        Family("agent_last_active_timestamp_seconds", "gauge", "Time of the agent's newest line.", A),
+        Family(
+            "agent_last_active_timestamp_seconds",
+            "gauge",
+            "Time of the agent's newest line, or its arrival if that is later.",
+            A,
+        ),
+        Family(
+            "agent_clock_offset_seconds",
+            "gauge",
+            "How far the agent's clock is ahead of the exporter's; negative if it is behind.",
+            A,
+        ),
         Family(
             "agent_last_action_timestamp_seconds", "gauge", "Time of the agent's newest line that is no heartbeat.", A
         ),
@@ -324,7 +335,9 @@ def _agent(page: Page, cell: AgentCell, live: Live) -> None:
     page.gauge("agent_sessions_active", a, cell.active)
     if cell.first_seen:
         page.gauge("agent_first_seen_timestamp_seconds", a, cell.first_seen)
-        page.gauge("agent_last_active_timestamp_seconds", a, min(cell.last_active, live.now))
+        page.gauge("agent_last_active_timestamp_seconds", a, min(cell.last_seen, live.now))
+    if cell.clock_offset is not None:
+        page.gauge("agent_clock_offset_seconds", a, cell.clock_offset)
     if cell.last_action:
         page.gauge("agent_last_action_timestamp_seconds", a, min(cell.last_action, live.now))
     for state, at in cell.states.items():

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
+from agent_exporter.clocks import ClockOffset
 from agent_exporter.metrics.cells import (
     DAY,
     KINDS,
@@ -47,12 +48,13 @@ class Agent:
     """An agent's cells by the names that its lines use. Not stored: it is found again from the cells."""
 
     __slots__ = (
-        "actions", "baseline_from", "cell", "configured", "errors", "midnight", "models", "next_midnight", "tasks",
-        "today", "windows",
+        "actions", "baseline_from", "cell", "clock", "configured", "errors", "midnight", "models", "next_midnight",
+        "tasks", "today", "windows",
     )  # fmt: skip
 
     def __init__(self, cell: AgentCell, *, configured: bool, baseline_from: float = 0.0) -> None:
         self.cell = cell
+        self.clock = ClockOffset()
         self.configured = configured
         self.baseline_from = baseline_from
         self.windows: dict[str, Baseline] = {}
@@ -243,7 +245,7 @@ class Table:
             name
             for name, agent in self.agents.items()
             if not agent.configured
-            and 0 < agent.cell.last_active < now - self.ttl
+            and 0 < agent.cell.last_seen < now - self.ttl
             and agent.cell.created < now - self.ttl
         ]:
             self.forget(agent_id)

@@ -6,6 +6,7 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 from agent_exporter.action import FAILED, HEARTBEAT, Output, Tokens
+from agent_exporter.clocks import READ
 from agent_exporter.detectors.finding import RESULTS
 from agent_exporter.metrics.cells import (
     CONFIDENCE,
@@ -33,12 +34,22 @@ if TYPE_CHECKING:
 
 BASELINE_DAYS = 7
 """A week: the rhythm of most work."""
+TOLERANCE = 60.0
+"""Seconds that a line may be on its way: beyond them, the clock of its agent is off."""
 NEWS = 3600.0
 """Seconds; what was found in older lines is no news, so that the first read of an old log pages nobody."""
 
 
 class Tally(Table):
     """A table of cells that actions, sessions and findings are added to."""
+
+    live = False
+    """Lines are read as they are written, as far as is known: not from a log of the past, or one that is far behind."""
+    read_up = False
+    """The source of the lines that follow had nothing more to read at some time before."""
+
+    window = READ
+    """Seconds over which the clocks of its agents are measured."""
 
     # --- an action ---------------------------------------------------------------------------------------------
 
@@ -52,6 +63,13 @@ class Tally(Table):
             dirty.append(cell)
         at = action.at
         seen = at if at < now else now
+        if self.live:
+            if now >= agent.clock.due and agent.clock.observe(at, now, self.window):
+                cell.clock_offset = agent.clock.offset
+            if self.read_up:
+                cell.heard = now
+                if at < now - TOLERANCE:
+                    seen = now  # it is written now, whatever its agent's clock says
         metadata = action.metadata
         if at > cell.last_active:
             cell.last_active = seen

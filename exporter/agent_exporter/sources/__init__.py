@@ -9,6 +9,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 
+from agent_exporter.clocks import READ
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -52,6 +54,9 @@ class Source:
 
     impatient = False
     """Somebody waits for the commit of what `read` gave last: it is not to be put off."""
+
+    window = READ
+    """Seconds over which the clocks of the agents that it brings are measured (`clocks`)."""
 
     truncations = 0
     """Files found shorter than they had been read."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from agent_exporter.clocks import SENT
 from agent_exporter.sources import MAX_LINE, NOBODY, Batch, Origin, Source
 from agent_exporter.sources.wrappers import Unwrapper
 
@@ -61,6 +62,7 @@ class OtlpSource(Source):
 
     name = "otlp"
     kinds = (KIND,)
+    window = SENT
 
     def __init__(
         self, wake: Callable[[], None], max_requests: int = MOST_REQUESTS, max_bytes: int = MOST_BYTES

@@ -189,7 +189,7 @@ def fleet(seen: Seen) -> list[AgentRow]:
                 runs[cell.agent],
             )
         )
-    return sorted(agents, key=lambda agent: (words.LEVELS.index(agent.level), -agent.cell.last_active))
+    return sorted(agents, key=lambda agent: (words.LEVELS.index(agent.level), -agent.cell.last_seen))
 
 
 def steady(agents: Sequence[AgentRow]) -> list[AgentRow]:

@@ -154,17 +154,17 @@ def standings(
 
 
 def _activity(cell: AgentCell, settings: AgentSettings, now: float, since: float) -> list[Standing]:
-    if not cell.last_active:
+    if not cell.last_seen:
         if settings.expected_cycle is None:
             return [Standing("quiet", "not seen yet")]
         waited = now - max(cell.created, since + STARTING)
         level = "warn" if waited >= UNSEEN and not settings.quiet else "quiet"
         return [Standing(level, f"not seen yet; expected every {duration(settings.expected_cycle)}")]
-    silence = now - cell.last_active
+    silence = now - cell.last_seen
     cycle = settings.expected_cycle
     working, idle = cell.states.get("working", 0.0), cell.states.get("idle", 0.0)
     # Just started, it may not have read yet what the agent logged meanwhile; a line read since proves that it has.
-    judged = cell.last_active > since or now - since > STARTING
+    judged = cell.last_seen > since or now - since > STARTING
     if cycle is not None and silence > 2 * cycle and judged:
         if settings.quiet:
             return [Standing("quiet", "silent by plan (quiet hours)")]
