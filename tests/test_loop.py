@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import gzip
+import json
 
 import pytest
 from conftest import LOGS
-from detecting import call, findings, line, loops
+from detecting import Exporter, call, findings, line, loops
+from hypothesis import given
+from hypothesis import strategies as st
 
-from agent_exporter.detectors.fingerprint import UNKNOWN, fingerprint
+from agent_exporter.detectors.fingerprint import UNKNOWN, failure, fingerprint
 
 
 def calls(count: int, step: float = 1, **fields) -> list[bytes]:
@@ -306,3 +309,166 @@ def test_the_wait_for_a_person_is_not_overtime():
     lines = [line(0), paused, *(line(second, action="heartbeat") for second in range(100, 900, 100))]
     assert loops(*lines, line(7_200), line(7_489)) == []
     assert loops(*lines, line(7_200), line(7_489), line(7_491)) == ["overtime"]
+
+
+# --- failures that differ in ids only ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Connection to 10.0.0.{n}:5432 refused",
+        "<HTTPConnection object at 0x7f42{n:08x}>: refused",
+        "overloaded (request_id: req_011C{letters}N)",
+        "overloaded (request_id: req_{letters})",
+        "request id: {letters}",
+        "cannot open /tmp/{letters}/out.csv",
+        "cannot open /var/folders/zz/{letters}/T/out",
+        "cannot open C:\\\\Users\\\\me\\\\Temp\\\\{letters}.txt",
+        "job 9f86d081-884c-4d65-9a2f-eaa0c55a{n:04d} is gone",
+        "object {hexed} is gone",
+        "peer {mac} is unreachable",
+        "pod web-{n}-{letters}x{n} was evicted",
+        "timed out after {n}.{n} s (attempt {n})",
+        "see /var/log/app-{n}.log",
+    ],
+)
+def test_failures_that_differ_in_ids_numbers_and_temporary_paths_are_alike(text):
+    """The fourth like one is a repeat."""
+    lines = []
+    for number in range(4):
+        letters = "".join("ghijKLMNop"[(number * 3 + at) % 10] for at in range(8))
+        hexed = "".join("abcdef"[(number + at) % 6] for at in range(12))
+        mac = ":".join("abcdef"[(number + at) % 6] * 2 for at in range(6))
+        said = text.format(n=number + 7, letters=letters, hexed=hexed, mac=mac)
+        lines.append(call(number, status="error", came=None, error={"type": "E", "message": said}))
+    assert loops(*lines) == ["repeat"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("no such file: /data/orders.csv", "no such file: /data/refunds.csv"),
+        ("ConnectionError", "PermissionError"),
+        ("access denied", "rate limited"),
+        ("session manager stopped", "session manager crashed"),
+    ],
+)
+def test_failures_that_differ_in_words_are_not_alike(one, other):
+    """The words say what happened."""
+    texts = [one, other] * 4
+    assert "repeat" not in loops(*(call(n, status="error", error={"message": text}) for n, text in enumerate(texts)))
+
+
+@given(text=st.text(max_size=300))
+def test_any_text_of_a_failure_equals_itself(text):
+    """And masking never raises."""
+    said = json.dumps(text).encode()
+    record = b'{"agent_id":"a","action":"x","status":"error","input":1,"error":%s}' % said
+    assert failure(record) == failure(record)
+
+
+def test_a_long_hostile_failure_is_masked_in_a_moment():
+    """Every pattern is linear: a hundred megabytes of failures take seconds, not hours."""
+    for text in (
+        "a" * 1_000_000,
+        "C:\\" * 200_000,
+        "/tmp/" * 200_000,
+        "req_" * 200_000,
+        "a:" * 400_000,
+        "::" * 400_000,
+    ):
+        failure(json.dumps({"agent_id": "a", "action": "x", "status": "error", "error": text}).encode())
+
+
+# --- failing -------------------------------------------------------------------------------------------------------
+
+
+def failed(second: float, wanted: str, said: str = "no such file: report.csv", **fields) -> bytes:
+    """A call that failed."""
+    return call(second, "exec", wanted, None, **({"status": "error", "error": {"message": said}} | fields))
+
+
+def test_an_action_that_fails_six_times_in_a_row_in_one_way_is_failing_whatever_it_is_given():
+    """Reworded arguments evade no detector."""
+    [found] = findings(*(failed(n, f"cat report.csv | head -{n}") for n in range(9)))
+    assert (found["at"], found["evidence"]) == (
+        "2026-03-18T09:00:05.000Z", {"loop": "failing", "action": "exec", "times": 6}
+    )  # fmt: skip
+    assert loops(*(failed(n, str(n)) for n in range(5))) == []
+
+
+def test_calls_of_a_model_between_the_failures_hide_nothing():
+    """Real runs put one before each call of a tool."""
+    lines = [text for n in range(6) for text in (failed(n, str(n)), call(n + 0.5, "llm_call", str(n), str(n)))]
+    assert loops(*lines) == ["failing"]
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        call(4.5, "exec", "ls", "report.txt"),
+        call(4.5, "search", "report", "report.txt"),
+        failed(4.5, "ls", "access denied"),
+        call(4.5, "exec", "x", None, status="error"),
+    ],
+)
+def test_a_success_another_tool_or_another_failure_begins_the_count_anew(between):
+    """The agent tries something else."""
+    assert loops(*(failed(n, str(n)) for n in range(5)), between, *(failed(n, str(n)) for n in range(5, 10))) == []
+
+
+def test_a_model_that_fails_again_and_again_is_failing():
+    """With ever new prompts."""
+    said = {"status": "error", "error": {"type": "RateLimitError", "message": "slow down"}}
+    assert loops(*(call(n, "llm_call", str(n), None, **said) for n in range(6))) == ["failing"]
+
+
+def test_a_repeat_that_fails_is_found_once():
+    """As a repeat."""
+    assert loops(*(failed(n, "cat report.csv") for n in range(9))) == ["repeat"]
+
+
+def test_polling_actions_may_fail_again_and_again():
+    """By config."""
+    assert loops(*(failed(n, str(n)) for n in range(9)), config="detectors: {loop: {polling_actions: [exec]}}") == []
+
+
+# --- stalled -------------------------------------------------------------------------------------------------------
+
+
+def look(second: float, answer: str) -> bytes:
+    """A look at a job."""
+    return call(second, "job_status", "j1", answer)
+
+
+def test_twenty_like_looks_whose_answers_differ_in_numbers_only_are_stalled():
+    """An elapsed time, or a process id."""
+    [found] = findings(*(look(n, f"running for {n * 7} s, pid {4_000 + n * n}") for n in range(25)))
+    assert found["evidence"] == {"loop": "stalled", "action": "job_status", "times": 20}
+    assert loops(*(look(n, f"running for {n * 7} s") for n in range(19))) == []
+
+
+@pytest.mark.parametrize(
+    "other",
+    [look(10.5, "step two: running for 60 s"), call(10.5, "job_status", "j2", "running for 60 s"), call(10.5, "log")],
+)
+def test_another_word_another_input_or_another_tool_is_progress(other):
+    """Only numbers may differ."""
+    lines = [*(look(n, f"running for {n} s") for n in range(11)), other]
+    assert loops(*lines, *(look(n, f"running for {n} s") for n in range(11, 30))) == []
+
+
+def test_pages_of_a_list_are_no_stall():
+    """The number in an input says which page."""
+    assert loops(*(call(n, "list", f"page {n}", f"{n * 20} items") for n in range(40))) == []
+
+
+def test_a_stall_is_found_over_restarts_too():
+    """What is compared is kept as hashes."""
+    exporter = Exporter()
+    for n in range(20):
+        exporter.read(look(n * 4, f"running for {n} s"))
+        exporter.pipeline.commit()
+        exporter.restart()
+    assert [found["evidence"]["loop"] for found in exporter.findings()] == ["stalled"]

@@ -18,6 +18,7 @@ from alerting import RULES, RUNBOOKS, Alertmanager, Prometheus, ask, copied, run
 from conftest import HERE, LOGS
 from running import Answering, Running, eventually
 
+from agent_exporter.detectors.kinds import TOPICS
 from agent_exporter.metrics.families import FAMILIES
 
 FILES = sorted(RULES.glob("*.rules.yml"))
@@ -351,3 +352,12 @@ def test_every_runbooks_silence_is_taken_by_a_real_alertmanager_without_any_secr
             assert f"alertname={path.stem} " in line
         alertmanager.fire(expected("AgentLoop") | {"labels": expected("AgentLoop")["labels"] | {"agent_id": "AGENT"}})
         eventually(lambda: alertmanager.state("AgentLoop") == "suppressed")
+
+
+@pytest.mark.parametrize("topic", TOPICS.values(), ids=lambda topic: topic.name)
+def test_a_kind_of_finding_pages_as_its_row_says(topic):
+    """The table of kinds, the alert that fires for each, and its runbook."""
+    alert = ALERTS[topic.alert]
+    assert (alert["labels"]["severity"] == "critical") == topic.pages
+    assert f'kind="{topic.name}"' in alert["expr"]
+    assert (RUNBOOKS / f"{topic.alert}.md").exists()

@@ -106,7 +106,7 @@ def _killed(findings: Iterable[Finding], config: Config) -> Iterator[str]:
     breaker = config.breaker
     first: dict[tuple[str, str], Finding] = {}
     for finding in findings:
-        if finding.kind in breaker.reasons and finding.session_id is not None:
+        if finding.kind in breaker.reasons and finding.session_id is not None and finding.topic.stops:
             first.setdefault((finding.agent_id, finding.session_id), finding)
     killed = [finding for finding in first.values() if config.agent(finding.agent_id).terminate is not None]
     spared = [finding for finding in first.values() if config.agent(finding.agent_id).terminate is None]

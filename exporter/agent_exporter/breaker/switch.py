@@ -141,7 +141,7 @@ class Breaker:
 
     def found(self, finding: Finding, now: float) -> None:
         """A detector has found something; of its session, if that can be stopped for it."""
-        if finding.kind not in self._settings.reasons or finding.session_id is None:
+        if finding.kind not in self._settings.reasons or finding.session_id is None or not finding.topic.stops:
             return
         mine = self._intents.of(finding.agent_id, finding.session_id)
         standing = next(

@@ -114,6 +114,8 @@ class Loop(Section, frozen=True):
     max_retries: Positive = 3
     max_repeats: Positive = 3
     cycle_rounds: Annotated[int, Meta(ge=2)] = 3
+    failing_calls: Annotated[int, Meta(ge=2)] = 6
+    stalled_calls: Annotated[int, Meta(ge=5, le=1_000)] = 20
     polling_actions: list[str] = []
 
 

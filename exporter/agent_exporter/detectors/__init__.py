@@ -22,6 +22,7 @@ from agent_exporter.action import FAILED as FAILURES
 from agent_exporter.action import trace_id_of
 from agent_exporter.detectors import action_anomaly, cascade, loop, session_budget, traces
 from agent_exporter.detectors.finding import Finding, Kind
+from agent_exporter.detectors.fingerprint import UNKNOWN, failure
 from agent_exporter.detectors.reorder import BATCH
 from agent_exporter.detectors.steps import (
     BEAT,
@@ -29,6 +30,7 @@ from agent_exporter.detectors.steps import (
     FAILED,
     IDLE,
     MODEL,
+    NO_RUN,
     PAUSED,
     POLLING,
     WORKING,
@@ -87,7 +89,7 @@ class Detectors:
         self._reorder = float(config.detectors.reorder)
         self._shapes = loop.shapes(config.detectors.loop)
         self._cycles = self._shapes[1:]
-        self._longest = max(total for _, total in self._shapes)
+        self._longest = max(config.detectors.loop.stalled_calls, *(total for _, total in self._shapes))
         self.averages.settings = config.detectors.action_anomaly
         self.averages.reorder = self._reorder
         self._marks.clear()
@@ -112,6 +114,9 @@ class Detectors:
         if action.status in FAILURES:
             marks |= FAILED
         line = action.line
+        failed_how = UNKNOWN
+        if marks & FAILED and not marks & POLLING:
+            failed_how = failure(line)
         # The session's own strings: each line brings new ones, and a hundred thousand steps are remembered.
         step = Step(
             at if at < now else now,  # a line that claims to be of the future is of now
@@ -123,6 +128,8 @@ class Detectors:
             retries,
             line,
         )
+        if failed_how:
+            step.failure = failed_how
         trail = session.trail
         trace = action.trace_id or action.parent_trace_id
         if trace == trail.trace:
@@ -201,12 +208,27 @@ class Detectors:
                 evidence = loop.rounds(tools, tool_names, self._shapes)
                 if evidence is not None:
                     self._note_loop(session, step, evidence)
+                elif len(tools) >= settings.stalled_calls and "repeat" not in found:
+                    self._note_loop(session, step, loop.stalled(tools, tool_names, settings.stalled_calls))
             every.append(step)
             names.append(step.action)
             evidence = loop.rounds(every, names, self._shapes)
             if evidence is not None:
                 self._note_loop(session, step, evidence)
+            if marks & FAILED or trail.failing_tool[2] or trail.failing_model[2]:
+                self._count_failures(session, step)
         del every[: -self._longest], tools[: -self._longest]
+
+    def _count_failures(self, session: Session, step: Step) -> None:
+        """A step that failed, or that ends what failed before it."""
+        trail = session.trail
+        if step.marks & MODEL:
+            run = trail.failing_model = loop.longer(trail.failing_model, step)
+        else:
+            run = trail.failing_tool = loop.longer(trail.failing_tool, step)
+            trail.failing_model = NO_RUN
+        if "repeat" not in trail.found:  # a repeat that fails has been found already
+            self._note_loop(session, step, loop.failing(run, self._settings.loop))
 
     def _spend(self, session: Session, tokens: int, cost_usd: float, at: float) -> None:
         task = self._task(session.task_type)
@@ -309,7 +331,7 @@ class Detectors:
         fallen = cascade.failed(trace, step, self._settings.cascade)
         if fallen is None:
             return
-        agents = [failure.agent_id for failure in fallen.failures]
+        agents = [one.agent_id for one in fallen.failures]
         if fallen.root is not None:
             evidence = {
                 "agents": agents,
@@ -317,8 +339,8 @@ class Detectors:
                 "window_seconds": float(self._settings.cascade.window),
             }
             self._tell_of_trace(trace, "cascade", fallen.root, step.at, evidence, root=fallen.root)
-        for failure in fallen.failures:
-            self._tell_of_trace(trace, "cascade_member", failure.agent_id, failure.at, {}, root=fallen.root)
+        for one in fallen.failures:
+            self._tell_of_trace(trace, "cascade_member", one.agent_id, one.at, {}, root=fallen.root)
 
     # --- the clock ---------------------------------------------------------------------------------------------
 

@@ -12,11 +12,12 @@ import msgspec
 from msgspec import Struct
 
 from agent_exporter.action import stamp
+from agent_exporter.detectors.kinds import TOPICS, Topic
 
 Kind = Literal["loop", "session_budget", "action_anomaly", "cascade", "cascade_member"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 """cascade names the suspected root, cascade_member each agent that failed in it."""
-Loop = Literal["retries", "repeat", "cycle", "overtime"]
+Loop = Literal["retries", "repeat", "cycle", "overtime", "failing", "stalled"]
 LOOPS: tuple[Loop, ...] = get_args(Loop)
 """The sub-kinds of a loop: `evidence.loop`."""
 Result = Literal["confirmed", "unconfirmed", "failed", "observed"]
@@ -38,6 +39,11 @@ class Finding(Struct, frozen=True, kw_only=True):
     """As the lines name it."""
     root_agent: str | None = None
     evidence: dict[str, Any] = {}
+
+    @property
+    def topic(self) -> Topic:
+        """What is known of its kind. Raises KeyError for a kind that is not in the table."""
+        return TOPICS["loop_stalled" if self.evidence.get("loop") == "stalled" else self.kind]
 
     def to_json(self, *, w3c: bool = True) -> bytes:
         """One line, absent keys left out. Without `w3c`, trace_id is what the lines say: to look it up in their log."""

@@ -8,7 +8,8 @@ These two have one fingerprint, as only the ids of the calls and a time differ:
      "output": {"error": {"type": "RateLimitError", "message": "slow down (request fd61a0)"}}}
 
 Left out of input and output: ids of calls, times and counters of attempts, by the names of their keys. Masked in what
-comes out: UUIDs and times within texts; in the text of a failure every number. Never masked: other numbers, since
+comes out: UUIDs and times within texts; of a failure every number, id, address and temporary path. Never masked: other
+numbers, since
 `{"percent": 40}` after `{"percent": 30}` is progress and `INV-1002` after `INV-1001` is the next item.
 """
 
@@ -27,6 +28,9 @@ from agent_exporter.action import FAILED
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+LONGEST_FAILURE = 8_192
+"""Characters of a failure's text that are compared: of a longer one, the begin says what happened."""
+_NUMERIC = b"0123456789.,"
 UNKNOWN = 0
 """The fingerprint of a call that does not tell its input or its outcome: it equals nothing, not even itself."""
 
@@ -50,8 +54,21 @@ _MASKED = re.compile(
     r"|\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?",
     re.IGNORECASE,
 )
-_NUMBERS = re.compile(r"(?<![0-9a-z])(?=[a-f]*\d)[0-9a-f]{6,}(?![0-9a-z])|\d+(?:\.\d+)?", re.IGNORECASE)
-"""In the text of a failure: hex ids of six digits and more, and every number."""
+_TOKEN = re.compile(r"[^\s'\"<>(){}\[\],;=|]+")
+"""A word of a failure's text. One pass over them is linear in its length, whatever the text is."""
+_PART = re.compile(r"[^/\\]+")
+"""Of a path."""
+_DIGIT = re.compile(r"\d")
+_TEMPORARY = re.compile(r"(?:/private)?/(?:tmp|var/tmp|var/folders)/|[a-z]:[/\\].*[/\\]te?mp[/\\]", re.IGNORECASE)
+"""How the path of a temporary file begins."""
+_LETTERS = re.compile(r"(?:[0-9a-f]{8,}|(?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2}|[0-9a-f:]*::[0-9a-f:]*)[.:]?", re.IGNORECASE)
+"""Ids and addresses that happen to be written with letters alone."""
+_ID_WORDS = r"(?:request|req|run|call|toolu|msg|message|trace|span|session|sess|job|task|tx|event|evt|resp|chatcmpl)"
+_PREFIXED = re.compile(rf"(?i:{_ID_WORDS})[_-](?=[a-z]*[A-Z])[A-Za-z_-]{{6,}}[.:]?")
+"""Ids of letters alone, by what stands before them: `req_AbCdEfGhIj`."""
+_NAMES_ID = re.compile(rf"(?i:{_ID_WORDS}?[_-]?(?:id|uuid|guid)|{_ID_WORDS})[:#]?")
+_OPAQUE_WORD = re.compile(r"(?=[a-z]*[A-Z])(?=[A-Z]*[a-z])[A-Za-z_-]{8,}[.:]?")
+"""After a word that names an id, mixed letters are one: `request id: AbCdEfGhIj`."""
 
 
 class _Call(Struct, gc=False):
@@ -69,16 +86,39 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 def fingerprint(line: bytes) -> int:
     """63 bits of a call, or UNKNOWN. The line must be a valid record. The same in every process and version."""
+    return fingerprints(line)[0]
+
+
+def fingerprints(line: bytes) -> tuple[int, int]:
+    """The fingerprint of a call, and its gist: a second one that leaves out every digit of what came of it.
+
+    Equal gists are the same call with outcomes that differ in numbers alone. Both may be UNKNOWN.
+    """
     call = _decode_call(line)
     given, came, error = call.input, call.output, call.error
     failed = call.status in FAILED
     if given is None or (came is None and error is None):
-        return UNKNOWN
+        return UNKNOWN, UNKNOWN
     if came.__class__ is dict and error is None:
         error = came.pop("error", None)
     came = _canonical(came, _failure if failed and came.__class__ is str else _outcome)
-    what = (call.agent_id, call.action, call.status, _canonical(given, None), came, _canonical(error, _failure))
-    return xxh3_64_intdigest(_encode(what)) >> 1 or 1
+    called = _encode((call.agent_id, call.action, call.status, _canonical(given, None)))
+    outcome = _encode((came, _canonical(error, _failure)))
+    whole = xxh3_64_intdigest(called[:-1] + b"," + outcome[1:]) >> 1 or 1
+    return whole, xxh3_64_intdigest(called + outcome.translate(None, _NUMERIC)) >> 1 or 1
+
+
+def failure(line: bytes) -> int:
+    """63 bits of how a call failed, whatever it was given, or UNKNOWN where the line does not say."""
+    call = _decode_call(line)
+    came, error = call.output, call.error
+    if came.__class__ is dict and error is None:
+        error = came.pop("error", None)
+    if error is None:
+        error = came
+    if error is None or error in ({}, "", []):
+        return UNKNOWN
+    return xxh3_64_intdigest(_encode((call.action, call.status, _canonical(error, _failure)))) >> 1 or 1
 
 
 def outcome_of(value: Any) -> Any:
@@ -93,11 +133,29 @@ def _outcome(text: str) -> str:
 
 
 def _failure(text: str) -> str:
-    return _NUMBERS.sub("#", _outcome(text))
+    """The text of a failure without what differs each time: ids, addresses, temporary files, and all with a digit."""
+    masked = []
+    names_id = False
+    for token in _TOKEN.findall(text[:LONGEST_FAILURE]):
+        masked.append(_token(token, names_id=names_id))
+        names_id = _NAMES_ID.fullmatch(token) is not None
+    return " ".join(masked)
+
+
+def _token(token: str, *, names_id: bool) -> str:
+    if _TEMPORARY.match(token):
+        return "#"
+    if _DIGIT.search(token):
+        if "/" not in token and "\\" not in token:
+            return "#"
+        return _PART.sub(lambda part: "#" if _DIGIT.search(part[0]) else part[0], token)
+    if _LETTERS.fullmatch(token) or _PREFIXED.fullmatch(token) or (names_id and _OPAQUE_WORD.fullmatch(token)):
+        return "#"
+    return token
 
 
 def _canonical(value: Any, mask: Callable[[str], str] | None) -> Any:
-    """A JSON value without what is volatile, its strings masked. Keys are sorted when it is encoded."""
+    """A JSON value without what is volatile, its strings masked, and of a failure its numbers. Encoding sorts keys."""
     kind = value.__class__
     if kind is str:
         return value if mask is None else mask(value)
@@ -110,13 +168,15 @@ def _canonical(value: Any, mask: Callable[[str], str] | None) -> Any:
             if not volatile:
                 # As most values are text or whole numbers, these are not worth a call.
                 simple = inner.__class__
-                if simple is int or (simple is str and mask is None):
+                if (simple is int and mask is not _failure) or (simple is str and mask is None):
                     kept[key] = inner
                 else:
                     kept[key] = _canonical(inner, mask)
         return kept
     if kind is list:
         return [_canonical(inner, mask) for inner in value]
+    if mask is _failure and (kind is int or kind is float):
+        return "#"
     if kind is float and value.is_integer():
         return int(value)  # 1.0 is 1 in JSON
     return value

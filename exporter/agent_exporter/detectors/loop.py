@@ -1,6 +1,6 @@
 """A session that goes round, or goes on and on.
 
-Each of its four kinds is found once in a session, a cycle across agents once in a trace.
+Each of its six kinds is found once in a session, a cycle across agents once in a trace.
 
     retries    {"action": "search", "metadata": {"retry_count": 4}, ...}                   <- more than 3
 
@@ -14,7 +14,16 @@ Each of its four kinds is found once in a session, a cycle across agents once in
     overtime   {"timestamp": "...09:00:00Z", "session_id": "s", ...}
                {"timestamp": "...09:05:00Z", "session_id": "s", ...}                       <- after 5 minutes
 
-An outcome that changes is progress: one step with another one ends a repeat and a cycle.
+    failing    {"action": "exec", "input": {"command": "cat a"}, "error": {"message": "no such file: a.csv"}, ...}
+               {"action": "exec", "input": {"command": "head a"}, "error": {"message": "no such file: a.csv"}, ...}
+               ...                                           <- 6 calls of it in a row, whatever they are given
+
+    stalled    {"action": "status", "input": {"job": "j"}, "output": {"text": "running for 10 s"}, ...}
+               {"action": "status", "input": {"job": "j"}, "output": {"text": "running for 20 s"}, ...}
+               ...                                           <- 20 in a row that differ in numbers only
+
+An outcome that changes is progress: one step with another one ends a repeat and a cycle. Numbers that move on are
+progress until the session is stalled.
 """
 
 from __future__ import annotations
@@ -22,11 +31,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from agent_exporter.detectors.fingerprint import UNKNOWN
-from agent_exporter.detectors.steps import BEAT, IDLE, LONGEST
+from agent_exporter.detectors.steps import BEAT, IDLE, LONGEST, NO_RUN
 
 if TYPE_CHECKING:
     from agent_exporter.config import Loop
-    from agent_exporter.detectors.steps import Step, Trail
+    from agent_exporter.detectors.steps import Run, Step, Trail
 
 KIND = "loop"
 
@@ -45,6 +54,32 @@ def overtime(trail: Trail, step: Step, max_duration: float) -> dict[str, Any] | 
     if step.marks & BEAT and (trail.ended or trail.resting):
         return None
     return {"loop": "overtime", "max_seconds": float(max_duration)}
+
+
+def longer(run: Run, step: Step) -> Run:
+    """The run of like failures that a step goes on with, begins or ends."""
+    if not step.failure:
+        return NO_RUN
+    action, how, times = run
+    return step.action, step.failure, times + 1 if (action, how) == (step.action, step.failure) else 1
+
+
+def failing(run: Run, settings: Loop) -> dict[str, Any] | None:
+    """One action fails again and again in one way, whatever it is given."""
+    action, _, times = run
+    return {"loop": "failing", "action": action, "times": times} if times >= settings.failing_calls else None
+
+
+def stalled(tools: list[Step], names: list[str], calls: int) -> dict[str, Any] | None:
+    """The latest calls are of one action with one input, and what came of them differs in numbers at most."""
+    name = names[-1]
+    if len(names) < calls or names[-2] != name or names[-calls] != name or names[-calls:].count(name) < calls:
+        return None
+    for step in tools[-calls:]:
+        step.fingerprint()
+        if step.gist != tools[-1].gist or not step.gist:
+            return None
+    return {"loop": "stalled", "action": name, "times": calls}
 
 
 def shapes(settings: Loop) -> list[tuple[int, int]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from msgspec import Struct, field
 
-from agent_exporter.detectors.fingerprint import UNKNOWN, fingerprint
+from agent_exporter.detectors.fingerprint import UNKNOWN, fingerprints
 from agent_exporter.detectors.reorder import Stream
 
 MODEL, POLLING, FAILED, END, WORKING, IDLE, PAUSED = 1, 2, 4, 8, 16, 32, 64
@@ -34,11 +34,16 @@ class Step(Struct, eq=False, gc=False, array_like=True):
     """The fingerprint, once the line is given up for it."""
     tokens: int = 0
     cost_usd: float = 0.0
+    gist: int = UNKNOWN
+    """The same without the numbers of what came of it."""
+    failure: int = UNKNOWN
+    """How it failed, whatever it was given."""
 
     def fingerprint(self) -> int:
         """What it asked and what came of it; UNKNOWN equals nothing."""
         if self.line is not None:
-            self.mark = UNKNOWN if self.marks & (POLLING | BEAT) else fingerprint(self.line)
+            if not self.marks & (POLLING | BEAT):
+                self.mark, self.gist = fingerprints(self.line)
             self.line = None
         return self.mark
 
@@ -83,6 +88,11 @@ class Steps(Stream[Step], eq=False, gc=False, array_like=True, kw_only=True):
             step.fingerprint()
 
 
+Run = tuple[str, int, int]
+"""Calls in a row that failed in one way: (action, how as `fingerprint.failure` has it, how many)."""
+NO_RUN: Run = ("", UNKNOWN, 0)
+
+
 class Trail(Steps, eq=False, gc=False, array_like=True, kw_only=True):
     """What is remembered of one session."""
 
@@ -98,6 +108,10 @@ class Trail(Steps, eq=False, gc=False, array_like=True, kw_only=True):
     cost_usd: float = 0.0
     paused: float = 0.0
     """Since when it waits for a person; 0 if it does not."""
+    failing_tool: Run = NO_RUN
+    """The latest calls of tools, if they failed in one way; calls of a model in between do not end it."""
+    failing_model: Run = NO_RUN
+    """The same of calls of a model."""
 
 
 class Member(Struct, eq=False, gc=False, array_like=True):

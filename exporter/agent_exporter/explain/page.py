@@ -183,13 +183,13 @@ class Page:
 
     def _note(self, finding: Finding, before: str) -> str:
         """A finding in the tree, in one line."""
-        level = words.level_of(finding.kind)
+        level = words.level_of(finding.topic)
         told = _title(finding) if finding.root_agent else f"{_title(finding)}, {words.evidence(finding)}"
         return before + self._paint(cut_end(safe(f"{words.MARKS[level]} {told}"), self._columns - width(before)), level)
 
     def _found(self, finding: Finding) -> Iterator[str]:
         """A finding in full."""
-        level = words.level_of(finding.kind)
+        level = words.level_of(finding.topic)
         who = finding.agent_id if finding.session_id is None else f"{finding.agent_id} {finding.session_id}"
         told = f"{words.clock(finding.at)} {_title(finding)}, {who}: {words.evidence(finding)}"
         mark = words.MARKS[level]
@@ -229,7 +229,7 @@ def _both(agent_id: str, session_id: str, columns: int) -> str:
 
 
 def _title(finding: Finding) -> str:
-    return words.KINDS[finding.kind] if finding.root_agent else words.kind_of(finding)
+    return finding.topic.doing if finding.root_agent else words.kind_of(finding)
 
 
 def _moment(at: float) -> str:

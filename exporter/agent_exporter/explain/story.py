@@ -47,7 +47,7 @@ def _first(trouble: Trouble) -> str:
         assert trouble.action is not None
         what = f"its {short(trouble.action.action)} ended in {_failure(trouble.action)} at {at}"
         return f"{short(trouble.agent_id)} failed first: {what}{asked}."
-    kind = words.KINDS[trouble.finding.kind]
+    kind = trouble.finding.topic.doing
     told = cut(safe(words.evidence(trouble.finding)), MOST_EVIDENCE)
     return f"{short(trouble.agent_id)} went wrong first: {kind} at {at}{asked}; {told}."
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from agent_exporter.action import FAILED
 from agent_exporter.explain.beside import began
 from agent_exporter.lineage import trace_name
-from agent_exporter.status import words
 from agent_exporter.status.recent import MAX_NAME, Done, Trace
 from agent_exporter.status.waterfall import Bar, parents, waterfall
 
@@ -97,7 +96,7 @@ class Task(NamedTuple):
     @property
     def paging(self) -> bool:
         """Something was found that pages a person."""
-        return any(finding.kind in words.PAGES for finding in self.findings)
+        return any(finding.topic.pages for finding in self.findings)
 
     @property
     def root(self) -> str | None:

@@ -11,8 +11,8 @@ from msgspec import Struct
 
 from agent_exporter.action import STATES, STATUSES
 from agent_exporter.detectors import session_budget
-from agent_exporter.detectors.finding import KINDS as FINDINGS
 from agent_exporter.detectors.finding import LOOPS, RESULTS
+from agent_exporter.detectors.kinds import TOPICS
 from agent_exporter.sessions import OUTCOMES
 
 DURATION = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
@@ -169,8 +169,8 @@ class AgentCell(Cell):
     cascades: int = 0
     """Of which it is the suspected root."""
     cascade_members: int = 0
-    findings: dict[str, float] = msgspec.field(default_factory=lambda: dict.fromkeys(FINDINGS, 0.0))
-    """By kind, the clock when the last one was made; 0 never."""
+    findings: dict[str, float] = msgspec.field(default_factory=lambda: dict.fromkeys(TOPICS, 0.0))
+    """By topic, the clock when the last one was made; 0 never."""
     unconfirmed: int = 0
     """Sessions that still log though they were told to stop."""
     terminations: dict[str, dict[str, int]] = msgspec.field(

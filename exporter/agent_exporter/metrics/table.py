@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from agent_exporter.clocks import ClockOffset
+from agent_exporter.detectors.finding import LOOPS
+from agent_exporter.detectors.kinds import TOPICS
 from agent_exporter.metrics.cells import (
     DAY,
     KINDS,
@@ -283,6 +285,8 @@ class Table:
         """Take up the cells of a former run; `rows` gives those of a kind."""
         for cell in _decoded(rows, "agent", AgentCell):
             name = cell.agent
+            cell.loops = dict.fromkeys(LOOPS, 0) | cell.loops  # those that an older version did not know
+            cell.findings = dict.fromkeys(TOPICS, 0.0) | cell.findings
             agent = Agent(cell, configured=name in self.configured, baseline_from=self.baseline_from(name))
             if cell.agent == OVERFLOW:
                 self._everyone = agent

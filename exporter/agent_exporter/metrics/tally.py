@@ -266,13 +266,16 @@ class Tally(Table):
             self.touch(done)
         elif kind == "cascade":
             cell.cascades += 1
-        else:
+        elif kind == "cascade_member":
             cell.cascade_members += 1
             cell.cascade_trace = finding.trace_id or ""
+        else:
+            raise ValueError(f"nothing counts findings of the kind {kind!r}")
+        topic = finding.topic.name
         if not live:
-            cell.findings[kind] = max(cell.findings[kind], finding.at)
+            cell.findings[topic] = max(cell.findings[topic], finding.at)
         elif now - finding.at <= NEWS:
-            cell.findings[kind] = now
+            cell.findings[topic] = now
         self.touch(cell)
 
     def terminated(self, agent_id: str, reason: str, result: str, now: float) -> None:

@@ -7,6 +7,7 @@ from math import sqrt
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agent_exporter.benchmark.run import FLOOR
+from agent_exporter.detectors.kinds import TOPICS, Topic
 from agent_exporter.metrics.cells import DAY, DAYS, Mean
 from agent_exporter.metrics.limits import label
 from agent_exporter.probes.settings import CHECKS
@@ -113,18 +114,6 @@ def moment(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-KINDS = {
-    "loop": "looping",
-    "session_budget": "a session over its budget",
-    "action_anomaly": "an action with unusually many tokens",
-    "cascade": "suspected root of a cascade",
-    "cascade_member": "failing in a cascade",
-}
-"""What an agent is said to be doing, by the kind of a fresh finding."""
-PAGES = frozenset({"loop", "session_budget", "cascade"})
-"""Kinds of findings that page a person."""
-
-
 def standings(
     cell: AgentCell,
     settings: AgentSettings,
@@ -146,9 +135,9 @@ def standings(
         sessions = "a session" if cell.unconfirmed == 1 else f"{cell.unconfirmed} sessions"
         said.append(Standing("bad", f"{sessions} that was to stop still runs", "findings"))
     said += [
-        Standing(level_of(kind), f"{said_of} ({ago(at, now)})", "findings")
-        for kind, said_of in KINDS.items()
-        if now - (at := cell.findings.get(kind, 0.0)) < FRESH
+        Standing(level_of(topic), f"{topic.doing} ({ago(at, now)})", "findings")
+        for topic in TOPICS.values()
+        if now - (at := cell.findings.get(topic.name, 0.0)) < FRESH
     ]
     return sorted(said, key=lambda standing: LEVELS.index(standing.level))
 
@@ -279,9 +268,9 @@ def outcome(check: Result) -> str:
 # --- findings and actions ----------------------------------------------------------------------------------------
 
 
-def level_of(kind: str) -> str:
+def level_of(topic: Topic) -> str:
     """How bad a finding of this kind is: what pages is bad, what goes into the digest worth a look."""
-    return "bad" if kind in PAGES else "warn"
+    return "bad" if topic.pages else "warn"
 
 
 def kind_of(finding: Finding) -> str:
@@ -319,6 +308,10 @@ SENTENCES: dict[str, Callable[[dict[str, Any]], str]] = {
         + (f", between {' and '.join(told['agents'])}" if "agents" in told else "")
     ),
     "overtime": lambda told: f"still at work after {duration(told['max_seconds'])}, the most for {told['task_type']}",
+    "failing": lambda told: f"{told['action']} failed {told['times']} times in a row in the same way",
+    "stalled": lambda told: (
+        f"{told['action']} {told['times']} times in a row: same input, and only numbers differ in the outcome"
+    ),
     "session_budget": _over_budget,
     "action_anomaly": lambda told: (
         f"{told['action']} took {told['tokens']:,} tokens, "
