@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -37,6 +38,18 @@ def record(**fields) -> dict:
 def line(**fields) -> bytes:
     """The same as bytes."""
     return json.dumps(record(**fields)).encode()
+
+
+# Programs that tests start are those of this checkout, whatever is installed.
+os.environ["PYTHONPATH"] = os.pathsep.join(str(HERE.parent / part) for part in ("exporter", "agentlog/src"))
+_number = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def _state_of_its_own(monkeypatch, tmp_path_factory):
+    """No exporter takes up what another test's has left."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / "state" / str(next(_number))))
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
 
 
 @pytest.fixture

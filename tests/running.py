@@ -52,7 +52,7 @@ class Running:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            env=os.environ | {"PYTHONPATH": f"{ROOT}/exporter:{ROOT}/agentlog/src"},
         )
         self.log: list[str] = []
         self.printed: list[str] = []
@@ -109,8 +109,10 @@ class Running:
                 return error.code, error.read()
 
     def samples(self) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
-        """Sample name to labels to value."""
-        return samples_of(self.get("/metrics")[1])
+        """Sample name to labels to value, once a first start has caught up."""
+        status, page = eventually(lambda: (answer := self.get("/metrics"))[0] != 503 and answer, within=70)
+        assert status == 200, page
+        return samples_of(page)
 
     def total(self, name: str) -> float:
         """The sum of a metric over all its labels."""

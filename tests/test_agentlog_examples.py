@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -20,7 +19,7 @@ def drawn(name: str) -> tuple[str, str]:
     assert ran.stderr == b""
     checked = subprocess.run(
         [sys.executable, "-m", "agent_exporter", "validate", "-"],
-        input=ran.stdout, capture_output=True, check=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        input=ran.stdout, capture_output=True, check=True, cwd=ROOT,
     )  # fmt: skip
     return tree(ran.stdout.splitlines()), checked.stdout.decode()
 

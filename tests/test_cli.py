@@ -221,7 +221,7 @@ def test_an_address_in_use_is_a_sentence_and_exit_code_2():
     with Running() as first:
         port = first.url.rsplit(":", 1)[1]
         second = subprocess.run(
-            [sys.executable, "-m", "agent_exporter", "run", "--web.listen-address", f"127.0.0.1:{port}"],
+            [sys.executable, "-m", "agent_exporter", "run", "--state.path=none", "--web.listen-address", f"127.0.0.1:{port}"],
             cwd=ROOT, capture_output=True, text=True, check=False, timeout=30,
         )  # fmt: skip
     assert second.returncode == 2

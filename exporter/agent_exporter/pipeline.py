@@ -118,6 +118,10 @@ class Pipeline:
         self._batches = 0
         self._truncations: dict[str, int] = {}
         self._catching_up = False
+        self.began_empty = True
+        """No former run has left any lines in the state."""
+        self.caught_up = False
+        """All sources together had nothing to read at some time."""
         self._read_up: set[str] = set()
         """Sources that had nothing more to read at some time."""
 
@@ -233,6 +237,7 @@ class Pipeline:
             queue.restore()
         if breaker is not None:
             breaker.restore(rows, self.clock())
+        self.began_empty = not any(cell.read for cell in tally.sources.values())
         for source in self.sources:
             source.restore([row for kind in source.kinds for row in rows(kind)])
         now = self.now()
@@ -362,6 +367,7 @@ class Pipeline:
                 next_tick = now + TICK_EVERY
                 self._tick()
             if not busy:
+                self.caught_up = True
                 self._wake.wait(POLL_EVERY)
                 self._wake.clear()
         self.commit()

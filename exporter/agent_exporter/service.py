@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import signal
 import sys
 import time
@@ -13,6 +14,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
 from prometheus_client.process_collector import ProcessCollector
 
 from agent_exporter import __version__
@@ -30,6 +32,7 @@ from agent_exporter.prices import Prices
 from agent_exporter.probes.prober import Prober
 from agent_exporter.server import Server
 from agent_exporter.server.budget import budget
+from agent_exporter.server.pages import CatchingUp
 from agent_exporter.sources.otlp import OtlpSource
 from agent_exporter.spans.sender import Sender
 from agent_exporter.spans.target import target
@@ -67,7 +70,7 @@ class Exporter:
     ) -> None:
         self.config = config
         self.config_path = config_path
-        self.loaded_at = time.time()
+        self.loaded_at = self.loaded_at_start = time.time()
         self.reload_ok = True
         self.stages: Stages | None = None
         self._paths = paths
@@ -132,9 +135,7 @@ class Exporter:
     def _open_store(self) -> Store | None:
         path = self.config.state.path
         if path is None:
-            log.warning(
-                "no state.path: after a restart counters begin at zero, and files are read from their beginning"
-            )
+            log.warning("no state: after a restart counters begin at zero, and files are read from their beginning")
             return Memory(MIRRORED)
         try:
             return File(Path(path), MIRRORED)
@@ -257,6 +258,8 @@ class Exporter:
             for fault in error.faults:
                 log.error("config not reloaded: %s", fault)  # noqa: TRY400
             return
+        if config.state.path is None:
+            config = replace(config, state=self.config.state)  # the place that was chosen for it
         for key in ("server", "state", "sources", "otlp", "otlp_logs", "metrics", "llm_actions"):
             if getattr(config, key) != getattr(self.config, key):
                 log.warning("config: %s has changed, which needs a restart", key)
@@ -307,10 +310,17 @@ class Exporter:
     def _scrape(self, accept: str) -> tuple[str, bytes]:
         rows: Rows = {}
         if self.stages is not None:
+            self._refuse_half_a_history(self.stages.pipeline)
             rows = self.stages.pipeline.ask(self.stages.pipeline.snapshot).result(SCRAPE_WAIT)
         page = BytesIO()
         content_type = render(page, rows, self._live(), accept, self._process.collect())
         return content_type, page.getvalue()
+
+    def _refuse_half_a_history(self, pipeline: Pipeline) -> None:
+        """Raises CatchingUp on a first start: counters of logs that are half read would look like a burst of work."""
+        left = self.loaded_at_start + self.config.metrics.catch_up - time.time()
+        if pipeline.began_empty and not pipeline.caught_up and left > 0:
+            raise CatchingUp(min(5, math.ceil(left)))
 
     def _live(self) -> Live:
         now = time.time()

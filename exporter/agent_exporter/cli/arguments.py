@@ -52,7 +52,11 @@ def _run(commands: _Commands) -> None:
     )  # fmt: skip
     _config_option(parser)
     parser.add_argument("--web.listen-address", dest="listen", metavar="HOST:PORT", help=f"default {DEFAULT_LISTEN}")
-    parser.add_argument("--state.path", dest="state", metavar="FILE", help="remember counters and offsets here")
+    parser.add_argument(
+        "--state.path", dest="state", metavar="FILE",
+        help="remember counters and offsets here, or none (default: in $STATE_DIRECTORY or "
+        "$XDG_STATE_HOME/agent-exporter, a folder for each set of sources)",
+    )  # fmt: skip
     _endpoint_option(parser)
     parser.add_argument(
         "--otlp.hold", dest="hold", type=_duration, metavar="10m",

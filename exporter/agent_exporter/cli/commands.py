@@ -21,6 +21,7 @@ from agent_exporter.action import MAX_AHEAD, Rejection, decode
 from agent_exporter.cli.console import Progress, encodable, say
 from agent_exporter.cli.errors import Failed, Usage, unread
 from agent_exporter.cli.settings import config_of
+from agent_exporter.cli.state_folder import with_state
 from agent_exporter.config import load
 from agent_exporter.config.strict import ConfigError
 from agent_exporter.config.values import listen_fault
@@ -51,7 +52,7 @@ def _run(options: argparse.Namespace) -> int:
     config = config_of(options)
     path = Path(options.config) if options.config else None
     try:
-        return Exporter(config, path, options.paths).run()
+        return Exporter(with_state(config, options.paths), path, options.paths).run()
     except Taken as error:
         raise Usage(f"{error}; --web.listen-address HOST:PORT names another") from error
     except OSError as error:

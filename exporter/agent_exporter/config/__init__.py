@@ -84,6 +84,8 @@ class Metrics(Section, frozen=True):
     max_samples: Annotated[int, Meta(ge=1_000)] = 100_000
     agent_ttl: Duration = Duration(7 * 86400.0)
     gen_ai: bool = True
+    catch_up: Duration = Duration(60.0)
+    """How long scrapes are refused while a first start reads what there is."""
 
 
 class OTLP(Section, frozen=True):

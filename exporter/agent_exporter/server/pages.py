@@ -215,6 +215,10 @@ class Asset(Handler):
     head = get
 
 
+class CatchingUp(Exception):  # noqa: N818  (reads as what it says)
+    """A first start still reads what there is. The argument is the number of seconds after which to ask again."""
+
+
 class Exposition(Handler):
     """What Prometheus scrapes."""
 
@@ -223,6 +227,9 @@ class Exposition(Handler):
             content_type, body = await asyncio.wrap_future(self.server.metrics(self.request.headers.get("Accept", "")))
         except TimeoutError as error:
             raise Refusal(503, "the pipeline is too busy to answer a scrape") from error
+        except CatchingUp as error:
+            sentence = "a first start reads the logs that there are; metrics are shown once it has caught up"
+            raise Refusal(503, sentence, Retry_After=str(error.args[0])) from error
         except RuntimeError as error:
             problem = self.server.ready()
             if problem is None:
