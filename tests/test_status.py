@@ -32,6 +32,7 @@ from agent_exporter.status.pages import Pages
 from agent_exporter.status.recent import Recent
 from agent_exporter.status.seen import see
 from agent_exporter.status.waterfall import waterfall
+from agent_exporter.thresholds import FRESH, UNSEEN
 
 NOW = 1_773_825_392.0  # a minute after the sample line
 
@@ -315,7 +316,7 @@ def test_findings_are_counted_beside_their_page_for_as_long_as_they_are_current(
     site.stages.pipeline.sinks.detectors.tick(NOW + 60)
     site.stages.pipeline.commit()
     assert "Findings 1 " in site["/"].text
-    site.now = NOW + words.FRESH
+    site.now = NOW + FRESH
     page = site["/findings"]
     assert "Findings 1 " not in page.text
     assert len(page.rows) == 2
@@ -363,12 +364,29 @@ def test_the_page_and_the_rules_agree_on_agents_that_never_logged():
     """How long they are waited for, and how grave it is: of ten that are only configured nobody is woken."""
     [rule] = [rule for group in yaml.safe_load((RULES / "silence.rules.yml").read_text())["groups"]
               for rule in group["rules"] if rule.get("alert") == "AgentNeverSeen"]  # fmt: skip
-    assert (seconds(rule["for"]), rule["labels"]["severity"]) == (words.UNSEEN, "warning")
+    assert (seconds(rule["for"]), rule["labels"]["severity"]) == (UNSEEN, "warning")
     agents = {f"a{number}": {"expected_cycle": "30s"} for number in range(10)}
     site = Site(config=yaml.safe_dump({"agents": agents}), now=time.time())
     assert "10 agents 0 want a person now 0 worth a look" in site["/"].text
     site.now += 3600
     assert "10 agents 0 want a person now 10 worth a look" in site["/"].text
+
+
+def test_a_dead_pipe_is_said_once_and_calls_no_agent_silent():
+    """Three agents that fell silent together; one that was silent before still is."""
+    config = yaml.safe_dump({"agents": {name: {"expected_cycle": "30s"} for name in "abcd"}})
+    stamps = {"a": "09:16:30", "b": "09:16:31", "c": "09:16:32", "d": "09:10:00"}
+    lines = [line(agent_id=name, timestamp=f"2026-03-18T{at}Z") for name, at in stamps.items()]
+    site = Site(*lines, config=config)
+    site.now += 180
+    page = site["/"]
+    assert page.text.count("No agent's lines arrive:") == 1
+    assert "4 agents 1 want a person now 0 worth a look" in page.text
+    status = {row[0]: row[1] for row in page.rows[1:5]}
+    assert status["d"].startswith("▲ silent for 9 min")
+    assert [status[name] for name in "abc"] == [
+        "○ not heard for 3 min 2 s, as others", "○ not heard for 3 min 1 s, as others", "○ not heard for 3 min, as others",
+    ]  # fmt: skip
 
 
 def test_stuck_is_told_from_a_long_call():

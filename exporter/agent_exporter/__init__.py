@@ -12,6 +12,7 @@ The folder listing is the architecture. A line flows from top to bottom, and not
     probes/    questions to agents  ->  health checks
     benchmark/ inputs whose answers are known  ->  the share that came out right
     status/    what a person sees: cells, findings and the latest actions  ->  pages
+    thresholds what the pages call bad, as the alert rules do
     clocks     how far each agent's clock is off
     duplicates what a collector sends again is counted once
     state      one SQLite file that every stage above commits its changed rows to, together

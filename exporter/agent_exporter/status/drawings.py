@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent_exporter.status import words
+from agent_exporter.thresholds import WARN_SHARE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,7 +37,7 @@ def gauge(value: float, cap: float | None, say: Callable[[float], str]) -> str:
     """A value against its cap; without a cap, the value."""
     if cap is None:
         return say(value)
-    level = "bad" if value > cap else "warn" if value >= words.WARN_SHARE * cap else "good"
+    level = "bad" if value > cap else "warn" if value >= WARN_SHARE * cap else "good"
     return (
         f'<span class="gauge {level}">{say(value)} of {say(cap)}'
         f'<svg viewBox="0 0 100 4" preserveAspectRatio="none" aria-hidden="true">'

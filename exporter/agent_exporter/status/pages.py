@@ -20,6 +20,7 @@ from agent_exporter.status.drawings import gauge, spark
 from agent_exporter.status.recent import STEP, STEPS
 from agent_exporter.status.waterfall import waterfall
 from agent_exporter.text import printable
+from agent_exporter.thresholds import FRESH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -87,7 +88,7 @@ class Pages:
         names = {
             "text": _text, "words": words, "spark": spark, "gauge": gauge,
             "agent_path": agent_path, "label": label, "version": __version__,
-            "metrics": metrics,
+            "metrics": metrics, "fresh_for": FRESH, "pipe": words.Pipe(),
         }  # fmt: skip
         self._templates = Loader(str(HERE), autoescape="text", namespace=names)
 
@@ -109,6 +110,7 @@ class Pages:
         return self._write(
             "overview.html", seen, refresh,
             title="Fleet",
+            pipe=judge(seen),
             agents=steady(agents[:MOST_AGENTS]),
             more=len(agents) - MOST_AGENTS,
             levels=Counter(agent.level for agent in agents),
@@ -126,6 +128,7 @@ class Pages:
             "agent.html", seen, refresh,
             title=label(name),
             agent=agent,
+            pipe=judge(seen),
             sessions=sorted(seen.sessions, key=lambda session: -session.tokens)[:MOST_SESSIONS],
             tasks=seen.live.tasks,
             quality=words.quality(agent.cell, seen.live.now),
@@ -156,6 +159,15 @@ class Pages:
         return page.decode()
 
 
+def judge(seen: Seen) -> words.Pipe:
+    """Whether the silence of agents is theirs."""
+    agents = [
+        (cell, seen.live.agent(cell.agent)) for cell in _cells(seen.rows, "agent", AgentCell) if cell.agent != OVERFLOW
+    ]
+    newest = max((cell.last_line for cell in _cells(seen.rows, "source", SourceCell)), default=0.0)
+    return words.judge_pipe(agents, newest, seen.live.now, seen.since)
+
+
 def fleet(seen: Seen) -> list[AgentRow]:
     """Every agent, those that want attention first, then the latest seen."""
     now = seen.live.now
@@ -166,6 +178,7 @@ def fleet(seen: Seen) -> list[AgentRow]:
     runs: dict[str, list[tuple[str, Run]]] = defaultdict(list)
     for agent, suite, run in history.latest(seen.rows.get(history.ROW, {}).items()):
         runs[agent].append((suite, run))
+    pipe = judge(seen)
     agents = []
     for cell in _cells(seen.rows, "agent", AgentCell):
         if cell.agent == OVERFLOW:
@@ -178,7 +191,7 @@ def fleet(seen: Seen) -> list[AgentRow]:
             AgentRow(
                 cell.agent,
                 cell,
-                words.standings(cell, settings, spent, now, seen.since, checks[cell.agent], runs[cell.agent]),
+                words.standings(cell, settings, spent, now, seen.since, checks[cell.agent], runs[cell.agent], pipe),
                 spent,
                 sum(tokens for _, _, tokens in rates[-RATE_WINDOW // STEP :]),
                 _by_minute([tokens for _, _, tokens in rates]),

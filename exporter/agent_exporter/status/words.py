@@ -11,6 +11,20 @@ from agent_exporter.detectors.kinds import TOPICS, Topic
 from agent_exporter.metrics.cells import DAY, DAYS, Mean
 from agent_exporter.metrics.limits import label
 from agent_exporter.probes.settings import CHECKS
+from agent_exporter.thresholds import (
+    CUT_OFF,
+    DRIFT,
+    FALLING_ERRORS,
+    FLAT_ERRORS,
+    FRESH,
+    MIN_SAMPLES,
+    OUTAGE,
+    SILENT_CYCLES,
+    STARTING,
+    UNHEARD,
+    UNSEEN,
+    WARN_SHARE,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,26 +39,8 @@ if TYPE_CHECKING:
 
 NOTHING = "—"
 """Where there is no value."""
-FRESH = 600.0
-"""Seconds that a finding counts as current: the window of the alert rules."""
-WARN_SHARE = 0.8
-"""Of a daily budget, from which it is worth a word; the article's alert comes at the cap, the rules' warning here."""
-DRIFT = {"confidence": 0.08, "completion": 0.15, "feedback": 0.15}
-"""How far a quality signal may fall below its first week: the effect sizes of the drift rules."""
-MIN_SAMPLES = 30
-"""Values that a mean needs before it is compared; as in the drift rules."""
-
-
-STARTING = 60.0
-"""Seconds after the exporter's start in which nobody is called silent for lines of before; as in the rules."""
-UNSEEN = 600.0
-"""Seconds after which it is worth a word that an agent with a cycle has never logged; as in the rules."""
 LONG_QUIET = 3600.0
 """Seconds after which an agent without an expected cycle is no longer called well: nobody said when to expect it."""
-
-
-OUTAGE = 200.0
-"""Seconds of failed health checks that page a person, if they are the article's; as in the rules."""
 
 
 class Standing(NamedTuple):
@@ -54,6 +50,17 @@ class Standing(NamedTuple):
     words: str
     part: str = ""
     """Of the agent's page, that says more."""
+    alert: str = ""
+    """Name of the alert that fires for it, if one does."""
+
+
+class Pipe(NamedTuple):
+    """Whether the silence of agents is theirs or that of the way to the exporter, as silence.rules.yml judges."""
+
+    dead: float | None = None
+    """Seconds since the newest line of any agent, if no agent's lines arrive; AgentLogPipeDead fires then."""
+    excused: frozenset[str] = frozenset()
+    """Overdue agents that are not called silent: the pipe is dead, or it is too early to tell."""
 
 
 LEVELS = ("bad", "warn", "quiet", "good")
@@ -122,6 +129,7 @@ def standings(
     since: float = 0.0,
     checks: Sequence[Result] = (),
     runs: Sequence[tuple[str, Run]] = (),
+    pipe: Pipe = Pipe(),  # noqa: B008  (frozen)
 ) -> list[Standing]:
     """What there is to say of an agent, the worst first; never empty.
 
@@ -129,38 +137,72 @@ def standings(
 
     Read off the series that the alert rules read, with the rules' own thresholds.
     """
-    said = [*_budgets(settings, today), *_drift(cell, now), *_activity(cell, settings, now, since)]
+    said = [*_budgets(settings, today), *_drift(cell, now), *_activity(cell, settings, now, since, pipe)]
     said += [*_health(checks, now), *_known(runs)]
     if cell.unconfirmed:
         sessions = "a session" if cell.unconfirmed == 1 else f"{cell.unconfirmed} sessions"
-        said.append(Standing("bad", f"{sessions} that was to stop still runs", "findings"))
+        said.append(
+            Standing("bad", f"{sessions} that was to stop still runs", "findings", "AgentTerminatedStillLogging")
+        )
     said += [
-        Standing(level_of(topic), f"{topic.doing} ({ago(at, now)})", "findings")
+        Standing(level_of(topic), f"{topic.doing} ({ago(at, now)})", "findings", topic.alert)
         for topic in TOPICS.values()
         if now - (at := cell.findings.get(topic.name, 0.0)) < FRESH
     ]
     return sorted(said, key=lambda standing: LEVELS.index(standing.level))
 
 
-def _activity(cell: AgentCell, settings: AgentSettings, now: float, since: float) -> list[Standing]:
+def judge_pipe(agents: Sequence[tuple[AgentCell, AgentSettings]], newest_line: float, now: float, since: float) -> Pipe:
+    """Whether agents are silent together. `newest_line` is when the newest line of any source was read, 0 for none.
+
+    Times are seconds since 1970; `since` is when the exporter began. A Prometheus remembers besides that the pipe was
+    dead in the last two minutes; this does not.
+    """
+    if now - since < STARTING or not newest_line:
+        return Pipe()
+    unheard = now - newest_line
+    expected = [
+        (cell, settings.expected_cycle) for cell, settings in agents if settings.expected_cycle and not settings.quiet
+    ]
+    beyond = {
+        cell.agent: over
+        for cell, cycle in expected
+        if cell.last_seen and 0 < (over := now - cell.last_seen - SILENT_CYCLES * cycle) <= unheard
+    }
+    dead = unheard > UNHEARD and len(beyond) >= CUT_OFF
+    wait = len(expected) >= CUT_OFF
+    return Pipe(
+        unheard if dead else None,
+        frozenset(agent for agent, over in beyond.items() if dead or (wait and over <= UNHEARD)),
+    )
+
+
+def _activity(cell: AgentCell, settings: AgentSettings, now: float, since: float, pipe: Pipe) -> list[Standing]:
     if not cell.last_seen:
         if settings.expected_cycle is None:
             return [Standing("quiet", "not seen yet")]
         waited = now - max(cell.created, since + STARTING)
-        level = "warn" if waited >= UNSEEN and not settings.quiet else "quiet"
-        return [Standing(level, f"not seen yet; expected every {duration(settings.expected_cycle)}")]
+        expected = f"not seen yet; expected every {duration(settings.expected_cycle)}"
+        if waited >= UNSEEN and not settings.quiet and pipe.dead is None:
+            return [Standing("warn", expected, alert="AgentNeverSeen")]
+        return [Standing("quiet", expected)]
     silence = now - cell.last_seen
     cycle = settings.expected_cycle
     working, idle = cell.states.get("working", 0.0), cell.states.get("idle", 0.0)
-    # Just started, it may not have read yet what the agent logged meanwhile; a line read since proves that it has.
-    judged = cell.last_seen > since or now - since > STARTING
-    if cycle is not None and silence > 2 * cycle and judged:
-        if settings.quiet:
-            return [Standing("quiet", "silent by plan (quiet hours)")]
-        return [Standing("bad", f"silent for {duration(silence)}; expected every {duration(cycle)}")]
+    # Just started, it may not have read yet what the agent logged meanwhile.
+    overdue = cycle is not None and silence > SILENT_CYCLES * cycle and now - since >= STARTING
+    if cycle is not None and overdue and not settings.quiet and cell.agent not in pipe.excused:
+        return [
+            Standing("bad", f"silent for {duration(silence)}; expected every {duration(cycle)}", alert="AgentSilent")
+        ]
     at_work = now if cycle is None else working  # without a cycle nothing says when the next heartbeat is due
     if working > idle and at_work - max(idle, cell.last_action) > settings.long_call:
-        return [Standing("bad", f"stuck: says it works, no action for {duration(now - cell.last_action)}")]
+        said = f"stuck: says it works, no action for {duration(now - cell.last_action)}"
+        return [Standing("bad", said, alert="AgentStuck")]
+    if overdue and settings.quiet:
+        return [Standing("quiet", "silent by plan (quiet hours)")]
+    if overdue:
+        return [Standing("quiet", f"not heard for {duration(silence)}, as others")]
     if cycle is None and silence > LONG_QUIET:
         return [Standing("quiet", f"nothing for {duration(silence)}; no cycle is configured")]
     if cell.active:
@@ -172,14 +214,15 @@ def _activity(cell: AgentCell, settings: AgentSettings, now: float, since: float
 
 def _budgets(settings: AgentSettings, today: Day) -> list[Standing]:
     said = []
-    for spent, cap, shown in (
-        (today.tokens, settings.daily_tokens, lambda number: f"{count(number)} tokens"),
-        (today.cost_usd, settings.daily_cost_usd, money),
+    for spent, cap, shown, unit in (
+        (today.tokens, settings.daily_tokens, lambda number: f"{count(number)} tokens", "Tokens"),
+        (today.cost_usd, settings.daily_cost_usd, money, "Cost"),
     ):
         if cap is None or spent < WARN_SHARE * cap:
             continue
-        level, over = ("bad", "over its daily budget") if spent > cap else ("warn", "near its daily budget")
-        said.append(Standing(level, f"{over}: {shown(spent)} of {shown(cap)}"))
+        level, where = ("bad", "over") if spent > cap else ("warn", "near")
+        alert = f"AgentDaily{unit}{where.title()}Budget"
+        said.append(Standing(level, f"{where} its daily budget: {shown(spent)} of {shown(cap)}", alert=alert))
     return said
 
 
@@ -189,6 +232,7 @@ def _drift(cell: AgentCell, now: float) -> list[Standing]:
             "warn",
             f"{signal.metric} has drifted: {signal.since} these days, was {signal.before} in its first week",
             "quality",
+            "AgentQualityDrifting",
         )
         for signal in quality(cell, now)
         if signal.drifted
@@ -207,7 +251,9 @@ def _health(checks: Sequence[Result], now: float) -> Iterator[Standing]:
 
 def _known(runs: Sequence[tuple[str, Run]]) -> list[Standing]:
     return [
-        Standing("warn", f"passes {percent(run.passed, run.of)} of {label(suite)}", "benchmarks")
+        Standing(
+            "warn", f"passes {percent(run.passed, run.of)} of {label(suite)}", "benchmarks", "AgentBenchmarkRegressed"
+        )
         for suite, run in runs
         if run.ratio < FLOOR
     ]
@@ -242,7 +288,7 @@ def quality(cell: AgentCell, now: float) -> list[Signal]:
             earlier, later = _together(means[: len(means) // 2]), _together(means[len(means) // 2 :])
             falling = later.total * earlier.count < earlier.total * later.count
             drop = before - since
-            drifted = drop > DRIFT[metric] and drop > (2 if falling else 3) * errors
+            drifted = drop > DRIFT[metric] and drop > (FALLING_ERRORS if falling else FLAT_ERRORS) * errors
         was, now_is = (NOTHING if mean is None else f"{mean:.2f}" for mean in (before, since))
         signals.append(Signal(metric, was, now_is, drifted))
     return signals
