@@ -21,7 +21,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from agent_exporter.action import HEARTBEAT, MAX_AHEAD, Action, Rejection, decode
+from agent_exporter.action import HEARTBEAT, MAX_AHEAD, OPTIONAL_FIELDS, Action, Mended, Rejection, decode
 from agent_exporter.metrics.families import OVERFLOWS, TABLES
 from agent_exporter.prices import Prices
 from agent_exporter.state import Unavailable
@@ -143,9 +143,14 @@ class Pipeline:
         rejected, why = batch.too_long, "longer than 1 MiB" if batch.too_long else ""
         accepted = repeated = ignored = 0
         cell = tally.source(source.name, now)
+        mended: list[Mended] = []
         for number, line in enumerate(batch.lines):
             action = decode(line, latest)
-            if action.__class__ is not Action:
+            if action.__class__ is Action:
+                pass
+            elif isinstance(action, Mended):
+                mended.append(action)
+            else:
                 assert isinstance(action, Rejection)
                 if action.reason == "not_json" and line[:1] != b"{" and self._ignore(source.name):
                     ignored += 1
@@ -156,6 +161,8 @@ class Pipeline:
                 continue
             if seen(line):
                 repeated += 1
+                if mended and mended[-1] is action:
+                    mended.pop()
                 if breaker is not None and breaker.watches(action.agent_id):
                     if action.tokens is not None:
                         settle(action.tokens)
@@ -184,6 +191,9 @@ class Pipeline:
                     if breaker is not None and breaker.watches(action.agent_id):
                         breaker.beat(action.agent_id, beating, source.origin(number))
                     detectors.beat(action, beating, now)
+        for action in mended:
+            for field in action.ignored:
+                tally.count("ignored_field", field, 1, now)
         self.newest = newest
         cell.read += len(batch.lines) + batch.too_long
         cell.accepted += accepted
@@ -233,7 +243,12 @@ class Pipeline:
         now = self.now()
         for source in self.sources:
             tally.source(source.name, now)
-        for kind, names in (("eviction", TABLES), ("overflow", OVERFLOWS), ("spans", ("sent", "dropped"))):
+        for kind, names in (
+            ("eviction", TABLES),
+            ("overflow", OVERFLOWS),
+            ("spans", ("sent", "dropped")),
+            ("ignored_field", OPTIONAL_FIELDS),
+        ):
             for name in names:
                 tally.count(kind, name, 0, now)
 

@@ -69,7 +69,10 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 def fingerprint(line: bytes) -> int:
     """63 bits of a call, or UNKNOWN. The line must be a valid record. The same in every process and version."""
-    call = _decode_call(line)
+    try:
+        call = _decode_call(line)
+    except ValueError:  # a number beyond 64 bits somewhere in it
+        return UNKNOWN
     given, came, error = call.input, call.output, call.error
     failed = call.status in FAILED
     if given is None or (came is None and error is None):

@@ -214,5 +214,6 @@ KINDS: dict[str, type[Cell]] = {
     "overflow": CountCell,
     "eviction": CountCell,
     "spans": CountCell,
+    "ignored_field": CountCell,
 }
 """The kinds of rows that the exposition is made from."""

@@ -197,6 +197,7 @@ FAMILIES = {
         Family("agent_exporter_lines_rejected_total", "counter", "Lines that are no record.", ("source", "reason")),
         Family("agent_exporter_lines_duplicate_total", "counter", "Records seen a moment before.", ("source",)),
         Family("agent_exporter_lines_ignored_total", "counter", "Plain text, where it is to be ignored.", ("source",)),
+        Family("agent_exporter_fields_ignored_total", "counter", "Optional fields that did not fit.", ("field",)),
         Family("agent_exporter_last_line_timestamp_seconds", "gauge", "Clock at the newest line.", ("source",)),
         Family("agent_exporter_checkpoint_timestamp_seconds", "gauge", "Clock at the last commit of state."),
         Family("agent_exporter_file_truncations_total", "counter", "Files found shorter than read.", ("source",)),
@@ -418,6 +419,10 @@ def _spans(page: Page, cell: CountCell, _: Live) -> None:
     page.counter(_SPANS[cell.label], (), cell.count, cell.created)
 
 
+def _ignored_field(page: Page, cell: CountCell, _: Live) -> None:
+    page.counter("agent_exporter_fields_ignored_total", (cell.label,), cell.count, cell.created)
+
+
 _SHOWN: dict[str, Callable[..., None]] = {
     "agent": _agent,
     "action": _action,
@@ -429,4 +434,5 @@ _SHOWN: dict[str, Callable[..., None]] = {
     "overflow": _overflowed,
     "eviction": _evicted,
     "spans": _spans,
+    "ignored_field": _ignored_field,
 }
