@@ -27,8 +27,10 @@ from agent_exporter.action import (
     depth,
     trace_id_of,
 )
+from agent_exporter.config import parse
 from agent_exporter.detectors.fingerprint import fingerprint
 from agent_exporter.schema import schema
+from agent_exporter.statuses import DEFAULTS
 
 
 def test_the_articles_sample_line_becomes_an_action_with_every_field():
@@ -109,11 +111,44 @@ def test_an_error_is_found_wherever_agents_write_it(fields, kind, message):
 
 
 @pytest.mark.parametrize(
-    ("given_status", "counted"), [("success", "success"), ("timeout", "timeout"), ("weird", "other"), ("", "other")]
+    ("written", "counted"),
+    [
+        *((word, status) for status, words in DEFAULTS.items() for word in words),
+        *(("OK", "success"), ("FAILED", "error"), ("Exception", "error"), ("Timed Out", "timeout")),
+        *(("DEADLINE-EXCEEDED", "timeout"), ("TimedOut", "timeout"), ("Canceled", "cancelled")),
+        *(("weird", "other"), ("", "other"), ("not ok", "other"), ("errored?", "other")),
+    ],
 )
-def test_a_status_that_is_not_in_the_list_is_counted_as_other(given_status, counted):
-    """The label stays closed."""
-    assert decode(line(status=given_status)).outcome == counted
+def test_usual_words_for_a_status_count_in_any_case(written, counted):
+    """All others are `other`: the label stays closed."""
+    assert decode(line(status=written)).status == counted
+
+
+@pytest.mark.parametrize(
+    ("fields", "counted"),
+    [
+        ({"error": "boom"}, "error"),
+        ({"error": {"code": 5}}, "error"),
+        ({"error": True}, "error"),
+        ({"output": {"error": {"type": "RateLimit"}}}, "error"),
+        ({"error": ""}, "other"),
+        ({"error": {}}, "other"),
+        ({"output": {"error": False}}, "other"),
+        ({"output": "error"}, "other"),
+        ({}, "other"),
+    ],
+)
+def test_an_unknown_status_is_an_error_on_a_line_that_has_one(fields, counted):
+    """A known one is what it says."""
+    assert decode(line(status="halted", **fields)).status == counted
+    assert decode(line(status="ok", **fields)).status == "success"
+
+
+def test_the_words_of_statuses_are_the_configs():
+    """A list replaces its default; the status itself always counts."""
+    found = parse("statuses: {error: [rejected, Not Good]}").statuses.words()
+    given = ["REJECTED", "not_good", "error", "failed", "ok"]
+    assert [decode(line(status=word), words=found).status for word in given] == ["error"] * 3 + ["other", "success"]
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,8 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 from msgspec.structs import force_setattr
 
+from agent_exporter.statuses import WORDS, key
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
@@ -117,7 +119,9 @@ class Record(_Part, frozen=True):
     agent_id: Name
     session_id: Name
     action: Name
-    status: Annotated[str, Meta(description="success, error, timeout or cancelled; others count as `other`")]
+    status: Annotated[
+        str, Meta(description="success, error, timeout or cancelled, or a word that counts as one of them")
+    ]
     input: Content | str | list[Any] | float | bool | None = None
     output: Output | str | list[Any] | float | bool | None = None
     tokens: Tokens | None = None
@@ -133,10 +137,13 @@ class Record(_Part, frozen=True):
 class _Contents(_Part, frozen=True):
     input: Raw = Raw(b"null")
     output: Raw = Raw(b"null")
+    error: Raw = Raw(b"null")
 
 
 class Action(Record, frozen=True):
     """One thing that an agent did: its record, with when and the line itself. Crosses the program and never changes.
+
+    Its `status` is one of STATUSES, whatever word the line has for it.
 
     The decoder fills it in one go, as copying the fields into a struct of another shape cost as much as decoding them.
     """
@@ -150,11 +157,6 @@ class Action(Record, frozen=True):
         # Not part of the schema: a line that has a key of this name has its value ignored, whatever it is.
         at: Any = msgspec.field(default=None, name=" at")
         line: Any = msgspec.field(default=None, name=" line")
-
-    @property
-    def outcome(self) -> str:
-        """The status as one of STATUSES."""
-        return _STATUS.get(self.status, "other")
 
     @property
     def duration(self) -> float | None:
@@ -211,7 +213,6 @@ _decode_action = msgspec.json.Decoder(Action).decode
 _decode_mended = msgspec.json.Decoder(Mended).decode
 _decode_contents = msgspec.json.Decoder(_Contents).decode
 _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
-_STATUS = {status: status for status in STATUSES}
 _STATE = {state: state for state in STATES}
 _TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 _SQUARE = ord("[")
@@ -219,10 +220,11 @@ _SQUARE = ord("[")
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
-def decode(line: bytes, latest: float = float("inf")) -> Action | Rejection:
+def decode(line: bytes, latest: float = float("inf"), words: Mapping[str, str] = WORDS) -> Action | Rejection:
     """Decode one record.
 
-    `latest` is the highest acceptable time in seconds since 1970: the clock plus MAX_AHEAD when reading live.
+    `latest` is the highest acceptable time in seconds since 1970: the clock plus MAX_AHEAD when reading live. `words`
+    has the status that each word counts as (`statuses.words`).
     Never raises.
     """
     try:
@@ -251,7 +253,27 @@ def decode(line: bytes, latest: float = float("inf")) -> Action | Rejection:
                 return Rejection("out_of_range", f"{field} must be 1 to 256 bytes of UTF-8")
     force_setattr(action, "at", at)
     force_setattr(action, "line", line)
+    if action.status != "success":
+        force_setattr(action, "status", _status(action, words))
     return action
+
+
+def _status(action: Action, words: Mapping[str, str]) -> str:
+    """One of STATUSES. A word that is not known is an error if the line has one."""
+    word = action.status
+    return words.get(word) or words.get(key(word)) or ("error" if _has_error(action.line) else "other")
+
+
+def _has_error(line: bytes) -> bool:
+    """Whether `error` or `output.error` says anything."""
+    contents = _decode_contents(line)
+    errors = [contents.error]
+    if bytes(contents.output).startswith(b"{"):
+        errors += [raw for name, raw in _decode_fields(contents.output).items() if name == "error"]
+    return any(bytes(error) not in _NO_ERROR for error in errors)
+
+
+_NO_ERROR = frozenset({b"null", b"false", b"0", b'""', b"{}", b"[]"})
 
 
 def stamp(at: float) -> str:

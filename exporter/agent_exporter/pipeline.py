@@ -25,9 +25,10 @@ from agent_exporter.action import HEARTBEAT, MAX_AHEAD, OPTIONAL_FIELDS, Action,
 from agent_exporter.metrics.families import OVERFLOWS, TABLES
 from agent_exporter.prices import Prices
 from agent_exporter.state import Unavailable
+from agent_exporter.statuses import WORDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from agent_exporter.breaker import Breaker
     from agent_exporter.detectors import Detectors
@@ -96,6 +97,7 @@ class Pipeline:
         *,
         live: bool = True,
         prices: Prices | None = None,
+        words: Mapping[str, str] = WORDS,
         ignore_plain_text: Callable[[str], bool] = lambda _: False,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -109,6 +111,7 @@ class Pipeline:
         self.committed_at = 0.0
         self.newest = 0.0
         """Time of the newest line: "now" in a log of the past."""
+        self._words = words
         self._ignore = ignore_plain_text
         self._asked: deque[tuple[Callable[[], object], Future[object]]] = deque()
         self._wake = threading.Event()
@@ -134,6 +137,7 @@ class Pipeline:
             breaker = None
         add, join, seen, detect = tally.add, sessions.add, duplicates.seen, detectors.add
         settle = self.prices.settle
+        words = self._words
         now = self.now()
         live = self.live
         self._batches += 1
@@ -145,7 +149,7 @@ class Pipeline:
         cell = tally.source(source.name, now)
         mended: list[Mended] = []
         for number, line in enumerate(batch.lines):
-            action = decode(line, latest)
+            action = decode(line, latest, words)
             if action.__class__ is Action:
                 pass
             elif isinstance(action, Mended):

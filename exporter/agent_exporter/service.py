@@ -257,7 +257,7 @@ class Exporter:
             for fault in error.faults:
                 log.error("config not reloaded: %s", fault)  # noqa: TRY400
             return
-        for key in ("server", "state", "sources", "otlp", "otlp_logs", "metrics", "llm_actions"):
+        for key in ("server", "state", "sources", "otlp", "otlp_logs", "metrics", "llm_actions", "statuses"):
             if getattr(config, key) != getattr(self.config, key):
                 log.warning("config: %s has changed, which needs a restart", key)
         before = set(self.config.names())

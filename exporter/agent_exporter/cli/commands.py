@@ -147,7 +147,7 @@ def _explain(options: argparse.Namespace) -> int:
     logs: list[Log] = []
     answer = None
     try:
-        with open_logs(options.paths, progress.show, time.time()) as logs:
+        with open_logs(options.paths, progress.show, time.time(), config.statuses.words()) as logs:
             answer = explain(
                 config, logs,
                 trace=options.trace, session=options.session, agent=options.agent, since=options.since or SINCE,

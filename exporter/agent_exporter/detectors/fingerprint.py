@@ -23,6 +23,7 @@ from msgspec import Struct
 from xxhash import xxh3_64_intdigest
 
 from agent_exporter.action import FAILED
+from agent_exporter.statuses import WORDS, key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,14 +68,18 @@ _decode_call = msgspec.json.Decoder(_Call).decode
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
-def fingerprint(line: bytes) -> int:
-    """63 bits of a call, or UNKNOWN. The line must be a valid record. The same in every process and version."""
+def fingerprint(line: bytes, *, failed: bool | None = None) -> int:
+    """63 bits of a call, or UNKNOWN. The line must be a valid record. The same in every process and version.
+
+    `failed` says whether its status is an error or a timeout; None: by the usual words for these.
+    """
     try:
         call = _decode_call(line)
     except ValueError:  # a number beyond 64 bits somewhere in it
         return UNKNOWN
     given, came, error = call.input, call.output, call.error
-    failed = call.status in FAILED
+    if failed is None:
+        failed = WORDS.get(key(call.status)) in FAILED
     if given is None or (came is None and error is None):
         return UNKNOWN
     if came.__class__ is dict and error is None:

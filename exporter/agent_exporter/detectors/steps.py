@@ -37,7 +37,9 @@ class Step(Struct, eq=False, gc=False, array_like=True):
     def fingerprint(self) -> int:
         """What it asked and what came of it; UNKNOWN equals nothing."""
         if self.line is not None:
-            self.mark = UNKNOWN if self.marks & (POLLING | BEAT) else fingerprint(self.line)
+            self.mark = (
+                UNKNOWN if self.marks & (POLLING | BEAT) else fingerprint(self.line, failed=bool(self.marks & FAILED))
+            )
             self.line = None
         return self.mark
 

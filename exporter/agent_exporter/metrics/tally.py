@@ -75,7 +75,7 @@ class Tally(Table):
         if status == "success":
             done.successes += 1
         else:
-            done.others[action.outcome] += 1
+            done.others[status] += 1
             failed = status in FAILED
         if not done.dirty:
             done.dirty = True
@@ -303,7 +303,7 @@ def _exemplify(done: ActionCell, action: Action) -> None:
     trace = action.trace_id or action.parent_trace_id
     if trace is None or len(trace) > 256:
         return
-    done.status_exemplars[action.outcome] = (trace, 1.0, action.at)
+    done.status_exemplars[action.status] = (trace, 1.0, action.at)
     duration = action.duration
     if duration is not None:
         done.duration_exemplars[bisect_left(DURATION, duration)] = (trace, duration, action.at)
