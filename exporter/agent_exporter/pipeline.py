@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from agent_exporter.action import HEARTBEAT, MAX_AHEAD, OPTIONAL_FIELDS, Action, Mended, Rejection, decode
 from agent_exporter.metrics.families import OVERFLOWS, TABLES
-from agent_exporter.prices import Prices
+from agent_exporter.prices import CACHE_APART, Prices
 from agent_exporter.state import Unavailable
 from agent_exporter.statuses import WORDS
 
@@ -177,8 +177,10 @@ class Pipeline:
                 newest = action.at
                 if not live:
                     now = self.newest = newest
-            if action.tokens is not None and not settle(action.tokens):
-                tally.mismatch(action, now)
+            if action.tokens is not None and (odd := settle(action.tokens)):
+                tally.odd_tokens(action, odd, now)
+                if odd & CACHE_APART:
+                    self.prices.tell_of_cache(action.agent_id)
             add(action, now)
             if action.action != HEARTBEAT:
                 session = join(action, arrived)

@@ -24,6 +24,7 @@ from agent_exporter.cli.settings import config_of
 from agent_exporter.config import load
 from agent_exporter.config.strict import ConfigError
 from agent_exporter.config.values import listen_fault
+from agent_exporter.metrics.table import UNKNOWN
 from agent_exporter.schema import schema
 from agent_exporter.sources.once import numbered
 from agent_exporter.text import plain
@@ -42,6 +43,9 @@ NO_RULES = (
     "those are not evaluated: that takes prometheus and promtool on PATH, or named by PROMETHEUS_BIN and PROMTOOL_BIN. "
     "A log without findings may still have fired alerts."
 )
+
+MOST_MODELS = 10
+"""Models without a price that are named."""
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -80,6 +84,7 @@ def _replay(options: argparse.Namespace) -> int:
     render(sys.stdout.buffer, pipeline.store.committed, stages.live(pipeline.newest), accept)
     sys.stdout.buffer.flush()
     _say_rejected(stages)
+    _say_unpriced(stages)
     return 1 if any(getattr(source, "problems", None) for source in pipeline.sources) else 0
 
 
@@ -115,6 +120,7 @@ def _backtest(options: argparse.Namespace) -> int:
     for line in others:
         print(plain(line), file=sys.stderr)
     _say_rejected(told.stages)
+    _say_unpriced(told.stages)
     return 0
 
 
@@ -133,6 +139,15 @@ def _say_rejected(stages: Stages) -> None:
         rejected = sum(source.rejected.values())
         if rejected:
             say(f"{source.source}: {rejected:,} of {source.read:,} lines rejected; `agent-exporter validate` says why")
+
+
+def _say_unpriced(stages: Stages) -> None:
+    unpriced = sorted(stages.pipeline.sinks.tally.unpriced().items(), key=lambda item: (-item[1], item[0]))
+    for model, tokens in unpriced[:MOST_MODELS]:
+        whose = "no model" if model == UNKNOWN else f"the model {model!a}"
+        say(f"{tokens:,} tokens of {whose} have no price and no logged cost: no budget in dollars sees them")
+    if len(unpriced) > MOST_MODELS:
+        say(f"{len(unpriced) - MOST_MODELS:,} more models have no price")
 
 
 def _explain(options: argparse.Namespace) -> int:

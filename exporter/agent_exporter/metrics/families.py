@@ -116,6 +116,18 @@ FAMILIES = {
             "Calls whose logged cost is not the price table's.",
             ("agent_id", "model"),
         ),
+        Family(
+            "agent_tokens_unpriced_total",
+            "counter",
+            "Tokens of calls that have neither a price nor a logged cost.",
+            ("agent_id", "model"),
+        ),
+        Family(
+            "agent_prompts_without_cache_total",
+            "counter",
+            "Calls whose prompt left out the cached tokens; these were added.",
+            ("agent_id", "model"),
+        ),
         Family("agent_retries_total", "counter", "Actions that were a retry.", B),
         Family("agent_fallbacks_total", "counter", "Actions that used a fallback.", B),
         Family("agent_errors_total", "counter", "Actions that ended in error or timeout.", ("agent_id", "error_type")),
@@ -368,6 +380,8 @@ def _model(page: Page, cell: ModelCell, _: Live) -> None:
     page.counters("agent_tokens_total", names, tokens, cell.created)
     page.counter("agent_cost_usd_total", names, cell.cost_usd, cell.created)
     page.counter("agent_cost_mismatch_total", names, cell.mismatches, cell.created)
+    page.counter("agent_tokens_unpriced_total", names, cell.unpriced, cell.created)
+    page.counter("agent_prompts_without_cache_total", names, cell.cache_apart, cell.created)
 
 
 def _error(page: Page, cell: ErrorCell, _: Live) -> None:
