@@ -316,7 +316,7 @@ def depth(line: bytes) -> int:
 class _Optional(NamedTuple):
     """A field that may be ignored. `inside` are those of an object, which may be ignored each by itself."""
 
-    fits: Callable[[Raw], object]
+    fits: Callable[[Raw | str], object]
     inside: Mapping[str, _Optional] = MappingProxyType({})
     kept: bool = False
     """The field itself is not ignored: it is strict, or any value of it is accepted."""
@@ -360,7 +360,7 @@ def _mend(line: bytes, fault: Exception) -> Mended | Rejection:
             raise fault
         fields = _decode_fields(line)
     except (ValueError, RecursionError):
-        parsed = _parse(line)
+        parsed = parse(line)
         if not isinstance(parsed, dict):
             return _explain(line, fault)
         # Whatever is no JSON fits no field outside of input and output: an empty list stands for it.
@@ -408,11 +408,27 @@ def _fits(field: _Optional, raw: Raw) -> bool:
     return True
 
 
+def why_unfit(line: bytes, path: str) -> str:
+    """What the author of a line has to write instead in a field that is ignored, one of OPTIONAL_FIELDS."""
+    parsed = parse(line)
+    known: Mapping[str, _Optional] = _OPTIONAL
+    for name in path.split("."):
+        parsed, field = parsed[name], known[name]
+        known = field.inside
+    try:
+        field.fits(json.dumps(_clean(parsed, lambda: "NaN", lambda _: [])))
+    except (ValueError, RecursionError) as fault:
+        match = _PATH.match(str(fault))
+        if match and match["path"] is None:
+            return f"{path} {_demand(match['what'])}"
+    return f"{path} must be JSON"
+
+
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def _parse(line: bytes) -> Any:
-    """A line as Python's own writer may have made it: NaN, half surrogate pairs, bytes that are not UTF-8. Or None."""
+def parse(line: bytes) -> Any:
+    """A line as Python's own writer may have made it: NaN, half surrogate pairs, other bytes than UTF-8. Or None."""
     try:
         return json.loads(line.decode("utf-8", "surrogateescape"), parse_int=_whole)
     except (ValueError, RecursionError):

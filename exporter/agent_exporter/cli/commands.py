@@ -11,13 +11,11 @@ import shutil
 import signal
 import sys
 import time
-from collections import Counter
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent_exporter.action import MAX_AHEAD, Rejection, decode
 from agent_exporter.cli.console import Progress, encodable, say
 from agent_exporter.cli.errors import Failed, Usage, unread
 from agent_exporter.cli.settings import config_of
@@ -26,7 +24,6 @@ from agent_exporter.config.strict import ConfigError
 from agent_exporter.config.values import listen_fault
 from agent_exporter.metrics.table import UNKNOWN
 from agent_exporter.schema import schema
-from agent_exporter.sources.once import numbered
 from agent_exporter.text import plain
 
 if TYPE_CHECKING:
@@ -203,35 +200,9 @@ def _print_page(answer: Answer, options: argparse.Namespace) -> None:
 
 
 def _validate(options: argparse.Namespace) -> int:
-    reasons: Counter[str] = Counter()
-    problems: list[str] = []
-    progress = Progress()
-    total = 0
-    latest = time.time() + MAX_AHEAD
-    for path in options.paths:
-        shown = plain(path)
-        try:
-            for number, line in numbered(path):
-                total += 1
-                if total % 1000 == 0:
-                    progress.draw(f"{shown}  {total:,} lines")
-                result = decode(line, latest) if line is not None else Rejection("too_long", "longer than 1 MiB")
-                if isinstance(result, Rejection):
-                    reasons[result.reason] += 1
-                    progress.clear()
-                    print(f"{shown}:{number}: {result.reason}: {result.detail}")
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            problems.append(f"{path}: {error.strerror or error}")
-    progress.clear()
-    bad = reasons.total()
-    detail = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common())
-    if total or not problems:
-        print(f"{total:,} lines: {total - bad:,} accepted, {bad:,} rejected{f' ({detail})' if bad else ''}", flush=True)
-    for problem in problems:
-        say(problem)
-    return 2 if problems else bool(bad)
+    from agent_exporter.cli.validate import validate  # noqa: PLC0415
+
+    return validate(config_of(options), options.paths, strict=options.strict, as_json=options.json)
 
 
 def _check_config(options: argparse.Namespace) -> int:
