@@ -3,7 +3,9 @@
 The folder listing is the architecture. A line flows from top to bottom, and nothing flows back:
 
     sources/   files, stdin and OTLP/HTTP  ->  lines of bytes, unwrapped from docker and CRI
+    statuses   the words that lines have for how an action went
     action     bytes  ->  Action (frozen) or Rejection(reason); the only place that knows JSON
+    lint       bytes  ->  every fault and warning of a line, for `validate`
     pipeline   the only loop: read, decode, drop duplicates, hand to each sink, commit
     sessions   Action  ->  the Session it belongs to: totals, start and end
     detectors/ Action and Session  ->  Finding: loops, budgets, anomalies, cascades

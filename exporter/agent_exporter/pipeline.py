@@ -21,13 +21,14 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from agent_exporter.action import HEARTBEAT, MAX_AHEAD, Action, Rejection, decode
+from agent_exporter.action import HEARTBEAT, MAX_AHEAD, OPTIONAL_FIELDS, Action, Mended, Rejection, decode
 from agent_exporter.metrics.families import OVERFLOWS, TABLES
-from agent_exporter.prices import Prices
+from agent_exporter.prices import CACHE_APART, Prices
 from agent_exporter.state import Unavailable
+from agent_exporter.statuses import WORDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from agent_exporter.breaker import Breaker
     from agent_exporter.detectors import Detectors
@@ -96,6 +97,7 @@ class Pipeline:
         *,
         live: bool = True,
         prices: Prices | None = None,
+        words: Mapping[str, str] = WORDS,
         ignore_plain_text: Callable[[str], bool] = lambda _: False,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -109,6 +111,7 @@ class Pipeline:
         self.committed_at = 0.0
         self.newest = 0.0
         """Time of the newest line: "now" in a log of the past."""
+        self._words = words
         self._ignore = ignore_plain_text
         self._asked: deque[tuple[Callable[[], object], Future[object]]] = deque()
         self._wake = threading.Event()
@@ -143,6 +146,7 @@ class Pipeline:
         tally.window = source.window
         add, join, seen, detect = tally.add, sessions.add, duplicates.seen, detectors.add
         settle = self.prices.settle
+        words = self._words
         now = self.now()
         live = self.live
         self._batches += 1
@@ -152,9 +156,14 @@ class Pipeline:
         rejected, why = batch.too_long, "longer than 1 MiB" if batch.too_long else ""
         accepted = repeated = ignored = 0
         cell = tally.source(source.name, now)
+        mended: list[Mended] = []
         for number, line in enumerate(batch.lines):
-            action = decode(line, latest)
-            if action.__class__ is not Action:
+            action = decode(line, latest, words)
+            if action.__class__ is Action:
+                pass
+            elif isinstance(action, Mended):
+                mended.append(action)
+            else:
                 assert isinstance(action, Rejection)
                 if action.reason == "not_json" and line[:1] != b"{" and self._ignore(source.name):
                     ignored += 1
@@ -165,6 +174,8 @@ class Pipeline:
                 continue
             if seen(line):
                 repeated += 1
+                if mended and mended[-1] is action:
+                    mended.pop()
                 if breaker is not None and breaker.watches(action.agent_id):
                     if action.tokens is not None:
                         settle(action.tokens)
@@ -175,8 +186,10 @@ class Pipeline:
                 newest = action.at
                 if not live:
                     now = self.newest = newest
-            if action.tokens is not None and not settle(action.tokens):
-                tally.mismatch(action, now)
+            if action.tokens is not None and (odd := settle(action.tokens)):
+                tally.odd_tokens(action, odd, now)
+                if odd & CACHE_APART:
+                    self.prices.tell_of_cache(action.agent_id)
             add(action, now)
             if action.action != HEARTBEAT:
                 session = join(action, arrived)
@@ -193,6 +206,9 @@ class Pipeline:
                     if breaker is not None and breaker.watches(action.agent_id):
                         breaker.beat(action.agent_id, beating, source.origin(number))
                     detectors.beat(action, beating, now)
+        for action in mended:
+            for field in action.ignored:
+                tally.count("ignored_field", field, 1, now)
         self.newest = newest
         cell.read += len(batch.lines) + batch.too_long
         cell.accepted += accepted
@@ -243,7 +259,12 @@ class Pipeline:
         now = self.now()
         for source in self.sources:
             tally.source(source.name, now)
-        for kind, names in (("eviction", TABLES), ("overflow", OVERFLOWS), ("spans", ("sent", "dropped"))):
+        for kind, names in (
+            ("eviction", TABLES),
+            ("overflow", OVERFLOWS),
+            ("spans", ("sent", "dropped")),
+            ("ignored_field", OPTIONAL_FIELDS),
+        ):
             for name in names:
                 tally.count(kind, name, 0, now)
 

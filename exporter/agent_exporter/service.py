@@ -260,7 +260,7 @@ class Exporter:
             return
         if config.state.path is None:
             config = replace(config, state=self.config.state)  # the place that was chosen for it
-        for key in ("server", "state", "sources", "otlp", "otlp_logs", "metrics", "llm_actions"):
+        for key in ("server", "state", "sources", "otlp", "otlp_logs", "metrics", "llm_actions", "statuses"):
             if getattr(config, key) != getattr(self.config, key):
                 log.warning("config: %s has changed, which needs a restart", key)
         before = set(self.config.names())

@@ -133,6 +133,7 @@ class Stages:
             store,
             live=live,
             prices=Prices(config.prices, live=live),
+            words=config.statuses.words(),
             ignore_plain_text=self._ignores,
         )
 

@@ -85,7 +85,10 @@ def record(paths: Iterable[str], agent: str | None) -> Recorded:
             continue
         key = action.agent_id, action.session_id
         if key in sessions or len(sessions) < MOST_SESSIONS:
-            told = content(line)
+            try:
+                told = content(action.line)
+            except ValueError:  # a number beyond 64 bits somewhere in it
+                continue
             sessions.setdefault(key, _Session()).add(action, told.input, told.output)
     agents = sorted({name for name, _ in sessions})
     if len(agents) > 1:

@@ -43,7 +43,7 @@ class Step(Struct, eq=False, gc=False, array_like=True):
         """What it asked and what came of it; UNKNOWN equals nothing."""
         if self.line is not None:
             if not self.marks & (POLLING | BEAT):
-                self.mark, self.gist = fingerprints(self.line)
+                self.mark, self.gist = fingerprints(self.line, failed=self.marks & FAILED != 0)
             self.line = None
         return self.mark
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from agent_exporter.action import FAILED, HEARTBEAT, trace_id_of
+from agent_exporter.action import FAILED, HEARTBEAT, Rejection, TraceId, decode, trace_id_of
 from agent_exporter.explain.beside import Surroundings
 from agent_exporter.explain.names import FEW, needle, task_of
 from agent_exporter.lineage import own_trace
@@ -47,7 +47,7 @@ class _Names(msgspec.Struct, gc=False):
     agent_id: str
     session_id: str
     parent_trace_id: str | None = None
-    trace_id: str | None = None
+    trace_id: TraceId | None = None
 
 
 _decode_names = msgspec.json.Decoder(_Names).decode
@@ -176,7 +176,9 @@ class Search:
                 try:
                     names = _decode_names(line)
                 except (ValueError, RecursionError):
-                    continue
+                    names = decode(line)  # type: ignore[assignment]
+                    if isinstance(names, Rejection):
+                        continue
                 if names.parent_trace_id or names.trace_id:
                     continue
                 if trace_id_of(own_trace(names.agent_id, names.session_id)) == wanted:

@@ -18,9 +18,10 @@ from agent_exporter.explain.log import BLOCK, Log
 from agent_exporter.sources.files import nothing_at
 from agent_exporter.sources.once import reader
 from agent_exporter.sources.wrappers import BOM, Stream, Unwrapper
+from agent_exporter.statuses import WORDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from agent_exporter.explain.log import Reading
     from agent_exporter.sources.place import Identity
@@ -38,7 +39,9 @@ class Unpacking:
 
 
 @contextmanager
-def open_logs(paths: Iterable[str], told: Callable[[Reading], None], clock: float) -> Iterator[list[Log]]:
+def open_logs(
+    paths: Iterable[str], told: Callable[[Reading], None], clock: float, words: Mapping[str, str] = WORDS
+) -> Iterator[list[Log]]:
     """The logs of files, globs and "-", each file once. Raises OSError for one that is not there."""
     seen: set[Identity] = set()
     with ExitStack() as stack:
@@ -54,7 +57,7 @@ def open_logs(paths: Iterable[str], told: Callable[[Reading], None], clock: floa
                     seen.add((st.st_dev, st.st_ino))
                     file, problem = _plain(name, st, told)
                     stack.enter_context(file)
-                    logs.append(Log(name, file, told, clock + MAX_AHEAD))
+                    logs.append(Log(name, file, told, clock + MAX_AHEAD, words))
                     logs[-1].problem = problem
         yield logs
 
