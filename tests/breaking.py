@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from detecting import START, Kept, line
 
 from agent_exporter.config import parse
-from agent_exporter.sources import Batch, Origin, Source
+from agent_exporter.lines import Batch, Origin
+from agent_exporter.sources import Source
 from agent_exporter.stages import Stages
 
 if TYPE_CHECKING:

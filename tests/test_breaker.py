@@ -14,8 +14,8 @@ from agent_exporter.breaker.audit import verify
 from agent_exporter.breaker.terminator import Refused
 from agent_exporter.config import parse
 from agent_exporter.config.strict import ConfigError
+from agent_exporter.lines import Origin
 from agent_exporter.server.budget import budget
-from agent_exporter.sources import Origin
 
 ELSEWHERE = Origin(path="/logs/other/b.log")
 DOWN = Refused("HTTP 503 Service Unavailable")

@@ -16,8 +16,9 @@ from agent_exporter.detectors import traces
 from agent_exporter.detectors.finding import Finding
 from agent_exporter.detectors.journal import MOST, ROW, Journal, recent
 from agent_exporter.detectors.reorder import BATCH, CROWD, Stream
+from agent_exporter.lines import Batch
 from agent_exporter.metrics.cells import KINDS
-from agent_exporter.sources import Batch, Source
+from agent_exporter.sources import Source
 from agent_exporter.stages import Stages
 from agent_exporter.state import Memory
 

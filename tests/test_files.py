@@ -16,9 +16,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from agent_exporter.sources import MAX_LINE, files
+from agent_exporter.lines import MAX_LINE
+from agent_exporter.sources import files
 from agent_exporter.sources.files import FileSource
-from agent_exporter.sources.once import numbered
+from agent_exporter.sources.once import PastFiles, numbered
 
 
 class World:
@@ -725,7 +726,7 @@ def test_2000_files_are_followed_with_few_open(world):
 
 
 def once(path):
-    source = FileSource("test", str(path), follow=False)
+    source = PastFiles("test", str(path))
     lines = []
     while (batch := source.read()) is not None:
         lines += batch.lines
@@ -773,7 +774,7 @@ def test_a_damaged_packed_file_gives_what_can_be_read_and_a_problem(tmp_path, ca
 def test_a_missing_file_is_said_in_a_sentence(tmp_path):
     """At once, not at the first read."""
     with pytest.raises(FileNotFoundError, match="no file matches"):
-        FileSource("test", str(tmp_path / "nothing*"), follow=False)
+        PastFiles("test", str(tmp_path / "nothing*"))
 
 
 def test_a_named_pipe_can_be_read_once(tmp_path):

@@ -14,12 +14,13 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from agent_exporter.config import parse
+from agent_exporter.lines import Batch
 from agent_exporter.metrics import cells
 from agent_exporter.metrics.cells import KINDS
 from agent_exporter.metrics.collector import Collector
 from agent_exporter.metrics.families import FAMILIES
 from agent_exporter.metrics.limits import MAX_LABEL, SAMPLES, Limits, label
-from agent_exporter.sources import Batch, Source
+from agent_exporter.sources import Source
 from agent_exporter.stages import Stages, agent_settings, render
 from agent_exporter.state import Memory
 

@@ -15,7 +15,8 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
 from agent_exporter.action import Action, Rejection, decode
-from agent_exporter.sources import MAX_LINE, otlp, otlp_protobuf, otlp_records
+from agent_exporter.lines import MAX_LINE
+from agent_exporter.sources import otlp, otlp_protobuf, otlp_records
 from agent_exporter.sources.otlp import KIND, Busy, OtlpSource, Receipt
 from agent_exporter.sources.otlp_json import decode_json
 from agent_exporter.sources.otlp_protobuf import decode_protobuf

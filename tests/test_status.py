@@ -21,10 +21,10 @@ from agent_exporter.backtest.rules import seconds
 from agent_exporter.benchmark.history import History
 from agent_exporter.benchmark.run import Outcome, Report
 from agent_exporter.config import parse
+from agent_exporter.lines import Batch
 from agent_exporter.metrics.cells import AgentCell, Baseline, Day, Mean
 from agent_exporter.metrics.families import AgentSettings
 from agent_exporter.probes.check import Result
-from agent_exporter.sources import Batch
 from agent_exporter.stages import MIRRORED, Stages
 from agent_exporter.state import Memory
 from agent_exporter.status import pages, recent, words

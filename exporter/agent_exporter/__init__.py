@@ -2,7 +2,9 @@
 
 The folder listing is the architecture. A line flows from top to bottom, and nothing flows back:
 
-    sources/   files, stdin and OTLP/HTTP  ->  lines of bytes, unwrapped from docker and CRI
+    lines      Batch, Origin and the longest line: what sources and formats hand on
+    sources/   files, stdin and OTLP/HTTP  ->  lines of bytes, as they were written
+    formats/   lines as they were written  ->  lines of ours; docker and CRI are unwrapped
     action     bytes  ->  Action (frozen) or Rejection(reason); the only place that knows JSON
     pipeline   the only loop: read, decode, drop duplicates, hand to each sink, commit
     sessions   Action  ->  the Session it belongs to: totals, start and end

@@ -33,9 +33,10 @@ if TYPE_CHECKING:
     from agent_exporter.detectors import Detectors
     from agent_exporter.detectors.journal import Journal
     from agent_exporter.duplicates import Duplicates
+    from agent_exporter.lines import Batch
     from agent_exporter.metrics.tally import Tally
     from agent_exporter.sessions import Sessions
-    from agent_exporter.sources import Batch, Source
+    from agent_exporter.sources import Source
     from agent_exporter.spans.queue import SpanQueue
     from agent_exporter.spans.tree import Tree
     from agent_exporter.state import Row, Rows, Store

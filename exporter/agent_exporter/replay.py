@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from prometheus_client.openmetrics.exposition import generate_latest
 
 from agent_exporter.action import MAX_AHEAD, Action, decode
+from agent_exporter.lines import Batch
 from agent_exporter.metrics.cells import KINDS
 from agent_exporter.metrics.collector import Collector, Given
-from agent_exporter.sources import Batch
 from agent_exporter.stages import Stages, open_sources
 from agent_exporter.state import Memory
 

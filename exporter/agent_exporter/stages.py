@@ -25,6 +25,7 @@ from agent_exporter.pipeline import Pipeline, Sinks
 from agent_exporter.prices import Prices
 from agent_exporter.sessions import Session, Sessions
 from agent_exporter.sources.files import FileSource
+from agent_exporter.sources.once import PastFiles
 from agent_exporter.sources.stdin import StdinSource
 from agent_exporter.spans.hold import Hold
 from agent_exporter.spans.queue import SpanQueue
@@ -215,8 +216,10 @@ def open_sources(config: Config, paths: Sequence[str], *, follow: bool = True) -
     for path in paths:
         if path == "-":
             sources.append(StdinSource(announce=follow))
+        elif follow:
+            sources.append(FileSource(path, path, claims=claims))
         else:
-            sources.append(FileSource(path, path, follow=follow, claims=claims))
+            sources.append(PastFiles(path, path, claims=claims))
     if follow:
         for name, source in config.sources.items():
             sources.append(FileSource(name, source.path, start_at=source.start_at, claims=claims))

@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import IO, TYPE_CHECKING, NamedTuple, Protocol
 
 from agent_exporter.action import Action, decode
-from agent_exporter.sources import MAX_LINE
+from agent_exporter.lines import MAX_LINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -6,9 +6,10 @@ import os
 
 import xxhash
 
-from agent_exporter.sources import BLOCK, MAX_LINE, Batch
+from agent_exporter import formats
+from agent_exporter.lines import BLOCK, MAX_LINE, Batch, join
 from agent_exporter.sources.place import HEAD, MARKS, TAIL, Identity, Place, ends_line, tail_hash
-from agent_exporter.sources.wrappers import Splitter, Stream, Unwrapper
+from agent_exporter.sources.splitting import Splitter, Stream
 
 
 class Followed:
@@ -34,7 +35,7 @@ class Followed:
         self.home = os.fsdecode(place.path)
         self.splitter = Splitter()
         self.splitter.skipping = place.skipping
-        self.unwrapper = Unwrapper.load(place.unwrapper) if place.unwrapper else Unwrapper()
+        self.format = formats.load(place.format)
 
     @property
     def id(self) -> Identity:
@@ -46,7 +47,7 @@ class Followed:
         return self.gone is not None or self.path != self.home
 
     def snapshot(self) -> Place:
-        self.place.unwrapper = self.unwrapper.dump()
+        self.place.format = self.format.dump()
         self.place.skipping = self.splitter.skipping
         return self.place
 
@@ -70,8 +71,7 @@ class Followed:
         self.more = len(data) == wanted
         lines, too_long = self.splitter.feed(data)
         self._advance(data, len(data) - self.splitter.give_back())
-        records, more_too_long = self.unwrapper.feed(lines)
-        return Batch(records, too_long + more_too_long)
+        return join(Batch([], too_long), self.format.feed(lines))
 
     def end(self) -> Batch | None:
         """The unterminated last line and the last pieces of a file that nobody writes to."""
@@ -80,11 +80,11 @@ class Followed:
             return batch
         assert self.fd is not None
         data = os.pread(self.fd, MAX_LINE + 2, self.place.offset)
-        stream = Stream(self.splitter, self.unwrapper)
-        parts = batch, stream.feed(data), stream.end()
+        stream = Stream(self.splitter, self.format)
+        batch = join(batch, stream.feed(data), stream.end())
         self._advance(data, len(data))
         self.ended = True
-        return Batch([line for part in parts for line in part.lines], sum(part.too_long for part in parts))
+        return batch
 
     def _advance(self, data: bytes, length: int) -> None:
         """`length` bytes of `data` were handed out."""

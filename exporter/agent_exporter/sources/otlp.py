@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from agent_exporter.sources import MAX_LINE, NOBODY, Batch, Origin, Source
-from agent_exporter.sources.wrappers import Unwrapper
+from agent_exporter import formats
+from agent_exporter.lines import MAX_LINE, NOBODY, Batch, Origin
+from agent_exporter.sources import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from agent_exporter.formats import Format
     from agent_exporter.sources.otlp_records import Record
     from agent_exporter.state import Row
 
@@ -74,7 +76,7 @@ class OtlpSource(Source):
         self._closed: str | None = None
         self._handed_out: list[tuple[_Request, Receipt]] = []
         self._current: _Request | None = None
-        self._streams: OrderedDict[str, Unwrapper] = OrderedDict()
+        self._streams: OrderedDict[str, Format] = OrderedDict()
         """Those with unfinished pieces, the one touched last at the end."""
         self._held = 0
         self._before: dict[str, bytes | None] = {}
@@ -117,7 +119,7 @@ class OtlpSource(Source):
             if len(line) > 2 * MAX_LINE:  # twice, as a wrapper's escapes may double it
                 too_long += 1
                 continue
-            records, more = self._unwrap(stream, line)
+            records, more = self._records(stream, line)
             too_long += more
             for record in records:
                 if len(record) > MAX_LINE:
@@ -142,33 +144,33 @@ class OtlpSource(Source):
                     return request
         return None
 
-    def _unwrap(self, stream: str, line: bytes) -> Batch:
-        """The records that a line ends. An unwrapper is kept only as long as it holds pieces."""
-        unwrapper = self._streams.pop(stream, None)
-        if unwrapper is None:
-            unwrapper = Unwrapper()
-            batch = unwrapper.feed((line,))
-            if not unwrapper.pieces:
+    def _records(self, stream: str, line: bytes) -> Batch:
+        """The records that a line ends. A format is kept only as long as it holds pieces."""
+        format_ = self._streams.pop(stream, None)
+        if format_ is None:
+            format_ = formats.new()
+            batch = format_.feed((line,))
+            if not format_.unfinished:
                 return batch
             self._before.setdefault(stream, None)
         else:
-            self._remember(stream, unwrapper)
-            self._held -= _size(unwrapper)
-            batch = unwrapper.feed((line,))
-        if unwrapper.pieces:
-            self._streams[stream] = unwrapper
-            self._held += _size(unwrapper)
+            self._remember(stream, format_)
+            self._held -= format_.held
+            batch = format_.feed((line,))
+        if format_.unfinished:
+            self._streams[stream] = format_
+            self._held += format_.held
         return batch
 
-    def _remember(self, stream: str, unwrapper: Unwrapper) -> None:
+    def _remember(self, stream: str, format_: Format) -> None:
         if stream not in self._before:
-            self._before[stream] = unwrapper.dump()
+            self._before[stream] = format_.dump()
 
     def _forget(self, stream: str) -> Batch:
-        unwrapper = self._streams.pop(stream)
-        self._remember(stream, unwrapper)
-        self._held -= _size(unwrapper)
-        return unwrapper.end()
+        format_ = self._streams.pop(stream)
+        self._remember(stream, format_)
+        self._held -= format_.held
+        return format_.end()
 
     def note(self, rejected: int, why: str) -> None:
         """Keep for the answer what the pipeline says of the batch read last."""
@@ -211,8 +213,8 @@ class OtlpSource(Source):
         Until a commit succeeds they are given each time, as `refused` may have changed them back.
         """
         for stream in self._before:
-            unwrapper = self._streams.get(stream)
-            yield KIND, stream, unwrapper.dump() if unwrapper is not None else None
+            format_ = self._streams.get(stream)
+            yield KIND, stream, format_.dump() if format_ is not None else None
 
     def restore(self, rows: Iterable[tuple[str, bytes]]) -> None:
         """Take up unfinished pieces."""
@@ -224,13 +226,9 @@ class OtlpSource(Source):
                 self._before[stream] = None
 
     def _put(self, stream: str, value: bytes | None) -> None:
-        unwrapper = self._streams.pop(stream, None)
-        if unwrapper is not None:
-            self._held -= _size(unwrapper)
+        format_ = self._streams.pop(stream, None)
+        if format_ is not None:
+            self._held -= format_.held
         if value is not None:
-            unwrapper = self._streams[stream] = Unwrapper.load(value)
-            self._held += _size(unwrapper)
-
-
-def _size(unwrapper: Unwrapper) -> int:
-    return sum(len(piece) for piece in unwrapper.pieces.values() if piece)
+            format_ = self._streams[stream] = formats.load(value)
+            self._held += format_.held

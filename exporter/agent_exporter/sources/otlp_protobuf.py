@@ -17,7 +17,7 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from agent_exporter.action import MAX_DEPTH
-from agent_exporter.sources import MAX_LINE
+from agent_exporter.lines import MAX_LINE
 from agent_exporter.sources.otlp_records import (
     MOST_RECORDS,
     STREAM_KEYS,

@@ -13,7 +13,7 @@ import msgspec
 from xxhash import xxh3_64_hexdigest
 
 from agent_exporter.action import MAX_DEPTH
-from agent_exporter.sources import NOBODY, Origin
+from agent_exporter.lines import NOBODY, Origin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
