@@ -143,18 +143,37 @@ def test_a_bom_and_blank_lines_are_left_out():
     ]
 
 
-@given(st.lists(st.binary(max_size=20).map(lambda b: b.replace(b"\n", b"").replace(b"\r", b""))), st.data())
+@given(
+    st.lists(
+        st.one_of(st.binary(max_size=20), st.binary(max_size=5).map(lambda b: b"\0\0" + b)).map(
+            lambda b: b.replace(b"\n", b"").replace(b"\r", b"")
+        )
+    ),
+    st.data(),
+)
 def test_lines_do_not_depend_on_how_the_bytes_arrive(lines, data):
-    """Any cut into blocks gives the same lines, CRLF or LF."""
+    """Any cut into blocks gives the same lines, CRLF or LF, and drops the same NULs before them."""
     end = data.draw(st.sampled_from([b"\n", b"\r\n"]))
     text = b"".join(line + end for line in lines) + b"rest"
     splitter = Splitter()
-    got = []
+    got: list[bytes] = []
+    nul_bytes = 0
     while text:
         cut = data.draw(st.integers(1, len(text)))
-        got += splitter.feed(text[:cut]).lines
+        batch = splitter.feed(text[:cut])
+        got += batch.lines
+        nul_bytes += batch.nul_bytes
         text = text[cut:]
-    assert [*got, *splitter.end().lines] == [*lines, b"rest"]
+    assert [*got, *splitter.end().lines] == [*(line.lstrip(b"\0") for line in lines), b"rest"]
+    assert nul_bytes == sum(len(line) - len(line.lstrip(b"\0")) for line in lines)
+
+
+def test_nuls_before_a_wrapped_line_and_before_its_record_are_dropped():
+    """A crash may leave them in docker's file or in what the program wrote; those within a line stay."""
+    stream = Stream()
+    assert stream.feed(bytes(500) + docker("\0\0a\n") + b"\n\0" + docker("b\0c\n") + b"\n") == Batch(
+        [b"a", b"b\0c"], 0, 503
+    )
 
 
 @pytest.mark.parametrize("block", [1000, 65536, MAX_LINE])

@@ -15,7 +15,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
 from agent_exporter.action import Action, Rejection, decode
-from agent_exporter.lines import MAX_LINE
+from agent_exporter.lines import MAX_LINE, Batch
 from agent_exporter.sources import otlp, otlp_protobuf, otlp_records
 from agent_exporter.sources.otlp import KIND, Busy, OtlpSource, Receipt
 from agent_exporter.sources.otlp_json import decode_json
@@ -409,7 +409,13 @@ def test_lines_that_are_too_long_are_counted(source):
     assert (batch.lines, batch.too_long) == ([b"x"], 2)
 
 
-# --- wrappers and pieces -------------------------------------------------------------------------------------------
+def test_nuls_before_a_line_are_dropped_and_counted(source):
+    """As a collector reads them in a file that was truncated under its writer."""
+    source.deliver([Record("s", bytes(3 * MAX_LINE) + b"x"), Record("s", b"\0y\0z")])
+    assert source.read() == Batch([b"x", b"y\0z"], 0, 3 * MAX_LINE + 1)
+
+
+# --- formats and pieces -------------------------------------------------------------------------------------------
 
 
 def test_wrapped_bodies_are_unwrapped(source):

@@ -29,8 +29,14 @@ class Batch(NamedTuple):
     lines: list[bytes]
     too_long: int = 0
     """Lines over MAX_LINE that were skipped."""
+    nul_bytes: int = 0
+    """NUL bytes that stood before a line and were dropped."""
 
 
 def join(*parts: Batch) -> Batch:
     """The parts as one batch, in order."""
-    return Batch([line for part in parts for line in part.lines], sum(part.too_long for part in parts))
+    return Batch(
+        [line for part in parts for line in part.lines],
+        sum(part.too_long for part in parts),
+        sum(part.nul_bytes for part in parts),
+    )

@@ -196,6 +196,7 @@ class Pipeline:
         self._truncations[source.name] = source.truncations
         if batch.too_long:
             cell.rejected["too_long"] = cell.rejected.get("too_long", 0) + batch.too_long
+        cell.nul_bytes += batch.nul_bytes
         cell.late += sessions.take_late()
         tally.touch(cell)
         if not self.live:

@@ -84,11 +84,12 @@ class Log:
         self._told(self)
         # From the byte before on, as that one says whether a line begins with the block.
         data = self._pread(start - 1, BLOCK + 1) if start else self._pread(0, BLOCK)
-        begin = data.find(b"\n") + 1 if start else 0
-        if start and not begin:
+        # A run of NULs, which may be longer than a line, ends what comes before it.
+        begin = data.find(b"\n") + 1 if start and not data.startswith(b"\0") else 0
+        if start and not begin and not data.startswith(b"\0"):
             return b""
         after = start + BLOCK
-        while not data.endswith(b"\n") and after < start + BLOCK + MAX_LINE:
+        while not data.endswith((b"\n", b"\0")) and after < start + BLOCK + MAX_LINE:
             more = self._pread(after, HEAD)
             if not more:
                 break
@@ -185,7 +186,7 @@ def _naming(text: bytes | bytearray, whole: int, needles: Iterable[bytes]) -> li
 
 
 def _records(lines: Iterable[bytes], latest: float) -> Iterator[Action]:
-    return (action for line in lines if line and isinstance(action := decode(line, latest), Action))
+    return (action for line in lines if line and isinstance(action := decode(line.lstrip(b"\0"), latest), Action))
 
 
 def _span(first: float | None, following: float | None) -> tuple[float, float]:

@@ -68,7 +68,7 @@ def _plain(name: str, st: os.stat_result, told: Callable[[Reading], None]) -> tu
         head = os.pread(file.fileno(), BLOCK, 0)
         format_ = formats.new()
         format_.feed(head.split(b"\n"))
-        if format_.passes and not head.startswith(BOM):
+        if format_.passes and not head.startswith((BOM, b"\0")):
             return file, None
         file.close()
     return _unpacked(name, told)

@@ -84,7 +84,7 @@ class ContainerFormat:
 
     def _unwrapped(self, lines: list[bytes]) -> Batch:
         records = []
-        too_long = 0
+        too_long = nul_bytes = 0
         parse = _parse_docker if self.mode == "docker" else _parse_cri
         for line in lines:
             parsed = parse(line)
@@ -98,9 +98,12 @@ class ContainerFormat:
                 self.pieces[stream] = whole
             elif whole is None:
                 too_long += 1
-            elif whole.strip():
-                records.append(whole)
-        return Batch(records, too_long)
+            else:
+                record = whole.lstrip(b"\0") if whole.startswith(b"\0") else whole
+                nul_bytes += len(whole) - len(record)
+                if record.strip():
+                    records.append(record)
+        return Batch(records, too_long, nul_bytes)
 
     def dump(self) -> bytes:
         return msgspec.msgpack.encode((self.mode, self.pieces))

@@ -197,6 +197,12 @@ FAMILIES = {
         Family("agent_exporter_lines_rejected_total", "counter", "Lines that are no record.", ("source", "reason")),
         Family("agent_exporter_lines_duplicate_total", "counter", "Records seen a moment before.", ("source",)),
         Family("agent_exporter_lines_ignored_total", "counter", "Plain text, where it is to be ignored.", ("source",)),
+        Family(
+            "agent_exporter_nul_bytes_dropped_total",
+            "counter",
+            "NUL bytes before a line, as a copytruncate or a crash leaves them.",
+            ("source",),
+        ),
         Family("agent_exporter_last_line_timestamp_seconds", "gauge", "Clock at the newest line.", ("source",)),
         Family("agent_exporter_checkpoint_timestamp_seconds", "gauge", "Clock at the last commit of state."),
         Family("agent_exporter_file_truncations_total", "counter", "Files found shorter than read.", ("source",)),
@@ -399,6 +405,7 @@ def _source(page: Page, cell: SourceCell, live: Live) -> None:
     page.counter("agent_exporter_lines_duplicate_total", s, cell.duplicate, cell.created)
     page.counter("agent_exporter_lines_ignored_total", s, cell.ignored, cell.created)
     page.counter("agent_exporter_file_truncations_total", s, cell.truncations, cell.created)
+    page.counter("agent_exporter_nul_bytes_dropped_total", s, cell.nul_bytes, cell.created)
     page.counter("agent_exporter_late_lines_total", s, cell.late, cell.created)
     rejected: dict[str, int] = {reason: cell.rejected.get(reason, 0) for reason in REASONS}
     page.counters("agent_exporter_lines_rejected_total", s, rejected, cell.created)

@@ -140,6 +140,8 @@ def _lines(file: BufferedIOBase) -> Iterator[bytes | None]:
     """The lines of a file, None for one that is too long."""
     try:
         while line := file.readline(MAX_LINE + 2):
+            if line.startswith(b"\0"):
+                line = _after_nuls(file, line)
             ended = line.endswith(b"\n")
             text = line.removesuffix(b"\n").removesuffix(b"\r")
             yield text if len(text) <= MAX_LINE else None
@@ -148,6 +150,13 @@ def _lines(file: BufferedIOBase) -> Iterator[bytes | None]:
                 ended = line.endswith(b"\n")
     except (EOFError, zlib.error) as error:
         raise OSError(f"{error}") from error
+
+
+def _after_nuls(file: BufferedIOBase, line: bytes) -> bytes:
+    """A line without the NULs before it, which may be longer than a line."""
+    while not (rest := line.lstrip(b"\0")) and line:
+        line = file.readline(MAX_LINE + 2)
+    return rest if rest.endswith(b"\n") else rest + file.readline(MAX_LINE + 2 - len(rest))
 
 
 @contextmanager

@@ -111,16 +111,19 @@ class OtlpSource(Source):
         if request is None:
             return None
         lines: list[bytes] = []
-        too_long = 0
+        too_long = nul_bytes = 0
         origins: list[tuple[int, Origin]] = []
-        for stream, line, origin in request.records:
+        for stream, body, origin in request.records:
             if not origins or origins[-1][1] is not origin:
                 origins.append((len(lines), origin))
+            line = body.lstrip(b"\0") if body.startswith(b"\0") else body
+            nul_bytes += len(body) - len(line)
             if len(line) > 2 * MAX_LINE:  # twice, as a wrapper's escapes may double it
                 too_long += 1
                 continue
-            records, more = self._records(stream, line)
+            records, more, nuls = self._records(stream, line)
             too_long += more
+            nul_bytes += nuls
             for record in records:
                 if len(record) > MAX_LINE:
                     too_long += 1
@@ -128,12 +131,12 @@ class OtlpSource(Source):
                     lines.append(record)
         origins.append((len(lines), NOBODY))
         while len(self._streams) > MOST_STREAMS or self._held > MOST_PIECES:
-            pieces, more = self._forget(next(iter(self._streams)))
+            pieces, more, _ = self._forget(next(iter(self._streams)))
             lines += pieces
             too_long += more
         self._current = request
         self.origins = origins
-        return Batch(lines, too_long)
+        return Batch(lines, too_long, nul_bytes)
 
     def _next(self) -> _Request | None:
         with self._lock:

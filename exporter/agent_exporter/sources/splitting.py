@@ -12,16 +12,23 @@ if TYPE_CHECKING:
 
 
 class Splitter:
-    """Blocks of at most MAX_LINE bytes in, complete lines out, less their LF or CRLF. A longer line is never held."""
+    """Blocks of at most MAX_LINE bytes in, complete lines out, less their LF or CRLF. A longer line is never held.
+
+    NUL bytes before a line are dropped and never held, however many: a copytruncate under a writer without O_APPEND
+    leaves a hole of the size of the old file there, and a crash may leave a block of them.
+    """
 
     def __init__(self) -> None:
         self.held = bytearray()
         """The start of a line whose end has not come yet."""
         self.skipping = False
         """Inside a line that is too long, and already counted."""
+        self.nul_bytes = 0
+        """NULs dropped before the unfinished line."""
 
     def feed(self, data: bytes) -> Batch:
         lines = data.split(b"\n")
+        nul_bytes = self._drop_nuls(lines) if self.nul_bytes or b"\0" in data else 0
         rest = lines.pop()
         too_long = 0
         if lines:
@@ -44,20 +51,34 @@ class Splitter:
                 self.held.clear()
                 self.skipping = True
                 too_long += 1
-        return Batch(lines, too_long)
+        return Batch(lines, too_long, nul_bytes)
+
+    def _drop_nuls(self, parts: list[bytes]) -> int:
+        """Take the NULs off before each line that begins in `parts`; the bytes dropped before complete lines."""
+        dropped = 0
+        for number, part in enumerate(parts):
+            if number or not (self.held or self.skipping):
+                parts[number] = part.lstrip(b"\0")
+                self.nul_bytes += len(part) - len(parts[number])
+            if number < len(parts) - 1:
+                dropped += self.nul_bytes
+                self.nul_bytes = 0
+        return dropped
 
     def give_back(self) -> int:
-        """Forget the unfinished line; its length in bytes, for the caller that will read it again."""
-        length = len(self.held)
+        """Forget the unfinished line; its length with the NULs before it, for the caller that will read it again."""
+        length = self.nul_bytes + len(self.held)
+        self.nul_bytes = 0
         self.held.clear()
         return length
 
     def end(self) -> Batch:
         """There is no more: an unterminated last line counts as a line."""
         line = bytes(self.held).removesuffix(b"\r")
+        nul_bytes, self.nul_bytes = self.nul_bytes, 0
         self.held.clear()
         self.skipping = False
-        return Batch([], 1) if len(line) > MAX_LINE else Batch([line] if line else [])
+        return Batch([], 1, nul_bytes) if len(line) > MAX_LINE else Batch([line] if line else [], 0, nul_bytes)
 
 
 class Stream:
@@ -68,9 +89,9 @@ class Stream:
         self._format = format or formats.new()
 
     def feed(self, data: bytes) -> Batch:
-        lines, too_long = self._splitter.feed(data)
-        return join(Batch([], too_long), self._format.feed(lines))
+        lines, *counts = self._splitter.feed(data)
+        return join(Batch([], *counts), self._format.feed(lines))
 
     def end(self) -> Batch:
-        lines, too_long = self._splitter.end()
-        return join(Batch([], too_long), self._format.feed(lines), self._format.end())
+        lines, *counts = self._splitter.end()
+        return join(Batch([], *counts), self._format.feed(lines), self._format.end())
