@@ -4,8 +4,9 @@ The folder listing is the architecture. A line flows from top to bottom, and not
 
     lines      Batch, Origin and the longest line: what sources and formats hand on
     sources/   files, stdin and OTLP/HTTP  ->  lines of bytes, as they were written
-    formats/   lines as they were written  ->  lines of ours; docker and CRI are unwrapped
+    formats/   lines as they were written  ->  lines of ours: docker and CRI unwrapped, prefixes and colours taken off
     action     bytes  ->  Action (frozen) or Rejection(reason); the only place that knows JSON
+    records    a line that the decoder refuses, looked at once more: a record may stand behind a prefix
     pipeline   the only loop: read, decode, drop duplicates, hand to each sink, commit
     sessions   Action  ->  the Session it belongs to: totals, start and end
     detectors/ Action and Session  ->  Finding: loops, budgets, anomalies, cascades

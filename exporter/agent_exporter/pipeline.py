@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from agent_exporter.action import HEARTBEAT, MAX_AHEAD, Action, Rejection, decode
 from agent_exporter.metrics.families import OVERFLOWS, TABLES
 from agent_exporter.prices import Prices
+from agent_exporter.records import read_again
 from agent_exporter.state import Unavailable
 
 if TYPE_CHECKING:
@@ -148,6 +149,8 @@ class Pipeline:
             action = decode(line, latest)
             if action.__class__ is not Action:
                 assert isinstance(action, Rejection)
+                action = read_again(line, action, latest)
+            if isinstance(action, Rejection):
                 if action.reason == "not_json" and line[:1] != b"{" and self._ignore(source.name):
                     ignored += 1
                 else:

@@ -17,13 +17,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent_exporter.action import MAX_AHEAD, Rejection, decode
+from agent_exporter.action import MAX_AHEAD, Rejection
 from agent_exporter.cli.console import Progress, encodable, say
 from agent_exporter.cli.errors import Failed, Usage, unread
 from agent_exporter.cli.settings import config_of
 from agent_exporter.config import load
 from agent_exporter.config.strict import ConfigError
 from agent_exporter.config.values import listen_fault
+from agent_exporter.records import read
 from agent_exporter.schema import schema
 from agent_exporter.sources.once import numbered
 from agent_exporter.text import plain
@@ -200,7 +201,7 @@ def _validate(options: argparse.Namespace) -> int:
                 total += 1
                 if total % 1000 == 0:
                     progress.draw(f"{shown}  {total:,} lines")
-                result = decode(line, latest) if line is not None else Rejection("too_long", "longer than 1 MiB")
+                result = read(line, latest) if line is not None else Rejection("too_long", "longer than 1 MiB")
                 if isinstance(result, Rejection):
                     reasons[result.reason] += 1
                     progress.clear()

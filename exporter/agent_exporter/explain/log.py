@@ -13,8 +13,9 @@ import re
 from itertools import pairwise
 from typing import IO, TYPE_CHECKING, NamedTuple, Protocol
 
-from agent_exporter.action import Action, decode
+from agent_exporter.action import Action
 from agent_exporter.lines import MAX_LINE
+from agent_exporter.records import read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -186,7 +187,7 @@ def _naming(text: bytes | bytearray, whole: int, needles: Iterable[bytes]) -> li
 
 
 def _records(lines: Iterable[bytes], latest: float) -> Iterator[Action]:
-    return (action for line in lines if line and isinstance(action := decode(line.lstrip(b"\0"), latest), Action))
+    return (action for line in lines if line and isinstance(action := read(line.lstrip(b"\0"), latest), Action))
 
 
 def _span(first: float | None, following: float | None) -> tuple[float, float]:

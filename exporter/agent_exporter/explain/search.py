@@ -15,6 +15,7 @@ import msgspec
 from agent_exporter.action import FAILED, HEARTBEAT, trace_id_of
 from agent_exporter.explain.beside import Surroundings
 from agent_exporter.explain.names import FEW, needle, task_of
+from agent_exporter.formats.prefixed import record_in
 from agent_exporter.lineage import own_trace
 
 if TYPE_CHECKING:
@@ -51,6 +52,15 @@ class _Names(msgspec.Struct, gc=False):
 
 
 _decode_names = msgspec.json.Decoder(_Names).decode
+
+
+def _names(line: bytes) -> _Names | None:
+    for text in (line, record_in(line.lstrip(b"\0"))):
+        try:
+            return _decode_names(text or b"")
+        except (ValueError, RecursionError):
+            pass
+    return None
 
 
 def _text(raw: bytes) -> str | None:
@@ -173,11 +183,8 @@ class Search:
         """The session that is a trace of its own and has this id."""
         for log in self._logs:
             for line in log.lines():
-                try:
-                    names = _decode_names(line)
-                except (ValueError, RecursionError):
-                    continue
-                if names.parent_trace_id or names.trace_id:
+                names = _names(line)
+                if names is None or names.parent_trace_id or names.trace_id:
                     continue
                 if trace_id_of(own_trace(names.agent_id, names.session_id)) == wanted:
                     return {names.session_id}
