@@ -544,7 +544,7 @@ def test_a_symlink_that_is_swapped_is_followed(tmp_path):
 
 def test_a_file_with_two_names_is_read_once(world):
     """Names of one pattern, and names of two patterns whose sources share their claims."""
-    claims = set()
+    claims: dict = {}
     one = World(world.folder, "*.log", claims=claims)
     two = World(world.folder, "a*", claims=claims)
     one.write(b"one\n")

@@ -154,3 +154,36 @@ def test_explain_validate_and_replay_agree_on_what_is_a_record(tmp_path, capsys)
     assert command(["explain", "--session", "s-1", str(log), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert json.dumps(told).count('"refund"') >= count
+
+
+def seconds_log(path, count=20):
+    """Equal lines, as a tight loop writes them with times of whole seconds."""
+    path.write_bytes(count * (RECORD[:-1] + b', "output": {"refunded": false}}\n'))
+    return path
+
+
+def test_equal_lines_of_a_file_all_count(tmp_path, capsys):
+    """In every command: a tight loop that logs whole seconds is no delivery of one line."""
+    log = seconds_log(tmp_path / "loop.log")
+    assert command(["validate", str(log)]) == 0
+    assert capsys.readouterr().out == "20 lines: 20 accepted, 0 rejected\n"
+    assert command(["replay", str(log)]) == 0
+    page = capsys.readouterr().out
+    assert f'agent_exporter_lines_accepted_total{{source="{log}"}} 20.0' in page
+    assert f'agent_exporter_lines_duplicate_total{{source="{log}"}} 0.0' in page
+    assert command(["explain", "--session", "s-1", str(log), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["tasks"][0]["actions"] == 20
+    assert command(["backtest", str(log)]) == 0
+    assert '"loop":"repeat"' in capsys.readouterr().out
+
+
+def test_a_file_that_two_sources_name_is_read_by_the_first_and_said(tmp_path, capsys, caplog):
+    """Rather than read twice and sorted out line by line."""
+    log = seconds_log(tmp_path / "a.log", 3)
+    (tmp_path / "b.log").symlink_to(log)
+    assert command(["replay", str(log), str(tmp_path / "*.log")]) == 0
+    page = capsys.readouterr().out
+    assert f'agent_exporter_lines_read_total{{source="{log}"}} 3.0' in page
+    assert f'agent_exporter_lines_read_total{{source="{tmp_path}/*.log"}} 0.0' in page
+    assert f"{tmp_path}/*.log: {str(log)!r} is left out: {str(log)!r} reads it already" in caplog.text

@@ -15,7 +15,7 @@ The folder listing is the architecture. A line flows from top to bottom, and not
     probes/    questions to agents  ->  health checks
     benchmark/ inputs whose answers are known  ->  the share that came out right
     status/    what a person sees: cells, findings and the latest actions  ->  pages
-    duplicates what a collector sends again is counted once
+    duplicates what an OTLP sender delivers again is counted once
     state      one SQLite file that every stage above commits its changed rows to, together
 
 `stages` puts these together from a `config`: for `service`, which runs until it is told to end and shows itself through

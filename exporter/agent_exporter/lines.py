@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 MAX_LINE = 1 << 20
 """Bytes in a line without its newline; docs/log-schema.md. A longer one is dropped without being held in memory."""
@@ -31,12 +34,19 @@ class Batch(NamedTuple):
     """Lines over MAX_LINE that were skipped."""
     nul_bytes: int = 0
     """NUL bytes that stood before a line and were dropped."""
+    envelopes: Sequence[bytes] = ()
+    """Of a request that its sender may deliver again: for each line, what tells its record from equal ones. Empty for
+    files and standard input, where nothing is delivered twice.
+    """
+
+    def counting(self, *others: Batch) -> Batch:
+        """The same lines, with what the others counted added."""
+        parts = (self, *others)
+        return self._replace(
+            too_long=sum(part.too_long for part in parts), nul_bytes=sum(part.nul_bytes for part in parts)
+        )
 
 
 def join(*parts: Batch) -> Batch:
-    """The parts as one batch, in order."""
-    return Batch(
-        [line for part in parts for line in part.lines],
-        sum(part.too_long for part in parts),
-        sum(part.nul_bytes for part in parts),
-    )
+    """The parts of one file as one batch, in order."""
+    return Batch([line for part in parts for line in part.lines]).counting(*parts)

@@ -1,4 +1,4 @@
-"""The only loop: read, decode, drop duplicates, hand to each sink, commit.
+"""The only loop: read, decode, drop what was delivered before, hand to each sink, commit.
 
     for each source:  block of lines  ->  for each line:  Action | Rejection
                                    Action  ->  duplicates  ->  prices  ->  tally, sessions, detectors, spans
@@ -134,7 +134,9 @@ class Pipeline:
             recent = None  # what it would remember is out of date by the time that anyone looks
         if breaker is not None and breaker.idle:
             breaker = None
-        add, join, seen, detect = tally.add, sessions.add, duplicates.seen, detectors.add
+        add, join, detect = tally.add, sessions.add, detectors.add
+        envelopes = batch.envelopes
+        seen = duplicates.request() if envelopes else None
         settle = self.prices.settle
         now = self.now()
         live = self.live
@@ -158,7 +160,7 @@ class Pipeline:
                     why = action.detail
                     tally.reject(cell, action)
                 continue
-            if seen(line):
+            if seen is not None and seen(line, envelopes[number]):
                 repeated += 1
                 if breaker is not None and breaker.watches(action.agent_id):
                     if action.tokens is not None:
@@ -214,7 +216,6 @@ class Pipeline:
             sessions.settle(self.newest)
             sessions.thin(self.newest)
             self.sinks.detectors.traces.age(self.newest)
-            self.sinks.duplicates.age(float("inf"))
 
     # --- state -------------------------------------------------------------------------------------------------
 

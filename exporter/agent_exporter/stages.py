@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, BinaryIO
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from agent_exporter.detectors.finding import Finding
     from agent_exporter.probes.check import Result
     from agent_exporter.sources import Source
+    from agent_exporter.sources.place import Identity
     from agent_exporter.state import Rows
 
 
@@ -211,7 +214,9 @@ def render(file: BinaryIO, rows: Rows, live: Live, accept: str, others: Iterable
 
 def open_sources(config: Config, paths: Sequence[str], *, follow: bool = True) -> list[Source]:
     """Those of the command line and those of the config. Raises OSError for a file to read once that is not there."""
-    claims: set[tuple[int, int]] = set()
+    claims: dict[Identity, str] = {}
+    if "-" in paths and stat.S_ISREG((st := os.fstat(0)).st_mode):
+        claims[st.st_dev, st.st_ino] = "-"  # as in `run - log < log`
     sources: list[Source] = []
     for path in paths:
         if path == "-":

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from itertools import pairwise
 from typing import IO, TYPE_CHECKING, NamedTuple, Protocol
 
@@ -171,6 +172,17 @@ class Log:
             _records(self.text(number).split(b"\n"), self.latest), None
         )
         return None if first is None else first.at
+
+
+def merged(*searches: Iterable[Action]) -> list[Action]:
+    """What several searches of the same logs found, each line once. Equal lines that one of them found are several."""
+    found: dict[tuple[bytes, int], Action] = {}
+    for search in searches:
+        met: Counter[bytes] = Counter()
+        for action in search:
+            met[action.line] += 1
+            found.setdefault((action.line, met[action.line]), action)
+    return list(found.values())
 
 
 def _naming(text: bytes | bytearray, whole: int, needles: Iterable[bytes]) -> list[bytes]:

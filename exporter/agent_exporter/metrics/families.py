@@ -195,7 +195,7 @@ FAMILIES = {
         Family("agent_exporter_lines_read_total", "counter", "Lines read: the sum of the four below.", ("source",)),
         Family("agent_exporter_lines_accepted_total", "counter", "Lines that were counted.", ("source",)),
         Family("agent_exporter_lines_rejected_total", "counter", "Lines that are no record.", ("source", "reason")),
-        Family("agent_exporter_lines_duplicate_total", "counter", "Records seen a moment before.", ("source",)),
+        Family("agent_exporter_lines_duplicate_total", "counter", "Records that were delivered again.", ("source",)),
         Family("agent_exporter_lines_ignored_total", "counter", "Plain text, where it is to be ignored.", ("source",)),
         Family(
             "agent_exporter_nul_bytes_dropped_total",

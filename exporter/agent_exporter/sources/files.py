@@ -66,7 +66,7 @@ class FileSource(Source):
         pattern: str,
         *,
         start_at: Literal["beginning", "end"] = "beginning",
-        claims: set[Identity] | None = None,
+        claims: dict[Identity, str] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
@@ -77,7 +77,8 @@ class FileSource(Source):
         self.problems: dict[str, str] = {}
         """What keeps a file, by name, from being read."""
         self._pattern = os.path.abspath(pattern)  # noqa: PTH100  (glob wants strings, and links left as they are)
-        self._claims: set[Identity] = set() if claims is None else claims
+        self._claims: dict[Identity, str] = {} if claims is None else claims
+        """The names of the sources that read files, by file."""
         self._clock = clock
         self._at_end = start_at == "end"
         self._files: dict[Identity, Followed] = {}
@@ -92,6 +93,8 @@ class FileSource(Source):
         self._copies: dict[Identity, tuple[int, float]] = {}
         """Files that look like copies of files that are read, with their size and since when it is that."""
         self._passed_over: set[str] = set()
+        self._left: set[str] = set()
+        """Files that another source reads, so that it is said once."""
         self._any = True
         self._next_scan = float("-inf")
 
@@ -118,7 +121,7 @@ class FileSource(Source):
         """For a source that is given up, as by a change of the config."""
         for file in self._files.values():
             self._close(file)
-            self._claims.discard(file.id)
+            self._claims.pop(file.id, None)
 
     def restore(self, rows: Iterable[tuple[str, bytes]]) -> None:
         for key, value in rows:
@@ -164,6 +167,7 @@ class FileSource(Source):
             if identity not in seen or (known and known.home == path):
                 seen[identity] = path, st
         self._passed_over = notes
+        self._left &= {path for path, _ in seen.values()}
         if self._any and not seen:
             log.warning("%s: no file matches %s now", self.name, quoted(self._pattern))
         self._any = bool(seen)
@@ -241,7 +245,11 @@ class FileSource(Source):
 
     def _begin(self, path: str, st: os.stat_result, now: float) -> Followed | None:
         """A file not known by its inode, unless another source has it or it is a copy."""
-        if (st.st_dev, st.st_ino) in self._claims:
+        owner = self._claims.get((st.st_dev, st.st_ino))
+        if owner is not None:
+            if path not in self._left:
+                self._left.add(path)
+                log.warning("%s: %s is left out: %s reads it already", self.name, quoted(path), quoted(owner))
             return None
         file = Followed(Place(os.fsencode(path), st.st_dev, st.st_ino))
         if not self._opened(file):
@@ -264,7 +272,7 @@ class FileSource(Source):
 
     def _claim(self, file: Followed) -> None:
         self._files[file.id] = file
-        self._claims.add(file.id)
+        self._claims[file.id] = self.name
 
     def _place(self, file: Followed, now: float) -> Place | None:
         """Where to begin in a new file: after what was read of the file it is a copy of. None: not now."""
@@ -337,7 +345,7 @@ class FileSource(Source):
             self._ready.remove(file)
             file.queued = False
         del self._files[file.id]
-        self._claims.discard(file.id)
+        self._claims.pop(file.id, None)
         if self._homes.get(file.home) is file:
             del self._homes[file.home]
         self._changes[file.place.key] = None

@@ -76,12 +76,9 @@ class Followed:
         if not self.whole():  # after reading: bytes from before a truncation may be given up, but not mistaken
             return None
         self.more = len(data) == wanted
-        lines, *counts = self.splitter.feed(data)
-        return join(
-            self._advance(offset, data, len(data) - self.splitter.give_back()),
-            Batch([], *counts),
-            self.format.feed(lines),
-        )
+        split = self.splitter.feed(data)
+        skipped = self._advance(offset, data, len(data) - self.splitter.give_back())
+        return self.format.feed(split.lines).counting(split, skipped)
 
     def _after_nuls(self) -> int:
         """Where the NULs end that stand at the place.

@@ -33,12 +33,12 @@ class PastFiles(Source):
     `claims` do not read a file twice.
     """
 
-    def __init__(self, name: str, pattern: str, *, claims: set[Identity] | None = None) -> None:
+    def __init__(self, name: str, pattern: str, *, claims: dict[Identity, str] | None = None) -> None:
         self.name = name
         self.problems: dict[str, str] = {}
         """Why a file could not be read to its end, by name."""
         self._pattern = os.path.abspath(pattern)  # noqa: PTH100  (glob wants strings, and links left as they are)
-        self._claims: set[Identity] = set() if claims is None else claims
+        self._claims: dict[Identity, str] = {} if claims is None else claims
         paths = matches(self._pattern)
         regular = [st for path in paths if (st := self._stat(path)) and stat.S_ISREG(st.st_mode)]
         if paths == [self._pattern]:
@@ -61,13 +61,17 @@ class PastFiles(Source):
     def _read(self, paths: list[str]) -> Iterator[Batch]:
         for path in paths:
             st = self._stat(path)
-            if st is None or (st.st_dev, st.st_ino) in self._claims:
+            if st is None:
+                continue
+            owner = self._claims.get((st.st_dev, st.st_ino))
+            if owner is not None:
+                log.warning("%s: %s is left out: %s reads it already", self.name, quoted(path), quoted(owner))
                 continue
             # A pipe that is named, as in `replay <(zcat x)`, is meant; one that a pattern finds may be silent for ever.
             if path != self._pattern and not stat.S_ISREG(st.st_mode):
                 log.warning("%s: %s is left out: it is no regular file", self.name, quoted(path))
                 continue
-            self._claims.add((st.st_dev, st.st_ino))
+            self._claims[st.st_dev, st.st_ino] = self.name
             stream = Stream()
             before = self._done
             try:

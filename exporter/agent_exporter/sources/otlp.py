@@ -33,7 +33,7 @@ MOST_REQUESTS = 64
 """Waiting to be counted; a collector sends a handful at a time."""
 MOST_BYTES = 64 << 20
 """Of lines waiting to be counted: three requests of the largest size."""
-PER_RECORD = 150
+PER_RECORD = 200
 """Bytes of memory that a record takes beside its line."""
 MOST_STREAMS = 1024
 """Files and containers of which unfinished pieces are remembered."""
@@ -86,7 +86,7 @@ class OtlpSource(Source):
 
     def deliver(self, records: Sequence[Record]) -> Future[Receipt]:
         """Queue one request. The future is done once its lines are committed. Raises Busy."""
-        size = sum(len(line) for _, line, _ in records) + PER_RECORD * len(records)
+        size = sum(len(record.line) for record in records) + PER_RECORD * len(records)
         request = _Request(records, size, Future())
         with self._lock:
             if self._closed is not None:
@@ -112,8 +112,9 @@ class OtlpSource(Source):
             return None
         lines: list[bytes] = []
         too_long = nul_bytes = 0
+        envelopes: list[bytes] = []
         origins: list[tuple[int, Origin]] = []
-        for stream, body, origin in request.records:
+        for stream, body, origin, envelope in request.records:
             if not origins or origins[-1][1] is not origin:
                 origins.append((len(lines), origin))
             line = body.lstrip(b"\0") if body.startswith(b"\0") else body
@@ -121,7 +122,7 @@ class OtlpSource(Source):
             if len(line) > 2 * MAX_LINE:  # twice, as a wrapper's escapes may double it
                 too_long += 1
                 continue
-            records, more, nuls = self._records(stream, line)
+            records, more, nuls, _ = self._records(stream, line)
             too_long += more
             nul_bytes += nuls
             for record in records:
@@ -129,14 +130,16 @@ class OtlpSource(Source):
                     too_long += 1
                 else:
                     lines.append(record)
+                    envelopes.append(envelope)
         origins.append((len(lines), NOBODY))
         while len(self._streams) > MOST_STREAMS or self._held > MOST_PIECES:
-            pieces, more, _ = self._forget(next(iter(self._streams)))
+            pieces, more, *_ = self._forget(next(iter(self._streams)))
             lines += pieces
+            envelopes += [b""] * len(pieces)
             too_long += more
         self._current = request
         self.origins = origins
-        return Batch(lines, too_long, nul_bytes)
+        return Batch(lines, too_long, nul_bytes, envelopes)
 
     def _next(self) -> _Request | None:
         with self._lock:
@@ -190,7 +193,7 @@ class OtlpSource(Source):
         self._before.clear()
 
     def refused(self) -> None:
-        """Nothing is answered with 200 that is not on disk. What was counted stays; a retry is a duplicate.
+        """Nothing is answered with 200 that is not on disk. What was counted stays; a retry delivers it again.
 
         Pieces go back to what they were, as the retry brings them again.
         """

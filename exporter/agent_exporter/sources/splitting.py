@@ -89,9 +89,9 @@ class Stream:
         self._format = format or formats.new()
 
     def feed(self, data: bytes) -> Batch:
-        lines, *counts = self._splitter.feed(data)
-        return join(Batch([], *counts), self._format.feed(lines))
+        split = self._splitter.feed(data)
+        return self._format.feed(split.lines).counting(split)
 
     def end(self) -> Batch:
-        lines, *counts = self._splitter.end()
-        return join(Batch([], *counts), self._format.feed(lines), self._format.end())
+        split = self._splitter.end()
+        return join(self._format.feed(split.lines), self._format.end()).counting(split)
