@@ -12,8 +12,14 @@ from hypothesis import strategies as st
 
 from agent_exporter.action import Action, Rejection, decode
 from agent_exporter.cli import command
+from agent_exporter.config import parse
 from agent_exporter.formats.prefixed import MAX_PREFIX
-from agent_exporter.records import EXCERPT, read
+from agent_exporter.lines import Batch
+from agent_exporter.metrics.cells import KINDS
+from agent_exporter.records import EXCERPT, Foreign, read
+from agent_exporter.sources import Source
+from agent_exporter.stages import Stages
+from agent_exporter.state import Memory
 
 RECORD = (
     b'{"timestamp": "2026-03-18T09:15:32Z", "agent_id": "billing", "session_id": "s-1", "action": "refund", '
@@ -187,3 +193,69 @@ def test_a_file_that_two_sources_name_is_read_by_the_first_and_said(tmp_path, ca
     assert f'agent_exporter_lines_read_total{{source="{log}"}} 3.0' in page
     assert f'agent_exporter_lines_read_total{{source="{tmp_path}/*.log"}} 0.0' in page
     assert f"{tmp_path}/*.log: {str(log)!r} is left out: {str(log)!r} reads it already" in caplog.text
+
+
+FOREIGN = [
+    b'{"level": "info", "msg": "started", "timestamp": "2026-03-18T09:15:32Z", "status": "success"}',
+    b'{"timestamp": 1773825332, "message": "GET /", "status": 200}',
+    b"{}",
+    b'web-1 | {"level": "info", "deep": {"agent_id": "a", "session_id": "s", "action": "x"}}',
+    b'{"deep": ' + b"[" * 70 + b"]" * 70 + b"}",
+]
+FAULTY = [
+    b'{"timestamp": "2026-03-18T09:15:32Z", "agentId": "a", "status": "success"}',
+    b'{"Session-ID": "s"}',
+    b'{"action": "x"}',
+    b"[]",
+    b"7",
+    b'{"level": "info"',
+    b"plain text",
+    b'{"msg": "' + b"\xff" + b'"}',
+    b'{"deep": ' + b"[" * 200_000 + b"]" * 200_000 + b"}",
+]
+
+
+def test_json_of_another_program_is_told_from_a_record_with_faults():
+    """By the fields that every record has and no ordinary logger; one that is named alike shows a record."""
+    assert [type(read(line)) for line in FOREIGN] == [Foreign] * len(FOREIGN)
+    assert [type(read(line)) for line in FAULTY] == [Rejection] * len(FAULTY)
+
+
+CONFIG = """
+sources:
+  both: {path: /logs/a, ignore_plain_text: true}
+  strict: {path: /logs/b, foreign: count}
+otlp_logs: {foreign: count}
+"""
+
+
+@given(st.lists(st.sampled_from([RECORD, b"x " + RECORD, b"\0", *FOREIGN[:4], *FAULTY[:8]]), max_size=20))
+def test_every_line_read_is_accepted_rejected_duplicate_or_ignored(lines):
+    """To the unit, whatever the config of its source."""
+    for name, counted in (("both", False), ("strict", True), ("otlp", True), ("-", False)):
+        stages = Stages(parse(CONFIG), Memory(KINDS), [], live=False)
+        source = Source()
+        source.name = name
+        envelopes = [b""] * len(lines) if name == "otlp" else ()
+        batch = Batch(lines, too_long=1, envelopes=envelopes)
+        for _ in range(2):
+            stages.pipeline.feed(source, batch)
+        cell = stages.pipeline.sinks.tally.source(name, 0.0)
+        foreign, good = sum(line in FOREIGN for line in lines), sum(RECORD in line for line in lines)
+        plain = lines.count(b"plain text") + lines.count(b"\0") if name == "both" else 0
+        assert cell.read == 2 * len(lines) + 2
+        assert cell.accepted + cell.duplicate == 2 * good
+        assert cell.duplicate == (good if name == "otlp" else 0)
+        assert cell.ignored == 2 * ((0 if counted else foreign) + plain)
+        assert cell.read == cell.accepted + cell.duplicate + cell.ignored + sum(cell.rejected.values())
+
+
+def test_validate_ignores_what_run_ignores(tmp_path, capsys):
+    """And names the first such line."""
+    log = tmp_path / "a.log"
+    log.write_bytes(b"\n".join([RECORD, *FOREIGN, b""]))
+    assert command(["validate", str(log)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{log}:2: ignored, as are all JSON objects without agent_id, session_id and action",
+        "6 lines: 1 accepted, 5 ignored, 0 rejected",
+    ]

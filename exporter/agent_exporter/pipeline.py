@@ -98,7 +98,7 @@ class Pipeline:
         *,
         live: bool = True,
         prices: Prices | None = None,
-        ignore_plain_text: Callable[[str], bool] = lambda _: False,
+        ignores: Callable[[str, bytes, Rejection], bool] = lambda *_: False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.sources = list(sources)
@@ -111,7 +111,7 @@ class Pipeline:
         self.committed_at = 0.0
         self.newest = 0.0
         """Time of the newest line: "now" in a log of the past."""
-        self._ignore = ignore_plain_text
+        self._ignores = ignores
         self._asked: deque[tuple[Callable[[], object], Future[object]]] = deque()
         self._wake = threading.Event()
         self._stopping = False
@@ -153,7 +153,7 @@ class Pipeline:
                 assert isinstance(action, Rejection)
                 action = read_again(line, action, latest)
             if isinstance(action, Rejection):
-                if action.reason == "not_json" and line[:1] != b"{" and self._ignore(source.name):
+                if self._ignores(source.name, line, action):
                     ignored += 1
                 else:
                     rejected += 1

@@ -1,12 +1,15 @@
 """From a line to an Action, for lines that are not a bare record, too.
 
 The decoder (`action`) is strict and fast. What it refuses is looked at once more here: a record may stand behind a
-prefix (`formats.prefixed`). Every command that reads lines reads them by `read`, so that all agree on what counts.
+prefix (`formats.prefixed`), or the line may be the JSON of another program. Every command that reads lines reads them
+by `read`, so that all agree on what counts.
 """
 
 from __future__ import annotations
 
 import re
+
+import msgspec
 
 from agent_exporter.action import Action, Rejection, decode
 from agent_exporter.formats.prefixed import record_in
@@ -19,6 +22,18 @@ _NO_RECORD = frozenset({"not_json", "bad_encoding", "too_deep"})
 _AT = re.compile(r"\bbyte (\d+)")
 
 
+_OURS = frozenset({"agentid", "sessionid", "action"})
+_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+class Foreign(Rejection):
+    """A JSON object that another program wrote, as an ordinary logger: it has no agent_id, session_id or action.
+
+    A timestamp and a status are no sign, as every logger has them. A field that is named alike (`agentId`) is one: such
+    a line is rejected with what to change.
+    """
+
+
 def read(line: bytes, latest: float = float("inf")) -> Action | Rejection:
     """The record of a line, or why there is none. `latest` as for `decode`. Never raises."""
     action = decode(line, latest)
@@ -28,14 +43,16 @@ def read(line: bytes, latest: float = float("inf")) -> Action | Rejection:
 def read_again(line: bytes, rejection: Rejection, latest: float) -> Action | Rejection:
     """The same for a line that `decode` has rejected."""
     if rejection.reason not in _NO_RECORD:
-        return rejection
+        return Foreign(*rejection) if _is_foreign(line) else rejection
     within = record_in(line)
     if within is not None:
         found = decode(within, latest)
-        if isinstance(found, Action) or found.reason not in _NO_RECORD:
+        if isinstance(found, Action):
             return found
+        if found.reason not in _NO_RECORD:
+            return Foreign(*found) if _is_foreign(within) else found
     if rejection.reason == "too_deep":
-        return rejection
+        return Foreign(*rejection) if _is_foreign(line) else rejection
     return Rejection(rejection.reason, f"{rejection.detail}; the line: {excerpt(line, rejection.detail)}")
 
 
@@ -46,3 +63,11 @@ def excerpt(line: bytes, detail: str) -> str:
     begin = max(0, min(begin, len(line) - EXCERPT))
     before, after = "..." if begin else "", "..." if begin + EXCERPT < len(line) else ""
     return f"{before}{repr(line[begin : begin + EXCERPT])[1:]}{after}"
+
+
+def _is_foreign(record: bytes) -> bool:
+    try:
+        fields = _decode_fields(record)
+    except (ValueError, RecursionError):
+        return False
+    return not any(field.lower().replace("_", "").replace("-", "") in _OURS for field in fields)

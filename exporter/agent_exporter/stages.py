@@ -25,6 +25,7 @@ from agent_exporter.metrics.limits import Limits
 from agent_exporter.metrics.tally import Tally
 from agent_exporter.pipeline import Pipeline, Sinks
 from agent_exporter.prices import Prices
+from agent_exporter.records import Foreign
 from agent_exporter.sessions import Session, Sessions
 from agent_exporter.sources.files import FileSource
 from agent_exporter.sources.once import PastFiles
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.metrics_core import Metric
 
+    from agent_exporter.action import Rejection
     from agent_exporter.config import Config
     from agent_exporter.detectors.finding import Finding
     from agent_exporter.probes.check import Result
@@ -136,7 +138,7 @@ class Stages:
             store,
             live=live,
             prices=Prices(config.prices, live=live),
-            ignore_plain_text=self._ignores,
+            ignores=self._ignores,
         )
 
         self.pipeline.restore()
@@ -171,11 +173,12 @@ class Stages:
     def _idle_of(self, task_type: str) -> float:
         return self._idle.get(task_type) or self._idle["default"]
 
-    def _ignores(self, source: str) -> bool:
-        if source == "otlp":
-            return self.config.otlp_logs.ignore_plain_text
-        own = self.config.sources.get(source)
-        return own is not None and own.ignore_plain_text
+    def _ignores(self, source: str, line: bytes, rejection: Rejection) -> bool:
+        """Whether a line that is no record is ignored: as plain text, or as the JSON of another program."""
+        own = self.config.otlp_logs if source == "otlp" else self.config.sources.get(source)
+        if isinstance(rejection, Foreign):
+            return own is None or own.foreign == "ignore"
+        return own is not None and own.ignore_plain_text and rejection.reason == "not_json" and line[:1] != b"{"
 
     def _baseline_from(self, name: str) -> float:
         """Seconds since 1970."""

@@ -24,7 +24,7 @@ from agent_exporter.cli.settings import config_of
 from agent_exporter.config import load
 from agent_exporter.config.strict import ConfigError
 from agent_exporter.config.values import listen_fault
-from agent_exporter.records import read
+from agent_exporter.records import Foreign, read
 from agent_exporter.schema import schema
 from agent_exporter.sources.once import numbered
 from agent_exporter.text import plain
@@ -192,7 +192,8 @@ def _validate(options: argparse.Namespace) -> int:
     reasons: Counter[str] = Counter()
     problems: list[str] = []
     progress = Progress()
-    total = 0
+    total = ignored = 0
+    foreign = ""
     latest = time.time() + MAX_AHEAD
     for path in options.paths:
         shown = plain(path)
@@ -202,7 +203,10 @@ def _validate(options: argparse.Namespace) -> int:
                 if total % 1000 == 0:
                     progress.draw(f"{shown}  {total:,} lines")
                 result = read(line, latest) if line is not None else Rejection("too_long", "longer than 1 MiB")
-                if isinstance(result, Rejection):
+                if isinstance(result, Foreign):
+                    foreign = foreign or f"{shown}:{number}"
+                    ignored += 1
+                elif isinstance(result, Rejection):
                     reasons[result.reason] += 1
                     progress.clear()
                     print(f"{shown}:{number}: {result.reason}: {result.detail}")
@@ -214,7 +218,11 @@ def _validate(options: argparse.Namespace) -> int:
     bad = reasons.total()
     detail = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common())
     if total or not problems:
-        print(f"{total:,} lines: {total - bad:,} accepted, {bad:,} rejected{f' ({detail})' if bad else ''}", flush=True)
+        if ignored:
+            print(f"{foreign}: ignored, as are all JSON objects without agent_id, session_id and action")
+        others = f"{ignored:,} ignored, " if ignored else ""
+        rejected = f"{bad:,} rejected{f' ({detail})' if bad else ''}"
+        print(f"{total:,} lines: {total - bad - ignored:,} accepted, {others}{rejected}", flush=True)
     for problem in problems:
         say(problem)
     return 2 if problems else bool(bad)

@@ -196,7 +196,12 @@ FAMILIES = {
         Family("agent_exporter_lines_accepted_total", "counter", "Lines that were counted.", ("source",)),
         Family("agent_exporter_lines_rejected_total", "counter", "Lines that are no record.", ("source", "reason")),
         Family("agent_exporter_lines_duplicate_total", "counter", "Records that were delivered again.", ("source",)),
-        Family("agent_exporter_lines_ignored_total", "counter", "Plain text, where it is to be ignored.", ("source",)),
+        Family(
+            "agent_exporter_lines_ignored_total",
+            "counter",
+            "JSON of other programs, and plain text where it is to be ignored.",
+            ("source",),
+        ),
         Family(
             "agent_exporter_nul_bytes_dropped_total",
             "counter",
