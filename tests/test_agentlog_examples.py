@@ -20,7 +20,7 @@ def drawn(name: str) -> tuple[str, str]:
     assert ran.stderr == b""
     checked = subprocess.run(
         [sys.executable, "-m", "agent_exporter", "validate", "-"],
-        input=ran.stdout, capture_output=True, check=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        input=ran.stdout, capture_output=True, check=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": f"{ROOT}/exporter:{ROOT}/agentlog/src"},
     )  # fmt: skip
     return tree(ran.stdout.splitlines()), checked.stdout.decode()
 

@@ -80,7 +80,7 @@ def test_a_million_agent_ids_cost_little_memory_and_no_total(tmp_path):
     code = "import sys; from agent_exporter.cli import command; command(sys.argv[1:]); print(open('/proc/self/status').read(), file=sys.stderr)"
     done = subprocess.run(
         [sys.executable, "-c", code, "replay", log], cwd=ROOT, capture_output=True, text=True, check=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": str(ROOT / "exporter")},
     )  # fmt: skip
     found = samples_of(done.stdout)
     assert len(found["agent_info"]) <= 2_001

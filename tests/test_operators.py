@@ -22,7 +22,7 @@ def order(*arguments: str) -> tuple[int, str, str]:
     """`agent-exporter breaker ...`: exit code, standard output, standard error."""
     done = subprocess.run(
         [sys.executable, "-m", "agent_exporter", "breaker", *map(str, arguments)],
-        cwd=ROOT, capture_output=True, text=True, timeout=30, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        cwd=ROOT, capture_output=True, text=True, timeout=30, env=os.environ | {"PYTHONPATH": str(ROOT / "exporter")},
     )  # fmt: skip
     return done.returncode, done.stdout.strip(), done.stderr.strip()
 

@@ -174,7 +174,7 @@ def secrets(tmp_path):
 def make(folder) -> str:
     return subprocess.run(
         [sys.executable, ROOT / "docker" / "make_secrets.py", folder, ROOT / "docker" / "stack.yaml"],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": str(ROOT / "exporter")},
         capture_output=True,
         text=True,
         check=True,

@@ -111,7 +111,7 @@ def test_the_fleet_shows_every_agent_and_every_source():
             tokens={"prompt": 1500, "cost_usd": 0.5}, metadata={"team": "research"},
         ),
         line(agent_id="b", timestamp="2026-03-18T09:16:02Z", status="error"),
-        b"{}",
+        b'{"action": "x"}',
         b"[]",
         b"[]",
         config="agents: {a: {daily_tokens: 1000, daily_cost_usd: 2}}",
