@@ -30,10 +30,10 @@ from agent_exporter.demo.faults import FAULTS
 from agent_exporter.demo.fleet import TEAMS, Fleet
 from agent_exporter.demo.mailbox import serve
 from agent_exporter.demo.show import CONFIG, WATCH, _asking
+from agent_exporter.lines import Batch
 from agent_exporter.prices import Prices
 from agent_exporter.probes.check import perform
 from agent_exporter.probes.settings import checks_of
-from agent_exporter.sources import Batch
 from agent_exporter.stages import MIRRORED, Stages
 from agent_exporter.state import Memory
 from agent_exporter.status.pages import Pages

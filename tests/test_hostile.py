@@ -59,7 +59,7 @@ def test_a_log_of_everything_bad_is_counted_by_reason_and_the_next_good_line_is_
         }
         assert {reason: count for reason, count in rejected.items() if count} == dict(expected)
         assert running.process.poll() is None
-        page = running.get("/metrics")[1]
+        page = running.scrape()
     checked = subprocess.run(
         [program("promtool"), "check", "metrics"], input=page, capture_output=True, text=True, check=False
     )

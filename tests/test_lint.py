@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_action import BAD, records
 
-from agent_exporter.action import REASONS, Action, Rejection, decode
+from agent_exporter.action import REASONS, Action, decode
 from agent_exporter.cli import command
 from agent_exporter.lint import WARNINGS, Lint
+from agent_exporter.records import Foreign
 
 
 def said(text: bytes) -> list[str]:
@@ -132,7 +133,7 @@ def test_strict_fails_for_warnings_and_json_is_for_machines(tmp_path, capsys):
         (2, "error", "wrong_type", "agent_id"),
     ]
     assert shown[-1] == {
-        "lines": 2, "accepted": 1, "rejected": {"wrong_type": 1}, "warnings": {"status_other": 1},
+        "lines": 2, "accepted": 1, "ignored": 0, "rejected": {"wrong_type": 1}, "warnings": {"status_other": 1},
     }  # fmt: skip
 
 
@@ -151,8 +152,8 @@ def test_whatever_a_line_is_it_is_rejected_if_and_only_if_it_has_a_fault(value):
     text = value if isinstance(value, bytes) else json.dumps(value).encode()
     result, remarks = Lint().line(text)
     faults = [remark for remark in remarks if not remark.is_warning]
-    assert isinstance(result, Action) == (not faults)
-    assert not isinstance(result, Rejection) or (
+    assert isinstance(result, Action | Foreign) == (not faults)
+    assert isinstance(result, Action | Foreign) or (
         faults[0].kind == result.reason and faults[0].detail.startswith(result.detail)
     )
     assert all(remark.kind in {*REASONS, *WARNINGS} for remark in remarks)

@@ -13,7 +13,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from agent_exporter.action import Mended, Metadata, Record, Rejection, Tokens, decode, parse, why_unfit
+from agent_exporter.formats.prefixed import record_in
 from agent_exporter.prices import CACHE_APART, UNPRICED, Prices
+from agent_exporter.records import Foreign, read_again
 from agent_exporter.statuses import WORDS
 from agent_exporter.text import visible
 
@@ -70,6 +72,13 @@ class Lint:
     def line(self, line: bytes, latest: float = float("inf")) -> tuple[Action | Rejection, list[Remark]]:
         """What a line is decoded to, and all that is to be said about it; `latest` is that of `decode`."""
         result = decode(line, latest, self._words)
+        if isinstance(result, Rejection):
+            again = read_again(line, result, latest, self._words)
+            if isinstance(again, Foreign):
+                return again, []
+            within = record_in(line)
+            if within is not None and isinstance(parse(within), dict):
+                line, result = within, again  # behind a prefix
         parsed = parse(line)
         if not isinstance(parsed, dict):
             assert isinstance(result, Rejection)

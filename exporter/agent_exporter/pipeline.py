@@ -1,4 +1,4 @@
-"""The only loop: read, decode, drop duplicates, hand to each sink, commit.
+"""The only loop: read, decode, drop what was delivered before, hand to each sink, commit.
 
     for each source:  block of lines  ->  for each line:  Action | Rejection
                                    Action  ->  duplicates  ->  prices  ->  tally, sessions, detectors, spans
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from agent_exporter.action import HEARTBEAT, MAX_AHEAD, OPTIONAL_FIELDS, Action, Mended, Rejection, decode
 from agent_exporter.metrics.families import OVERFLOWS, TABLES
 from agent_exporter.prices import CACHE_APART, Prices
+from agent_exporter.records import read_again
 from agent_exporter.state import Unavailable
 from agent_exporter.statuses import WORDS
 
@@ -34,9 +35,10 @@ if TYPE_CHECKING:
     from agent_exporter.detectors import Detectors
     from agent_exporter.detectors.journal import Journal
     from agent_exporter.duplicates import Duplicates
+    from agent_exporter.lines import Batch
     from agent_exporter.metrics.tally import Tally
     from agent_exporter.sessions import Sessions
-    from agent_exporter.sources import Batch, Source
+    from agent_exporter.sources import Source
     from agent_exporter.spans.queue import SpanQueue
     from agent_exporter.spans.tree import Tree
     from agent_exporter.state import Row, Rows, Store
@@ -98,7 +100,7 @@ class Pipeline:
         live: bool = True,
         prices: Prices | None = None,
         words: Mapping[str, str] = WORDS,
-        ignore_plain_text: Callable[[str], bool] = lambda _: False,
+        ignores: Callable[[str, bytes, Rejection], bool] = lambda *_: False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.sources = list(sources)
@@ -112,7 +114,7 @@ class Pipeline:
         self.newest = 0.0
         """Time of the newest line: "now" in a log of the past."""
         self._words = words
-        self._ignore = ignore_plain_text
+        self._ignores = ignores
         self._asked: deque[tuple[Callable[[], object], Future[object]]] = deque()
         self._wake = threading.Event()
         self._stopping = False
@@ -144,7 +146,9 @@ class Pipeline:
         tally.live = self.live and not self._catching_up
         tally.read_up = source.name in self._read_up
         tally.window = source.window
-        add, join, seen, detect = tally.add, sessions.add, duplicates.seen, detectors.add
+        add, join, detect = tally.add, sessions.add, detectors.add
+        envelopes = batch.envelopes
+        seen = duplicates.request() if envelopes else None
         settle = self.prices.settle
         words = self._words
         now = self.now()
@@ -159,20 +163,20 @@ class Pipeline:
         mended: list[Mended] = []
         for number, line in enumerate(batch.lines):
             action = decode(line, latest, words)
-            if action.__class__ is Action:
-                pass
-            elif isinstance(action, Mended):
-                mended.append(action)
-            else:
-                assert isinstance(action, Rejection)
-                if action.reason == "not_json" and line[:1] != b"{" and self._ignore(source.name):
+            if action.__class__ is not Action:
+                if isinstance(action, Rejection):
+                    action = read_again(line, action, latest, words)
+                if isinstance(action, Mended):
+                    mended.append(action)
+            if isinstance(action, Rejection):
+                if self._ignores(source.name, line, action):
                     ignored += 1
                 else:
                     rejected += 1
                     why = action.detail
                     tally.reject(cell, action)
                 continue
-            if seen(line):
+            if seen is not None and seen(line, envelopes[number]):
                 repeated += 1
                 if mended and mended[-1] is action:
                     mended.pop()
@@ -220,6 +224,7 @@ class Pipeline:
         self._truncations[source.name] = source.truncations
         if batch.too_long:
             cell.rejected["too_long"] = cell.rejected.get("too_long", 0) + batch.too_long
+        cell.nul_bytes += batch.nul_bytes
         cell.late += sessions.take_late()
         tally.touch(cell)
         if not self.live:
@@ -234,7 +239,6 @@ class Pipeline:
             sessions.settle(self.newest)
             sessions.thin(self.newest)
             self.sinks.detectors.traces.age(self.newest)
-            self.sinks.duplicates.age(float("inf"))
 
     # --- state -------------------------------------------------------------------------------------------------
 

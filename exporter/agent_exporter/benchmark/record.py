@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import yaml
 
-from agent_exporter.action import HEARTBEAT, Action, decode
+from agent_exporter.action import HEARTBEAT, Action
 from agent_exporter.detectors.fingerprint import outcome_of
+from agent_exporter.records import read
 from agent_exporter.sources.once import numbered
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def record(paths: Iterable[str], agent: str | None) -> Recorded:
     sessions: dict[tuple[str, str], _Session] = {}
     content = msgspec.json.Decoder(_Content).decode
     for line in _lines(paths):
-        action = decode(line)
+        action = read(line)
         if not isinstance(action, Action) or action.action == HEARTBEAT or (agent and action.agent_id != agent):
             continue
         key = action.agent_id, action.session_id

@@ -12,6 +12,7 @@ from agent_exporter.action import MAX_AHEAD, Rejection
 from agent_exporter.cli.console import Progress, encodable, say
 from agent_exporter.lint import Lint, Remark
 from agent_exporter.prices import Prices
+from agent_exporter.records import Foreign
 from agent_exporter.sources.once import numbered
 from agent_exporter.text import plain, visible
 
@@ -36,7 +37,9 @@ def validate(config: Config, paths: Sequence[str], *, strict: bool, as_json: boo
                     told.show(path, number, [Remark("too_long", "", "longer than 1 MiB")])
                     continue
                 result, remarks = lint.line(line, latest)
-                if isinstance(result, Rejection):
+                if isinstance(result, Foreign):
+                    told.ignore(path, number)
+                elif isinstance(result, Rejection):
                     told.reasons[result.reason] += 1
                 told.show(path, number, remarks)
             told.show(path, None, [*lint.end(None if path == "-" else os.stat(path).st_mtime)])  # noqa: PTH116
@@ -54,7 +57,7 @@ class _Report:
     """What is printed, and what is counted for its last line."""
 
     def __init__(self, *, as_json: bool) -> None:
-        self.lines = 0
+        self.lines = self.ignored = 0
         self.reasons: Counter[str] = Counter()
         """Rejected lines, each by its first fault, as the exporter counts them."""
         self.warnings: Counter[str] = Counter()
@@ -67,6 +70,13 @@ class _Report:
         self.lines += 1
         if self.lines % 1000 == 0:
             self._progress.draw(f"{plain(path)}  {self.lines:,} lines")
+
+    def ignore(self, path: str, number: int) -> None:
+        """Count a line of another program. The first is named: where all lines should be records, that is odd."""
+        self.ignored += 1
+        if self.ignored == 1 and not self._as_json:
+            self._progress.clear()
+            print(f"{plain(path)}:{number}: ignored, as are all JSON objects without agent_id, session_id and action")
 
     def show(self, path: str, number: int | None, remarks: Sequence[Remark]) -> None:
         """Print remarks about a line, or about the file as a whole."""
@@ -90,10 +100,12 @@ class _Report:
         self._progress.clear()
         bad = self.reasons.total()
         if self._as_json:
-            sums = {"lines": self.lines, "accepted": self.lines - bad}
+            sums = {"lines": self.lines, "accepted": self.lines - bad - self.ignored, "ignored": self.ignored}
             print(json.dumps(sums | {"rejected": self.reasons, "warnings": self.warnings}), flush=True)
         elif self.lines or not self.problems:
-            rejected = f"{self.lines - bad:,} accepted, {bad:,} rejected{_by_kind(self.reasons)}"
+            ignored = f"{self.ignored:,} ignored, " if self.ignored else ""
+            good = self.lines - bad - self.ignored
+            rejected = f"{good:,} accepted, {ignored}{bad:,} rejected{_by_kind(self.reasons)}"
             warned = self.warnings.total()
             warnings = f"; {warned:,} warning{'' if warned == 1 else 's'}{_by_kind(self.warnings)}" if warned else ""
             print(f"{self.lines:,} lines: {rejected}{warnings}", flush=True)

@@ -87,6 +87,7 @@ class FileSource(Section, frozen=True):
     path: str
     start_at: Literal["beginning", "end"] = "beginning"
     ignore_plain_text: bool = False
+    foreign: Literal["ignore", "count"] = "ignore"
 
 
 class Server(Section, frozen=True):
@@ -124,6 +125,7 @@ class OTLPLogs(Section, frozen=True):
 
     enabled: bool = True
     ignore_plain_text: bool = False
+    foreign: Literal["ignore", "count"] = "ignore"
 
 
 class State(Section, frozen=True):

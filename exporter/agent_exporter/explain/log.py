@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from itertools import pairwise
 from typing import IO, TYPE_CHECKING, NamedTuple, Protocol
 
-from agent_exporter.action import Action, decode
-from agent_exporter.sources import MAX_LINE
+from agent_exporter.action import Action
+from agent_exporter.lines import MAX_LINE
+from agent_exporter.records import read
 from agent_exporter.statuses import WORDS
 
 if TYPE_CHECKING:
@@ -93,11 +95,12 @@ class Log:
         self._told(self)
         # From the byte before on, as that one says whether a line begins with the block.
         data = self._pread(start - 1, BLOCK + 1) if start else self._pread(0, BLOCK)
-        begin = data.find(b"\n") + 1 if start else 0
-        if start and not begin:
+        # A run of NULs, which may be longer than a line, ends what comes before it.
+        begin = data.find(b"\n") + 1 if start and not data.startswith(b"\0") else 0
+        if start and not begin and not data.startswith(b"\0"):
             return b""
         after = start + BLOCK
-        while not data.endswith(b"\n") and after < start + BLOCK + MAX_LINE:
+        while not data.endswith((b"\n", b"\0")) and after < start + BLOCK + MAX_LINE:
             more = self._pread(after, HEAD)
             if not more:
                 break
@@ -180,6 +183,17 @@ class Log:
         return None if first is None else first.at
 
 
+def merged(*searches: Iterable[Action]) -> list[Action]:
+    """What several searches of the same logs found, each line once. Equal lines that one of them found are several."""
+    found: dict[tuple[bytes, int], Action] = {}
+    for search in searches:
+        met: Counter[bytes] = Counter()
+        for action in search:
+            met[action.line] += 1
+            found.setdefault((action.line, met[action.line]), action)
+    return list(found.values())
+
+
 def _naming(text: bytes | bytearray, whole: int, needles: Iterable[bytes]) -> list[bytes]:
     """The lines in the first `whole` bytes in which one of the needles is."""
     lines: dict[int, bytes] = {}
@@ -194,7 +208,7 @@ def _naming(text: bytes | bytearray, whole: int, needles: Iterable[bytes]) -> li
 
 
 def _records(lines: Iterable[bytes], latest: float, words: Mapping[str, str]) -> Iterator[Action]:
-    return (action for line in lines if line and isinstance(action := decode(line, latest, words), Action))
+    return (action for line in lines if line and isinstance(action := read(line.lstrip(b"\0"), latest, words), Action))
 
 
 def _span(first: float | None, following: float | None) -> tuple[float, float]:

@@ -13,11 +13,13 @@ import zlib
 from contextlib import ExitStack, contextmanager
 from typing import IO, TYPE_CHECKING
 
+from agent_exporter import formats
 from agent_exporter.action import MAX_AHEAD
 from agent_exporter.explain.log import BLOCK, Log
-from agent_exporter.sources.files import nothing_at
+from agent_exporter.formats.containers import BOM
 from agent_exporter.sources.once import reader
-from agent_exporter.sources.wrappers import BOM, Stream, Unwrapper
+from agent_exporter.sources.paths import nothing_at
+from agent_exporter.sources.splitting import Stream
 from agent_exporter.statuses import WORDS
 
 if TYPE_CHECKING:
@@ -67,9 +69,9 @@ def _plain(name: str, st: os.stat_result, told: Callable[[Reading], None]) -> tu
     if stat.S_ISREG(st.st_mode) and not name.endswith(".gz"):
         file = open(0 if name == "-" else name, "rb", buffering=0, closefd=name != "-")  # noqa: SIM115  (the caller's)
         head = os.pread(file.fileno(), BLOCK, 0)
-        unwrapper = Unwrapper()
-        unwrapper.feed(head.split(b"\n"))
-        if unwrapper.mode in {"", "plain"} and not head.startswith(BOM):
+        format_ = formats.new()
+        format_.feed(head.split(b"\n"))
+        if format_.passes and not head.startswith((BOM, b"\0")):
             return file, None
         file.close()
     return _unpacked(name, told)

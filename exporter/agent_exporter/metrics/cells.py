@@ -206,6 +206,7 @@ class SourceCell(Cell):
     truncations: int = 0
     late: int = 0
     last_line: float = 0.0
+    nul_bytes: int = 0
 
 
 class CountCell(Cell):

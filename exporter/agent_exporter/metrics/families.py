@@ -218,8 +218,19 @@ FAMILIES = {
         Family("agent_exporter_lines_read_total", "counter", "Lines read: the sum of the four below.", ("source",)),
         Family("agent_exporter_lines_accepted_total", "counter", "Lines that were counted.", ("source",)),
         Family("agent_exporter_lines_rejected_total", "counter", "Lines that are no record.", ("source", "reason")),
-        Family("agent_exporter_lines_duplicate_total", "counter", "Records seen a moment before.", ("source",)),
-        Family("agent_exporter_lines_ignored_total", "counter", "Plain text, where it is to be ignored.", ("source",)),
+        Family("agent_exporter_lines_duplicate_total", "counter", "Records that were delivered again.", ("source",)),
+        Family(
+            "agent_exporter_lines_ignored_total",
+            "counter",
+            "JSON of other programs, and plain text where it is to be ignored.",
+            ("source",),
+        ),
+        Family(
+            "agent_exporter_nul_bytes_dropped_total",
+            "counter",
+            "NUL bytes before a line, as a copytruncate or a crash leaves them.",
+            ("source",),
+        ),
         Family("agent_exporter_fields_ignored_total", "counter", "Optional fields that did not fit.", ("field",)),
         Family("agent_exporter_last_line_timestamp_seconds", "gauge", "Clock at the newest line.", ("source",)),
         Family("agent_exporter_checkpoint_timestamp_seconds", "gauge", "Clock at the last commit of state."),
@@ -427,6 +438,7 @@ def _source(page: Page, cell: SourceCell, live: Live) -> None:
     page.counter("agent_exporter_lines_duplicate_total", s, cell.duplicate, cell.created)
     page.counter("agent_exporter_lines_ignored_total", s, cell.ignored, cell.created)
     page.counter("agent_exporter_file_truncations_total", s, cell.truncations, cell.created)
+    page.counter("agent_exporter_nul_bytes_dropped_total", s, cell.nul_bytes, cell.created)
     page.counter("agent_exporter_late_lines_total", s, cell.late, cell.created)
     rejected: dict[str, int] = {reason: cell.rejected.get(reason, 0) for reason in REASONS}
     page.counters("agent_exporter_lines_rejected_total", s, rejected, cell.created)
