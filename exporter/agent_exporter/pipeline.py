@@ -197,6 +197,8 @@ class Pipeline:
             add(action, now)
             if action.action != HEARTBEAT:
                 session = join(action, arrived)
+                if session is None:
+                    continue
                 if tree is not None:
                     tree.add(action, arrived)
                 if recent is not None:
@@ -226,6 +228,7 @@ class Pipeline:
             cell.rejected["too_long"] = cell.rejected.get("too_long", 0) + batch.too_long
         cell.nul_bytes += batch.nul_bytes
         cell.late += sessions.take_late()
+        cell.repeated += sessions.take_repeated()
         tally.touch(cell)
         if not self.live:
             self._settle(accepted)

@@ -207,6 +207,8 @@ class SourceCell(Cell):
     late: int = 0
     last_line: float = 0.0
     nul_bytes: int = 0
+    repeated: int = 0
+    """Of the accepted ones: written twice."""
 
 
 class CountCell(Cell):

@@ -235,6 +235,12 @@ FAMILIES = {
         Family("agent_exporter_last_line_timestamp_seconds", "gauge", "Clock at the newest line.", ("source",)),
         Family("agent_exporter_checkpoint_timestamp_seconds", "gauge", "Clock at the last commit of state."),
         Family("agent_exporter_file_truncations_total", "counter", "Files found shorter than read.", ("source",)),
+        Family(
+            "agent_exporter_lines_repeated_total",
+            "counter",
+            "Accepted lines that stand twice in their log: counted, and no evidence for a finding.",
+            ("source",),
+        ),
         Family("agent_exporter_late_lines_total", "counter", "Lines that came after the reorder window.", ("source",)),
         Family("agent_exporter_series_overflow_total", "counter", "Counted under _overflow.", ("metric",)),
         Family("agent_exporter_table_evictions_total", "counter", "Entries dropped from a full table.", ("table",)),
@@ -439,6 +445,7 @@ def _source(page: Page, cell: SourceCell, live: Live) -> None:
     page.counter("agent_exporter_lines_ignored_total", s, cell.ignored, cell.created)
     page.counter("agent_exporter_file_truncations_total", s, cell.truncations, cell.created)
     page.counter("agent_exporter_nul_bytes_dropped_total", s, cell.nul_bytes, cell.created)
+    page.counter("agent_exporter_lines_repeated_total", s, cell.repeated, cell.created)
     page.counter("agent_exporter_late_lines_total", s, cell.late, cell.created)
     rejected: dict[str, int] = {reason: cell.rejected.get(reason, 0) for reason in REASONS}
     page.counters("agent_exporter_lines_rejected_total", s, rejected, cell.created)
