@@ -67,13 +67,22 @@ class Server:
 
 
 class Prometheus(Server):
-    """One with the configuration of `folder`, which asks one target every second and evaluates as often."""
+    """One with the configuration of `folder`, which asks every second and evaluates as often.
 
-    def __init__(self, program, folder: Path, target: str, *, alertmanager: str = "") -> None:
+    It asks the exporters at `target` and `more`, and those collectors; no other job is kept.
+    """
+
+    def __init__(
+        self, program, folder: Path, target: str, *more: str, collectors: tuple[str, ...] = (), alertmanager: str = ""
+    ) -> None:
         config = yaml.safe_load((folder / "prometheus.yml").read_text())
         config["global"] |= {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
-        config["scrape_configs"] = config["scrape_configs"][:1]
-        config["scrape_configs"][0]["static_configs"] = [{"targets": [target.removeprefix("http://")]}]
+        jobs = {job["job_name"]: job for job in config["scrape_configs"]}
+        asked = {"agent-exporter": (target, *more)} | ({"otel-collector": collectors} if collectors else {})
+        config["scrape_configs"] = [
+            jobs[name] | {"static_configs": [{"targets": [url.removeprefix("http://") for url in urls]}]}
+            for name, urls in asked.items()
+        ]
         there = [{"targets": [alertmanager.removeprefix("http://")]}] if alertmanager else []
         config["alerting"]["alertmanagers"] = [{"static_configs": there}]
         (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
@@ -159,6 +168,15 @@ class Alertmanager(Server):
         """Of an alert: active or suppressed."""
         found = ask(f"{self.url}/api/v2/alerts?filter=alertname%3D{name}")
         return found[0]["status"]["state"]
+
+    def states(self) -> dict[tuple[str, str], str]:
+        """Of all alerts: active or suppressed, by name and by the agent or the instance."""
+        return {
+            (alert["labels"]["alertname"], alert["labels"].get("agent_id") or alert["labels"].get("instance", "")): (
+                alert["status"]["state"]
+            )
+            for alert in ask(f"{self.url}/api/v2/alerts") or []
+        }
 
     def amtool(self, line: str) -> str:
         """A command line of a runbook, sent here."""

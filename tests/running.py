@@ -16,10 +16,14 @@ import urllib.error
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from prometheus_client.parser import text_string_to_metric_families
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROOT = Path(__file__).parent.parent
 
@@ -201,10 +205,11 @@ def respond(handler: BaseHTTPRequestHandler, code: int, headers: dict[str, str],
 class Answering:
     """A server on loopback that answers every request as told, and keeps (path, headers, body) of each in `asked`.
 
-    `headers` are sent beside, or in place of, the answer's Content-Length; `delay` is in seconds.
+    `headers` are sent beside, or in place of, the answer's Content-Length; `delay` is in seconds. An answer that is a
+    function is made anew for each request.
     """
 
-    def __init__(self, status: int, answer: bytes = b"") -> None:
+    def __init__(self, status: int, answer: bytes | Callable[[], bytes] = b"") -> None:
         self.asked: list[tuple[str, dict[str, str], bytes]] = []
         self.status, self.answer, self.headers, self.delay = status, answer, {}, 0.0
         told = self
@@ -215,12 +220,13 @@ class Answering:
                     (self.path, dict(self.headers), self.rfile.read(int(self.headers["Content-Length"] or 0)))
                 )
                 time.sleep(told.delay)
+                answer = told.answer() if callable(told.answer) else told.answer
                 self.send_response(told.status)
-                for name, value in ({"Content-Length": str(len(told.answer))} | told.headers).items():
+                for name, value in ({"Content-Length": str(len(answer))} | told.headers).items():
                     self.send_header(name, value)
                 with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # who asked may wait no longer
                     self.end_headers()
-                    self.wfile.write(told.answer)
+                    self.wfile.write(answer)
 
             def do_POST(self) -> None:
                 self.do_GET()

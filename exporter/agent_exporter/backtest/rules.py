@@ -22,9 +22,16 @@ OF_A_PROCESS = (
     "agent_exporter_state_*",
 )  # fmt: skip
 """Families that tell of a running exporter and of what it does: no log holds what they would have been."""
-OUTAGES = frozenset({"process_start_time_seconds", "up"})
-"""Read by rules about agents that wait out a restart or an outage of what hears them. A log of the past is read without
-either, so that these are absent is right. A rule that reads nothing else is about the outage itself.
+OUTAGES = frozenset(
+    {
+        "process_start_time_seconds", "up", "exporter:deaf:max", "agent_exporter:deaf:timestamp",
+        "agent:exporter_deaf:timestamp", "agent:team_held:info", "agent:overdue_held:seconds", "agent:collector_down:timestamp",
+        "collector:down:timestamp", "agents:not_read:count5m",
+    }
+)  # fmt: skip
+"""Series of outages, scraped and recorded. Rules about agents read them to wait out a restart or an outage of what hears
+the agents. A log of the past is read without either, so these are absent then, as they are in good health, and are not
+recorded. A rule that reads nothing else is about the outage itself.
 """
 
 
@@ -162,7 +169,7 @@ def plan(rules: Sequence[Rule]) -> Plan:
     """Which of these rules a log can judge, and how."""
     recorded: dict[str, list[Rule]] = {}
     for rule in rules:
-        if not rule.alert:
+        if not rule.alert and rule.name not in OUTAGES:
             recorded.setdefault(rule.name, []).append(rule)
     judged, left_out = [], dict[str, tuple[str, ...]]()
     for rule in rules:
