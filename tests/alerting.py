@@ -6,10 +6,14 @@ import json
 import re
 import shutil
 import signal
+import socketserver
 import subprocess
+import threading
 import urllib.parse
 import urllib.request
 from datetime import UTC, datetime, timedelta
+from email import message_from_bytes, policy
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Self
 
@@ -43,12 +47,45 @@ def ask(url: str):
 def copied(folder: Path) -> None:
     """Rules and configuration in a place of their own, with no secret filled in."""
     shutil.copytree(RULES, folder, dirs_exist_ok=True)
-    for name in ("exporter_token", "slack_url", "pagerduty_key", "watchdog_url"):
+    for name in ("exporter_token", "slack_url", "pagerduty_key", "watchdog_url", "opsgenie_key"):
         (folder / name).touch()
     for name in ("prometheus.yml", "alertmanager.yml"):
         text = (folder / name).read_text()
         text = re.sub(r"/etc/(prometheus|alertmanager)/secrets", str(folder), text)
         (folder / name).write_text(text)
+
+
+class Mailbox:
+    """An SMTP server on loopback that takes every message. `letters` are parsed messages."""
+
+    def __init__(self) -> None:
+        self.letters: list[EmailMessage] = []
+        box = self
+
+        class Handler(socketserver.StreamRequestHandler):
+            def handle(self) -> None:
+                self.wfile.write(b"220 test\r\n")
+                for line in self.rfile:
+                    word = line.split()[0].upper() if line.split() else b""
+                    if word == b"DATA":
+                        self.wfile.write(b"354 go on\r\n")
+                        letter = b"".join(iter(self.rfile.readline, b".\r\n"))
+                        box.letters.append(message_from_bytes(letter, policy=policy.default))
+                    self.wfile.write(b"221 bye\r\n" if word == b"QUIT" else b"250 ok\r\n")
+                    if word == b"QUIT":
+                        return
+
+        self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.address = f"127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
 
 
 class Server:
@@ -115,9 +152,10 @@ class Alertmanager(Server):
     """One with our configuration, waits shortened, and Slack and PagerDuty replaced by a local receiver.
 
     With `faster`, all its times are divided by that; else only the wait before a group's first message is shortened.
+    With `smarthost`, the address of a mail server, the receivers that are shipped as comments are in use, too.
     """
 
-    def __init__(self, program, tmp_path, *, secrets: bool, faster: int = 0) -> None:
+    def __init__(self, program, tmp_path, *, secrets: bool, faster: int = 0, smarthost: str = "") -> None:
         copied(tmp_path)
         self._amtool = program("amtool")
         self._receiver = Answering(202, b"ok")
@@ -130,6 +168,14 @@ class Alertmanager(Server):
         text = text.replace(
             "        severity: critical\n", f"        severity: critical\n        url: {there}/pagerduty\n"
         )
+        if smarthost:
+            text = re.sub(r"^    # (opsgenie_configs:|email_configs:|  .*)$", r"    \1", text, flags=re.MULTILINE)
+            text = re.sub(r"^ *auth_\w+: .*\n", "", text, flags=re.MULTILINE)
+            text = text.replace(
+                "smarthost: mail.example.com:587", f"smarthost: {smarthost}\n        require_tls: false"
+            )
+            text = text.replace("priority: P1", f"priority: P1\n        api_url: {there}/opsgenie/")
+            (tmp_path / "opsgenie_key").write_text("key\n")
         (tmp_path / "alertmanager.yml").write_text(text)
         address = f"127.0.0.1:{free_port()}"
         super().__init__(

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import re
 import time
+import urllib.parse
 import urllib.request
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import yaml
-from alerting import RULES, RUNBOOKS, Alertmanager, Prometheus, ask, copied, run
+from alerting import RULES, RUNBOOKS, Alertmanager, Mailbox, Prometheus, ask, copied, run
 from conftest import HERE, LOGS
 from running import Answering, Running, eventually
 
@@ -197,8 +198,8 @@ def test_a_page_says_what_happened_to_whom_since_when_and_what_to_do(program, tm
         eventually(lambda: len(alertmanager.bodies) >= 2)
         sent = dict(alertmanager.bodies)
     text = (
-        "a was found looping 0s ago: it repeats itself with the same outcome, or works on past its time. "
-        "Each round costs tokens; stop the session.\n"
+        "a was found looping 0s ago: it repeats itself with the same outcome, fails in the same way again and again, "
+        "or works on past its time. Each round costs tokens; stop the session.\n"
         "Since 09:15:32 UTC, 18 Mar, team t.\n"
         "Do: http://runbooks/AgentLoop.md\n"
         "See: http://grafana/d/agent-detail?var-agent_id=a or http://status/agents/a\n"
@@ -214,6 +215,66 @@ def test_a_page_says_what_happened_to_whom_since_when_and_what_to_do(program, tm
     assert page["payload"]["summary"] == "AgentLoop: a"
     assert page["payload"]["severity"] == "critical"
     assert page["payload"]["custom_details"]["what"].strip() == text.strip()
+
+
+HOSTILE = (
+    "<!channel> <https://evil.example/login|Sign in> <@U123> @here *bold* _it_ ~no~ `code` "
+    "[Sign in](https://evil.example) <b onclick=x>&amp;</b> a\r\nBcc: x@evil.example\u202e\u200b\x07 " + "long" * 500
+)
+"""A name that is markup for somebody."""
+ON_ONE_LINE = (
+    "<!channel> <https[:]//evil.example/login|Sign in> <@U123> @here *bold* _it_ ~no~ `code` "
+    "[Sign in](https[:]//evil.example) <b onclick=x>&amp;</b> a Bcc: x@evil.example longlong"
+)
+"""How it begins where text is text."""
+
+
+def hostile(name: str) -> dict:
+    """An alert whose texts from logs are HOSTILE, with the links that its rule makes of them."""
+    alert = expected(name)
+    labels = alert["labels"] | {"agent_id": HOSTILE, "team": HOSTILE, "check": HOSTILE}
+    urls = {"dashboard_url": f"http://grafana/d/agent-detail?var-agent_id={urllib.parse.quote_plus(HOSTILE)}"}
+    words = {"description": f"{HOSTILE[:400]} was found looping.", "summary": HOSTILE}
+    return {"labels": labels, "annotations": alert["annotations"] | urls | words}
+
+
+def raw(text: str) -> list[str]:
+    """What of HOSTILE could still be read as markup, be it in a link, in Slack or in HTML."""
+    signs = ("<!", "<@", "<https", "<b", "://evil", "\r", "\u202e", "\u200b", "\x07")
+    return [sign for sign in signs if sign in text]
+
+
+@pytest.mark.slow
+def test_text_from_logs_is_markup_in_no_message(program, tmp_path):
+    """What a real Alertmanager delivers to Slack, PagerDuty, Opsgenie and by e-mail: text, on one line and bounded."""
+    with Mailbox() as mailbox, Alertmanager(program, tmp_path, secrets=True, smarthost=mailbox.address) as alertmanager:
+        digest = hostile("AgentDailyDigest") | {"startsAt": datetime.now(UTC).isoformat()}
+        alertmanager.fire(hostile("AgentSilent"), digest)
+        eventually(lambda: len(alertmanager.bodies) >= 4 and mailbox.letters)
+        bodies = alertmanager.bodies
+    for _, body in (one for one in bodies if one[0] == "/slack"):
+        (attachment,) = body["attachments"]
+        assert raw(json.dumps(attachment, ensure_ascii=False).replace("\\n", "")) == []
+        assert (attachment["mrkdwn_in"], body.get("link_names", False)) == (["pretext"], False)
+        assert "&lt;!channel&gt; &lt;https[:]//evil.example/login|Sign in&gt; &lt;@U123&gt;" in attachment["text"]
+        assert len(attachment["text"]) < 5000
+        assert len(attachment["title"]) < 300
+    (page,) = (body["payload"] for path, body in bodies if path == "/pagerduty")
+    (opsgenie,) = (body for path, body in bodies if path.startswith("/opsgenie"))
+    (letter,) = mailbox.letters
+    title = f"AgentSilent: {ON_ONE_LINE[:100]}"
+    assert (page["summary"], opsgenie["message"], letter["Subject"]) == (title, title, title)
+    assert "Bcc" not in letter
+    plain, html = (letter.get_body((kind,)).get_content() for kind in ("plain", "html"))
+    for text in (page["custom_details"]["what"], opsgenie["description"], plain.replace("\r\n", "\n")):
+        assert text.startswith(ON_ONE_LINE)
+        assert len(text) < 3000
+        assert set(raw(text)) <= {"<!", "<@", "<https", "<b"}  # which are text where no Slack reads them
+    assert {name for name, value in page["custom_details"].items() if value} == {"what", "num_firing"}
+    assert all(len(value) <= 100 for value in opsgenie["details"].values())
+    assert raw(json.dumps(opsgenie["details"])) == ["<!", "<@", "<https"]
+    assert raw(html.replace("\r\n", "\n")) == []
+    assert "&lt;!channel&gt;" in html
 
 
 @pytest.mark.slow

@@ -25,13 +25,14 @@ OF_A_PROCESS = (
 OUTAGES = frozenset(
     {
         "process_start_time_seconds", "up", "exporter:deaf:max", "agent_exporter:deaf:timestamp",
-        "agent:exporter_deaf:timestamp", "agent:team_held:info", "agent:overdue_held:seconds", "agent:collector_down:timestamp",
-        "collector:down:timestamp", "agents:not_read:count5m",
+        "agent:exporter_deaf:timestamp", "agent:team_held:info", "agent:overdue_held:seconds",
+        "collector:down:timestamp", "agent:collector_down:timestamp", "agents:not_read:count5m",
     }
 )  # fmt: skip
-"""Series of outages, scraped and recorded. Rules about agents read them to wait out a restart or an outage of what hears
-the agents. A log of the past is read without either, so these are absent then, as they are in good health, and are not
-recorded. A rule that reads nothing else is about the outage itself.
+"""Series of outages, scraped and recorded. Rules about agents read them to wait out a restart or an outage.
+
+A log of the past is read without either, so these are absent then, as they are in good health, and are not recorded. A
+rule that reads nothing else is about the outage itself.
 """
 
 
