@@ -176,7 +176,7 @@ class Stages:
         return self._idle.get(task_type) or self._idle["default"]
 
     def _ignores(self, source: str, line: bytes, rejection: Rejection) -> bool:
-        """Whether a line that is no record is ignored: as plain text, or as the JSON of another program."""
+        """Whether to ignore a line that does not decode: plain text, or the JSON of another program."""
         own = self.config.otlp_logs if source == "otlp" else self.config.sources.get(source)
         if isinstance(rejection, Foreign):
             return own is None or own.foreign == "ignore"

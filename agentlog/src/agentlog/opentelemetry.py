@@ -82,7 +82,7 @@ class _Open:
         self.counted = False
         """A span below it has told its usage."""
         self.failed = False
-        """A call of a model below it has failed, and was told."""
+        """The failure of a call of a model below it has been written."""
 
     @property
     def is_agent(self) -> bool:
@@ -184,7 +184,7 @@ def _owner(part: _Open) -> _Open:
 
 
 def _told_elsewhere(part: _Open, operation: str, *, failed: bool) -> bool:
-    """Whether a call of a model is told by another span: one below it, or, if it tells no usage, one around it."""
+    """Whether another span writes this call of a model: one below it, or, if it has no usage, one around it."""
     if operation not in MODEL:
         return False
     if failed:

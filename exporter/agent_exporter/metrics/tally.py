@@ -45,7 +45,7 @@ class Tally(Table):
     """A table of cells that actions, sessions and findings are added to."""
 
     live = False
-    """Lines are read as they are written, as far as is known: not from a log of the past, or one that is far behind."""
+    """Lines are read as they are written, as far as is known: the log is not finished, and not far behind."""
     read_up = False
     """The source of the lines that follow had nothing more to read at some time before."""
 

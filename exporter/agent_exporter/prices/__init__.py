@@ -67,7 +67,7 @@ class Prices:
         self._unpriced: set[str] = set()
         """Models that were told of."""
         self._apart: set[str] = set()
-        """Agents that were told of."""
+        """Agents of which it was logged."""
 
     def of(self, model: str) -> Price | None:
         """The price of a model, or None."""
@@ -108,7 +108,7 @@ class Prices:
         return odd
 
     def tell_of_cache(self, agent_id: str) -> None:
-        """Log that an agent's `prompt` leaves out the cache: once each, and not of logs of the past."""
+        """Log that an agent's `prompt` leaves out the cache: once each, and only when reading live."""
         if self._live and agent_id not in self._apart and len(self._apart) < MOST_TOLD:
             self._apart.add(agent_id)
             log.warning(
