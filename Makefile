@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help demo boards test test-quick test-stack test-kill lint format bench lock prices image clean
+.PHONY: help demo boards test test-quick test-stack test-kill test-nightly lint format bench lock prices image clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/installed ## ten agents that misbehave, and the page that shows it; FAULTS= for health, FAULTS="loop drift" for some
 	@$(BIN)/agent-exporter demo --port $(PORT) $(addprefix --fault ,$(FAULTS)) > /dev/null
@@ -26,6 +26,11 @@ test-stack: $(VENV)/installed ## docker-compose.yml on a real engine: faults bec
 
 test-kill: $(VENV)/installed ## the exporter is killed 100 times while it stops a session; four minutes
 	KILLS=100 $(BIN)/pytest -s -k any_moment tests/test_kill.py
+
+test-nightly: $(VENV)/installed ## what takes too long for every change: a million agent ids, 100 kills, more examples of each property
+	AGENT_IDS=1000000 $(BIN)/pytest -k flood_of_agent_ids tests/test_hostile.py
+	KILLS=100 $(BIN)/pytest -s -k any_moment tests/test_kill.py
+	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest -n 2 -m "not stack and not slow"
 
 boards: $(VENV)/installed ## write dashboards/json from its Python
 	$(BIN)/python -m dashboards.build

@@ -53,7 +53,7 @@ def start(
     words = [str(word) for word in command]
     if core is not None:
         words = ["taskset", "-c", str(core), *words]
-    environment = {"PYTHONPATH": str(ROOT)} | os.environ | (env or {})
+    environment = {"PYTHONPATH": f"{ROOT}/exporter:{ROOT}/agentlog/src"} | os.environ | (env or {})
     if pipe:
         return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
     with Path(out or os.devnull).open("wb") as stdout:

@@ -94,7 +94,7 @@ def build() -> Json:
             [
                 timeseries(
                     "Lines per second",
-                    "What became of what was read. Duplicates are records seen a moment before, as senders repeat after a failure.",
+                    "What became of what was read. Duplicates are records that a sender delivered again, as after a failure.",
                     "none",
                     prom("sum(rate(agent_exporter_lines_accepted_total[$__rate_interval]))", "accepted"),
                     prom("sum(rate(agent_exporter_lines_rejected_total[$__rate_interval]))", "rejected"),

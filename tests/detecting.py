@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from conftest import record
 
 from agent_exporter.config import parse
-from agent_exporter.sources import Batch, Source
+from agent_exporter.lines import Batch
+from agent_exporter.sources import Source
 from agent_exporter.stages import Stages
 from agent_exporter.state import Memory
 

@@ -112,11 +112,15 @@ class Running:
             with error:
                 return error.code, error.read()
 
-    def samples(self) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
-        """Sample name to labels to value, once a first start has caught up."""
+    def scrape(self) -> str:
+        """The exposition, once a first start has caught up."""
         status, page = eventually(lambda: (answer := self.get("/metrics"))[0] != 503 and answer, within=70)
         assert status == 200, page
-        return samples_of(page)
+        return page
+
+    def samples(self) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
+        """Sample name to labels to value."""
+        return samples_of(self.scrape())
 
     def total(self, name: str) -> float:
         """The sum of a metric over all its labels."""

@@ -21,7 +21,7 @@ def drawn(name: str) -> tuple[str, str]:
         [sys.executable, "-m", "agent_exporter", "validate", "-"],
         input=ran.stdout, capture_output=True, check=True, cwd=ROOT,
     )  # fmt: skip
-    return tree(ran.stdout.splitlines()), checked.stdout.decode()
+    return tree(ran.stdout.splitlines()), checked.stdout.decode().splitlines()[-1]
 
 
 TREES = {
@@ -59,7 +59,7 @@ def test_every_example_writes_lines_that_are_valid_and_one_tree(example):
     """And nothing on stderr."""
     drawing, summary = drawn(example)
     assert drawing == TREES[example]
-    assert summary.endswith("accepted, 0 rejected\n")
+    assert "accepted, 0 rejected" in summary
 
 
 @pytest.mark.parametrize("readme", ["README.md", "agentlog/README.md"])

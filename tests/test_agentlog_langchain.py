@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import runpy
+from typing import TypedDict
 
 import pytest
 from agentlines import Log, ticking, told
@@ -15,7 +16,7 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
-from langgraph.types import interrupt
+from langgraph.types import Command, interrupt
 from running import ROOT
 
 from agentlog import BudgetExceeded
@@ -175,3 +176,56 @@ def test_models_tools_and_retrievers_are_logged_outside_of_any_chain():
         ("Shelf", {"query": "pages"}, {"documents": ["a page"]}),
         ("session_end", None, None),
     ]
+
+
+# --- waiting for a person ------------------------------------------------------------------------------------------
+
+
+def asking(times: int):
+    """A graph that asks a person so many times, one after the other."""
+
+    class State(TypedDict):
+        said: list[str]
+
+    def ask(state):
+        return {"said": [interrupt(f"may I? {number}") for number in range(times)]}
+
+    graph = StateGraph(State)
+    graph.add_node("ask", ask)
+    graph.add_edge(START, "ask")
+    graph.add_edge("ask", END)
+    return graph.compile(checkpointer=InMemorySaver())
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_interrupt_pauses_the_session_and_the_resume_goes_on_with_it(times):
+    """One session, completed once; also with a handler for each run, as most make it."""
+
+    log = Log()
+    graph = asking(times)
+    graph.invoke({"said": []}, {"callbacks": [Handler(log)], "configurable": {"thread_id": "t1"}})
+    for _ in range(times):
+        graph.invoke(Command(resume="yes"), {"callbacks": [Handler(log)], "configurable": {"thread_id": "t1"}})
+    lines = log.lines()
+    assert len({text["session_id"] for text in lines}) == 1
+    assert [
+        (text["action"], text["metadata"].get("session_paused"), text["metadata"].get("task_completed"))
+        for text in lines
+    ] == [("session_pause", True, None)] * times + [("session_end", None, True)]
+
+
+def test_threads_that_are_never_resumed_stay_paused_and_others_are_not_touched():
+    """Each thread is a session of its own, and a run after a completed one begins a new one."""
+
+    log = Log()
+    graph = asking(1)
+    for thread in ("t1", "t2"):
+        graph.invoke({"said": []}, {"callbacks": [Handler(log)], "configurable": {"thread_id": thread}})
+    for command in (Command(resume="yes"), {"said": []}):
+        graph.invoke(command, {"callbacks": [Handler(log)], "configurable": {"thread_id": "t2"}})
+    first, second, ended, third = log.lines()
+    assert [text["action"] for text in (first, second, ended, third)] == [
+        "session_pause", "session_pause", "session_end", "session_pause",
+    ]  # fmt: skip
+    assert second["session_id"] == ended["session_id"]
+    assert len({first["session_id"], second["session_id"], third["session_id"]}) == 3

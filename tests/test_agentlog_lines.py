@@ -181,7 +181,7 @@ def test_a_value_that_cannot_be_is_left_out_and_the_line_says_so():
         a.confidence = 87
         a.output = {"confidence": "high", "state": {"n": 1}, "error": ["odd"], "detail": 7, "rows": 3}
     line = log.lines()[0]
-    assert line["output"] == {"rows": 3}
+    assert line["output"] == {"confidence": "high", "state": {"n": 1}, "error": ["odd"], "detail": 7, "rows": 3}
     assert "tokens" not in line
     assert line["metadata"]["left_out"] == {
         "tokens.prompt": "-5",
@@ -189,11 +189,19 @@ def test_a_value_that_cannot_be_is_left_out_and_the_line_says_so():
         "tokens.cache_read": "'many'",
         "tokens.cache_write": "2.5",
         "tokens.cost_usd": "nan",
-        "output.confidence": "'high'",
-        "output.state": "{'n': 1}",
-        "output.error": "['odd']",
-        "output.detail": "7",
+        "output.confidence": "87",
     }
+
+
+def test_answers_of_a_poll_stay_different():
+    """A number in `state` is the tool's own, and shows the progress by which it is no loop."""
+    log = Log()
+    with session(log) as s:
+        for percent in (10, 30, 50, 70, 90):
+            with s.action("job_status", input={"job": "j1"}) as a:
+                a.output = {"state": percent}
+    answers = [line["output"] for line in log.lines() if line["action"] == "job_status"]
+    assert answers == [{"state": percent} for percent in (10, 30, 50, 70, 90)]
 
 
 def test_sums_that_grow_too_large_are_left_out():

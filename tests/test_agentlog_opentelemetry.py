@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from agentlines import Log, ticking, told
 from opentelemetry.sdk.trace import TracerProvider
@@ -208,3 +210,85 @@ def test_a_call_that_nobody_could_stop_is_told_as_it_was():
         provider.shutdown()
         assert exporter.asked == []
     assert told(log.lines()[:1], "status", "tokens") == [("success", {"prompt": 10, "model": "gpt"})]
+
+
+# --- a call counts once --------------------------------------------------------------------------------------------
+
+CHAT = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}
+USAGE = {"gen_ai.usage.input_tokens": 100, "gen_ai.usage.output_tokens": 5}
+AGENT = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "planner"}
+
+
+def calls(log: Log) -> list[tuple[str, int]]:
+    """(status, prompt tokens) of each call of a model that was written."""
+    return [
+        (text["status"], text.get("tokens", {}).get("prompt", 0))
+        for text in log.lines()
+        if text["action"] == "llm_call"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("layers", "written"),
+    [
+        ([CHAT | USAGE], [("success", 100)]),
+        ([CHAT | USAGE, CHAT | USAGE], [("success", 100)]),
+        ([CHAT | USAGE, CHAT | USAGE, CHAT | USAGE], [("success", 100)]),
+        ([CHAT | USAGE, CHAT], [("success", 100)]),
+        ([CHAT, CHAT | USAGE], [("success", 100)]),
+        ([CHAT, CHAT], [("success", 0)]),
+        ([CHAT | USAGE, {}, CHAT | USAGE], [("success", 100)]),
+    ],
+)
+def test_a_call_that_several_instrumentations_see_counts_once(layers, written, log, provider):
+    """At its innermost span with usage; a framework's span encloses the client library's."""
+    tracer = provider.get_tracer("t")
+    with tracer.start_as_current_span("agent", attributes=AGENT), contextlib.ExitStack() as stack:
+        for attributes in layers:
+            stack.enter_context(tracer.start_as_current_span("layer", attributes=attributes))
+    assert calls(log) == written
+
+
+def test_several_calls_below_one_span_count_each_and_their_sum_does_not(log, provider):
+    """The framework's span and the agent's tell sums of what was told already."""
+    tracer = provider.get_tracer("t")
+    total = {"gen_ai.usage.input_tokens": 200}
+    with tracer.start_as_current_span("agent", attributes=AGENT | total):
+        with tracer.start_as_current_span("outer", attributes=CHAT | total):
+            for _ in range(2):
+                with tracer.start_as_current_span("inner", attributes=CHAT | USAGE):
+                    pass
+    assert calls(log) == [("success", 100), ("success", 100)]
+
+
+@pytest.mark.parametrize("below", [{}, CHAT, {"gen_ai.operation.name": "execute_tool"}])
+def test_usage_on_the_agents_span_counts_where_nothing_below_has_any(below, log, provider):
+    """Some frameworks tell the sum alone."""
+    tracer = provider.get_tracer("t")
+    with tracer.start_as_current_span("agent", attributes=AGENT | USAGE):
+        with tracer.start_as_current_span("below", attributes=below):
+            pass
+    assert sum(prompt for _, prompt in calls(log)) == 100
+
+
+def test_a_call_that_fails_in_every_layer_failed_once(log, provider):
+    """And one that fails only in the framework, as when its answer cannot be parsed, is told without the tokens."""
+    tracer = provider.get_tracer("t")
+    with tracer.start_as_current_span("agent", attributes=AGENT):
+        for inner_fails in (True, False):
+            with pytest.raises(ValueError, match="no"), tracer.start_as_current_span("outer", attributes=CHAT | USAGE):
+                with tracer.start_as_current_span("inner", attributes=CHAT | USAGE):
+                    if inner_fails:
+                        raise ValueError("no")
+                raise ValueError("no")
+    assert calls(log) == [("error", 100), ("success", 100), ("error", 0)]
+
+
+def test_spans_that_never_end_do_not_fill_the_memory(log, provider, monkeypatch):
+    """The oldest is forgotten."""
+    monkeypatch.setattr("agentlog.opentelemetry.MAX_OPEN", 3)
+    processor = Processor(log)
+    tracer = provider.get_tracer("t")
+    for _ in range(9):
+        processor.on_start(tracer.start_span("x", attributes=CHAT))
+    assert len(processor._open) == 3

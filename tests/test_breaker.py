@@ -14,8 +14,8 @@ from agent_exporter.breaker.audit import verify
 from agent_exporter.breaker.terminator import Refused
 from agent_exporter.config import parse
 from agent_exporter.config.strict import ConfigError
+from agent_exporter.lines import Origin
 from agent_exporter.server.budget import budget
-from agent_exporter.sources import Origin
 
 ELSEWHERE = Origin(path="/logs/other/b.log")
 DOWN = Refused("HTTP 503 Service Unavailable")
@@ -244,7 +244,8 @@ def test_a_forged_end_neither_saves_a_runaway_nor_passes_for_its_stop(rig):
 
 
 def test_a_copy_that_is_sent_before_the_line_is_read_does_not_hide_it(rig):
-    """The second of two like lines is a duplicate; it is the second that may have it stopped. A third says nothing new."""
+    """Of OTLP the second is a duplicate; it is the second that may have it stopped. A third says nothing new."""
+    rig.source.delivers = True
     own = line(0.1, agent_id="runaway", session_id="s", tokens={"prompt": 600})
     for origin in (ELSEWHERE, OWN, OWN):
         rig.say(own, origin=origin)

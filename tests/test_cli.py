@@ -32,7 +32,9 @@ def test_validate_says_for_every_bad_line_what_to_change(tmp_path, capsys):
     assert command(["validate", str(log), str(LOGS / "article.ndjson")]) == 1
     assert capsys.readouterr().out.replace(str(log), "LOG") == (
         "LOG:3: not_json: not JSON: invalid character (byte 0)\n"
+        "    starting up\n"
         "LOG:4: out_of_range: tokens.prompt must be a whole number >= 0\n"
+        '    …"prompt": -1}}\n'
         "LOG:5: too_long: longer than 1 MiB\n"
         "6 lines: 3 accepted, 3 rejected (1 not_json, 1 out_of_range, 1 too_long)\n"
     )

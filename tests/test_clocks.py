@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_exporter.clocks import READ, SENT, ClockOffset
-from agent_exporter.sources import Origin
+from agent_exporter.lines import Origin
 
 HOURS = 3600.0
 OTHER = Origin(path="/logs/other/a.log")

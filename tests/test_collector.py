@@ -136,7 +136,9 @@ def counters(samples) -> dict:
 def test_lines_through_a_collector_count_as_lines_of_the_file(tmp_path, program, capfd, operators):
     """The same counters, to the unit."""
     log = tmp_path / "agents.log"
-    lines = airline() + (LOGS / "chain.ndjson").read_bytes().splitlines(keepends=True) + [b"[1]\n", b'{"a": 1}\n']
+    lines = (
+        airline() + (LOGS / "chain.ndjson").read_bytes().splitlines(keepends=True) + [b"[1]\n", b'{"agent_id": "a"}\n']
+    )
     log.write_bytes(b"".join(lines))
     with Running("--state.path", tmp_path / "s.db") as running:
         running.ready()

@@ -30,10 +30,10 @@ from agent_exporter.demo.faults import FAULTS
 from agent_exporter.demo.fleet import TEAMS, Fleet
 from agent_exporter.demo.mailbox import serve
 from agent_exporter.demo.show import CONFIG, WATCH, _asking
+from agent_exporter.lines import Batch
 from agent_exporter.prices import Prices
 from agent_exporter.probes.check import perform
 from agent_exporter.probes.settings import checks_of
-from agent_exporter.sources import Batch
 from agent_exporter.stages import MIRRORED, Stages
 from agent_exporter.state import Memory
 from agent_exporter.status.pages import Pages
@@ -79,7 +79,7 @@ def test_a_healthy_day_at_any_speed_stays_within_its_budgets():
     for line in fleet_log(8_640):
         action = decode(line)
         if action.tokens is not None:
-            assert prices.settle(action.tokens)
+            assert prices.settle(action.tokens) == 0
             spent[action.agent_id] += action.tokens.cost_usd
     config = load(CONFIG)
     assert [agent for agent, cost in spent.items() if 10 * cost > 0.8 * config.agent(agent).daily_cost_usd] == []

@@ -13,29 +13,54 @@ def numbered(count: int, start: int = 0) -> list[bytes]:
     return [b"line %d" % number for number in range(start, start + count)]
 
 
+def seen(window: Duplicates, line: bytes) -> bool:
+    """As the only record of a request."""
+    return window.request()(line, b"")
+
+
 def test_the_same_bytes_are_seen_once():
-    """From whichever source."""
+    """Whichever request they come by."""
     window = Duplicates(0.0)
-    assert [window.seen(line) for line in (b"a", b"b", b"a", b"a ")] == [False, False, True, False]
+    assert [seen(window, line) for line in (b"a", b"b", b"a", b"a ")] == [False, False, True, False]
+
+
+@given(st.lists(st.tuples(st.sampled_from([b"a", b"b"]), st.sampled_from([b"", b"t1", b"t2"])), max_size=12), st.data())
+def test_equal_records_of_one_request_are_several_and_the_request_sent_again_is_none(records, data):
+    """Nor is a part of it, as it is sent again by a sender that splits what was refused."""
+    window = Duplicates(0.0)
+    first = window.request()
+    assert [first(*record) for record in records] == [False] * len(records)
+    again = window.request()
+    assert [again(*record) for record in data.draw(st.permutations(records))] == [True] * len(records)
+    more = window.request()
+    assert [more(*record) for record in [*records, *records[:1]]] == [True] * len(records) + [False] * len(records[:1])
+
+
+def test_a_record_is_known_by_its_line_and_its_own_times_and_attributes():
+    """The same line at another time is another record."""
+    window = Duplicates(0.0)
+    records = [(b"a", b"1"), (b"a", b"2"), (b"b", b"1"), (b"a1", b"")]
+    assert [window.request()(*record) for record in records] == [False] * 4
+    assert [window.request()(*record) for record in records] == [True] * 4
 
 
 def test_a_record_is_remembered_for_65536_lines_whatever_the_clock_says():
     """A log that is read fast has no time in it."""
     window = Duplicates(0.0)
     for line in numbered(duplicates.LINES):
-        window.seen(line)
+        seen(window, line)
         window.age(float("inf"))
-    assert window.seen(b"line 0")
+    assert seen(window, b"line 0")
 
 
 def test_a_record_is_forgotten_after_two_generations():
     """The table is bounded."""
     window = Duplicates(0.0)
     for line in numbered(2 * duplicates.LINES + 2):
-        window.seen(line)
+        seen(window, line)
         window.age(float("inf"))
-    assert not window.seen(b"line 0")
-    assert window.seen(b"line 131073")
+    assert not seen(window, b"line 0")
+    assert seen(window, b"line 131073")
     assert window.evictions == 0
 
 
@@ -43,12 +68,12 @@ def test_a_record_is_remembered_for_a_minute_at_any_rate(monkeypatch):
     """A collector's retry comes after up to half a minute."""
     monkeypatch.setattr(duplicates, "LINES", 10)
     window = Duplicates(0.0)
-    window.seen(b"first")
+    seen(window, b"first")
     for second in range(59):
         for line in numbered(100, 100 * second):
-            window.seen(line)
+            seen(window, line)
         window.age(float(second))
-    assert window.seen(b"first")
+    assert seen(window, b"first")
 
 
 def test_a_flood_is_bounded_and_what_is_forgotten_early_is_counted(monkeypatch):
@@ -57,7 +82,7 @@ def test_a_flood_is_bounded_and_what_is_forgotten_early_is_counted(monkeypatch):
     monkeypatch.setattr(duplicates, "MOST", 1000)
     window = Duplicates(0.0)
     for number, line in enumerate(numbered(5_000)):
-        window.seen(line)
+        seen(window, line)
         window.age(number / 1e6)
     assert len(window._young) + len(window._old) <= 2_000
     assert window.evictions == 4_000
@@ -86,7 +111,7 @@ def test_restarts_change_nothing(numbers, data):
         rows: dict[str, bytes] = {}
         for number in numbers:
             line = b"%d" % number
-            assert steady.seen(line) == stopped.seen(line)
+            assert seen(steady, line) == seen(stopped, line)
             if data.draw(st.integers(0, 9)) == 0:
                 steady.age(float("inf"))
                 stopped.age(float("inf"))
@@ -108,8 +133,8 @@ def test_without_a_file_nothing_is_set_aside_for_one():
     """A log of the past may have a billion lines."""
     window = Duplicates(0.0, stored=False)
     for line in numbered(2 * duplicates.LINES - 1):
-        window.seen(line)
+        seen(window, line)
         window.age(float("inf"))
     assert len(window._fresh) <= 1
     assert sum(len(value or b"") for _, _, value in window.changes()) < 100
-    assert window.seen(b"line 0")
+    assert seen(window, b"line 0")

@@ -215,7 +215,7 @@ def test_whatever_wraps_the_lines_the_answer_is_the_same(tmp_path):
         [written(tmp_path / "crlf", *(text + b"\r" for text in lines))],
         [written(tmp_path / "backwards", *reversed(lines))],
         [tmp_path / "x.gz"],
-        [OUTAGE, OUTAGE, tmp_path / "x.gz"],
+        [OUTAGE, OUTAGE],
     ):
         assert shown("--trace", "refund-4711", *paths) == wanted, paths
     arguments = [sys.executable, "-m", "agent_exporter", "explain", "--trace", "refund-4711", "-"]

@@ -16,9 +16,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from agent_exporter.sources import MAX_LINE, files
+from agent_exporter.lines import MAX_LINE
+from agent_exporter.sources import files
 from agent_exporter.sources.files import FileSource
-from agent_exporter.sources.once import numbered
+from agent_exporter.sources.once import PastFiles, numbered
 
 
 class World:
@@ -32,6 +33,7 @@ class World:
         self.rows = {}
         self.lines = []
         self.too_long = 0
+        self.nul_bytes = 0
         self.start()
 
     def start(self):
@@ -72,6 +74,7 @@ class World:
         while (batch := self.source.read()) is not None:
             new += batch.lines
             self.too_long += batch.too_long
+            self.nul_bytes += batch.nul_bytes
         self.lines += new
         return new
 
@@ -541,7 +544,7 @@ def test_a_symlink_that_is_swapped_is_followed(tmp_path):
 
 def test_a_file_with_two_names_is_read_once(world):
     """Names of one pattern, and names of two patterns whose sources share their claims."""
-    claims = set()
+    claims: dict = {}
     one = World(world.folder, "*.log", claims=claims)
     two = World(world.folder, "a*", claims=claims)
     one.write(b"one\n")
@@ -721,11 +724,87 @@ def test_2000_files_are_followed_with_few_open(world):
     assert len(held) <= files.MAX_OPEN
 
 
+# NUL bytes
+
+HOLE = 40 << 20
+
+
+@pytest.mark.parametrize("size", [1, 999, 65536, MAX_LINE, 5 * MAX_LINE + 7, HOLE])
+@pytest.mark.parametrize("hole", [True, False])
+def test_nuls_before_a_line_are_dropped_and_counted_however_many(tmp_path, size, hole):
+    """A hole, as a writer without O_APPEND leaves it at a copytruncate, and NULs on disk, as a crash leaves them."""
+    if not hole and size == HOLE:
+        size = 3 * MAX_LINE
+    world = World(tmp_path)
+    world.write(b"one\n")
+    assert world.scan() == [b"one"]
+    with world.path().open("ab") as file:
+        file.truncate(4 + size) if hole else file.write(bytes(size))
+    assert world.scan() == []
+    world.write(b"two\nthree\n")
+    for _ in range(3):
+        world.scan()
+    assert (world.lines, world.too_long, world.nul_bytes) == ([b"one", b"two", b"three"], 0, size)
+    world.commit()
+    world.restart()
+    assert world.scan() == []
+
+
+def test_each_copytruncate_under_a_writer_without_append_loses_no_line(tmp_path):
+    """Its holes begin alike, and are not taken for copies of one another."""
+    world = World(tmp_path)
+    with world.path().open("wb") as writer:
+        for rotation in range(5):
+            for number in range(3):
+                writer.write(b"rotation %d, line %d\n" % (rotation, number))
+                writer.flush()
+                world.scan()
+            world.copytruncate(f"agent.log.{rotation}")
+            world.scan()
+        writer.write(b"last\n")
+    world.now += 2 * files.QUIET
+    world.scan()
+    assert world.lines == [b"rotation %d, line %d" % (a, b) for a in range(5) for b in range(3)] + [b"last"]
+    assert world.too_long == 0
+
+
+def test_space_that_a_writer_reserved_is_waited_for(tmp_path):
+    """Its NULs are no loss: lines are written over them."""
+    world = World(tmp_path)
+    world.write(b"one\n" + bytes(200_000))
+    assert world.scan() == [b"one"]
+    for at, line in ((4, b"two\n"), (8, b"three\n" * 20_000)):
+        with world.path().open("r+b") as file:
+            file.seek(at)
+            file.write(line)
+        world.scan()
+    assert world.lines == [b"one", b"two", *[b"three"] * 20_000]
+    assert world.nul_bytes == 0
+
+
+def test_a_hole_costs_no_memory(tmp_path):
+    """Neither a file that is followed nor one that is read once."""
+    path = tmp_path / "agent.log"
+    with path.open("wb") as file:
+        file.truncate(HOLE)
+        file.seek(HOLE)
+        file.write(b"one\n")
+    (tmp_path / "agent.log.gz").write_bytes(gzip.compress(path.read_bytes()))
+    tracemalloc.start()
+    try:
+        assert World(tmp_path, "agent.log").scan() == [b"one"]
+        assert once(path)[0] == once(tmp_path / "agent.log.gz")[0] == [b"one"]
+        assert [*numbered(str(path)), *numbered(str(tmp_path / "agent.log.gz"))] == [(1, b"one"), (1, b"one")]
+        assert tracemalloc.get_traced_memory()[1] < 8 * MAX_LINE
+    finally:
+        tracemalloc.stop()
+
+
 # Reading once
 
 
 def once(path):
-    source = FileSource("test", str(path), follow=False)
+    source = PastFiles("test", str(path))
     lines = []
     while (batch := source.read()) is not None:
         lines += batch.lines
@@ -773,7 +852,7 @@ def test_a_damaged_packed_file_gives_what_can_be_read_and_a_problem(tmp_path, ca
 def test_a_missing_file_is_said_in_a_sentence(tmp_path):
     """At once, not at the first read."""
     with pytest.raises(FileNotFoundError, match="no file matches"):
-        FileSource("test", str(tmp_path / "nothing*"), follow=False)
+        PastFiles("test", str(tmp_path / "nothing*"))
 
 
 def test_a_named_pipe_can_be_read_once(tmp_path):

@@ -472,3 +472,39 @@ def test_a_stall_is_found_over_restarts_too():
         exporter.pipeline.commit()
         exporter.restart()
     assert [found["evidence"]["loop"] for found in exporter.findings()] == ["stalled"]
+
+
+# --- lines that stand twice ----------------------------------------------------------------------------------------
+
+
+def twice(*lines: bytes) -> list[bytes]:
+    """Each line written twice, as by a logger with two handlers."""
+    return [text for line_ in lines for text in (line_, line_)]
+
+
+@pytest.mark.parametrize("commit", [False, True])
+def test_a_line_that_stands_twice_is_counted_twice_and_is_no_evidence(commit):
+    """Three equal calls, and 36,000 tokens, whose lines reach the file twice."""
+    calls = [call(n + 0.25, duration_ms=n, tokens={"prompt": 12_000}) for n in range(3)]
+    exporter = Exporter()
+    for text in twice(*calls):
+        exporter.read(text)
+        if commit:
+            exporter.pipeline.commit()
+            exporter.restart()
+    assert exporter.findings() == []
+    tally = exporter.pipeline.sinks.tally
+    assert {model.prompt for model in tally.agents["a"].models.values()} == {72_000}
+    assert (tally.sources["test"].accepted, tally.sources["test"].repeated) == (6, 3)
+
+
+def test_equal_lines_with_times_of_whole_seconds_are_different_calls():
+    """A tight loop, logged by something that has no fractions."""
+    calls = [call(n, tokens={"prompt": 12_000}) for n in range(3)]
+    assert [found["kind"] for found in findings(*twice(*calls))] == ["loop", "session_budget"]
+
+
+def test_calls_of_one_millisecond_that_differ_are_different_calls():
+    """By what they took, or gave."""
+    lines = [call(0.25, duration_ms=n, tokens={"prompt": 10}) for n in range(4)]
+    assert loops(*lines) == ["repeat"]

@@ -19,7 +19,7 @@ from agent_exporter import thresholds
 from agent_exporter.backtest.rules import seconds
 from agent_exporter.config import parse
 from agent_exporter.detectors.kinds import TOPICS
-from agent_exporter.sources import Batch
+from agent_exporter.lines import Batch
 from agent_exporter.stages import MIRRORED, Stages
 from agent_exporter.state import Memory
 from agent_exporter.status.pages import fleet, judge

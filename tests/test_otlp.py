@@ -15,7 +15,8 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
 from agent_exporter.action import Action, Rejection, decode
-from agent_exporter.sources import MAX_LINE, otlp, otlp_protobuf, otlp_records
+from agent_exporter.lines import MAX_LINE, Batch
+from agent_exporter.sources import otlp, otlp_protobuf, otlp_records
 from agent_exporter.sources.otlp import KIND, Busy, OtlpSource, Receipt
 from agent_exporter.sources.otlp_json import decode_json
 from agent_exporter.sources.otlp_protobuf import decode_protobuf
@@ -71,8 +72,8 @@ def as_json(message) -> bytes:
 def both(*bodies) -> list[bytes]:
     """The lines, which are the same from either encoding."""
     message = request(*bodies)
-    lines = [text for _, text, _ in decode_protobuf(message.SerializeToString())]
-    assert [text for _, text, _ in decode_json(as_json(message))] == lines
+    lines = [text for _, text, *_ in decode_protobuf(message.SerializeToString())]
+    assert [text for _, text, *_ in decode_json(as_json(message))] == lines
     return lines
 
 
@@ -166,14 +167,14 @@ def test_deep_maps_never_crash(depth):
     """Either the request is malformed, or the line is too deep."""
     for text in (raw_json(nested(depth)), b'{"unknown":' + b"[" * depth + b"]" * depth + b"}"):
         try:
-            lines = [found for _, found, _ in decode_json(text)]
+            lines = [found for _, found, *_ in decode_json(text)]
         except ValueError:
             continue
         assert [decode(found, NOW).reason for found in lines] in ([], ["too_deep"])
     body = AnyValue(string_value="x").SerializeToString()
     for _ in range(min(depth, 10_000)):
         body = _field(6, _field(1, _field(1, b"k") + _field(2, body)))
-    lines = [found for _, found, _ in decode_protobuf(_field(1, _field(2, _field(2, _field(5, body)))))]
+    lines = [found for _, found, *_ in decode_protobuf(_field(1, _field(2, _field(2, _field(5, body)))))]
     assert [decode(found, NOW).reason for found in lines] == ["too_deep"]
 
 
@@ -197,7 +198,7 @@ def test_a_record_that_protobuf_refuses_leaves_its_neighbours_alone(body, reason
     """A sender drops a batch that is answered with 400: one bad line would take a thousand good ones with it."""
     good = _field(2, _field(5, _field(1, line())))
     message = _field(1, _field(2, good + _field(2, _field(5, body)) + good))
-    first, bad, last = [found for _, found, _ in decode_protobuf(message)]
+    first, bad, last = [found for _, found, *_ in decode_protobuf(message)]
     assert (first, decode(bad, NOW).reason, last) == (line(), reason, line())
 
 
@@ -211,7 +212,7 @@ def test_malformed_protobuf_is_a_value_error(body):
 def test_depth_is_the_line_decoders():
     """What it takes it gets, and what is one deeper it rejects."""
     for depth, reason in ((63, None), (64, None), (65, "too_deep"), (66, "too_deep")):
-        ((_, text, _),) = decode_json(raw_json(nested(depth)))
+        ((_, text, *_),) = decode_json(raw_json(nested(depth)))
         found = decode(text, NOW)
         assert isinstance(found, Rejection)
         assert (found.reason == "too_deep") is (reason == "too_deep"), depth
@@ -408,7 +409,44 @@ def test_lines_that_are_too_long_are_counted(source):
     assert (batch.lines, batch.too_long) == ([b"x"], 2)
 
 
-# --- wrappers and pieces -------------------------------------------------------------------------------------------
+def test_nuls_before_a_line_are_dropped_and_counted(source):
+    """As a collector reads them in a file that was truncated under its writer."""
+    source.deliver([Record("s", bytes(3 * MAX_LINE) + b"x"), Record("s", b"\0y\0z")])
+    assert source.read() == Batch([b"x", b"y\0z"], 0, 3 * MAX_LINE + 1, [b"", b""])
+
+
+def envelopes(message) -> list[list[bytes]]:
+    """Of the records, by either encoding."""
+    return [
+        [record.envelope for record in decoded]
+        for decoded in (decode_protobuf(message.SerializeToString()), decode_json(as_json(message)))
+    ]
+
+
+def test_a_record_is_known_by_its_own_times_attributes_and_ids():
+    """Not by its body, which is its line, nor by resource and scope: another collector may pass it on."""
+    message = request("x", "y", "x", "x", "x", "x")
+    records = message.resource_logs[0].scope_logs[0].log_records
+    records[2].observed_time_unix_nano = 7
+    records[3].attributes.add(key="n", value=value(1))
+    records[4].span_id = b"12345678"
+    records[5].time_unix_nano = 2
+    for found in envelopes(message):
+        assert found[0] == found[1]
+        assert len(set(found)) == 5
+    again = request("x")
+    again.resource_logs[0].resource.attributes.add(key="k8s.node.name", value=value("b"))
+    again.resource_logs[0].scope_logs[0].scope.name = "filelog"
+    assert [found[0] for found in envelopes(again)] == [found[0] for found in envelopes(message)]
+
+
+def test_a_time_that_is_none_harms_no_record():
+    """It only tells records apart."""
+    text = b'{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"timeUnixNano":1.5e18,"traceId":7,"body":{"stringValue":"x"}}]}]}]}'
+    assert [record.line for record in decode_json(text)] == [b"x"]
+
+
+# --- formats and pieces -------------------------------------------------------------------------------------------
 
 
 def test_wrapped_bodies_are_unwrapped(source):

@@ -10,8 +10,9 @@ import pytest
 
 from agent_exporter import pipeline as module
 from agent_exporter.config import parse
+from agent_exporter.lines import Batch
 from agent_exporter.metrics.cells import KINDS
-from agent_exporter.sources import Batch, Source
+from agent_exporter.sources import Source
 from agent_exporter.stages import Stages
 from agent_exporter.state import Memory
 

@@ -6,13 +6,16 @@ from datetime import date
 from itertools import pairwise
 
 import pytest
+from conftest import line
 from hypothesis import given
 from hypothesis import strategies as st
+from test_metrics import run, samples
 
 from agent_exporter.action import Tokens
 from agent_exporter.config import parse
 from agent_exporter.config.strict import ConfigError
-from agent_exporter.prices import Prices, cost, shipped
+from agent_exporter.prices import CACHE_APART, FREE, MISMATCH, UNPRICED, Prices, cost, shipped
+from agent_exporter.prices.names import plainer
 from agent_exporter.replay import replay
 
 OWN = """
@@ -36,21 +39,23 @@ def own(text: str = OWN) -> Prices:
         (Tokens(prompt=1_000_000, cache_read=400_000, model="fast-2"), 2.0),
         (Tokens(prompt=1_000, completion=1_000, model="long"), 0.003),
         (Tokens(prompt=1_001, completion=1_000, model="long"), 0.03001),
-        (Tokens(prompt=10, cache_read=20, model="fast"), 20 * 0.1e-6),
+        (Tokens(prompt=10, cache_read=20, model="fast"), 10e-6 + 20 * 0.1e-6),
         (Tokens(completion=5, model="claude-sonnet-4-20250514"), 75e-6),
         (Tokens(model="fast"), 0.0),
     ],
 )
 def test_a_cost_that_a_line_does_not_say_is_the_price_tables(tokens, dollars):
-    assert own().settle(tokens)
+    assert not own().settle(tokens) & MISMATCH
     assert tokens.cost_usd == pytest.approx(dollars)
 
 
 def test_a_model_without_a_price_stays_without_a_cost():
     """Unknown is not zero."""
-    for tokens in (Tokens(prompt=5, model="my-own"), Tokens(prompt=5)):
-        assert own().settle(tokens)
+    for tokens in (Tokens(prompt=5, model="my-own"), Tokens(completion=5)):
+        assert own().settle(tokens) == UNPRICED
         assert tokens.cost_usd is None
+    for tokens in (Tokens(model="my-own"), Tokens(prompt=5, model="my-own", cost_usd=1.0)):
+        assert own().settle(tokens) == 0
 
 
 @pytest.mark.parametrize(
@@ -59,12 +64,12 @@ def test_a_model_without_a_price_stays_without_a_cost():
 def test_a_logged_cost_is_kept_and_checked(logged, same):
     """Within a tenth it is the same: agents round, and sum up."""
     tokens = Tokens(prompt=1_000_000, completion=1_000_000, model="fast", cost_usd=logged)
-    assert own().settle(tokens) is same
+    assert own().settle(tokens) == (0 if same else MISMATCH)
     assert tokens.cost_usd == logged
 
 
 def test_a_hundredth_of_a_cent_is_never_a_mismatch():
-    assert own().settle(Tokens(prompt=1, model="fast", cost_usd=0.0001))
+    assert own().settle(Tokens(prompt=1, model="fast", cost_usd=0.0001)) == 0
 
 
 def test_an_exact_name_wins_over_a_glob_and_the_config_over_what_is_shipped():
@@ -75,6 +80,122 @@ def test_an_exact_name_wins_over_a_glob_and_the_config_over_what_is_shipped():
     assert prices.of("claude-sonnet-4-20250514").input == 9
     assert prices.of("gpt-4o-mini").input == 0.15
     assert Prices(parse("prices: {use_shipped: false}").prices).of("gpt-4o-mini") is None
+
+
+@pytest.mark.parametrize(
+    ("written", "plain"),
+    [
+        ("openai/gpt-4o", "gpt-4o"),
+        ("openrouter/openai/gpt-4o-mini", "gpt-4o-mini"),
+        ("openai:gpt-4o-mini", "gpt-4o-mini"),
+        ("GPT-4o", "gpt-4o"),
+        ("azure/eu/gpt-4o-2024-05-13", "gpt-4o-2024-05-13"),
+        ("gpt-4o-2031-01-30", "gpt-4o"),
+        ("o3-mini-20310130", "o3-mini"),
+        ("gpt-4o-latest", "gpt-4o"),
+        ("openai/gpt-4o:extended", "gpt-4o:extended"),
+        ("x-ai/grok-4:online", "grok-4"),
+        ("us.anthropic.claude-sonnet-4-20250514-v1:0", "claude-sonnet-4"),
+        ("bedrock/eu-central-1/anthropic.claude-3-haiku-20240307-v1:0:200k", "claude-3-haiku-20240307"),
+        (
+            "arn:aws:bedrock:us-east-1:1:inference-profile/apac.anthropic.claude-sonnet-4-20250514-v1:0",
+            "claude-sonnet-4",
+        ),
+        ("openai.gpt-oss-120b-1:0", "gpt-oss-120b"),
+        ("vertex_ai/claude-sonnet-4@20250514", "claude-sonnet-4"),
+        ("projects/p/locations/l/publishers/google/models/gemini-2.5-flash-001", "gemini-2.5-flash"),
+        ("models/gemini-2.5-flash", "gemini-2.5-flash"),
+        ("litellm_proxy/anthropic/claude-sonnet-4", "claude-sonnet-4"),
+    ],
+)
+def test_a_model_has_its_price_under_every_name_that_gateways_give_it(written, plain):
+    """Prefixes of providers and regions, dates and versions."""
+    assert own().of(plain) is not None
+    assert own().of(written) == own().of(plain)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "gpt-4o-ultra",
+            "my-gpt-4o",
+            "tunes/gpt-4o",
+            "groq/openai/gpt-4o",
+            "azure/our-deployment",
+            "openai/",
+            "openai/x",
+        ),
+        *("gpt-4o-audio-preview", "gpt-4o-1", "gpt", "4o", "models/", "us.", "-latest", ":free x", "", "a" * 1000),
+    ],
+)
+def test_no_model_has_the_price_of_another(name):
+    """What is not known to be only around a name is part of it."""
+    assert own().of(name) is None
+
+
+def test_a_free_variant_is_free_and_the_configs_word_on_a_name_is_the_last():
+    """A known price of zero is not an unknown one."""
+    assert own().of("deepseek/deepseek-r1:free") == FREE
+    assert Prices().of("openai/gpt-4o-mini").input == 0.15
+    prices = own('prices: {models: {gpt-4o: {input: 9, output: 9}, "openai/gpt-4o": {input: 8, output: 8}}}')
+    assert [prices.of(name).input for name in ("openai/gpt-4o", "azure/gpt-4o", "gpt-4o")] == [8, 9, 9]
+
+
+@given(st.sampled_from(sorted(shipped().models)))
+def test_a_name_of_the_table_has_its_own_price(name):
+    """However it reads, it is taken as it is first."""
+    if not set(name) & set("*?["):
+        assert Prices().of(name) == shipped().models[name]
+
+
+@given(st.text(max_size=30) | st.from_regex(r"(openai/|us\.|@|:|-latest|-v1:0|\d){0,9}", fullmatch=True))
+def test_any_name_is_looked_up_in_bounded_time(name):
+    """Names come from lines."""
+    assert len(list(plainer(name))) <= len(name) + 2
+
+
+@pytest.mark.parametrize(
+    ("logged", "prompt", "odd"),
+    [
+        ({"prompt": 7, "cache_read": 40_000, "cache_write": 0}, 40_007, CACHE_APART),
+        ({"prompt": 7, "cache_read": 4, "cache_write": 4}, 15, CACHE_APART),
+        ({"cache_read": 5}, 5, CACHE_APART),
+        ({"prompt": 40_007, "cache_read": 40_000}, 40_007, 0),
+        ({"prompt": 8, "cache_read": 4, "cache_write": 4}, 8, 0),
+        ({"prompt": 8}, 8, 0),
+    ],
+)
+def test_cached_tokens_beyond_the_prompt_are_added_to_it(logged, prompt, odd):
+    """A part cannot be more than the whole: then it was none, and all three are the prompt. Once is enough."""
+    tokens = Tokens(**logged, model="fast")
+    assert (own().settle(tokens), tokens.prompt) == (odd, prompt)
+    assert (own().settle(tokens), tokens.prompt) == (0, prompt)
+
+
+def test_corrected_tokens_are_those_of_metrics_budgets_and_findings():
+    """And what has no price is counted and named."""
+    lines = [
+        line(
+            timestamp=f"2026-03-18T09:15:{n:02}Z",
+            action="llm_call",
+            tokens={"prompt": 7, "completion": 200, "cache_read": 40_000, "model": model},
+        )
+        for n, model in enumerate(("fast", "my-own"))
+    ]
+    stages = run(*lines, config=OWN)
+    found = samples(stages)
+    assert found["agent_tokens_total"] == {
+        ("a", "fast", "prompt"): 40_007,
+        ("a", "fast", "completion"): 200,
+        ("a", "my-own", "prompt"): 40_007,
+        ("a", "my-own", "completion"): 200,
+    }
+    assert found["agent_tokens_today"] == {("a",): 80_414}
+    assert found["agent_tokens_unpriced_total"] == {("a", "fast"): 0, ("a", "my-own"): 40_207}
+    assert found["agent_prompts_without_cache_total"] == {("a", "fast"): 1, ("a", "my-own"): 1}
+    assert found["agent_session_budget_exceeded_total"] == {("a", "default"): 1}
+    assert stages.pipeline.sinks.tally.unpriced() == {"my-own": 40_207}
 
 
 def test_the_shipped_table_says_when_and_from_where_it_is():
@@ -131,7 +252,8 @@ def test_a_model_without_a_price_is_told_of_once_while_its_lines_tell_no_cost(ca
     for live in (False, True):
         prices = Prices(live=live)
         for cost_usd in (0.5, None, None):
-            assert prices.settle(Tokens(prompt=1, model="own-7b", cost_usd=cost_usd))
+            odd = prices.settle(Tokens(prompt=1, model="own-7b", cost_usd=cost_usd))
+            assert odd == (UNPRICED if cost_usd is None else 0)
     told = (
         "model own-7b has no price and its lines tell no cost: no budget in dollars ends it; prices.models gives it one"
     )

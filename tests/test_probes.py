@@ -13,7 +13,7 @@ import threading
 import time
 
 import pytest
-from running import Running, eventually, samples_of
+from running import Running, eventually
 from standin import Agent, arithmetic, said
 from virtual import VirtualLoop
 
@@ -457,7 +457,7 @@ def test_a_check_that_cannot_be_asked_keeps_its_last_result(caplog):
 
 def checked(running: Running) -> dict[str, float]:
     """What /metrics says of each check."""
-    samples = samples_of(running.get("/metrics")[1]).get("agent_health_check_success", {})
+    samples = running.samples().get("agent_health_check_success", {})
     return {" ".join(dict(labels).values()): value for labels, value in samples.items()}
 
 

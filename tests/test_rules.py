@@ -451,12 +451,12 @@ def test_one_exporter_and_one_collector_of_two_that_are_down_mute_what_rests_on_
             name = {"AgentExporterDown": exporter.url, "AgentCollectorDown": collector.url}
             instance = {alert: url.removeprefix("http://") for alert, url in name.items()}
             silent = {("AgentSilent", "gone"): "active"}
-            eventually(lambda: alertmanager.states() == silent | {("Watchdog", ""): "active"}, within=30)
+            eventually(lambda: alertmanager.states() == silent | {("Watchdog", ""): "active"}, within=90)
 
             collector.status = 500
             two["behind"] = time.time()
             eventually(
-                lambda: ("AgentCollectorDown", instance["AgentCollectorDown"]) in alertmanager.states(), within=30
+                lambda: ("AgentCollectorDown", instance["AgentCollectorDown"]) in alertmanager.states(), within=90
             )
             exporter.status = 500
             two["hangs"] = found["loops"] = time.time() + 5.0
@@ -464,13 +464,13 @@ def test_one_exporter_and_one_collector_of_two_that_are_down_mute_what_rests_on_
             marks = {("AgentUnwatched", agent): "active" for agent in one}
             page = {("AgentSilent", "hangs"): "active", ("AgentLoop", "loops"): "active"}
             expected = silent | both | marks | page | {("Watchdog", ""): "active"}
-            eventually(lambda: alertmanager.states() == expected, within=40)
+            eventually(lambda: alertmanager.states() == expected, within=90)
             told = {body["payload"]["summary"] for path, body in alertmanager.bodies if path == "/pagerduty"}
             assert told >= {"AgentExporterDown", "AgentCollectorDown", "AgentLoop: loops"}
 
             other.status = second.status = 500
             whole = {("AgentExportersAllDown", ""): "active", ("AgentCollectorsAllDown", ""): "active"}
-            eventually(lambda: whole.items() <= alertmanager.states().items(), within=30)
+            eventually(lambda: whole.items() <= alertmanager.states().items(), within=90)
             eventually(
                 lambda: alertmanager.states()["AgentExporterDown", instance["AgentExporterDown"]] == "suppressed"
             )

@@ -11,8 +11,7 @@ from running import Running, eventually
 
 from agent_exporter.cli.state_folder import base, folder, with_state
 from agent_exporter.config import parse
-from agent_exporter.server.pages import CatchingUp
-from agent_exporter.service import Exporter
+from agent_exporter.service import until_caught_up
 from agent_exporter.stages import MIRRORED, Stages
 from agent_exporter.state import Memory
 
@@ -73,31 +72,19 @@ def test_a_restart_without_options_neither_loses_nor_doubles_a_line(tmp_path):
     assert made.name.startswith("a.log-")
 
 
-def test_a_first_start_refuses_scrapes_until_it_has_caught_up(tmp_path):
-    """Prometheus would take the growing counters for work that is done now; and after a minute it is told anyway."""
-    config = parse("metrics: {catch_up: 60s}")
-    exporter = Exporter(config, None, [])
-    exporter.stages = stages = Stages(config, Memory(MIRRORED), [])
-    with pytest.raises(CatchingUp) as refused:
-        exporter._refuse_half_a_history(stages.pipeline)
-    assert refused.value.args == (5,)
-    exporter.loaded_at_start -= 58
-    with pytest.raises(CatchingUp) as refused:
-        exporter._refuse_half_a_history(stages.pipeline)
-    assert refused.value.args == (2,)
-    exporter.loaded_at_start -= 2
-    exporter._refuse_half_a_history(stages.pipeline)
-    exporter.loaded_at_start += 60
-    stages.pipeline.caught_up = True
-    exporter._refuse_half_a_history(stages.pipeline)
+def test_a_first_start_refuses_scrapes_until_it_has_caught_up():
+    """Prometheus would take the growing counters for work that is done now; and after a minute it sees them anyway."""
+    pipeline = Stages(parse(""), Memory(MIRRORED), []).pipeline
+    assert [until_caught_up(pipeline, left) for left in (60, 2.5, 0, -1)] == [5, 3, 0, 0]
+    pipeline.caught_up = True
+    assert until_caught_up(pipeline, 60) == 0
 
 
 def test_a_second_start_shows_its_counters_at_once():
     """They go on from where they were."""
-    exporter = Exporter(parse(""), None, [])
-    stages = Stages(parse(""), Memory(MIRRORED), [])
-    stages.pipeline.began_empty = False
-    exporter._refuse_half_a_history(stages.pipeline)
+    pipeline = Stages(parse(""), Memory(MIRRORED), []).pipeline
+    pipeline.began_empty = False
+    assert until_caught_up(pipeline, 60) == 0
 
 
 def test_prometheus_is_told_when_to_ask_again(tmp_path):

@@ -21,10 +21,10 @@ from agent_exporter.backtest.rules import seconds
 from agent_exporter.benchmark.history import History
 from agent_exporter.benchmark.run import Outcome, Report
 from agent_exporter.config import parse
+from agent_exporter.lines import Batch
 from agent_exporter.metrics.cells import AgentCell, Baseline, Day, Mean
 from agent_exporter.metrics.families import AgentSettings
 from agent_exporter.probes.check import Result
-from agent_exporter.sources import Batch
 from agent_exporter.stages import MIRRORED, Stages
 from agent_exporter.state import Memory
 from agent_exporter.status import pages, recent, words
@@ -112,7 +112,7 @@ def test_the_fleet_shows_every_agent_and_every_source():
             tokens={"prompt": 1500, "cost_usd": 0.5}, metadata={"team": "research"},
         ),
         line(agent_id="b", timestamp="2026-03-18T09:16:02Z", status="error"),
-        b"{}",
+        b'{"action": "x"}',
         b"[]",
         b"[]",
         config="agents: {a: {daily_tokens: 1000, daily_cost_usd: 2}}",

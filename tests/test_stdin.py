@@ -6,7 +6,7 @@ import tty
 
 import pytest
 
-from agent_exporter.sources import MAX_LINE
+from agent_exporter.lines import MAX_LINE
 from agent_exporter.sources.stdin import StdinSource
 
 

@@ -2,8 +2,13 @@
 
 The folder listing is the architecture. A line flows from top to bottom, and nothing flows back:
 
-    sources/   files, stdin and OTLP/HTTP  ->  lines of bytes, unwrapped from docker and CRI
+    lines      Batch, Origin and the longest line: what sources and formats hand on
+    sources/   files, stdin and OTLP/HTTP  ->  lines of bytes, as they were written
+    formats/   lines as they were written  ->  lines of ours: docker and CRI unwrapped, prefixes and colours taken off
+    statuses   the words that lines have for how an action went
     action     bytes  ->  Action (frozen) or Rejection(reason); the only place that knows JSON
+    records    a line that the decoder refuses, looked at once more: a record may stand behind a prefix
+    lint       bytes  ->  every fault and warning of a line, for `validate`
     pipeline   the only loop: read, decode, drop duplicates, hand to each sink, commit
     sessions   Action  ->  the Session it belongs to: totals, start and end
     detectors/ Action and Session  ->  Finding: loops, budgets, anomalies, cascades
@@ -14,7 +19,7 @@ The folder listing is the architecture. A line flows from top to bottom, and not
     status/    what a person sees: cells, findings and the latest actions  ->  pages
     thresholds what the pages call bad, as the alert rules do
     clocks     how far each agent's clock is off
-    duplicates what a collector sends again is counted once
+    duplicates what an OTLP sender delivers again is counted once
     state      one SQLite file that every stage above commits its changed rows to, together
 
 `stages` puts these together from a `config`: for `service`, which runs until it is told to end and shows itself through

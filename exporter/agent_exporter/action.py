@@ -6,6 +6,9 @@
 The structs below `Record` are the schema: msgspec decodes into them, and the published JSON Schema is made from
 them (`schema.py`). Decoding straight into typed structs was measured at 0.6 us a line, against 6 us for `json` and
 81 us for `jsonschema`; that is why there is no validation step of its own.
+
+A line that fails there is decoded once more, leniently: what stands in input and output, and optional fields that are
+malformed, never decide whether a line counts. Names, time, status, tokens and duration stay strict.
 """
 
 from __future__ import annotations
@@ -14,11 +17,18 @@ import json
 import re
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_args
+from math import isfinite
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta, Raw, Struct
 from msgspec.structs import force_setattr
+
+from agent_exporter.statuses import WORDS, key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
 
 MAX_DEPTH = 64
 """Objects and arrays inside one another; docs/log-schema.md."""
@@ -110,9 +120,11 @@ class Record(_Part, frozen=True):
     agent_id: Name
     session_id: Name
     action: Name
-    status: Annotated[str, Meta(description="success, error, timeout or cancelled; others count as `other`")]
-    input: Content | str | None = None
-    output: Output | str | None = None
+    status: Annotated[
+        str, Meta(description="success, error, timeout or cancelled, or a word that counts as one of them")
+    ]
+    input: Content | str | list[Any] | float | bool | None = None
+    output: Output | str | list[Any] | float | bool | None = None
     tokens: Tokens | None = None
     duration_ms: Annotated[float, Meta(ge=0, le=MAX_DURATION_MS)] | None = None
     parent_trace_id: Annotated[str, Meta(description="the task, passed on at every handoff")] | None = None
@@ -126,10 +138,13 @@ class Record(_Part, frozen=True):
 class _Contents(_Part, frozen=True):
     input: Raw = Raw(b"null")
     output: Raw = Raw(b"null")
+    error: Raw = Raw(b"null")
 
 
 class Action(Record, frozen=True):
     """One thing that an agent did: its record, with when and the line itself. Crosses the program and never changes.
+
+    Its `status` is one of STATUSES, whatever word the line has for it.
 
     The decoder fills it in one go, as copying the fields into a struct of another shape cost as much as decoding them.
     """
@@ -143,11 +158,6 @@ class Action(Record, frozen=True):
         # Not part of the schema: a line that has a key of this name has its value ignored, whatever it is.
         at: Any = msgspec.field(default=None, name=" at")
         line: Any = msgspec.field(default=None, name=" line")
-
-    @property
-    def outcome(self) -> str:
-        """The status as one of STATUSES."""
-        return _STATUS.get(self.status, "other")
 
     @property
     def duration(self) -> float | None:
@@ -183,6 +193,16 @@ class Action(Record, frozen=True):
         return _known(contents.input), _known(contents.output)
 
 
+class Mended(Action, frozen=True):
+    """An action that only the lenient decoder accepts; its line is JSON even where the one that was read is not."""
+
+    if TYPE_CHECKING:
+        ignored: tuple[str, ...] = ()
+        """Paths of the fields that do not fit and count as absent, each one of OPTIONAL_FIELDS."""
+    else:
+        ignored: Any = msgspec.field(default=(), name=" ignored")
+
+
 class Rejection(NamedTuple):
     """A line that is no record. `reason` is the label; `detail` tells the author of the line what to change."""
 
@@ -191,8 +211,9 @@ class Rejection(NamedTuple):
 
 
 _decode_action = msgspec.json.Decoder(Action).decode
+_decode_mended = msgspec.json.Decoder(Mended).decode
 _decode_contents = msgspec.json.Decoder(_Contents).decode
-_STATUS = {status: status for status in STATUSES}
+_decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _STATE = {state: state for state in STATES}
 _TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 _SQUARE = ord("[")
@@ -200,10 +221,11 @@ _SQUARE = ord("[")
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
-def decode(line: bytes, latest: float = float("inf")) -> Action | Rejection:
+def decode(line: bytes, latest: float = float("inf"), words: Mapping[str, str] = WORDS) -> Action | Rejection:
     """Decode one record.
 
-    `latest` is the highest acceptable time in seconds since 1970: the clock plus MAX_AHEAD when reading live.
+    `latest` is the highest acceptable time in seconds since 1970: the clock plus MAX_AHEAD when reading live. `words`
+    has the status that each word counts as (`statuses.words`).
     Never raises.
     """
     try:
@@ -217,7 +239,11 @@ def decode(line: bytes, latest: float = float("inf")) -> Action | Rejection:
             line.decode()  # msgspec does not look into the strings of fields that it skips
         action = _decode_action(line)
     except (ValueError, RecursionError) as fault:
-        return _explain(line, fault)
+        mended = _mend(line, fault)
+        if isinstance(mended, Rejection):
+            return mended
+        action = mended
+        line = mended.line
     at = action.timestamp.timestamp()
     if at > latest or at < 0:
         return Rejection("bad_timestamp", _out_of_time(action.timestamp, at))
@@ -228,7 +254,27 @@ def decode(line: bytes, latest: float = float("inf")) -> Action | Rejection:
                 return Rejection("out_of_range", f"{field} must be 1 to 256 bytes of UTF-8")
     force_setattr(action, "at", at)
     force_setattr(action, "line", line)
+    if action.status != "success":
+        force_setattr(action, "status", _status(action, words))
     return action
+
+
+def _status(action: Action, words: Mapping[str, str]) -> str:
+    """One of STATUSES. A word that is not known is an error if the line has one."""
+    word = action.status
+    return words.get(word) or words.get(key(word)) or ("error" if _has_error(action.line) else "other")
+
+
+def _has_error(line: bytes) -> bool:
+    """Whether `error` or `output.error` says anything."""
+    contents = _decode_contents(line)
+    errors = [contents.error]
+    if bytes(contents.output).startswith(b"{"):
+        errors += [raw for name, raw in _decode_fields(contents.output).items() if name == "error"]
+    return any(bytes(error) not in _NO_ERROR for error in errors)
+
+
+_NO_ERROR = frozenset({b"null", b"false", b"0", b'""', b"{}", b"[]"})
 
 
 def stamp(at: float) -> str:
@@ -263,6 +309,151 @@ def depth(line: bytes) -> int:
             return level + max(brackets.count(b"{"), brackets.count(b"}"))
         brackets, level = smaller, level + 1
     return level
+
+
+# --- lenient: only lines that fail above pay for this ---------------------------------------------------------------
+
+
+class _Optional(NamedTuple):
+    """A field that may be ignored. `inside` are those of an object, which may be ignored each by itself."""
+
+    fits: Callable[[Raw | str], object]
+    inside: Mapping[str, _Optional] = MappingProxyType({})
+    kept: bool = False
+    """The field itself is not ignored: it is strict, or any value of it is accepted."""
+
+
+def _optionals(struct: type[Struct], *names: str, **nested: _Optional) -> dict[str, _Optional]:
+    hints = get_type_hints(struct, include_extras=True)
+    return {name: _Optional(msgspec.json.Decoder(hints[name]).decode) for name in names} | nested
+
+
+_ERROR = _Optional(msgspec.json.Decoder(str | Error | None).decode, _optionals(Error, "type", "message"))
+_OUTPUT = _optionals(Output, "confidence", "state", "detail", error=_ERROR)
+_METADATA = _optionals(Metadata, *Metadata.__struct_fields__)
+_OPTIONAL = _optionals(
+    Record,
+    *("parent_trace_id", "trace_id", "span_id", "parent_span_id"),
+    error=_ERROR,
+    metadata=_Optional(msgspec.json.Decoder(Metadata | None).decode, _METADATA),
+    tokens=_Optional(msgspec.json.Decoder(Tokens | None).decode, _optionals(Tokens, "model"), kept=True),
+    output=_Optional(msgspec.json.Decoder(Output | None).decode, _OUTPUT, kept=True),
+)
+
+
+def _paths(fields: Mapping[str, _Optional], before: str = "") -> Iterator[str]:
+    for name, field in fields.items():
+        if not field.kept:
+            yield before + name
+        yield from _paths(field.inside, f"{before}{name}.")
+
+
+OPTIONAL_FIELDS = tuple(sorted(_paths(_OPTIONAL)))
+"""Paths of the fields that count as absent where they are malformed, the label `field`."""
+
+
+def _mend(line: bytes, fault: Exception) -> Mended | Rejection:
+    """Decode without what does not fit and may be missing; `fault` is what the strict decoder says."""
+    parsed: Any = None
+    kept = line
+    try:
+        if isinstance(fault, UnicodeDecodeError):
+            raise fault
+        fields = _decode_fields(line)
+    except (ValueError, RecursionError):
+        parsed = parse(line)
+        if not isinstance(parsed, dict):
+            return _explain(line, fault)
+        # Whatever is no JSON fits no field outside of input and output: an empty list stands for it.
+        fields = _decode_fields(json.dumps(_clean(parsed, list, lambda _: [])))
+        kept = json.dumps(_clean(parsed, lambda: None, lambda text: _SURROGATE.sub("\ufffd", text))).encode()
+    as_read = dict(fields)
+    ignored: list[str] = []
+    fields.pop("input", None)
+    _drop_unfit(fields, _OPTIONAL, "", ignored)
+    if not bytes(fields.get("output", b"")).startswith(b"{"):
+        fields.pop("output", None)
+    try:
+        action = _decode_mended(msgspec.json.encode(fields))
+    except (ValueError, RecursionError) as found:
+        if parsed is None:
+            return _explain(line, found)
+        match = _PATH.match(str(found))
+        name = ((match and match["path"]) or "").split(".")[0]
+        spoilt = name in as_read and bytes(as_read[name]) != bytes(_decode_fields(kept)[name])
+        return _explain(line, fault) if spoilt else _explain(kept, found)
+    force_setattr(action, "line", kept)
+    force_setattr(action, "ignored", tuple(sorted(ignored)))
+    return action
+
+
+def _drop_unfit(fields: dict[str, Raw], known: Mapping[str, _Optional], before: str, ignored: list[str]) -> None:
+    """Take out what does not fit, and add its path to `ignored`."""
+    for name, field in known.items():
+        if name not in fields or _fits(field, fields[name]):
+            continue
+        if field.inside and bytes(fields[name]).startswith(b"{"):
+            inside = _decode_fields(fields[name])
+            _drop_unfit(inside, field.inside, f"{before}{name}.", ignored)
+            fields[name] = Raw(msgspec.json.encode(inside))
+        elif not field.kept:
+            del fields[name]
+            ignored.append(before + name)
+
+
+def _fits(field: _Optional, raw: Raw) -> bool:
+    try:
+        field.fits(raw)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def why_unfit(line: bytes, path: str) -> str:
+    """What the author of a line has to write instead in a field that is ignored, one of OPTIONAL_FIELDS."""
+    parsed = parse(line)
+    known: Mapping[str, _Optional] = _OPTIONAL
+    for name in path.split("."):
+        parsed, field = parsed[name], known[name]
+        known = field.inside
+    try:
+        field.fits(json.dumps(_clean(parsed, lambda: "NaN", lambda _: [])))
+    except (ValueError, RecursionError) as fault:
+        match = _PATH.match(str(fault))
+        if match and match["path"] is None:
+            return f"{path} {_demand(match['what'])}"
+    return f"{path} must be JSON"
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def parse(line: bytes) -> Any:
+    """A line as Python's own writer may have made it: NaN, half surrogate pairs, other bytes than UTF-8. Or None."""
+    try:
+        return json.loads(line.decode("utf-8", "surrogateescape"), parse_int=_whole)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _whole(digits: str) -> int | float:
+    return int(digits) if len(digits) < 4_000 else float(digits)  # `int` refuses more than 4,300
+
+
+def _clean(value: Any, number: Callable[[], object], text: Callable[[str], object]) -> Any:
+    """A value with something else for numbers that are not finite, and for strings with half a surrogate pair."""
+    if isinstance(value, str):
+        return text(value) if _SURROGATE.search(value) else value
+    if isinstance(value, float):
+        return value if isfinite(value) else number()
+    if isinstance(value, list):
+        return [_clean(inner, number, text) for inner in value]
+    if isinstance(value, dict):
+        return {_SURROGATE.sub("\ufffd", key): _clean(inner, number, text) for key, inner in value.items()}
+    return value
+
+
+# --- what a line is rejected for -------------------------------------------------------------------------------------
 
 
 def _known(raw: Raw) -> bytes | None:

@@ -1,7 +1,11 @@
-"""Records seen a moment ago: what a collector sends again because it missed our answer is counted once.
+"""Records delivered a moment ago: what a collector sends again because it missed our answer is counted once.
 
-A record is known by a keyed 64-bit hash of its bytes (xxh3: 0.06 us a line where `hashlib` takes 1). The key is
-drawn at random and kept in the state, so nobody can craft a line that passes for another agent's.
+Only a sender that waits for an answer delivers again, so this is for OTLP alone: of files and standard input every line
+counts, however many are equal. A record is the same if its line, its own times and attributes are, and if it is the
+k-th such record of its request, too: two equal records of one request are two, and the request sent again is none.
+
+It is known by a keyed 64-bit hash (xxh3: 0.06 us a line where `hashlib` takes 1). The key is drawn at random and kept
+in the state, so nobody can craft a line that passes for another agent's.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from typing import TYPE_CHECKING
 from xxhash import xxh3_64_intdigest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from agent_exporter.state import Row
 
@@ -52,9 +56,20 @@ class Duplicates:
         self._old_chunks: list[str] = []
         self._rows: list[Row] = [("duplicates", "seed", self.seed.to_bytes(8))]
 
-    def seen(self, line: bytes) -> bool:
-        """True if these bytes were seen within the window; remembers them."""
-        key = xxh3_64_intdigest(line, self.seed)
+    def request(self) -> Callable[[bytes, bytes], bool]:
+        """For the records of one request, in order: whether a line with its envelope was delivered before."""
+        met: dict[int, int] = {}
+
+        def seen(line: bytes, envelope: bytes) -> bool:
+            key = xxh3_64_intdigest(envelope, xxh3_64_intdigest(line, self.seed))
+            before = met.get(key, 0)
+            met[key] = before + 1
+            return self._seen(xxh3_64_intdigest(before.to_bytes(4), key) if before else key)
+
+        return seen
+
+    def _seen(self, key: int) -> bool:
+        """True if it was seen within the window; remembers it."""
         if key in self._young or key in self._old:
             return True
         self._young.add(key)

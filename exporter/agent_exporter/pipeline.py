@@ -1,4 +1,4 @@
-"""The only loop: read, decode, drop duplicates, hand to each sink, commit.
+"""The only loop: read, decode, drop what was delivered before, hand to each sink, commit.
 
     for each source:  block of lines  ->  for each line:  Action | Rejection
                                    Action  ->  duplicates  ->  prices  ->  tally, sessions, detectors, spans
@@ -21,21 +21,24 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from agent_exporter.action import HEARTBEAT, MAX_AHEAD, Action, Rejection, decode
+from agent_exporter.action import HEARTBEAT, MAX_AHEAD, OPTIONAL_FIELDS, Action, Mended, Rejection, decode
 from agent_exporter.metrics.families import OVERFLOWS, TABLES
-from agent_exporter.prices import Prices
+from agent_exporter.prices import CACHE_APART, Prices
+from agent_exporter.records import read_again
 from agent_exporter.state import Unavailable
+from agent_exporter.statuses import WORDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from agent_exporter.breaker import Breaker
     from agent_exporter.detectors import Detectors
     from agent_exporter.detectors.journal import Journal
     from agent_exporter.duplicates import Duplicates
+    from agent_exporter.lines import Batch
     from agent_exporter.metrics.tally import Tally
     from agent_exporter.sessions import Sessions
-    from agent_exporter.sources import Batch, Source
+    from agent_exporter.sources import Source
     from agent_exporter.spans.queue import SpanQueue
     from agent_exporter.spans.tree import Tree
     from agent_exporter.state import Row, Rows, Store
@@ -96,7 +99,8 @@ class Pipeline:
         *,
         live: bool = True,
         prices: Prices | None = None,
-        ignore_plain_text: Callable[[str], bool] = lambda _: False,
+        words: Mapping[str, str] = WORDS,
+        ignores: Callable[[str, bytes, Rejection], bool] = lambda *_: False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.sources = list(sources)
@@ -109,7 +113,8 @@ class Pipeline:
         self.committed_at = 0.0
         self.newest = 0.0
         """Time of the newest line: "now" in a log of the past."""
-        self._ignore = ignore_plain_text
+        self._words = words
+        self._ignores = ignores
         self._asked: deque[tuple[Callable[[], object], Future[object]]] = deque()
         self._wake = threading.Event()
         self._stopping = False
@@ -141,8 +146,11 @@ class Pipeline:
         tally.live = self.live and not self._catching_up
         tally.read_up = source.name in self._read_up
         tally.window = source.window
-        add, join, seen, detect = tally.add, sessions.add, duplicates.seen, detectors.add
+        add, join, detect = tally.add, sessions.add, detectors.add
+        envelopes = batch.envelopes
+        seen = duplicates.request() if envelopes else None
         settle = self.prices.settle
+        words = self._words
         now = self.now()
         live = self.live
         self._batches += 1
@@ -152,19 +160,26 @@ class Pipeline:
         rejected, why = batch.too_long, "longer than 1 MiB" if batch.too_long else ""
         accepted = repeated = ignored = 0
         cell = tally.source(source.name, now)
+        mended: list[Mended] = []
         for number, line in enumerate(batch.lines):
-            action = decode(line, latest)
+            action = decode(line, latest, words)
             if action.__class__ is not Action:
-                assert isinstance(action, Rejection)
-                if action.reason == "not_json" and line[:1] != b"{" and self._ignore(source.name):
+                if isinstance(action, Rejection):
+                    action = read_again(line, action, latest, words)
+                if isinstance(action, Mended):
+                    mended.append(action)
+            if isinstance(action, Rejection):
+                if self._ignores(source.name, line, action):
                     ignored += 1
                 else:
                     rejected += 1
                     why = action.detail
                     tally.reject(cell, action)
                 continue
-            if seen(line):
+            if seen is not None and seen(line, envelopes[number]):
                 repeated += 1
+                if mended and mended[-1] is action:
+                    mended.pop()
                 if breaker is not None and breaker.watches(action.agent_id):
                     if action.tokens is not None:
                         settle(action.tokens)
@@ -175,11 +190,15 @@ class Pipeline:
                 newest = action.at
                 if not live:
                     now = self.newest = newest
-            if action.tokens is not None and not settle(action.tokens):
-                tally.mismatch(action, now)
+            if action.tokens is not None and (odd := settle(action.tokens)):
+                tally.odd_tokens(action, odd, now)
+                if odd & CACHE_APART:
+                    self.prices.tell_of_cache(action.agent_id)
             add(action, now)
             if action.action != HEARTBEAT:
                 session = join(action, arrived)
+                if session is None:
+                    continue
                 if tree is not None:
                     tree.add(action, arrived)
                 if recent is not None:
@@ -193,6 +212,9 @@ class Pipeline:
                     if breaker is not None and breaker.watches(action.agent_id):
                         breaker.beat(action.agent_id, beating, source.origin(number))
                     detectors.beat(action, beating, now)
+        for action in mended:
+            for field in action.ignored:
+                tally.count("ignored_field", field, 1, now)
         self.newest = newest
         cell.read += len(batch.lines) + batch.too_long
         cell.accepted += accepted
@@ -204,7 +226,9 @@ class Pipeline:
         self._truncations[source.name] = source.truncations
         if batch.too_long:
             cell.rejected["too_long"] = cell.rejected.get("too_long", 0) + batch.too_long
+        cell.nul_bytes += batch.nul_bytes
         cell.late += sessions.take_late()
+        cell.repeated += sessions.take_repeated()
         tally.touch(cell)
         if not self.live:
             self._settle(accepted)
@@ -218,7 +242,6 @@ class Pipeline:
             sessions.settle(self.newest)
             sessions.thin(self.newest)
             self.sinks.detectors.traces.age(self.newest)
-            self.sinks.duplicates.age(float("inf"))
 
     # --- state -------------------------------------------------------------------------------------------------
 
@@ -243,7 +266,12 @@ class Pipeline:
         now = self.now()
         for source in self.sources:
             tally.source(source.name, now)
-        for kind, names in (("eviction", TABLES), ("overflow", OVERFLOWS), ("spans", ("sent", "dropped"))):
+        for kind, names in (
+            ("eviction", TABLES),
+            ("overflow", OVERFLOWS),
+            ("spans", ("sent", "dropped")),
+            ("ignored_field", OPTIONAL_FIELDS),
+        ):
             for name in names:
                 tally.count(kind, name, 0, now)
 

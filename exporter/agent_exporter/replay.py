@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from prometheus_client.openmetrics.exposition import generate_latest
 
-from agent_exporter.action import MAX_AHEAD, Action, decode
+from agent_exporter.action import MAX_AHEAD, Action
+from agent_exporter.lines import Batch
 from agent_exporter.metrics.cells import KINDS
 from agent_exporter.metrics.collector import Collector, Given
-from agent_exporter.sources import Batch
+from agent_exporter.records import read
 from agent_exporter.stages import Stages, open_sources
 from agent_exporter.state import Memory
 
@@ -166,7 +167,7 @@ def _timed(source: Source, progress: Callable[[Source], None]) -> Iterator[tuple
             continue
         progress(source)
         for line in batch.lines:
-            action = decode(line)
+            action = read(line)
             at = action.at if isinstance(action, Action) else newest
             if held and (isinstance(action, Action) or len(held) >= MOST_LINES):
                 if at > newest + MAX_AHEAD:

@@ -70,7 +70,7 @@ class Exporter:
     ) -> None:
         self.config = config
         self.config_path = config_path
-        self.loaded_at = self.loaded_at_start = time.time()
+        self.loaded_at = self._began = time.time()
         self.reload_ok = True
         self.stages: Stages | None = None
         self._paths = paths
@@ -260,7 +260,7 @@ class Exporter:
             return
         if config.state.path is None:
             config = replace(config, state=self.config.state)  # the place that was chosen for it
-        for key in ("server", "state", "sources", "otlp", "otlp_logs", "metrics", "llm_actions"):
+        for key in ("server", "state", "sources", "otlp", "otlp_logs", "metrics", "llm_actions", "statuses"):
             if getattr(config, key) != getattr(self.config, key):
                 log.warning("config: %s has changed, which needs a restart", key)
         before = set(self.config.names())
@@ -310,17 +310,13 @@ class Exporter:
     def _scrape(self, accept: str) -> tuple[str, bytes]:
         rows: Rows = {}
         if self.stages is not None:
-            self._refuse_half_a_history(self.stages.pipeline)
+            wait = until_caught_up(self.stages.pipeline, self.config.metrics.catch_up - (time.time() - self._began))
+            if wait:
+                raise CatchingUp(wait)
             rows = self.stages.pipeline.ask(self.stages.pipeline.snapshot).result(SCRAPE_WAIT)
         page = BytesIO()
         content_type = render(page, rows, self._live(), accept, self._process.collect())
         return content_type, page.getvalue()
-
-    def _refuse_half_a_history(self, pipeline: Pipeline) -> None:
-        """Raises CatchingUp on a first start: counters of logs that are half read would look like a burst of work."""
-        left = self.loaded_at_start + self.config.metrics.catch_up - time.time()
-        if pipeline.began_empty and not pipeline.caught_up and left > 0:
-            raise CatchingUp(min(5, math.ceil(left)))
 
     def _live(self) -> Live:
         now = time.time()
@@ -363,6 +359,16 @@ class Exporter:
         pipeline = self.stages.pipeline
         look = pipeline.ask(lambda: see(pipeline, self._live(), self._unready(), agent, trace_id))
         return look.result(SCRAPE_WAIT)
+
+
+def until_caught_up(pipeline: Pipeline, left: float) -> int:
+    """Seconds after which to scrape again, or 0 for now; `left` are those for which a scrape may be refused.
+
+    On a first start, counters of logs that are half read would look like a burst of work.
+    """
+    if pipeline.began_empty and not pipeline.caught_up and left > 0:
+        return min(5, math.ceil(left))
+    return 0
 
 
 def _print(lines: bytes) -> None:

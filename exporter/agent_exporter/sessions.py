@@ -157,7 +157,7 @@ class Sessions:
         self.shortest_idle = shortest_idle
         self.reorder = reorder
         self.evictions = 0
-        self._late = 0
+        self._late = self._repeated = 0
         self._most = most
         self._look_at = first_look(most)
         self._opened = opened
@@ -171,8 +171,12 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._table)
 
-    def add(self, action: Action, now: float) -> Session:
-        """The session of an action that is no heartbeat, with the action added to it. `now` becomes its `arrived`."""
+    def add(self, action: Action, now: float) -> Session | None:
+        """The session of an action that is no heartbeat, with the action added to it. `now` becomes its `arrived`.
+
+        None for a record that was written twice (`Trail.has`): the metrics count every line, but the second copy must
+        bring no session over its budget and into no loop.
+        """
         key = (action.agent_id, action.session_id)
         session = self._table.get(key)
         at = action.at
@@ -182,6 +186,9 @@ class Sessions:
                 self._close(key, session)
                 self._forget(key, session)
             session = self._open(key, action, began, now)
+        elif at <= session.last and session.trail.has(action):
+            self._repeated += 1
+            return None
         elif session.closed:
             session.closed = False
             self._opened(session)
@@ -248,6 +255,11 @@ class Sessions:
         """How many actions since the last call were older than their session's newest by more than `reorder`."""
         late, self._late = self._late, 0
         return late
+
+    def take_repeated(self) -> int:
+        """How many records since the last call were written twice."""
+        repeated, self._repeated = self._repeated, 0
+        return repeated
 
     def tick(self, now: float) -> None:
         """Close what has ended or gone quiet; forget what was closed long ago. Called about once a second."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, BinaryIO
@@ -23,8 +25,10 @@ from agent_exporter.metrics.limits import Limits
 from agent_exporter.metrics.tally import Tally
 from agent_exporter.pipeline import Pipeline, Sinks
 from agent_exporter.prices import Prices
+from agent_exporter.records import Foreign
 from agent_exporter.sessions import Session, Sessions
 from agent_exporter.sources.files import FileSource
+from agent_exporter.sources.once import PastFiles
 from agent_exporter.sources.stdin import StdinSource
 from agent_exporter.spans.hold import Hold
 from agent_exporter.spans.queue import SpanQueue
@@ -37,10 +41,12 @@ if TYPE_CHECKING:
 
     from prometheus_client.metrics_core import Metric
 
+    from agent_exporter.action import Rejection
     from agent_exporter.config import Config
     from agent_exporter.detectors.finding import Finding
     from agent_exporter.probes.check import Result
     from agent_exporter.sources import Source
+    from agent_exporter.sources.place import Identity
     from agent_exporter.state import Rows
 
 
@@ -133,7 +139,8 @@ class Stages:
             store,
             live=live,
             prices=Prices(config.prices, live=live),
-            ignore_plain_text=self._ignores,
+            words=config.statuses.words(),
+            ignores=self._ignores,
         )
 
         self.pipeline.restore()
@@ -168,11 +175,12 @@ class Stages:
     def _idle_of(self, task_type: str) -> float:
         return self._idle.get(task_type) or self._idle["default"]
 
-    def _ignores(self, source: str) -> bool:
-        if source == "otlp":
-            return self.config.otlp_logs.ignore_plain_text
-        own = self.config.sources.get(source)
-        return own is not None and own.ignore_plain_text
+    def _ignores(self, source: str, line: bytes, rejection: Rejection) -> bool:
+        """Whether to ignore a line that does not decode: plain text, or the JSON of another program."""
+        own = self.config.otlp_logs if source == "otlp" else self.config.sources.get(source)
+        if isinstance(rejection, Foreign):
+            return own is None or own.foreign == "ignore"
+        return own is not None and own.ignore_plain_text and rejection.reason == "not_json" and line[:1] != b"{"
 
     def _baseline_from(self, name: str) -> float:
         """Seconds since 1970."""
@@ -211,13 +219,17 @@ def render(file: BinaryIO, rows: Rows, live: Live, accept: str, others: Iterable
 
 def open_sources(config: Config, paths: Sequence[str], *, follow: bool = True) -> list[Source]:
     """Those of the command line and those of the config. Raises OSError for a file to read once that is not there."""
-    claims: set[tuple[int, int]] = set()
+    claims: dict[Identity, str] = {}
+    if "-" in paths and stat.S_ISREG((st := os.fstat(0)).st_mode):
+        claims[st.st_dev, st.st_ino] = "-"  # as in `run - log < log`
     sources: list[Source] = []
     for path in paths:
         if path == "-":
             sources.append(StdinSource(announce=follow))
+        elif follow:
+            sources.append(FileSource(path, path, claims=claims))
         else:
-            sources.append(FileSource(path, path, follow=follow, claims=claims))
+            sources.append(PastFiles(path, path, claims=claims))
     if follow:
         for name, source in config.sources.items():
             sources.append(FileSource(name, source.path, start_at=source.start_at, claims=claims))

@@ -15,3 +15,8 @@ def printable(text: str) -> str:
 def plain(text: str) -> str:
     """A text as it is, unless it would play tricks with a terminal."""
     return text if text.isprintable() else ascii(text)
+
+
+def visible(text: str) -> str:
+    """A text with every character that would not be seen, or steers a terminal, written as Python escapes it."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

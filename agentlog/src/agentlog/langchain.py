@@ -9,6 +9,7 @@
     a chat model or LLM                 llm_call, with its tokens
     a tool, a retriever                 an action of its name
     chains, graph nodes, parsers        nothing: they are how it is wired, not what it did
+    a graph that `interrupt()` stops    its session pauses; the next run of its thread goes on with it
 
 An agent within a run is what `langchain.agents.create_agent(name=...)` made, or a graph or node whose name is in
 `agents`. A model's input is written as the number of messages and the last of them: the lines before have the others.
@@ -16,6 +17,8 @@ An agent within a run is what `langchain.agents.create_agent(name=...)` made, or
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -38,6 +41,14 @@ if TYPE_CHECKING:
     from agentlog.session import Session
 
 
+MAX_PAUSED = 1_024
+"""Sessions that wait for a person, in this process; beyond it the oldest begins anew when its thread is resumed."""
+
+_paused: OrderedDict[tuple[str, str], Session] = OrderedDict()
+"""By agent and thread. Not a handler's own, as many make a handler for each run."""
+_lock = threading.Lock()
+
+
 class _Run(NamedTuple):
     """What a run of theirs is in the log."""
 
@@ -47,6 +58,8 @@ class _Run(NamedTuple):
     owner: bool = False
     """It began the session, and ends it."""
     action: Action | None = None
+    thread: str | None = None
+    """LangGraph's name for what a later run may resume; of the outermost run alone."""
 
 
 class Handler(BaseCallbackHandler):
@@ -76,6 +89,8 @@ class Handler(BaseCallbackHandler):
         self._headers = headers
         self._token_ceiling = settings.given(token_ceiling, "token_ceiling")  # now: callbacks keep errors to themselves
         self._runs: dict[UUID, _Run] = {}
+        self._interrupted: set[Session] = set()
+        """Sessions of runs that are open, in which a node has asked a person."""
 
     # --- chains: whose session it is ------------------------------------------------------------------------------
 
@@ -94,7 +109,8 @@ class Handler(BaseCallbackHandler):
         agent = (metadata or {}).get("lc_agent_name")
         around = self._runs.get(parent_run_id) if parent_run_id else None
         if around is None:
-            self._runs[run_id] = self._first(agent, run_id)
+            thread = (metadata or {}).get("thread_id")
+            self._runs[run_id] = self._first(agent, run_id, None if thread is None else str(thread))
         elif name in self._agents or (agent and (agent != around.agent or agent == name)):
             session = around.session
             named = self._log.named(str(name if name in self._agents else agent))
@@ -104,10 +120,13 @@ class Handler(BaseCallbackHandler):
             )  # fmt: skip
             self._runs[run_id] = _Run(inner.begin(), agent, owner=True)
         else:
-            self._runs[run_id] = around._replace(owner=False, action=None)
+            self._runs[run_id] = around._replace(owner=False, action=None, thread=None)
 
     @quiet
-    def on_chain_end(self, outputs: dict[str, Any], *, run_id: UUID, **_: Any) -> None:  # noqa: ARG002
+    def on_chain_end(self, outputs: dict[str, Any], *, run_id: UUID, **_: Any) -> None:
+        run = self._runs.get(run_id)
+        if run is not None and isinstance(outputs, dict) and outputs.get("__interrupt__"):
+            self._interrupted.add(run.session)
         self._end(run_id)
 
     @quiet
@@ -189,19 +208,24 @@ class Handler(BaseCallbackHandler):
 
     # --- begin and end --------------------------------------------------------------------------------------------
 
-    def _first(self, agent: str | None, run_id: UUID) -> _Run:
+    def _first(self, agent: str | None, run_id: UUID, thread: str | None = None) -> _Run:
         """A run that nothing encloses, as far as this handler knows."""
         session = current_session()
         if session is not None and session.log.agent_id == self._log.agent_id:
             return _Run(session, agent)
+        if thread is not None:
+            with _lock:
+                paused = _paused.pop((self._log.agent_id, thread), None)
+            if paused is not None:
+                return _Run(paused.begin(), agent, owner=True, thread=thread)
         session = self._log.session(
             session_id=str(run_id), task_type=self._task_type, headers=self._headers, token_ceiling=self._token_ceiling
         )
-        return _Run(session.begin(), agent, owner=True)
+        return _Run(session.begin(), agent, owner=True, thread=thread)
 
     def _begin(self, name: str, given: object, run_id: UUID, /, parent_run_id: UUID | None = None, **_: Any) -> None:
         run = self._runs.get(parent_run_id) if parent_run_id else None
-        run = self._first(None, run_id) if run is None else run._replace(owner=False)
+        run = self._first(None, run_id) if run is None else run._replace(owner=False, thread=None)
         action = run.session.action(name, input=given)
         self._runs[run_id] = run._replace(action=action)
         try:
@@ -219,12 +243,27 @@ class Handler(BaseCallbackHandler):
         if run is None:
             return
         if error is not None and _is_no_failure(error):
+            if any(kind.__name__ == "GraphInterrupt" for kind in type(error).__mro__):
+                self._interrupted.add(run.session)
             error = None
         if run.action is not None:
             run.action.end(error)
-        if run.owner:
+        if not run.owner:
+            return
+        if run.session not in self._interrupted or error is not None:
+            self._interrupted.discard(run.session)
             run.session.completed(error is None)
             run.session.end(error)
+            return
+        self._interrupted.discard(run.session)
+        if run.thread is None:  # an agent within the run: resumed, it is a run of its own
+            run.session.end()
+            return
+        run.session.pause()
+        with _lock:
+            _paused[run.session.log.agent_id, run.thread] = run.session
+            while len(_paused) > MAX_PAUSED:
+                _paused.popitem(last=False)
 
     def _name_model(self, run_id: UUID, serialized: dict[str, Any], **kwargs: Any) -> None:
         """As it was asked for; the answer may know better."""

@@ -11,6 +11,10 @@
     invoke_workflow, create_agent       nothing: in these nothing is done
     spans that are no gen_ai operation  nothing
 
+A call counts once, however many instrumentations see it: where spans of a model enclose one another, as a framework's
+and the client library's, the innermost one with usage is the call, and those around it write nothing (but a failure).
+Usage on the agent's span counts where nothing below it has any.
+
 The trace stays the same, and an action's span id is the span's. What no agent's span encloses is in a session of
 `log`'s own agent. Names are those of the conventions of 2026 and older ones, and OpenInference's. Inputs and outputs
 are there if the instrumentation captures them, which most do only when told to.
@@ -37,6 +41,8 @@ if TYPE_CHECKING:
     from agentlog.logger import AgentLogger
 
 AGENT = "invoke_agent"
+MAX_OPEN = 10_000
+"""Spans that have begun and not ended; beyond it the oldest is forgotten, and writes nothing. Most end in seconds."""
 MODEL = {"chat", "generate_content", "text_completion"}
 WIRING = {"invoke_workflow", "create_agent"}
 OPENINFERENCE = {
@@ -73,6 +79,10 @@ class _Open:
         self.around = around
         self.session: Session | None = None
         self.told = False
+        self.counted = False
+        """A span below it has told its usage."""
+        self.failed = False
+        """The failure of a call of a model below it has been written."""
 
     @property
     def is_agent(self) -> bool:
@@ -93,6 +103,8 @@ class Processor(SpanProcessor):
         around = None if span.parent is None else self._open.get(span.parent.span_id)
         context = span.get_span_context()
         if context is not None:
+            if len(self._open) >= MAX_OPEN:
+                self._open.pop(next(iter(self._open)), None)
             self._open[context.span_id] = _Open(span, around)
 
     @quiet
@@ -104,8 +116,12 @@ class Processor(SpanProcessor):
         operation, error = _operation(span), _error(span)
         if operation == AGENT:
             self._session(part)
-        elif operation and operation not in WIRING:
+            if _has_usage(span) and not part.counted:
+                self._log_usage(part, span)
+        elif operation and operation not in WIRING and not _told_elsewhere(part, operation, failed=error is not None):
             self._log_action(part, span, operation, error)
+            if operation in MODEL and error is not None and part.around is not None:
+                part.around.failed = True
         if part.session is not None:
             part.session.completed(error is None)
             part.session.end(None if part.told else error, at=_seconds(span.end_time))
@@ -117,6 +133,13 @@ class Processor(SpanProcessor):
         self._log.flush()
         return True
 
+    def _log_usage(self, part: _Open, span: ReadableSpan) -> None:
+        """The sum that only the agent's own span tells, as one call of the model."""
+        action = self._session(part).action("llm_call")
+        action.begin(guarded=False)
+        _tell_usage(action, part, span)
+        action.end(at=_seconds(span.end_time), duration=0.0)
+
     def _log_action(self, part: _Open, span: ReadableSpan, operation: str, error: Told | None) -> None:
         owner = _owner(part)
         owner.told = owner.told or error is not None
@@ -126,7 +149,9 @@ class Processor(SpanProcessor):
         session = self._session(owner)
         action = session.action(name, span_id=None if context is None else f"{context.span_id:016x}")
         action.begin(guarded=False)
-        _tell(action, span)
+        action.given(_content(span, INPUT))
+        action.output = _content(span, OUTPUT)
+        _tell_usage(action, part, span)
         began, ended = _seconds(span.start_time), _seconds(span.end_time)
         action.end(error, at=ended, duration=None if began is None or ended is None else ended - began)
 
@@ -158,9 +183,27 @@ def _owner(part: _Open) -> _Open:
     return part
 
 
-def _tell(action: Action, span: ReadableSpan) -> None:
-    action.given(_content(span, INPUT))
-    action.output = _content(span, OUTPUT)
+def _told_elsewhere(part: _Open, operation: str, *, failed: bool) -> bool:
+    """Whether another span writes this call of a model: one below it, or, if it has no usage, one around it."""
+    if operation not in MODEL:
+        return False
+    if failed:
+        return part.failed
+    if part.counted or _has_usage(part.span):
+        return part.counted
+    around = part.around
+    while around is not None and not around.is_agent:
+        if _operation(around.span) in MODEL:
+            return True
+        around = around.around
+    return False
+
+
+def _tell_usage(action: Action, part: _Open, span: ReadableSpan) -> None:
+    """What a call took, unless spans below it have told that; those around it need not tell it then."""
+    if part.counted or not _has_usage(span):
+        action.tokens(model=_first(span, REQUESTED))
+        return
     action.tokens(
         prompt=_first(span, PROMPT),
         completion=_first(span, COMPLETION),
@@ -168,6 +211,14 @@ def _tell(action: Action, span: ReadableSpan) -> None:
         cache_write=_first(span, CACHE_WRITE),
         model=_first(span, REQUESTED),
     )
+    around = part.around
+    while around is not None and not around.counted:
+        around.counted = True
+        around = around.around
+
+
+def _has_usage(span: ReadableSpan | Span) -> bool:
+    return _first(span, PROMPT) is not None or _first(span, COMPLETION) is not None
 
 
 def _operation(span: ReadableSpan | Span) -> str | None:

@@ -94,17 +94,17 @@ def content(value: object, most: int) -> Fields | str | None:
 
 
 def result(value: object, confidence: object, most: int, note: Note) -> Fields | str | None:
-    """An output, of which the schema knows some fields: those are right, or left out."""
+    """An output as it was given, with the confidence that the action told.
+
+    The exporter leaves alone what it cannot use of it. To take a field away here would make answers equal that differ,
+    and a poll with progress a loop.
+    """
     output = content(value, most)
     if confidence is not None:
         sure = number(confidence, "output.confidence", note, 0, 1)
         if sure is not None:
             output = {**(output if isinstance(output, dict) else {} if output is None else {"text": output})}
             output["confidence"] = sure
-    if isinstance(output, dict):
-        for field, fits in _KNOWN.items():
-            if output.get(field) is not None and not fits(output[field]):
-                note(f"output.{field}", output.pop(field))
     return output
 
 
@@ -201,22 +201,3 @@ def _say(value: object) -> str:
         return str.__str__(value) if isinstance(value, str) else "" if value is None else str.__str__(str(value))
     except Exception:  # noqa: BLE001  (as for repr)
         return f"<{type(value).__name__}>"
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
-
-
-def _is_error(value: object) -> bool:
-    return _is_text(value) or (
-        isinstance(value, dict) and all(value.get(key) is None or _is_text(value[key]) for key in ("type", "message"))
-    )
-
-
-_KNOWN: dict[str, Callable[[Any], bool]] = {
-    "confidence": lambda value: isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1,
-    "state": _is_text,
-    "detail": lambda value: isinstance(value, (str, dict)),
-    "error": _is_error,
-}
-"""Fields of an output that the schema reads: an agent may have something else of that name."""

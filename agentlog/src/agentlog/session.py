@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from agentlog.logger import AgentLogger
 
 END = "session_end"
+PAUSE = "session_pause"
 FEEDBACK = "feedback"
 
 
@@ -171,6 +172,16 @@ class Session:
         if error is not None and not self._has_told(error) and not self._has_told(error.__cause__):
             fields |= {"status": status_of(error), "error": told_of(error, message=self.log.content)}
         self._say(fields, at)
+
+    def pause(self) -> None:
+        """Write that it waits for a person, for up to a week; `begin` goes on with it.
+
+        In the exporter the wait is neither the session's end nor part of its time.
+        """
+        if self._is_open:
+            self._is_open = False
+            self.log.closed(self)
+            self._say({"action": PAUSE, "status": "success", "metadata": {"session_paused": True}})
 
     def __enter__(self) -> Self:
         self.begin()

@@ -31,7 +31,7 @@ OUTAGES = frozenset(
 )  # fmt: skip
 """Series of outages, scraped and recorded. Rules about agents read them to wait out a restart or an outage.
 
-A log of the past is read without either, so these are absent then, as they are in good health, and are not recorded. A
+A finished log is read without either, so these are absent then, as they are in good health, and are not recorded. A
 rule that reads nothing else is about the outage itself.
 """
 

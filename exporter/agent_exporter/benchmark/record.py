@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import yaml
 
-from agent_exporter.action import HEARTBEAT, Action, decode
+from agent_exporter.action import HEARTBEAT, Action
 from agent_exporter.detectors.fingerprint import outcome_of
+from agent_exporter.records import read
 from agent_exporter.sources.once import numbered
 
 if TYPE_CHECKING:
@@ -80,12 +81,15 @@ def record(paths: Iterable[str], agent: str | None) -> Recorded:
     sessions: dict[tuple[str, str], _Session] = {}
     content = msgspec.json.Decoder(_Content).decode
     for line in _lines(paths):
-        action = decode(line)
+        action = read(line)
         if not isinstance(action, Action) or action.action == HEARTBEAT or (agent and action.agent_id != agent):
             continue
         key = action.agent_id, action.session_id
         if key in sessions or len(sessions) < MOST_SESSIONS:
-            told = content(line)
+            try:
+                told = content(action.line)
+            except ValueError:  # a number beyond 64 bits somewhere in it
+                continue
             sessions.setdefault(key, _Session()).add(action, told.input, told.output)
     agents = sorted({name for name, _ in sessions})
     if len(agents) > 1:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from agent_exporter.config import Agent, Config
-    from agent_exporter.sources import Origin
+    from agent_exporter.lines import Origin
 
 ANYBODY = "*"
 MOST = 4_096

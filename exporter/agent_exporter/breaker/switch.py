@@ -26,7 +26,7 @@ from agent_exporter.clocks import READ, SENT, ClockOffset
 from agent_exporter.detectors.finding import Finding
 from agent_exporter.detectors.session_budget import KIND as BUDGET
 from agent_exporter.lineage import own_trace
-from agent_exporter.sources import NOBODY, Origin
+from agent_exporter.lines import NOBODY, Origin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -130,9 +130,13 @@ def _explain(commands: _Commands) -> None:
 def _validate(commands: _Commands) -> None:
     parser = _command(
         commands, "validate", "check lines against the log schema",
-        "Print every line that would be rejected as PATH:LINE: REASON: what to change, and a summary. Exit code 1 if "
-        "there are any.",
+        "Print every fault of every line that would be rejected as PATH:LINE: REASON: what to change, what is odd "
+        "about a line as PATH:LINE: warning: KIND: what comes of it, both with the line there, and a summary. Exit "
+        "code 1 if there are faults.",
     )  # fmt: skip
+    _config_option(parser)
+    parser.add_argument("--strict", action="store_true", help="exit code 1 for warnings, too")
+    parser.add_argument("--json", action="store_true", help="a JSON object a line, the last one with the sums")
     parser.add_argument("paths", nargs="+", metavar="PATH")
 
 

@@ -11,13 +11,11 @@ import shutil
 import signal
 import sys
 import time
-from collections import Counter
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent_exporter.action import MAX_AHEAD, Rejection, decode
 from agent_exporter.cli.console import Progress, encodable, say
 from agent_exporter.cli.errors import Failed, Usage, unread
 from agent_exporter.cli.settings import config_of
@@ -25,8 +23,8 @@ from agent_exporter.cli.state_folder import with_state
 from agent_exporter.config import load
 from agent_exporter.config.strict import ConfigError
 from agent_exporter.config.values import listen_fault
+from agent_exporter.metrics.table import UNKNOWN
 from agent_exporter.schema import schema
-from agent_exporter.sources.once import numbered
 from agent_exporter.text import plain
 
 if TYPE_CHECKING:
@@ -43,6 +41,9 @@ NO_RULES = (
     "those are not evaluated: that takes prometheus and promtool on PATH, or named by PROMETHEUS_BIN and PROMTOOL_BIN. "
     "A log without findings may still have fired alerts."
 )
+
+MOST_MODELS = 10
+"""Models without a price that are named."""
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -81,6 +82,7 @@ def _replay(options: argparse.Namespace) -> int:
     render(sys.stdout.buffer, pipeline.store.committed, stages.live(pipeline.newest), accept)
     sys.stdout.buffer.flush()
     _say_rejected(stages)
+    _say_unpriced(stages)
     return 1 if any(getattr(source, "problems", None) for source in pipeline.sources) else 0
 
 
@@ -116,6 +118,7 @@ def _backtest(options: argparse.Namespace) -> int:
     for line in others:
         print(plain(line), file=sys.stderr)
     _say_rejected(told.stages)
+    _say_unpriced(told.stages)
     return 0
 
 
@@ -136,6 +139,15 @@ def _say_rejected(stages: Stages) -> None:
             say(f"{source.source}: {rejected:,} of {source.read:,} lines rejected; `agent-exporter validate` says why")
 
 
+def _say_unpriced(stages: Stages) -> None:
+    unpriced = sorted(stages.pipeline.sinks.tally.unpriced().items(), key=lambda item: (-item[1], item[0]))
+    for model, tokens in unpriced[:MOST_MODELS]:
+        whose = "no model" if model == UNKNOWN else f"the model {model!a}"
+        say(f"{tokens:,} tokens of {whose} have no price and no logged cost: no budget in dollars sees them")
+    if len(unpriced) > MOST_MODELS:
+        say(f"{len(unpriced) - MOST_MODELS:,} more models have no price")
+
+
 def _explain(options: argparse.Namespace) -> int:
     from agent_exporter.explain import SINCE, Missing, explain  # noqa: PLC0415
     from agent_exporter.explain.document import write  # noqa: PLC0415
@@ -148,7 +160,7 @@ def _explain(options: argparse.Namespace) -> int:
     logs: list[Log] = []
     answer = None
     try:
-        with open_logs(options.paths, progress.show, time.time()) as logs:
+        with open_logs(options.paths, progress.show, time.time(), config.statuses.words()) as logs:
             answer = explain(
                 config, logs,
                 trace=options.trace, session=options.session, agent=options.agent, since=options.since or SINCE,
@@ -189,35 +201,9 @@ def _print_page(answer: Answer, options: argparse.Namespace) -> None:
 
 
 def _validate(options: argparse.Namespace) -> int:
-    reasons: Counter[str] = Counter()
-    problems: list[str] = []
-    progress = Progress()
-    total = 0
-    latest = time.time() + MAX_AHEAD
-    for path in options.paths:
-        shown = plain(path)
-        try:
-            for number, line in numbered(path):
-                total += 1
-                if total % 1000 == 0:
-                    progress.draw(f"{shown}  {total:,} lines")
-                result = decode(line, latest) if line is not None else Rejection("too_long", "longer than 1 MiB")
-                if isinstance(result, Rejection):
-                    reasons[result.reason] += 1
-                    progress.clear()
-                    print(f"{shown}:{number}: {result.reason}: {result.detail}")
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            problems.append(f"{path}: {error.strerror or error}")
-    progress.clear()
-    bad = reasons.total()
-    detail = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common())
-    if total or not problems:
-        print(f"{total:,} lines: {total - bad:,} accepted, {bad:,} rejected{f' ({detail})' if bad else ''}", flush=True)
-    for problem in problems:
-        say(problem)
-    return 2 if problems else bool(bad)
+    from agent_exporter.cli.validate import validate  # noqa: PLC0415
+
+    return validate(config_of(options), options.paths, strict=options.strict, as_json=options.json)
 
 
 def _check_config(options: argparse.Namespace) -> int:

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, field
 
+from agent_exporter import statuses
 from agent_exporter.config.contradictions import contradictions
 from agent_exporter.config.strict import Section, read_strictly, text_of
 from agent_exporter.config.values import DEFAULT_LISTEN, Duration, JSONPath, QuietHours, Regex, is_glob
@@ -63,12 +64,30 @@ class TaskType(Section, frozen=True):
     idle: Duration = Duration(300.0)
 
 
+class Statuses(Section, frozen=True):
+    """The words that count as each status, in any case; a status is always a word of its own."""
+
+    success: list[str] = field(default_factory=lambda: [*statuses.DEFAULTS["success"]])
+    error: list[str] = field(default_factory=lambda: [*statuses.DEFAULTS["error"]])
+    timeout: list[str] = field(default_factory=lambda: [*statuses.DEFAULTS["timeout"]])
+    cancelled: list[str] = field(default_factory=lambda: [*statuses.DEFAULTS["cancelled"]])
+
+    def lists(self) -> dict[str, list[str]]:
+        """The words of each status."""
+        return {status: getattr(self, status) for status in statuses.DEFAULTS}
+
+    def words(self) -> dict[str, str]:
+        """The status of each word, as `decode` takes it."""
+        return statuses.words(self.lists())
+
+
 class FileSource(Section, frozen=True):
     """Files to follow, by a glob."""
 
     path: str
     start_at: Literal["beginning", "end"] = "beginning"
     ignore_plain_text: bool = False
+    foreign: Literal["ignore", "count"] = "ignore"
 
 
 class Server(Section, frozen=True):
@@ -106,6 +125,7 @@ class OTLPLogs(Section, frozen=True):
 
     enabled: bool = True
     ignore_plain_text: bool = False
+    foreign: Literal["ignore", "count"] = "ignore"
 
 
 class State(Section, frozen=True):
@@ -234,6 +254,7 @@ class Config(Section, frozen=True):
     agents: dict[str, Agent] = {}
     task_types: dict[str, TaskType] = {}
     llm_actions: list[str] = field(default_factory=lambda: ["llm_call", "chat*", "completion*", "generate*"])
+    statuses: Statuses = field(default_factory=Statuses)
     sources: dict[str, FileSource] = {}
     otlp_logs: OTLPLogs = field(default_factory=OTLPLogs)
     server: Server = field(default_factory=Server)

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from agent_exporter import statuses
 from agent_exporter.config.values import listen_fault, source_fault, url_fault
 
 if TYPE_CHECKING:
@@ -28,6 +29,11 @@ def contradictions(config: Config) -> Iterator[str]:
         fault = url_fault(config.otlp.endpoint)
         if fault:
             yield f"otlp.endpoint: {fault}"
+    meant: dict[str, str] = {}
+    for status, words in config.statuses.lists().items():
+        for word in (status, *words):
+            if (other := meant.setdefault(statuses.key(word), status)) != status:
+                yield f"statuses.{status}: {word!a} counts as {other} already"
     for name in config.sources.keys() & {"otlp", "-"}:
         yield f"sources.{name}: the name is taken, by {'/v1/logs' if name == 'otlp' else 'standard input'}"
     for name, task in config.task_types.items():

@@ -24,6 +24,7 @@ from msgspec import Struct
 from xxhash import xxh3_64_intdigest
 
 from agent_exporter.action import FAILED
+from agent_exporter.statuses import WORDS, key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,19 +85,26 @@ _decode_call = msgspec.json.Decoder(_Call).decode
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
-def fingerprint(line: bytes) -> int:
-    """63 bits of a call, or UNKNOWN. The line must be a valid record. The same in every process and version."""
-    return fingerprints(line)[0]
+def fingerprint(line: bytes, *, failed: bool | None = None) -> int:
+    """63 bits of a call, or UNKNOWN. The line must be a valid record. The same in every process and version.
+
+    `failed` says whether its status is an error or a timeout; None: by the usual words for these.
+    """
+    return fingerprints(line, failed=failed)[0]
 
 
-def fingerprints(line: bytes) -> tuple[int, int]:
+def fingerprints(line: bytes, *, failed: bool | None = None) -> tuple[int, int]:
     """The fingerprint of a call, and its gist: a second one that leaves out every digit of what came of it.
 
     Equal gists are the same call with outcomes that differ in numbers alone. Both may be UNKNOWN.
     """
-    call = _decode_call(line)
+    try:
+        call = _decode_call(line)
+    except ValueError:  # a number beyond 64 bits somewhere in it
+        return UNKNOWN, UNKNOWN
     given, came, error = call.input, call.output, call.error
-    failed = call.status in FAILED
+    if failed is None:
+        failed = WORDS.get(key(call.status)) in FAILED
     if given is None or (came is None and error is None):
         return UNKNOWN, UNKNOWN
     if came.__class__ is dict and error is None:
@@ -110,7 +118,10 @@ def fingerprints(line: bytes) -> tuple[int, int]:
 
 def failure(line: bytes) -> int:
     """63 bits of how a call failed, whatever it was given, or UNKNOWN where the line does not say."""
-    call = _decode_call(line)
+    try:
+        call = _decode_call(line)
+    except ValueError:  # a number beyond 64 bits somewhere in it
+        return UNKNOWN
     came, error = call.output, call.error
     if came.__class__ is dict and error is None:
         error = came.pop("error", None)

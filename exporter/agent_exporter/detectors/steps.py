@@ -6,15 +6,23 @@ part of a loop, or is about to be stored. In a log of the past that is one line 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from msgspec import Struct, field
+from xxhash import xxh3_64_intdigest
 
 from agent_exporter.detectors.fingerprint import UNKNOWN, fingerprints
 from agent_exporter.detectors.reorder import Stream
+
+if TYPE_CHECKING:
+    from agent_exporter.action import Action
 
 MODEL, POLLING, FAILED, END, WORKING, IDLE, PAUSED = 1, 2, 4, 8, 16, 32, 64
 """Marks: a call of a model; an action that may repeat; error or timeout; the session's end; heartbeats; from here on
 the session waits for a person."""
 BEAT = WORKING | IDLE
+WRITTEN_TWICE = 64
+"""Steps among which a record is looked for that may stand twice."""
 LONGEST = 4
 """Actions in a cycle; docs/detectors.md."""
 
@@ -36,6 +44,8 @@ class Step(Struct, eq=False, gc=False, array_like=True):
     cost_usd: float = 0.0
     gist: int = UNKNOWN
     """The same without the numbers of what came of it."""
+    record: int = 0
+    """63 bits of the line, once it is given up."""
     failure: int = UNKNOWN
     """How it failed, whatever it was given."""
 
@@ -43,7 +53,8 @@ class Step(Struct, eq=False, gc=False, array_like=True):
         """What it asked and what came of it; UNKNOWN equals nothing."""
         if self.line is not None:
             if not self.marks & (POLLING | BEAT):
-                self.mark, self.gist = fingerprints(self.line)
+                self.mark, self.gist = fingerprints(self.line, failed=self.marks & FAILED != 0)
+            self.record = xxh3_64_intdigest(self.line) >> 1
             self.line = None
         return self.mark
 
@@ -112,6 +123,25 @@ class Trail(Steps, eq=False, gc=False, array_like=True, kw_only=True):
     """The latest calls of tools, if they failed in one way; calls of a model in between do not end it."""
     failing_model: Run = NO_RUN
     """The same of calls of a model."""
+
+    def has(self, action: Action) -> bool:
+        """Whether a record with this very time, to the fraction of a second, and this content is among the latest.
+
+        Such a line was written twice, as by a logger with two handlers: two calls do not end in the same millisecond,
+        take the same time and get the same answer. With times of whole seconds they may, so those are never taken for
+        one. Only the latest WRITTEN_TWICE are looked at.
+        """
+        at = action.at
+        if at.is_integer():
+            return False
+        began = at if action.duration_ms is None else at - action.duration_ms / 1000
+        for step in (*self.waiting[-WRITTEN_TWICE:], *self.every):
+            if step.at == at and step.began == began and step.action == action.action:
+                if step.line == action.line:
+                    return True
+                if step.line is None and step.record == xxh3_64_intdigest(action.line) >> 1:
+                    return True
+        return False
 
 
 class Member(Struct, eq=False, gc=False, array_like=True):

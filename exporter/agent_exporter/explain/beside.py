@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from agent_exporter.explain.log import merged
 from agent_exporter.explain.names import needles
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Surroundings:
         near, unread = self.around(begin, end, wanted, of_sessions, agents)
         history = self._before(first, [*task, *near], unread)
         earliest = min(began(action) for action in [*task, *near] if of_sessions(action)) - self._margin
-        return history + [action for action in near if action.at >= earliest]
+        return merged(history, [action for action in near if action.at >= earliest])
 
     def around(
         self,

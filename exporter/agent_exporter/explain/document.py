@@ -55,7 +55,7 @@ def _trouble(trouble: Trouble, *, content: bool) -> dict[str, Any]:
         "session_id": trouble.session_id,
         "at": stamp(trouble.at),
         "action": None if action is None else action.action,
-        "status": None if action is None else action.outcome,
+        "status": None if action is None else action.status,
         "error_type": None if action is None else action.error_type,
         **({name: _cut(text) for name, text in given.parts(action).items()} if content and action is not None else {}),
         "finding": None if trouble.finding is None else _finding(trouble.finding),

@@ -35,7 +35,8 @@ def findings(config: Config, actions: Iterable[Action]) -> list[Finding]:
     for action in actions:
         now = action.at
         if action.action != HEARTBEAT:
-            detectors.add(action, sessions.add(action, 0.0), now)
+            if (session := sessions.add(action, 0.0)) is not None:
+                detectors.add(action, session, now)
         elif (session := sessions.beat(action)) is not None:
             detectors.beat(action, session, now)
         sessions.settle(now)

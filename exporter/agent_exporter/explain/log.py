@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from itertools import pairwise
 from typing import IO, TYPE_CHECKING, NamedTuple, Protocol
 
-from agent_exporter.action import Action, decode
-from agent_exporter.sources import MAX_LINE
+from agent_exporter.action import Action
+from agent_exporter.lines import MAX_LINE
+from agent_exporter.records import read
+from agent_exporter.statuses import WORDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 BLOCK = 112 << 10
 """Bytes. Above 128 KiB glibc maps and unmaps each anew, which was measured to take three times as long."""
@@ -58,9 +61,17 @@ class Block(NamedTuple):
 class Log:
     """A file of plain lines. `told` hears of every block that is read; records after `latest` are none."""
 
-    def __init__(self, name: str, file: IO[bytes], told: Callable[[Reading], None], latest: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        file: IO[bytes],
+        told: Callable[[Reading], None],
+        latest: float,
+        words: Mapping[str, str] = WORDS,
+    ) -> None:
         self.name = name
         self.latest = latest
+        self.words = words
         self.problem: str | None = None
         """Why it could not be read to its end."""
         self.rejected = 0
@@ -84,11 +95,12 @@ class Log:
         self._told(self)
         # From the byte before on, as that one says whether a line begins with the block.
         data = self._pread(start - 1, BLOCK + 1) if start else self._pread(0, BLOCK)
-        begin = data.find(b"\n") + 1 if start else 0
-        if start and not begin:
+        # A run of NULs, which may be longer than a line, ends what comes before it.
+        begin = data.find(b"\n") + 1 if start and not data.startswith(b"\0") else 0
+        if start and not begin and not data.startswith(b"\0"):
             return b""
         after = start + BLOCK
-        while not data.endswith(b"\n") and after < start + BLOCK + MAX_LINE:
+        while not data.endswith((b"\n", b"\0")) and after < start + BLOCK + MAX_LINE:
             more = self._pread(after, HEAD)
             if not more:
                 break
@@ -101,13 +113,13 @@ class Log:
         """The records of a block, or those in whose lines one of the needles is."""
         text = self.text(number)
         lines = _naming(text, len(text), needles) if needles else text.split(b"\n")
-        return list(_records(lines, self.latest))
+        return list(_records(lines, self.latest, self.words))
 
     def naming(self, needles: Iterable[bytes]) -> Iterator[Action]:
         """Every record in whose line one of the needles is: for each of them about as fast as grep."""
         for text, whole in self._windows():
             lines = _naming(text, whole, needles)
-            records = list(_records(lines, self.latest))
+            records = list(_records(lines, self.latest, self.words))
             self.rejected += len(lines) - len(records)
             yield from records
 
@@ -145,7 +157,7 @@ class Log:
 
     def every(self) -> Iterator[Action]:
         """Every record."""
-        return _records(self.lines(), self.latest)
+        return _records(self.lines(), self.latest, self.words)
 
     def blocks(self) -> list[Block]:
         """All of it, with the times."""
@@ -165,10 +177,21 @@ class Log:
         # From the byte before it on, as a line may begin with the block.
         start = max(0, number * BLOCK - 1)
         head = self._pread(start, HEAD).split(b"\n")[1 if number else 0 : -1]
-        first = next(_records(head, self.latest), None) or next(
-            _records(self.text(number).split(b"\n"), self.latest), None
+        first = next(_records(head, self.latest, self.words), None) or next(
+            _records(self.text(number).split(b"\n"), self.latest, self.words), None
         )
         return None if first is None else first.at
+
+
+def merged(*searches: Iterable[Action]) -> list[Action]:
+    """What several searches of the same logs found, each line once. Equal lines that one of them found are several."""
+    found: dict[tuple[bytes, int], Action] = {}
+    for search in searches:
+        met: Counter[bytes] = Counter()
+        for action in search:
+            met[action.line] += 1
+            found.setdefault((action.line, met[action.line]), action)
+    return list(found.values())
 
 
 def _naming(text: bytes | bytearray, whole: int, needles: Iterable[bytes]) -> list[bytes]:
@@ -184,8 +207,8 @@ def _naming(text: bytes | bytearray, whole: int, needles: Iterable[bytes]) -> li
     return [lines[begin] for begin in sorted(lines)]
 
 
-def _records(lines: Iterable[bytes], latest: float) -> Iterator[Action]:
-    return (action for line in lines if line and isinstance(action := decode(line, latest), Action))
+def _records(lines: Iterable[bytes], latest: float, words: Mapping[str, str]) -> Iterator[Action]:
+    return (action for line in lines if line and isinstance(action := read(line.lstrip(b"\0"), latest, words), Action))
 
 
 def _span(first: float | None, following: float | None) -> tuple[float, float]:

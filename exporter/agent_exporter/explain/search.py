@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from agent_exporter.action import FAILED, HEARTBEAT, trace_id_of
+from agent_exporter.action import FAILED, HEARTBEAT, TraceId, trace_id_of
 from agent_exporter.explain.beside import Surroundings
+from agent_exporter.explain.log import merged
 from agent_exporter.explain.names import FEW, needle, task_of
+from agent_exporter.formats.prefixed import record_in
 from agent_exporter.lineage import own_trace
 
 if TYPE_CHECKING:
@@ -47,10 +49,19 @@ class _Names(msgspec.Struct, gc=False):
     agent_id: str
     session_id: str
     parent_trace_id: str | None = None
-    trace_id: str | None = None
+    trace_id: TraceId | None = None
 
 
 _decode_names = msgspec.json.Decoder(_Names).decode
+
+
+def _names(line: bytes) -> _Names | None:
+    for text in (line, record_in(line.lstrip(b"\0"))):
+        try:
+            return _decode_names(text or b"")
+        except (ValueError, RecursionError):
+            pass
+    return None
 
 
 def _text(raw: bytes) -> str | None:
@@ -173,11 +184,8 @@ class Search:
         """The session that is a trace of its own and has this id."""
         for log in self._logs:
             for line in log.lines():
-                try:
-                    names = _decode_names(line)
-                except (ValueError, RecursionError):
-                    continue
-                if names.parent_trace_id or names.trace_id:
+                names = _names(line)
+                if names is None or names.parent_trace_id or names.trace_id:
                     continue
                 if trace_id_of(own_trace(names.agent_id, names.session_id)) == wanted:
                     return {names.session_id}
@@ -197,22 +205,22 @@ class Search:
         if len(names) > FEW:
             lines = self._held(action for log in self._logs for action in log.every() if task_of(action) in ids)
         elif names:
-            lines += self._naming(names)
+            lines = merged(lines, self._naming(names))
         return self._answer([line for line in lines if task_of(line) in ids], max(0, total - len(ids)))
 
     def _answer(self, lines: Iterable[Action], more: int) -> Found | None:
-        """A line that came twice is one line, and a heartbeat is no work."""
-        unique = {line.line: line for line in lines if line.action != HEARTBEAT}
-        if not unique:
+        """A heartbeat is no work."""
+        ordered = sorted((line for line in lines if line.action != HEARTBEAT), key=lambda action: action.at)
+        if not ordered:
             return None
-        ordered = sorted(unique.values(), key=lambda action: action.at)
+        own = {line.line for line in ordered}
         self._dropped += max(0, len(ordered) - MOST_LINES)
         del ordered[MOST_LINES:]
         tasks: defaultdict[str, list[Action]] = defaultdict(list)
         for action in ordered:
             tasks[task_of(action)].append(action)
-        beside = {line.line: line for line in self._surroundings.of(ordered) if line.line not in unique}
-        return Found(dict(tasks), list(beside.values()), more, self._dropped)
+        beside = [line for line in self._surroundings.of(ordered) if line.line not in own]
+        return Found(dict(tasks), beside, more, self._dropped)
 
     @cached_property
     def _blocks(self) -> list[Block]:

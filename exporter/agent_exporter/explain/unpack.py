@@ -13,14 +13,17 @@ import zlib
 from contextlib import ExitStack, contextmanager
 from typing import IO, TYPE_CHECKING
 
+from agent_exporter import formats
 from agent_exporter.action import MAX_AHEAD
 from agent_exporter.explain.log import BLOCK, Log
-from agent_exporter.sources.files import nothing_at
+from agent_exporter.formats.containers import BOM
 from agent_exporter.sources.once import reader
-from agent_exporter.sources.wrappers import BOM, Stream, Unwrapper
+from agent_exporter.sources.paths import nothing_at
+from agent_exporter.sources.splitting import Stream
+from agent_exporter.statuses import WORDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from agent_exporter.explain.log import Reading
     from agent_exporter.sources.place import Identity
@@ -38,7 +41,9 @@ class Unpacking:
 
 
 @contextmanager
-def open_logs(paths: Iterable[str], told: Callable[[Reading], None], clock: float) -> Iterator[list[Log]]:
+def open_logs(
+    paths: Iterable[str], told: Callable[[Reading], None], clock: float, words: Mapping[str, str] = WORDS
+) -> Iterator[list[Log]]:
     """The logs of files, globs and "-", each file once. Raises OSError for one that is not there."""
     seen: set[Identity] = set()
     with ExitStack() as stack:
@@ -54,7 +59,7 @@ def open_logs(paths: Iterable[str], told: Callable[[Reading], None], clock: floa
                     seen.add((st.st_dev, st.st_ino))
                     file, problem = _plain(name, st, told)
                     stack.enter_context(file)
-                    logs.append(Log(name, file, told, clock + MAX_AHEAD))
+                    logs.append(Log(name, file, told, clock + MAX_AHEAD, words))
                     logs[-1].problem = problem
         yield logs
 
@@ -64,9 +69,9 @@ def _plain(name: str, st: os.stat_result, told: Callable[[Reading], None]) -> tu
     if stat.S_ISREG(st.st_mode) and not name.endswith(".gz"):
         file = open(0 if name == "-" else name, "rb", buffering=0, closefd=name != "-")  # noqa: SIM115  (the caller's)
         head = os.pread(file.fileno(), BLOCK, 0)
-        unwrapper = Unwrapper()
-        unwrapper.feed(head.split(b"\n"))
-        if unwrapper.mode in {"", "plain"} and not head.startswith(BOM):
+        format_ = formats.new()
+        format_.feed(head.split(b"\n"))
+        if format_.passes and not head.startswith((BOM, b"\0")):
             return file, None
         file.close()
     return _unpacked(name, told)

@@ -84,6 +84,10 @@ class ModelCell(Cell):
     cost_usd: float = 0.0
     mismatches: int = 0
     """Calls whose logged cost is not the price table's."""
+    unpriced: int = 0
+    """Tokens of calls that have neither a price nor a logged cost."""
+    cache_apart: int = 0
+    """Calls whose prompt left out the cached tokens."""
 
 
 class ErrorCell(Cell):
@@ -202,6 +206,9 @@ class SourceCell(Cell):
     truncations: int = 0
     late: int = 0
     last_line: float = 0.0
+    nul_bytes: int = 0
+    repeated: int = 0
+    """Of the accepted ones: written twice."""
 
 
 class CountCell(Cell):
@@ -223,5 +230,6 @@ KINDS: dict[str, type[Cell]] = {
     "overflow": CountCell,
     "eviction": CountCell,
     "spans": CountCell,
+    "ignored_field": CountCell,
 }
 """The kinds of rows that the exposition is made from."""

@@ -116,6 +116,18 @@ FAMILIES = {
             "Calls whose logged cost is not the price table's.",
             ("agent_id", "model"),
         ),
+        Family(
+            "agent_tokens_unpriced_total",
+            "counter",
+            "Tokens of calls that have neither a price nor a logged cost.",
+            ("agent_id", "model"),
+        ),
+        Family(
+            "agent_prompts_without_cache_total",
+            "counter",
+            "Calls whose prompt left out the cached tokens; these were added.",
+            ("agent_id", "model"),
+        ),
         Family("agent_retries_total", "counter", "Actions that were a retry.", B),
         Family("agent_fallbacks_total", "counter", "Actions that used a fallback.", B),
         Family("agent_errors_total", "counter", "Actions that ended in error or timeout.", ("agent_id", "error_type")),
@@ -206,11 +218,29 @@ FAMILIES = {
         Family("agent_exporter_lines_read_total", "counter", "Lines read: the sum of the four below.", ("source",)),
         Family("agent_exporter_lines_accepted_total", "counter", "Lines that were counted.", ("source",)),
         Family("agent_exporter_lines_rejected_total", "counter", "Lines that are no record.", ("source", "reason")),
-        Family("agent_exporter_lines_duplicate_total", "counter", "Records seen a moment before.", ("source",)),
-        Family("agent_exporter_lines_ignored_total", "counter", "Plain text, where it is to be ignored.", ("source",)),
+        Family("agent_exporter_lines_duplicate_total", "counter", "Records that were delivered again.", ("source",)),
+        Family(
+            "agent_exporter_lines_ignored_total",
+            "counter",
+            "JSON of other programs, and plain text where it is to be ignored.",
+            ("source",),
+        ),
+        Family(
+            "agent_exporter_nul_bytes_dropped_total",
+            "counter",
+            "NUL bytes before a line, as a copytruncate or a crash leaves them.",
+            ("source",),
+        ),
+        Family("agent_exporter_fields_ignored_total", "counter", "Optional fields that did not fit.", ("field",)),
         Family("agent_exporter_last_line_timestamp_seconds", "gauge", "Clock at the newest line.", ("source",)),
         Family("agent_exporter_checkpoint_timestamp_seconds", "gauge", "Clock at the last commit of state."),
         Family("agent_exporter_file_truncations_total", "counter", "Files found shorter than read.", ("source",)),
+        Family(
+            "agent_exporter_lines_repeated_total",
+            "counter",
+            "Accepted lines that stand twice in their log: counted, and no evidence for a finding.",
+            ("source",),
+        ),
         Family("agent_exporter_late_lines_total", "counter", "Lines that came after the reorder window.", ("source",)),
         Family("agent_exporter_series_overflow_total", "counter", "Counted under _overflow.", ("metric",)),
         Family("agent_exporter_table_evictions_total", "counter", "Entries dropped from a full table.", ("table",)),
@@ -380,6 +410,8 @@ def _model(page: Page, cell: ModelCell, _: Live) -> None:
     page.counters("agent_tokens_total", names, tokens, cell.created)
     page.counter("agent_cost_usd_total", names, cell.cost_usd, cell.created)
     page.counter("agent_cost_mismatch_total", names, cell.mismatches, cell.created)
+    page.counter("agent_tokens_unpriced_total", names, cell.unpriced, cell.created)
+    page.counter("agent_prompts_without_cache_total", names, cell.cache_apart, cell.created)
 
 
 def _error(page: Page, cell: ErrorCell, _: Live) -> None:
@@ -412,6 +444,8 @@ def _source(page: Page, cell: SourceCell, live: Live) -> None:
     page.counter("agent_exporter_lines_duplicate_total", s, cell.duplicate, cell.created)
     page.counter("agent_exporter_lines_ignored_total", s, cell.ignored, cell.created)
     page.counter("agent_exporter_file_truncations_total", s, cell.truncations, cell.created)
+    page.counter("agent_exporter_nul_bytes_dropped_total", s, cell.nul_bytes, cell.created)
+    page.counter("agent_exporter_lines_repeated_total", s, cell.repeated, cell.created)
     page.counter("agent_exporter_late_lines_total", s, cell.late, cell.created)
     rejected: dict[str, int] = {reason: cell.rejected.get(reason, 0) for reason in REASONS}
     page.counters("agent_exporter_lines_rejected_total", s, rejected, cell.created)
@@ -431,6 +465,10 @@ def _spans(page: Page, cell: CountCell, _: Live) -> None:
     page.counter(_SPANS[cell.label], (), cell.count, cell.created)
 
 
+def _ignored_field(page: Page, cell: CountCell, _: Live) -> None:
+    page.counter("agent_exporter_fields_ignored_total", (cell.label,), cell.count, cell.created)
+
+
 _SHOWN: dict[str, Callable[..., None]] = {
     "agent": _agent,
     "action": _action,
@@ -442,4 +480,5 @@ _SHOWN: dict[str, Callable[..., None]] = {
     "overflow": _overflowed,
     "eviction": _evicted,
     "spans": _spans,
+    "ignored_field": _ignored_field,
 }

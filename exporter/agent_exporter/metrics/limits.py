@@ -39,7 +39,7 @@ def _histogram(bounds: tuple[float, ...]) -> int:
 SAMPLES: dict[type[cells.Cell], int] = {
     cells.AgentCell: 77 + _histogram(cells.CONFIDENCE),
     cells.ActionCell: 2 * 8 + 1 + _histogram(cells.DURATION),
-    cells.ModelCell: 2 * 4,
+    cells.ModelCell: 2 * 6,
     cells.ErrorCell: 2,
     cells.TaskCell: 2 * 6 + _histogram(cells.SESSION_SECONDS) + _histogram(cells.SESSION_TOKENS),
 }

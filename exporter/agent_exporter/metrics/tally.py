@@ -25,6 +25,7 @@ from agent_exporter.metrics.cells import (
     SourceCell,
 )
 from agent_exporter.metrics.table import UNKNOWN, Table
+from agent_exporter.prices import CACHE_APART, MISMATCH, UNPRICED
 
 if TYPE_CHECKING:
     from agent_exporter.action import Action, Rejection
@@ -44,7 +45,7 @@ class Tally(Table):
     """A table of cells that actions, sessions and findings are added to."""
 
     live = False
-    """Lines are read as they are written, as far as is known: not from a log of the past, or one that is far behind."""
+    """Lines are read as they are written, as far as is known: the log is not finished, and not far behind."""
     read_up = False
     """The source of the lines that follow had nothing more to read at some time before."""
 
@@ -93,7 +94,7 @@ class Tally(Table):
         if status == "success":
             done.successes += 1
         else:
-            done.others[action.outcome] += 1
+            done.others[status] += 1
             failed = status in FAILED
         if not done.dirty:
             done.dirty = True
@@ -147,14 +148,29 @@ class Tally(Table):
                     cell.confidence_successes += 1
                 self._quality(agent, "confidence", confidence, at)
 
-    def mismatch(self, action: Action, now: float) -> None:
-        """The cost that an action told is not the price table's. Called before `add`."""
+    def odd_tokens(self, action: Action, odd: int, now: float) -> None:
+        """What `Prices.settle` found odd about an action's tokens. Called before `add`."""
         assert action.tokens is not None
         agent = self.agents.get(action.agent_id) or self._agent(action.agent_id, now)
         name = action.tokens.model
         model = agent.models.get(name) or self._model(agent, name, now)
-        model.mismatches += 1
+        if odd & MISMATCH:
+            model.mismatches += 1
+        if odd & UNPRICED:
+            model.unpriced += (action.tokens.prompt or 0) + (action.tokens.completion or 0)
+        if odd & CACHE_APART:
+            model.cache_apart += 1
         self.touch(model)
+
+    def unpriced(self) -> dict[str, int]:
+        """Tokens that no price is known for, by model."""
+        found: dict[str, int] = {}
+        everyone = [] if self._everyone is None else [self._everyone]
+        for agent in [*self.agents.values(), *everyone]:
+            for model in {id(cell): cell for cell in agent.models.values()}.values():
+                if model.unpriced:
+                    found[model.model] = found.get(model.model, 0) + model.unpriced
+        return found
 
     @staticmethod
     def _heartbeat(cell: AgentCell, state: str, at: float) -> None:
@@ -324,7 +340,7 @@ def _exemplify(done: ActionCell, action: Action) -> None:
     trace = action.trace_id or action.parent_trace_id
     if trace is None or len(trace) > 256:
         return
-    done.status_exemplars[action.outcome] = (trace, 1.0, action.at)
+    done.status_exemplars[action.status] = (trace, 1.0, action.at)
     duration = action.duration
     if duration is not None:
         done.duration_exemplars[bisect_left(DURATION, duration)] = (trace, duration, action.at)

@@ -4,7 +4,8 @@
       models: {"my-model*": {input: 0.5, output: 1.5}}     # USD per million tokens; wins over the shipped table
 
 The shipped table is `default.json`, with its date and source: list prices, so discounts (batches, contracts) belong
-into the config. A model that neither names stays without a cost, which is not a cost of zero.
+into the config. Both know a model by the names that gateways give it, too (`names`). One that neither names stays
+without a cost, which is not a cost of zero.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from msgspec.structs import force_setattr
 
 from agent_exporter.config import Long, Price
 from agent_exporter.config import Prices as Settings
+from agent_exporter.prices.names import is_free, plainer
 
 if TYPE_CHECKING:
     from agent_exporter.action import Tokens
@@ -29,6 +31,9 @@ log = logging.getLogger(__name__)
 MILLION = 1e6
 CENT = 0.0001
 """USD by which a logged cost may always differ: agents round to four digits."""
+MISMATCH, UNPRICED, CACHE_APART = 1, 2, 4
+"""What is odd about a line's tokens: its cost is not the table's; no price is known; `prompt` lacks the cache."""
+FREE = Price(input=0, output=0)
 MOST = 1_024
 """Names of models whose prices are remembered."""
 MOST_TOLD = 100
@@ -61,6 +66,8 @@ class Prices:
         self._live = live
         self._unpriced: set[str] = set()
         """Models that were told of."""
+        self._apart: set[str] = set()
+        """Agents of which it was logged."""
 
     def of(self, model: str) -> Price | None:
         """The price of a model, or None."""
@@ -72,22 +79,43 @@ class Prices:
             price = self._known[model] = self._look_up(model)
             return price
 
-    def settle(self, tokens: Tokens) -> bool:
-        """Fill in the cost if the line tells none; False if the one that it tells is not the table's.
+    def settle(self, tokens: Tokens) -> int:
+        """Fill in the cost if the line has none, and the cached tokens where `prompt` leaves them out.
 
-        Within `prices.tolerance` of the table's, or CENT, is the same. Call it once per line, before anything else sees
-        it: the decoder's struct is completed in place, as copying it would cost as much as decoding it.
+        Returns what is odd, 0 or some of MISMATCH, UNPRICED, CACHE_APART. A logged cost within `prices.tolerance` of
+        the table's, or CENT, is no mismatch. Call it once per line, before anything else sees it: the decoder's struct
+        is completed in place, as copying it would cost as much as decoding it.
         """
+        odd = 0
+        if tokens.cache_read or tokens.cache_write:
+            cached = (tokens.cache_read or 0) + (tokens.cache_write or 0)
+            if cached > (tokens.prompt or 0):
+                # Anthropic's input_tokens leave out the cache; a part of `prompt` cannot be more than all of it.
+                force_setattr(tokens, "prompt", (tokens.prompt or 0) + cached)
+                odd = CACHE_APART
         price = self.of(tokens.model) if tokens.model is not None else None
         if price is None:
-            if self._live and tokens.cost_usd is None:
-                self._tell(tokens.model)
-            return True
+            if tokens.cost_usd is None and (tokens.prompt or tokens.completion):
+                if self._live:
+                    self._tell(tokens.model)
+                odd |= UNPRICED
+            return odd
         computed = cost(price, tokens)
         if tokens.cost_usd is None:
             force_setattr(tokens, "cost_usd", computed)
-            return True
-        return abs(tokens.cost_usd - computed) <= max(self._tolerance * computed, CENT)
+        elif abs(tokens.cost_usd - computed) > max(self._tolerance * computed, CENT):
+            odd |= MISMATCH
+        return odd
+
+    def tell_of_cache(self, agent_id: str) -> None:
+        """Log that an agent's `prompt` leaves out the cache: once each, and only when reading live."""
+        if self._live and agent_id not in self._apart and len(self._apart) < MOST_TOLD:
+            self._apart.add(agent_id)
+            log.warning(
+                "agent %a logs a prompt without its cached tokens, as Anthropic counts: they are added; log the sum of"
+                " all three as tokens.prompt",
+                agent_id,
+            )
 
     def _tell(self, model: str | None) -> None:
         """Once each."""
@@ -100,13 +128,17 @@ class Prices:
             )
 
     def _look_up(self, model: str) -> Price | None:
+        """The config's price wins over the shipped one, and the name as it is over what is taken out of it."""
         for table in self._tables:
-            if model in table:
-                return table[model]
-            for glob, price in table.items():
-                if fnmatchcase(model, glob):
-                    return price
-        return None
+            if table is not self._tables[0] and is_free(model):
+                return FREE
+            for name in plainer(model):
+                if name in table:
+                    return table[name]
+                for glob, price in table.items():
+                    if fnmatchcase(name, glob):
+                        return price
+        return FREE if is_free(model) else None
 
 
 def cost(price: Price, tokens: Tokens) -> float:

@@ -1,5 +1,7 @@
 """Where lines come from. A source yields batches of complete lines and remembers how far it has read.
 
+A source passes what it reads through the format of the stream (`formats`), as both are committed together.
+
 Every source is driven by the pipeline's thread alone: `read` for lines, `changes` for what the next commit must
 hold, `committed` once that commit is on disk.
 """
@@ -7,40 +9,16 @@ hold, `committed` once that commit is on disk.
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from agent_exporter.clocks import READ
+from agent_exporter.lines import NOBODY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from agent_exporter.lines import Batch, Origin
     from agent_exporter.state import Row
-
-MAX_LINE = 1 << 20
-"""Bytes in a line without its newline; docs/log-schema.md. A longer one is dropped without being held in memory."""
-
-BLOCK = 64 << 10
-"""Bytes read at once. Measured: 64 KiB beats 1 MiB by a tenth, as the lines stay in the processor's cache."""
-
-
-class Origin(NamedTuple):
-    """Who said a line, as far as its writer cannot choose it."""
-
-    path: str = ""
-    """Of a file, absolute; "-" for standard input; "" for OTLP."""
-    attributes: tuple[tuple[str, str], ...] = ()
-    """Of the OTLP resource: what the collector says of the container or pod."""
-
-
-class Batch(NamedTuple):
-    """Lines read at once: complete, unwrapped, without newline, none of them blank."""
-
-    lines: list[bytes]
-    too_long: int = 0
-    """Lines over MAX_LINE that were skipped."""
-
-
-NOBODY = Origin()
 
 
 class Source:

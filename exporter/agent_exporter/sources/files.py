@@ -1,4 +1,4 @@
-"""Files: followed as they grow and rotate, or read once.
+"""Files, followed as they grow and rotate.
 
 The disk is the truth: of an unfinished line nothing is held, it is read again when there is more of it. So what the
 state has to say of a file is how far whole lines were handed out, and enough to know the file again: its first
@@ -13,25 +13,22 @@ bytes, and for its last few offsets a hash of the bytes before each. That tells 
 
 from __future__ import annotations
 
-import errno
 import fnmatch
-import glob
 import logging
 import os
 import stat
 import time
-import zlib
 from collections import deque
 from itertools import chain
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from agent_exporter.sources import BLOCK, Batch, Origin, Source
+from agent_exporter.lines import Batch, Origin
+from agent_exporter.sources import Source
 from agent_exporter.sources.followed import Followed, find, open_same, place_at_end
-from agent_exporter.sources.once import reader
+from agent_exporter.sources.paths import matches, quoted
 from agent_exporter.sources.place import HEAD, KIND, Identity, Place, akin, ends_line, tail_hash
-from agent_exporter.sources.wrappers import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -55,18 +52,10 @@ RACY = 100_000_000
 log = logging.getLogger(__name__)
 
 
-def nothing_at(pattern: str) -> FileNotFoundError:
-    """The error for a path or a glob that leads to no file, worded as for any file."""
-    if glob.has_magic(pattern):
-        return FileNotFoundError(f"no file matches {_quoted(pattern)}")
-    return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), pattern)
-
-
 class FileSource(Source):
     """All files that match `pattern`, from their beginning or, when first started, from their end.
 
-    `follow=False` reads each once, .gz too, and is `finished` then; it keeps no state. Raises OSError if there is none,
-    or the one that is named is a folder or may not be read. Sources that share `claims` do not read a file twice.
+    Sources that share `claims` do not read a file twice.
     """
 
     kinds = (KIND,)
@@ -77,8 +66,7 @@ class FileSource(Source):
         pattern: str,
         *,
         start_at: Literal["beginning", "end"] = "beginning",
-        follow: bool = True,
-        claims: set[Identity] | None = None,
+        claims: dict[Identity, str] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
@@ -89,7 +77,8 @@ class FileSource(Source):
         self.problems: dict[str, str] = {}
         """What keeps a file, by name, from being read."""
         self._pattern = os.path.abspath(pattern)  # noqa: PTH100  (glob wants strings, and links left as they are)
-        self._claims: set[Identity] = set() if claims is None else claims
+        self._claims: dict[Identity, str] = {} if claims is None else claims
+        """The names of the sources that read files, by file."""
         self._clock = clock
         self._at_end = start_at == "end"
         self._files: dict[Identity, Followed] = {}
@@ -104,25 +93,12 @@ class FileSource(Source):
         self._copies: dict[Identity, tuple[int, float]] = {}
         """Files that look like copies of files that are read, with their size and since when it is that."""
         self._passed_over: set[str] = set()
+        self._left: set[str] = set()
+        """Files that another source reads, so that it is said once."""
         self._any = True
         self._next_scan = float("-inf")
-        self._done = self._total = 0
-        self._once: Iterator[Batch] | None = None
-        if not follow:
-            paths = self._paths()
-            regular = [st for path in paths if (st := self._stat(path)) and stat.S_ISREG(st.st_mode)]
-            if paths == [self._pattern]:
-                _check(pattern)
-            elif not regular:
-                raise nothing_at(pattern)
-            self._once = self._read_once(paths)
-            self._total = sum(st.st_size for st in regular)
 
     def read(self) -> Batch | None:
-        if self._once is not None:
-            batch = next(self._once, None)
-            self.finished = batch is None
-            return batch
         now = self._clock()
         if now >= self._next_scan:
             self._next_scan = now + SCAN
@@ -145,7 +121,7 @@ class FileSource(Source):
         """For a source that is given up, as by a change of the config."""
         for file in self._files.values():
             self._close(file)
-            self._claims.discard(file.id)
+            self._claims.pop(file.id, None)
 
     def restore(self, rows: Iterable[tuple[str, bytes]]) -> None:
         for key, value in rows:
@@ -165,9 +141,6 @@ class FileSource(Source):
                 self._homes[file.home] = file
 
     def progress(self) -> tuple[int, int]:
-        """Bytes read, and bytes there are to read; of a .gz as it lies on disk."""
-        if self._once is not None:
-            return self._done, self._total
         total = sum(max(file.size, 0) for file in self._files.values())
         return total - self.behind(), total
 
@@ -180,22 +153,23 @@ class FileSource(Source):
     def _scan(self, now: float) -> None:
         seen: dict[Identity, tuple[str, os.stat_result]] = {}
         notes = set()
-        for path in self._paths():
+        for path in matches(self._pattern):
             st = self._stat(path)
             if st is None:
                 continue
             if note := _passed_over(path, st):
                 notes.add(path)
                 if path not in self._passed_over:
-                    log.warning("%s: %s is left out: %s", self.name, _quoted(path), note)
+                    log.warning("%s: %s is left out: %s", self.name, quoted(path), note)
                 continue
             identity = st.st_dev, st.st_ino
             known = self._files.get(identity)
             if identity not in seen or (known and known.home == path):
                 seen[identity] = path, st
         self._passed_over = notes
+        self._left &= {path for path, _ in seen.values()}
         if self._any and not seen:
-            log.warning("%s: no file matches %s now", self.name, _quoted(self._pattern))
+            log.warning("%s: no file matches %s now", self.name, quoted(self._pattern))
         self._any = bool(seen)
         for path in list(self.problems):
             self._stat(path)  # it may be gone, and its problem with it
@@ -225,11 +199,6 @@ class FileSource(Source):
             if i < excess or now - since > FORGET:
                 del self._ghosts[key]
                 self._changes[key] = None
-
-    def _paths(self) -> list[str]:
-        if os.path.lexists(self._pattern):  # a name may look like a pattern
-            return [self._pattern]
-        return sorted(glob.glob(self._pattern, recursive=True))  # noqa: PTH207  (pathlib stumbles over loops of links)
 
     def _matches(self, path: str) -> bool:
         return path == self._pattern or (
@@ -276,7 +245,11 @@ class FileSource(Source):
 
     def _begin(self, path: str, st: os.stat_result, now: float) -> Followed | None:
         """A file not known by its inode, unless another source has it or it is a copy."""
-        if (st.st_dev, st.st_ino) in self._claims:
+        owner = self._claims.get((st.st_dev, st.st_ino))
+        if owner is not None:
+            if path not in self._left:
+                self._left.add(path)
+                log.warning("%s: %s is left out: %s reads it already", self.name, quoted(path), quoted(owner))
             return None
         file = Followed(Place(os.fsencode(path), st.st_dev, st.st_ino))
         if not self._opened(file):
@@ -294,12 +267,12 @@ class FileSource(Source):
         file.after = self._homes.get(path)
         if place.offset:
             self._changes[place.key] = file.snapshot
-            log.info("%s: %s is read from byte %d", self.name, _quoted(path), place.offset)
+            log.info("%s: %s is read from byte %d", self.name, quoted(path), place.offset)
         return file
 
     def _claim(self, file: Followed) -> None:
         self._files[file.id] = file
-        self._claims.add(file.id)
+        self._claims[file.id] = self.name
 
     def _place(self, file: Followed, now: float) -> Place | None:
         """Where to begin in a new file: after what was read of the file it is a copy of. None: not now."""
@@ -326,7 +299,7 @@ class FileSource(Source):
             if start > place.offset:
                 place = Place(file.place.path, *file.id, head[:start], [(start, tail_hash(file.fd, start))])
                 if start == origin.offset:
-                    place.unwrapper, place.skipping = origin.unwrapper, origin.skipping
+                    place.format, place.skipping = origin.format, origin.skipping
         return place
 
     def _settled(self, identity: Identity, size: int, now: float) -> bool:
@@ -372,7 +345,7 @@ class FileSource(Source):
             self._ready.remove(file)
             file.queued = False
         del self._files[file.id]
-        self._claims.discard(file.id)
+        self._claims.pop(file.id, None)
         if self._homes.get(file.home) is file:
             del self._homes[file.home]
         self._changes[file.place.key] = None
@@ -388,9 +361,8 @@ class FileSource(Source):
                 self._enqueue(file)
                 return None
             before, file.after = file.after, None
-            if not file.place.offset and before.unwrapper.pieces and self._files.get(before.id) is before:
-                file.unwrapper.pieces.update(before.unwrapper.pieces)  # a record in pieces goes on in the next file
-                before.unwrapper.pieces.clear()
+            if not file.place.offset and before.format.unfinished and self._files.get(before.id) is before:
+                file.format.take_over(before.format)  # a record in pieces continues in the next file
                 self._changes[before.place.key] = before.snapshot
                 self._changes[file.place.key] = file.snapshot
         if not self._opened(file):
@@ -421,7 +393,7 @@ class FileSource(Source):
         """Another content under the same inode."""
         self.truncations += 1
         offset = file.place.offset
-        log.info("%s: %s was truncated or replaced, %d bytes of it were read", self.name, _quoted(file.home), offset)
+        log.info("%s: %s was truncated or replaced, %d bytes of it were read", self.name, quoted(file.home), offset)
         # From here on it is a new file, which may be a copy, too: inodes are used again soon.
         self._bury(file, now)
         path = file.path or file.home
@@ -463,45 +435,12 @@ class FileSource(Source):
         text = getattr(error, "strerror", None) or str(error)
         if self.problems.get(path) != text:
             self.problems[path] = text
-            log.warning("%s: %s cannot be read: %s", self.name, _quoted(path), text)
+            log.warning("%s: %s cannot be read: %s", self.name, quoted(path), text)
 
     def _solved(self, path: str) -> None:
         if path in self.problems:
             del self.problems[path]
-            log.warning("%s: %s can be read again", self.name, _quoted(path))
-
-    def _read_once(self, paths: list[str]) -> Iterator[Batch]:
-        for path in paths:
-            st = self._stat(path)
-            if st is None or (st.st_dev, st.st_ino) in self._claims:
-                continue
-            # A pipe that is named, as in `replay <(zcat x)`, is meant; one that a pattern finds may be silent for ever.
-            if path != self._pattern and not stat.S_ISREG(st.st_mode):
-                log.warning("%s: %s is left out: it is no regular file", self.name, _quoted(path))
-                continue
-            self._claims.add((st.st_dev, st.st_ino))
-            stream = Stream()
-            before = self._done
-            try:
-                with reader(path) as (file, raw):
-                    while data := file.read1(BLOCK):
-                        if stat.S_ISREG(st.st_mode):
-                            self._done = before + raw.tell()
-                        yield stream.feed(data)
-            except (OSError, EOFError, zlib.error) as error:
-                self._problem(path, error)
-            yield stream.end()
-
-
-def _check(path: str) -> None:
-    """Raise OSError for a file that cannot be read. It is not opened for that: a pipe gives its data once."""
-    code = 0
-    if stat.S_ISDIR(os.stat(path).st_mode):  # noqa: PTH116
-        code = errno.EISDIR
-    elif not os.access(path, os.R_OK):
-        code = errno.EACCES
-    if code:
-        raise OSError(code, os.strerror(code), path)
+            log.warning("%s: %s can be read again", self.name, quoted(path))
 
 
 def _passed_over(path: str, st: os.stat_result) -> str | None:
@@ -511,8 +450,3 @@ def _passed_over(path: str, st: os.stat_result) -> str | None:
     if path.endswith(".gz"):
         return "what a rotation has packed was read before; `replay` reads it"
     return None
-
-
-def _quoted(path: str) -> str:
-    """For the log: a name may hold newlines and worse."""
-    return ascii(path)

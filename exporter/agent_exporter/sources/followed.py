@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 import xxhash
 
-from agent_exporter.sources import BLOCK, MAX_LINE, Batch
+from agent_exporter import formats
+from agent_exporter.lines import BLOCK, MAX_LINE, Batch, join
 from agent_exporter.sources.place import HEAD, MARKS, TAIL, Identity, Place, ends_line, tail_hash
-from agent_exporter.sources.wrappers import Splitter, Stream, Unwrapper
+from agent_exporter.sources.splitting import Splitter, Stream
 
 
 class Followed:
@@ -25,6 +27,8 @@ class Followed:
         self.gone: float | None = None
         """Since when the pattern has not matched it."""
         self.queued = self.ended = self.more = self.failed = False
+        self._searched = 0
+        """Up to which offset there are only NULs after the place."""
         self.after: Followed | None = None
         """The file that had this one's name before: read to its end first."""
         self.begin(place)
@@ -32,9 +36,10 @@ class Followed:
     def begin(self, place: Place) -> None:
         self.place = place
         self.home = os.fsdecode(place.path)
+        self._searched = 0
         self.splitter = Splitter()
         self.splitter.skipping = place.skipping
-        self.unwrapper = Unwrapper.load(place.unwrapper) if place.unwrapper else Unwrapper()
+        self.format = formats.load(place.format)
 
     @property
     def id(self) -> Identity:
@@ -46,7 +51,7 @@ class Followed:
         return self.gone is not None or self.path != self.home
 
     def snapshot(self) -> Place:
-        self.place.unwrapper = self.unwrapper.dump()
+        self.place.format = self.format.dump()
         self.place.skipping = self.splitter.skipping
         return self.place
 
@@ -62,16 +67,41 @@ class Followed:
         offset = self.place.offset
         wanted = BLOCK
         data = os.pread(self.fd, wanted, offset)
+        if data.startswith(b"\0") and not self.splitter.skipping:
+            offset = self._after_nuls()
+            data = os.pread(self.fd, wanted, offset)
         if len(data) == wanted and not self.splitter.skipping and b"\n" not in data:
             wanted = MAX_LINE + 2  # with CR LF; any line that has no end in there is too long
             data = os.pread(self.fd, wanted, offset)
         if not self.whole():  # after reading: bytes from before a truncation may be given up, but not mistaken
             return None
         self.more = len(data) == wanted
-        lines, too_long = self.splitter.feed(data)
-        self._advance(data, len(data) - self.splitter.give_back())
-        records, more_too_long = self.unwrapper.feed(lines)
-        return Batch(records, too_long + more_too_long)
+        split = self.splitter.feed(data)
+        skipped = self._advance(offset, data, len(data) - self.splitter.give_back())
+        return self.format.feed(split.lines).counting(split, skipped)
+
+    def _after_nuls(self) -> int:
+        """Where the NULs end that stand at the place.
+
+        The place stays before them until a line follows: a writer may have reserved the space, and still fill it. Holes
+        are passed over without being read.
+        """
+        assert self.fd is not None
+        size = os.fstat(self.fd).st_size
+        at = max(self._searched, self.place.offset)
+        while True:
+            try:
+                at = os.lseek(self.fd, at, os.SEEK_DATA)
+            except OSError as error:
+                if error.errno != errno.ENXIO:
+                    raise
+                self._searched = at = max(at, size)  # no data to the end of the file
+                return at
+            data = os.pread(self.fd, BLOCK, at)
+            rest = data.lstrip(b"\0")
+            self._searched = at = at + len(data) - len(rest)
+            if rest or not data:
+                return at
 
     def end(self) -> Batch | None:
         """The unterminated last line and the last pieces of a file that nobody writes to."""
@@ -79,26 +109,30 @@ class Followed:
         if batch is None or self.more:
             return batch
         assert self.fd is not None
-        data = os.pread(self.fd, MAX_LINE + 2, self.place.offset)
-        stream = Stream(self.splitter, self.unwrapper)
-        parts = batch, stream.feed(data), stream.end()
-        self._advance(data, len(data))
+        offset = max(self.place.offset, self._searched)
+        data = os.pread(self.fd, MAX_LINE + 2, offset)
+        if not data.strip(b"\0"):
+            data = b""  # space that was reserved and never written to
+        stream = Stream(self.splitter, self.format)
+        batch = join(batch, stream.feed(data), stream.end(), self._advance(offset, data, len(data)))
         self.ended = True
-        return Batch([line for part in parts for line in part.lines], sum(part.too_long for part in parts))
+        return batch
 
-    def _advance(self, data: bytes, length: int) -> None:
-        """`length` bytes of `data` were handed out."""
-        if not length:
-            return
-        assert self.fd is not None
+    def _advance(self, offset: int, data: bytes, length: int) -> Batch:
+        """`length` bytes of `data`, which was read at `offset`, were handed out; counts the NULs before it."""
         place = self.place
+        if not length:
+            return Batch([])
+        assert self.fd is not None
+        skipped = offset - place.offset
         recent = data[max(0, length - TAIL) : length]
         if length < TAIL:
-            short = min(TAIL - length, place.offset)
-            recent = os.pread(self.fd, short, place.offset - short) + recent
-        place.marks = [*place.marks[1 - MARKS :], (place.offset + length, xxhash.xxh3_64_digest(recent))]
+            short = min(TAIL - length, offset)
+            recent = os.pread(self.fd, short, offset - short) + recent
+        place.marks = [*place.marks[1 - MARKS :], (offset + length, xxhash.xxh3_64_digest(recent))]
         if len(place.head) < HEAD:
             place.head = os.pread(self.fd, min(HEAD, place.offset), 0)
+        return Batch([], 0, skipped)
 
 
 def place_at_end(file: Followed) -> Place:
@@ -106,7 +140,7 @@ def place_at_end(file: Followed) -> Place:
     assert file.fd is not None
     size = os.fstat(file.fd).st_size
     place = Place(file.place.path, *file.id, os.pread(file.fd, min(HEAD, size), 0), [(size, tail_hash(file.fd, size))])
-    place.skipping = not ends_line(file.fd, size)
+    place.skipping = not ends_line(file.fd, size) and os.pread(file.fd, 1, size - 1) != b"\0"
     return place
 
 

@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from agent_exporter import formats
 from agent_exporter.clocks import SENT
-from agent_exporter.sources import MAX_LINE, NOBODY, Batch, Origin, Source
-from agent_exporter.sources.wrappers import Unwrapper
+from agent_exporter.lines import MAX_LINE, NOBODY, Batch, Origin
+from agent_exporter.sources import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from agent_exporter.formats import Format
     from agent_exporter.sources.otlp_records import Record
     from agent_exporter.state import Row
 
@@ -32,7 +34,7 @@ MOST_REQUESTS = 64
 """Waiting to be counted; a collector sends a handful at a time."""
 MOST_BYTES = 64 << 20
 """Of lines waiting to be counted: three requests of the largest size."""
-PER_RECORD = 150
+PER_RECORD = 200
 """Bytes of memory that a record takes beside its line."""
 MOST_STREAMS = 1024
 """Files and containers of which unfinished pieces are remembered."""
@@ -76,7 +78,7 @@ class OtlpSource(Source):
         self._closed: str | None = None
         self._handed_out: list[tuple[_Request, Receipt]] = []
         self._current: _Request | None = None
-        self._streams: OrderedDict[str, Unwrapper] = OrderedDict()
+        self._streams: OrderedDict[str, Format] = OrderedDict()
         """Those with unfinished pieces, the one touched last at the end."""
         self._held = 0
         self._before: dict[str, bytes | None] = {}
@@ -86,7 +88,7 @@ class OtlpSource(Source):
 
     def deliver(self, records: Sequence[Record]) -> Future[Receipt]:
         """Queue one request. The future is done once its lines are committed. Raises Busy."""
-        size = sum(len(line) for _, line, _ in records) + PER_RECORD * len(records)
+        size = sum(len(record.line) for record in records) + PER_RECORD * len(records)
         request = _Request(records, size, Future())
         with self._lock:
             if self._closed is not None:
@@ -111,29 +113,35 @@ class OtlpSource(Source):
         if request is None:
             return None
         lines: list[bytes] = []
-        too_long = 0
+        too_long = nul_bytes = 0
+        envelopes: list[bytes] = []
         origins: list[tuple[int, Origin]] = []
-        for stream, line, origin in request.records:
+        for stream, body, origin, envelope in request.records:
             if not origins or origins[-1][1] is not origin:
                 origins.append((len(lines), origin))
+            line = body.lstrip(b"\0") if body.startswith(b"\0") else body
+            nul_bytes += len(body) - len(line)
             if len(line) > 2 * MAX_LINE:  # twice, as a wrapper's escapes may double it
                 too_long += 1
                 continue
-            records, more = self._unwrap(stream, line)
+            records, more, nuls, _ = self._records(stream, line)
             too_long += more
+            nul_bytes += nuls
             for record in records:
                 if len(record) > MAX_LINE:
                     too_long += 1
                 else:
                     lines.append(record)
+                    envelopes.append(envelope)
         origins.append((len(lines), NOBODY))
         while len(self._streams) > MOST_STREAMS or self._held > MOST_PIECES:
-            pieces, more = self._forget(next(iter(self._streams)))
+            pieces, more, *_ = self._forget(next(iter(self._streams)))
             lines += pieces
+            envelopes += [b""] * len(pieces)
             too_long += more
         self._current = request
         self.origins = origins
-        return Batch(lines, too_long)
+        return Batch(lines, too_long, nul_bytes, envelopes)
 
     def _next(self) -> _Request | None:
         with self._lock:
@@ -144,33 +152,33 @@ class OtlpSource(Source):
                     return request
         return None
 
-    def _unwrap(self, stream: str, line: bytes) -> Batch:
-        """The records that a line ends. An unwrapper is kept only as long as it holds pieces."""
-        unwrapper = self._streams.pop(stream, None)
-        if unwrapper is None:
-            unwrapper = Unwrapper()
-            batch = unwrapper.feed((line,))
-            if not unwrapper.pieces:
+    def _records(self, stream: str, line: bytes) -> Batch:
+        """The records that a line ends. A format is kept only as long as it holds pieces."""
+        format_ = self._streams.pop(stream, None)
+        if format_ is None:
+            format_ = formats.new()
+            batch = format_.feed((line,))
+            if not format_.unfinished:
                 return batch
             self._before.setdefault(stream, None)
         else:
-            self._remember(stream, unwrapper)
-            self._held -= _size(unwrapper)
-            batch = unwrapper.feed((line,))
-        if unwrapper.pieces:
-            self._streams[stream] = unwrapper
-            self._held += _size(unwrapper)
+            self._remember(stream, format_)
+            self._held -= format_.held
+            batch = format_.feed((line,))
+        if format_.unfinished:
+            self._streams[stream] = format_
+            self._held += format_.held
         return batch
 
-    def _remember(self, stream: str, unwrapper: Unwrapper) -> None:
+    def _remember(self, stream: str, format_: Format) -> None:
         if stream not in self._before:
-            self._before[stream] = unwrapper.dump()
+            self._before[stream] = format_.dump()
 
     def _forget(self, stream: str) -> Batch:
-        unwrapper = self._streams.pop(stream)
-        self._remember(stream, unwrapper)
-        self._held -= _size(unwrapper)
-        return unwrapper.end()
+        format_ = self._streams.pop(stream)
+        self._remember(stream, format_)
+        self._held -= format_.held
+        return format_.end()
 
     def note(self, rejected: int, why: str) -> None:
         """Keep for the answer what the pipeline says of the batch read last."""
@@ -187,7 +195,7 @@ class OtlpSource(Source):
         self._before.clear()
 
     def refused(self) -> None:
-        """Nothing is answered with 200 that is not on disk. What was counted stays; a retry is a duplicate.
+        """Nothing is answered with 200 that is not on disk. What was counted stays; a retry delivers it again.
 
         Pieces go back to what they were, as the retry brings them again.
         """
@@ -213,8 +221,8 @@ class OtlpSource(Source):
         Until a commit succeeds they are given each time, as `refused` may have changed them back.
         """
         for stream in self._before:
-            unwrapper = self._streams.get(stream)
-            yield KIND, stream, unwrapper.dump() if unwrapper is not None else None
+            format_ = self._streams.get(stream)
+            yield KIND, stream, format_.dump() if format_ is not None else None
 
     def restore(self, rows: Iterable[tuple[str, bytes]]) -> None:
         """Take up unfinished pieces."""
@@ -226,13 +234,9 @@ class OtlpSource(Source):
                 self._before[stream] = None
 
     def _put(self, stream: str, value: bytes | None) -> None:
-        unwrapper = self._streams.pop(stream, None)
-        if unwrapper is not None:
-            self._held -= _size(unwrapper)
+        format_ = self._streams.pop(stream, None)
+        if format_ is not None:
+            self._held -= format_.held
         if value is not None:
-            unwrapper = self._streams[stream] = Unwrapper.load(value)
-            self._held += _size(unwrapper)
-
-
-def _size(unwrapper: Unwrapper) -> int:
-    return sum(len(piece) for piece in unwrapper.pieces.values() if piece)
+            format_ = self._streams[stream] = formats.load(value)
+            self._held += format_.held

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from agent_exporter.action import MAX_DEPTH
-from agent_exporter.sources.otlp_records import STREAM_KEYS, TOO_DEEP, Record, Streams, check_count, number
+from agent_exporter.sources.otlp_records import STREAM_KEYS, TOO_DEEP, Record, Streams, check_count, envelope, number
 
 MOST_OBJECTS = 1 << 20
 """In a request: one for every 20 bytes of the largest body. Empty ones would take a hundred bytes each."""
@@ -44,6 +44,13 @@ class _Pairs(msgspec.Struct, gc=False):
 
 
 class _Record(msgspec.Struct, rename="camel", gc=False):
+    time_unix_nano: msgspec.Raw = msgspec.Raw()
+    observed_time_unix_nano: msgspec.Raw = msgspec.Raw()
+    trace_id: msgspec.Raw = msgspec.Raw()
+    span_id: msgspec.Raw = msgspec.Raw()
+    severity_number: msgspec.Raw = msgspec.Raw()
+    severity_text: msgspec.Raw = msgspec.Raw()
+    event_name: msgspec.Raw = msgspec.Raw()
     body: _AnyValue | None = None
     attributes: list[_Pair] | None = None
 
@@ -94,7 +101,9 @@ def decode_json(body: bytes | bytearray) -> list[Record]:
                         for item in record.attributes or ()
                         if item.key in STREAM_KEYS and item.value is not None
                     )
-                    records.append(Record(stream[pairs], line, stream.origin))
+                    record.body = None
+                    rest = msgspec.json.encode(msgspec.structs.astuple(record))
+                    records.append(Record(stream[pairs], line, stream.origin, envelope(rest)))
     return records
 
 

@@ -17,7 +17,7 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from agent_exporter.action import MAX_DEPTH
-from agent_exporter.sources import MAX_LINE
+from agent_exporter.lines import MAX_LINE
 from agent_exporter.sources.otlp_records import (
     MOST_RECORDS,
     STREAM_KEYS,
@@ -26,6 +26,7 @@ from agent_exporter.sources.otlp_records import (
     Record,
     Streams,
     check_count,
+    envelope,
     number,
 )
 
@@ -54,15 +55,18 @@ def decode_protobuf(body: bytes | bytearray) -> list[Record]:
                 if len(raw) > MOST_RECORD:
                     records.append(Record(stream[()], raw, stream.origin))
                     continue
-                attributes: Iterable[tuple[str, str]] = ()
+                attributes: tuple[tuple[str, str], ...] = ()
                 try:
                     record = LogRecord.FromString(raw)
                     line = _body(record.body)
-                    attributes = _attributes(record.attributes)
+                    attributes = tuple(_attributes(record.attributes))
+                    record.ClearField("body")
+                    rest = record.SerializeToString()
                 except DecodeError:
                     line = _unreadable(b"".join(_children(raw, 5, met)), met)
+                    rest = b""
                 if line:
-                    records.append(Record(stream[tuple(attributes)], line, stream.origin))
+                    records.append(Record(stream[attributes], line, stream.origin, envelope(rest)))
                 check_count(len(records))
     return records
 

@@ -1,6 +1,6 @@
 """What a request of OTLP is turned into: lines, each with the stream that it is of.
 
-Two encodings lead here, protobuf and JSON, and the same values must give the same bytes: the lines are deduplicated.
+Two encodings lead here, protobuf and JSON, and the same values give the same lines.
 """
 
 from __future__ import annotations
@@ -10,21 +10,33 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-from xxhash import xxh3_64_hexdigest
+from xxhash import xxh3_64_hexdigest, xxh3_128_digest
 
 from agent_exporter.action import MAX_DEPTH
-from agent_exporter.sources import NOBODY, Origin
+from agent_exporter.lines import NOBODY, Origin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
 class Record(NamedTuple):
-    """Records of one stream are pieces of one file, in order."""
+    """What a log record says. Records of one stream are pieces of one file, in order.
+
+    A format that reads more of a record than its body (attributes, scope, ids) gets it by a field here.
+    """
 
     stream: str
     line: bytes
+    """The body."""
     origin: Origin = NOBODY
+    """The resource."""
+    envelope: bytes = b""
+    """A hash of all else of the record: its own times, attributes and ids, not those of resource and scope."""
+
+
+def envelope(rest: bytes) -> bytes:
+    """Of a record without its body. The sender chooses it, so it need not be keyed: `duplicates` does that."""
+    return xxh3_128_digest(rest)
 
 
 MOST_ATTRIBUTES = 64

@@ -6,8 +6,9 @@ import logging
 import os
 import select
 
-from agent_exporter.sources import BLOCK, Batch, Origin, Source
-from agent_exporter.sources.wrappers import Stream
+from agent_exporter.lines import BLOCK, Batch, Origin
+from agent_exporter.sources import Source
+from agent_exporter.sources.splitting import Stream
 
 log = logging.getLogger(__name__)
 

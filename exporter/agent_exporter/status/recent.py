@@ -69,7 +69,7 @@ class Done(NamedTuple):
             action.agent_id,
             action.session_id,
             action.action,
-            action.outcome,
+            action.status,
             label(action.error_type or "_OTHER") if action.status in FAILED else None,
             None if tokens is None else (tokens.prompt or 0) + (tokens.completion or 0),
             None if tokens is None else tokens.cost_usd,

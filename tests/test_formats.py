@@ -3,12 +3,16 @@
 import json
 import tracemalloc
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_exporter.sources import MAX_LINE, Batch
-from agent_exporter.sources.wrappers import Splitter, Stream, Unwrapper
+from agent_exporter import formats
+from agent_exporter.formats.containers import ContainerFormat
+from agent_exporter.lines import MAX_LINE, Batch
+from agent_exporter.sources.place import Place
+from agent_exporter.sources.splitting import Splitter, Stream
 
 STAMP = b"2026-03-18T09:15:32.441234567Z"
 
@@ -24,17 +28,17 @@ def cri(text: str, tag: str = "F", stream: str = "stdout") -> bytes:
 def test_plain_lines_pass_through():
     """What the first line does not wrap, no later line does."""
     lines = [b'{"agent_id": "a"}', docker("x\n"), cri("y")]
-    assert Unwrapper().feed(lines) == Batch(lines)
+    assert ContainerFormat().feed(lines) == Batch(lines)
 
 
 def test_docker_lines_are_unwrapped():
     """The text of `log` without its newline is the record."""
-    assert Unwrapper().feed([docker('{"a":1}\n'), docker("\n"), docker("b\r\n")]).lines == [b'{"a":1}', b"b"]
+    assert ContainerFormat().feed([docker('{"a":1}\n'), docker("\n"), docker("b\r\n")]).lines == [b'{"a":1}', b"b"]
 
 
 def test_cri_lines_are_unwrapped():
     """A full CRI line is a record; an empty one is left out; tags after the first do not matter."""
-    assert Unwrapper().feed([cri('{"a":1}'), cri(""), cri("x", "F:extra")]).lines == [b'{"a":1}', b"x"]
+    assert ContainerFormat().feed([cri('{"a":1}'), cri(""), cri("x", "F:extra")]).lines == [b'{"a":1}', b"x"]
 
 
 @pytest.mark.parametrize("wrap", [docker, cri])
@@ -49,21 +53,36 @@ def test_pieces_are_joined_per_stream(wrap):
         full[wrap]("TWO", "stderr"),
         full[wrap]("three", "stdout"),
     ]
-    assert Unwrapper().feed(lines).lines == [b"ONE TWO", b"one two three"]
+    assert ContainerFormat().feed(lines).lines == [b"ONE TWO", b"one two three"]
+
+
+def test_rows_of_state_keep_their_form():
+    """Rows that earlier versions wrote: a format in the middle of a record, and the place of a file that has it."""
+    dumped = b"\x92\xa6docker\x82\xa6stdout\xc4\x02ab\xa6stderr\xc0"
+    held = formats.load(dumped)
+    assert held.dump() == dumped
+    assert (list(held.unfinished), held.held) == (["stdout", "stderr"], 2)
+    assert held.feed([docker("c\n")]) == Batch([b"abc"])
+    assert (
+        msgspec.msgpack.decode(
+            msgspec.msgpack.encode({"path": b"/x", "dev": 1, "inode": 2, "unwrapper": dumped}), type=Place
+        ).format
+        == dumped
+    )
 
 
 @pytest.mark.parametrize("cut", range(4))
 def test_a_restart_between_pieces_loses_nothing(cut):
     """The state holds the mode and the pieces."""
     lines = [docker("a"), docker("b"), docker("c\n"), docker("d\n")]
-    first = Unwrapper()
+    first = ContainerFormat()
     before = first.feed(lines[:cut]).lines
-    assert before + Unwrapper.load(first.dump()).feed(lines[cut:]).lines == [b"abc", b"d"]
+    assert before + ContainerFormat.load(first.dump()).feed(lines[cut:]).lines == [b"abc", b"d"]
 
 
 def test_a_line_that_is_not_wrapped_among_wrapped_ones_is_handed_on():
     """To be rejected with a reason, never lost."""
-    assert Unwrapper().feed([docker("a\n"), b"{broken", cri("x")]).lines == [b"a", b"{broken", cri("x")]
+    assert ContainerFormat().feed([docker("a\n"), b"{broken", cri("x")]).lines == [b"a", b"{broken", cri("x")]
 
 
 @pytest.mark.parametrize(
@@ -77,61 +96,84 @@ def test_a_line_that_is_not_wrapped_among_wrapped_ones_is_handed_on():
 )
 def test_a_record_of_an_agent_is_no_docker_line(line):
     """Only log, stream, time and attrs, with a text in log, make a docker line."""
-    assert Unwrapper().feed([line]).lines == [line]
+    assert ContainerFormat().feed([line]).lines == [line]
 
 
 def test_docker_lines_may_have_attributes():
     """`docker run --log-opt labels` adds them."""
-    assert Unwrapper().feed([b'{"log":"a\\n","stream":"stdout","attrs":{"k":"v"},"time":"2026"}']).lines == [b"a"]
+    assert ContainerFormat().feed([b'{"log":"a\\n","stream":"stdout","attrs":{"k":"v"},"time":"2026"}']).lines == [b"a"]
 
 
 def test_a_joined_record_over_the_limit_is_dropped_and_counted_once():
     """It is neither held in memory nor mixed with the next record of the stream."""
-    unwrapper = Unwrapper()
+    wrapped = ContainerFormat()
     tracemalloc.start()
     for _ in range(1000):
-        assert unwrapper.feed([cri("x" * 16384, "P")]) == Batch([])
+        assert wrapped.feed([cri("x" * 16384, "P")]) == Batch([])
     assert tracemalloc.get_traced_memory()[1] < 4 * MAX_LINE
     tracemalloc.stop()
-    unwrapper = Unwrapper.load(unwrapper.dump())
-    assert unwrapper.feed([cri("end")]) == Batch([], 1)
-    assert unwrapper.feed([cri("next")]) == Batch([b"next"])
+    wrapped = ContainerFormat.load(wrapped.dump())
+    assert wrapped.feed([cri("end")]) == Batch([], 1)
+    assert wrapped.feed([cri("next")]) == Batch([b"next"])
 
 
 def test_made_up_streams_cannot_fill_the_memory():
     """All streams but stderr are taken for one."""
-    unwrapper = Unwrapper()
+    wrapped = ContainerFormat()
     for i in range(100):
-        unwrapper.feed([docker("x", f"stream{i}")])
-    assert len(unwrapper.pieces) == 1
+        wrapped.feed([docker("x", f"stream{i}")])
+    assert len(wrapped.pieces) == 1
 
 
 def test_pieces_without_an_end_are_handed_on_at_the_end():
     """To be rejected with a reason, never lost."""
-    unwrapper = Unwrapper()
-    unwrapper.feed([docker("half"), docker("HALF", "stderr")])
-    assert unwrapper.end() == Batch([b"half", b"HALF"])
-    assert unwrapper.end() == Batch([])
+    wrapped = ContainerFormat()
+    wrapped.feed([docker("half"), docker("HALF", "stderr")])
+    assert wrapped.end() == Batch([b"half", b"HALF"])
+    assert wrapped.end() == Batch([])
 
 
 def test_a_bom_and_blank_lines_are_left_out():
     """Both are no part of a record."""
-    assert Unwrapper().feed([b"\xef\xbb\xbf", b"", b" \t", b"a"]).lines == [b"a"]
-    assert Unwrapper().feed([b"\xef\xbb\xbfa", b"\x00", "\u2028".encode()]).lines == [b"a", b"\0", "\u2028".encode()]
+    assert ContainerFormat().feed([b"\xef\xbb\xbf", b"", b" \t", b"a"]).lines == [b"a"]
+    assert ContainerFormat().feed([b"\xef\xbb\xbfa", b"\x00", "\u2028".encode()]).lines == [
+        b"a",
+        b"\0",
+        "\u2028".encode(),
+    ]
 
 
-@given(st.lists(st.binary(max_size=20).map(lambda b: b.replace(b"\n", b"").replace(b"\r", b""))), st.data())
+@given(
+    st.lists(
+        st.one_of(st.binary(max_size=20), st.binary(max_size=5).map(lambda b: b"\0\0" + b)).map(
+            lambda b: b.replace(b"\n", b"").replace(b"\r", b"")
+        )
+    ),
+    st.data(),
+)
 def test_lines_do_not_depend_on_how_the_bytes_arrive(lines, data):
-    """Any cut into blocks gives the same lines, CRLF or LF."""
+    """Any cut into blocks gives the same lines, CRLF or LF, and drops the same NULs before them."""
     end = data.draw(st.sampled_from([b"\n", b"\r\n"]))
     text = b"".join(line + end for line in lines) + b"rest"
     splitter = Splitter()
-    got = []
+    got: list[bytes] = []
+    nul_bytes = 0
     while text:
         cut = data.draw(st.integers(1, len(text)))
-        got += splitter.feed(text[:cut]).lines
+        batch = splitter.feed(text[:cut])
+        got += batch.lines
+        nul_bytes += batch.nul_bytes
         text = text[cut:]
-    assert [*got, *splitter.end().lines] == [*lines, b"rest"]
+    assert [*got, *splitter.end().lines] == [*(line.lstrip(b"\0") for line in lines), b"rest"]
+    assert nul_bytes == sum(len(line) - len(line.lstrip(b"\0")) for line in lines)
+
+
+def test_nuls_before_a_wrapped_line_and_before_its_record_are_dropped():
+    """A crash may leave them in docker's file or in what the program wrote; those within a line stay."""
+    stream = Stream()
+    assert stream.feed(bytes(500) + docker("\0\0a\n") + b"\n\0" + docker("b\0c\n") + b"\n") == Batch(
+        [b"a", b"b\0c"], 0, 503
+    )
 
 
 @pytest.mark.parametrize("block", [1000, 65536, MAX_LINE])

@@ -1,0 +1,294 @@
+"""What is wrong or odd about a line, all of it, in sentences for whoever writes it.
+
+A *fault* rejects the line; its kind is one of `action.REASONS`. A *warning* does not; its kind is one of WARNINGS.
+Faults are what `decode` says, which is asked again with each fault mended: so the two cannot disagree.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from difflib import get_close_matches
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+
+from agent_exporter.action import Mended, Metadata, Record, Rejection, Tokens, decode, parse, why_unfit
+from agent_exporter.formats.prefixed import record_in
+from agent_exporter.prices import CACHE_APART, UNPRICED, Prices
+from agent_exporter.records import Foreign, read_again
+from agent_exporter.statuses import WORDS
+from agent_exporter.text import visible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from agent_exporter.action import Action
+
+Warning_ = Literal[
+    "field_ignored",
+    "field_misnamed",
+    "content_not_json",
+    "status_other",
+    "model_unpriced",
+    "prompt_without_cache",
+    "whole_seconds",
+    "zone",
+]
+WARNINGS: tuple[Warning_, ...] = get_args(Warning_)
+MAX_FAULTS = 20
+"""Of one line: more than there are fields that can be wrong."""
+WIDTH = 60
+"""Characters of an excerpt."""
+FEW = 20
+"""Times on whole seconds that may be so by chance: of times in milliseconds, so many are it once in 10^60."""
+ZONES = 14
+"""Hours by which the zones of the world differ from UTC at most."""
+ZONE_SLACK = 60.0
+"""Seconds between the newest line and the file's own time that do not come from a wrong zone."""
+
+
+class Remark(NamedTuple):
+    """A fault or a warning. `field` is its path in the line, empty if it is about the whole; `excerpt` is printable."""
+
+    kind: str
+    field: str
+    detail: str
+    excerpt: str = ""
+
+    @property
+    def is_warning(self) -> bool:
+        return self.kind in WARNINGS
+
+
+class Lint:
+    """For the lines of one file; `words` and `prices` are those of the config."""
+
+    def __init__(self, words: Mapping[str, str] = WORDS, prices: Prices | None = None) -> None:
+        self._words = words
+        self._prices = prices or Prices()
+        self._times = self._whole = 0
+        self._newest = 0.0
+
+    def line(self, line: bytes, latest: float = float("inf")) -> tuple[Action | Rejection, list[Remark]]:
+        """What a line is decoded to, and all that is to be said about it; `latest` is that of `decode`."""
+        result = decode(line, latest, self._words)
+        if isinstance(result, Rejection):
+            again = read_again(line, result, latest, self._words)
+            if isinstance(again, Foreign):
+                return again, []
+            within = record_in(line)
+            if within is not None and isinstance(parse(within), dict):
+                line, result = within, again  # behind a prefix
+        parsed = parse(line)
+        if not isinstance(parsed, dict):
+            assert isinstance(result, Rejection)
+            return result, [_fault(result, line)]
+        misnamed = dict(_misnamed(parsed))
+        if isinstance(result, Rejection):
+            remarks = self._faults(result, line, parsed, latest, misnamed)
+        else:
+            self._times += 1
+            self._whole += result.at.is_integer()
+            self._newest = max(self._newest, result.at)
+            remarks = [*self._warnings(result, line, line, parsed)]
+        remarks += [
+            Remark("field_misnamed", path, f"{visible(path)} is no field: did you mean {meant}?", _excerpt(line, path))
+            for path, meant in misnamed.items()
+        ]
+        return result, remarks
+
+    def end(self, modified: float | None) -> Iterator[Remark]:
+        """What only the lines of the file together say; `modified` is when it was, in seconds since 1970."""
+        if self._times >= FEW and self._whole == self._times:
+            yield Remark(
+                "whole_seconds",
+                "timestamp",
+                f"all {self._times:,} timestamps are on whole seconds: write milliseconds, or what happens within a"
+                " second has no order",
+            )
+        if modified is None or not self._newest:
+            return
+        hours = round((modified - self._newest) / 3600)
+        if 1 <= abs(hours) <= ZONES and abs(modified - self._newest - hours * 3600) <= ZONE_SLACK:
+            yield Remark(
+                "zone",
+                "timestamp",
+                f"the newest timestamp is {abs(hours)} h {'before' if hours > 0 else 'after'} the file's last write,"
+                " to the minute: is local time written as UTC?",
+            )
+
+    def _faults(
+        self, rejection: Rejection, line: bytes, parsed: dict[str, Any], latest: float, misnamed: dict[str, str]
+    ) -> list[Remark]:
+        """Every fault, as one after the other is mended, then the warnings; `misnamed` loses what explains a fault."""
+        remarks = []
+        result: Action | Rejection = rejection
+        mended = parsed
+        for _ in range(MAX_FAULTS):
+            assert isinstance(result, Rejection)
+            path = _path_of(result)
+            meant = next((name for name, field in misnamed.items() if field == path), None)
+            if result.reason == "missing_field" and meant is not None:
+                del misnamed[meant]
+                detail = f"{result.detail}; the line has {visible(meant)}: did you mean {path}?"
+                remarks.append(Remark(result.reason, path, detail, _excerpt(line, meant)))
+            else:
+                remarks.append(_fault(result, line))
+            if not path:
+                break
+            mended = _with(mended, path.split("."))
+            text = json.dumps(mended).encode()
+            result = decode(text, latest, self._words)
+            if not isinstance(result, Rejection):
+                return [*remarks, *self._warnings(result, text, line, parsed)]
+        return remarks
+
+    def _warnings(self, action: Action, text: bytes, line: bytes, parsed: dict[str, Any]) -> Iterator[Remark]:
+        """What is odd about an action; `text` is what it was decoded from, `line` what was written."""
+        if isinstance(action, Mended):
+            for path in action.ignored:
+                yield Remark("field_ignored", path, f"{why_unfit(line, path)}: it is left out", _excerpt(line, path))
+            if action.line is not text:
+                yield Remark(
+                    "content_not_json", "", "NaN, Infinity, or half a surrogate pair: null or \\ufffd stands for it"
+                )
+        if action.status == "other":
+            detail = f"status {visible(str(parsed['status']))} counts as other: `statuses` of the config has the words"
+            yield Remark("status_other", "status", detail, _excerpt(line, "status"))
+        if action.tokens is not None:
+            odd = self._prices.settle(action.tokens)
+            model = action.tokens.model
+            if odd & UNPRICED and model is not None:
+                detail = f"the model {visible(model)} has no price, and the line no cost_usd: it counts as $0"
+                yield Remark("model_unpriced", "tokens.model", detail, _excerpt(line, "tokens.model"))
+            if odd & CACHE_APART:
+                detail = "the cached tokens are more than prompt, so they are added to it: log the sum as tokens.prompt"
+                yield Remark("prompt_without_cache", "tokens.prompt", detail, _excerpt(line, "tokens.prompt"))
+
+
+# --- faults ----------------------------------------------------------------------------------------------------------
+
+_SOUND = {
+    "timestamp": "2026-03-18T09:15:32.441Z",
+    "agent_id": "a",
+    "session_id": "s",
+    "action": "x",
+    "status": "success",
+}
+
+
+def _with(parsed: dict[str, Any], path: list[str]) -> dict[str, Any]:
+    """The same with a sound value there, or none if it is optional."""
+    name, *inside = path
+    if inside and isinstance(parsed.get(name), dict):
+        return parsed | {name: _with(parsed[name], inside)}
+    less = {key: value for key, value in parsed.items() if key != name}
+    return less | ({name: _SOUND[name]} if name in _SOUND else {})
+
+
+def _path_of(rejection: Rejection) -> str:
+    """The field that a rejection is about, empty if it is about the line."""
+    path = rejection.detail.split(" ", 1)[0]
+    fields = rejection.reason in {"missing_field", "wrong_type", "out_of_range", "bad_timestamp"}
+    return path if fields and path.split(".")[0] in Record.__struct_fields__ else ""
+
+
+_BYTE = re.compile(r"\bbyte (\d+)")
+
+
+def _fault(rejection: Rejection, line: bytes) -> Remark:
+    path = _path_of(rejection)
+    at = _BYTE.search(rejection.detail)
+    excerpt = _around(line, int(at[1])) if at else _excerpt(line, path)
+    return Remark(rejection.reason, path, rejection.detail, excerpt)
+
+
+# --- names -----------------------------------------------------------------------------------------------------------
+
+_FIELDS = {name: name for name in Record.__struct_fields__}
+_INSIDE = {
+    **{name: f"tokens.{name}" for name in Tokens.__struct_fields__},
+    **{name: f"metadata.{name}" for name in Metadata.__struct_fields__},
+}
+_OTHER_NAMES = {
+    "timestamp": ("time", "ts", "@timestamp", "datetime"),
+    "agent_id": ("agent", "agent_name"),
+    "session_id": ("session", "conversation_id", "thread_id"),
+    "action": ("action_name", "tool", "tool_name"),
+    "status": ("outcome", "state", "level"),
+    "duration_ms": ("duration", "latency", "latency_ms", "elapsed_ms", "duration_seconds"),
+    "tokens": ("usage", "token_usage"),
+    "tokens.prompt": ("prompt_tokens", "input_tokens"),
+    "tokens.completion": ("completion_tokens", "output_tokens"),
+    "tokens.cache_read": ("cache_read_tokens", "cache_read_input_tokens", "cached_tokens"),
+    "tokens.cache_write": ("cache_write_tokens", "cache_creation_tokens", "cache_creation_input_tokens"),
+    "tokens.model": ("model", "model_name", "model_id"),
+    "tokens.cost_usd": ("cost", "cost_dollars", "total_cost"),
+    "metadata.retry_count": ("retries", "retry"),
+    "parent_trace_id": ("parent_trace",),
+}
+"""As OpenAI, Anthropic and common loggers call them."""
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[^a-z0-9@]", "", name.lower())
+
+
+_MEANT = {_key(name): path for name, path in (_INSIDE | _FIELDS).items()} | {
+    _key(name): path for path, names in _OTHER_NAMES.items() for name in names
+}
+_LONG = [name for name in _MEANT if len(name) >= 6]
+
+
+@lru_cache(maxsize=4096)
+def _meant(name: str) -> str | None:
+    """The field that a name is a near miss of."""
+    key = _key(name[:64])
+    if key in _MEANT:
+        return _MEANT[key]
+    close = get_close_matches(key, _LONG, 1, cutoff=0.87) if len(key) >= 6 else []
+    return _MEANT[close[0]] if close else None
+
+
+def _misnamed(parsed: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """(path as it is written, path that is meant) of names that are no fields, if the field is missing."""
+    taken = set()
+    for where, known in (("", Record), ("tokens", Tokens), ("metadata", Metadata)):
+        part = parsed.get(where) if where else parsed
+        for name in part if isinstance(part, dict) else ():
+            if name in known.__struct_fields__ or not isinstance(name, str):
+                continue
+            meant = _meant(name)
+            if where and meant in {"status", "action", "timestamp", "error", None}:
+                continue  # metadata is theirs, but for near misses of what is meant to be there
+            if meant is not None and meant not in taken and not _has(parsed, meant):
+                taken.add(meant)
+                yield (f"{where}.{name}" if where else name), meant
+
+
+def _has(parsed: dict[str, Any], path: str) -> bool:
+    *above, name = path.split(".")
+    part: Any = parsed
+    for key in above:
+        part = part.get(key)
+        if not isinstance(part, dict):
+            return False
+    return name in part
+
+
+# --- excerpts --------------------------------------------------------------------------------------------------------
+
+
+def _excerpt(line: bytes, path: str) -> str:
+    """The line where a field begins, or its beginning."""
+    at = 0
+    for name in path.split(".") if path else ():
+        found = re.compile(re.escape(json.dumps(name).encode()) + rb"\s*:").search(line, at)
+        at = found.start() if found else at
+    return _around(line, at, before=0)
+
+
+def _around(line: bytes, at: int, before: int = WIDTH // 3) -> str:
+    begin = max(0, at - before)
+    text = line[begin : begin + WIDTH].decode("utf-8", "backslashreplace")
+    return f"{'…' if begin else ''}{visible(text)}{'…' if begin + WIDTH < len(line) else ''}"

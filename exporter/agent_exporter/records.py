@@ -1,0 +1,80 @@
+"""From a line to an Action, for lines that are not a bare record, too.
+
+The decoder (`action`) is strict and fast. What it refuses is looked at once more here: a record may stand behind a
+prefix (`formats.prefixed`), or the line may be the JSON of another program. Every command that reads lines reads them
+by `read`, so that all agree on what counts.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from agent_exporter.action import Action, Rejection, decode
+from agent_exporter.formats.prefixed import record_in
+from agent_exporter.statuses import WORDS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+EXCERPT = 48
+"""Bytes of a line that its rejection quotes: enough to find it by, and no more of what may be private."""
+
+_NO_RECORD = frozenset({"not_json", "bad_encoding", "too_deep"})
+"""Reasons that a prefix or a colour may be the cause of."""
+_AT = re.compile(r"\bbyte (\d+)")
+
+
+_OURS = frozenset({"agentid", "sessionid", "action"})
+_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+class Foreign(Rejection):
+    """A JSON object that another program wrote, as an ordinary logger: it has no agent_id, session_id or action.
+
+    A timestamp and a status are no sign, as every logger has them. A field that is named alike (`agentId`) is one: such
+    a line is rejected with what to change.
+    """
+
+
+def read(line: bytes, latest: float = float("inf"), words: Mapping[str, str] = WORDS) -> Action | Rejection:
+    """The record of a line, or why there is none. `latest` and `words` as for `decode`. Never raises."""
+    action = decode(line, latest, words)
+    return action if isinstance(action, Action) else read_again(line, action, latest, words)
+
+
+def read_again(
+    line: bytes, rejection: Rejection, latest: float, words: Mapping[str, str] = WORDS
+) -> Action | Rejection:
+    """The same for a line that `decode` has rejected."""
+    if rejection.reason not in _NO_RECORD:
+        return Foreign(*rejection) if _is_foreign(line) else rejection
+    within = record_in(line)
+    if within is not None:
+        found = decode(within, latest, words)
+        if isinstance(found, Action):
+            return found
+        if found.reason not in _NO_RECORD:
+            return Foreign(*found) if _is_foreign(within) else found
+    if rejection.reason == "too_deep":
+        return Foreign(*rejection) if _is_foreign(line) else rejection
+    return Rejection(rejection.reason, f"{rejection.detail}; the line: {excerpt(line, rejection.detail)}")
+
+
+def excerpt(line: bytes, detail: str) -> str:
+    """A few bytes of a line in quotes and in ASCII, around the byte that `detail` names."""
+    named = _AT.search(detail)
+    begin = max(0, int(named[1]) - EXCERPT // 2) if named else 0
+    begin = max(0, min(begin, len(line) - EXCERPT))
+    before, after = "..." if begin else "", "..." if begin + EXCERPT < len(line) else ""
+    return f"{before}{repr(line[begin : begin + EXCERPT])[1:]}{after}"
+
+
+def _is_foreign(record: bytes) -> bool:
+    try:
+        fields = _decode_fields(record)
+    except (ValueError, RecursionError):
+        return False
+    return not any(field.lower().replace("_", "").replace("-", "") in _OURS for field in fields)

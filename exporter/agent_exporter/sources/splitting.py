@@ -1,0 +1,97 @@
+"""From blocks of bytes to lines: the same for files, standard input and what is packed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent_exporter import formats
+from agent_exporter.lines import MAX_LINE, Batch, join
+
+if TYPE_CHECKING:
+    from agent_exporter.formats import Format
+
+
+class Splitter:
+    """Blocks of at most MAX_LINE bytes in, complete lines out, less their LF or CRLF. A longer line is never held.
+
+    NUL bytes before a line are dropped and never held, however many: a copytruncate under a writer without O_APPEND
+    leaves a hole of the size of the old file there, and a crash may leave a block of them.
+    """
+
+    def __init__(self) -> None:
+        self.held = bytearray()
+        """The start of a line whose end has not come yet."""
+        self.skipping = False
+        """Inside a line that is too long, and already counted."""
+        self.nul_bytes = 0
+        """NULs dropped before the unfinished line."""
+
+    def feed(self, data: bytes) -> Batch:
+        lines = data.split(b"\n")
+        nul_bytes = self._drop_nuls(lines) if self.nul_bytes or b"\0" in data else 0
+        rest = lines.pop()
+        too_long = 0
+        if lines:
+            if self.held:
+                lines[0] = bytes(self.held + lines[0])
+                self.held.clear()
+            # Only the first line can end in a CR that an earlier block brought, be skipped, or be too long: the
+            # others lie within one block.
+            if b"\r" in data or lines[0].endswith(b"\r"):  # a search for CR LF would stop at every LF: 20 times slower
+                lines = [line.removesuffix(b"\r") for line in lines]
+            if self.skipping:
+                self.skipping = False
+                del lines[0]
+            elif len(lines[0]) > MAX_LINE:
+                too_long += 1
+                del lines[0]
+        if not self.skipping:
+            self.held += rest
+            if len(self.held) > MAX_LINE + 1:  # one more, as it may be a CR
+                self.held.clear()
+                self.skipping = True
+                too_long += 1
+        return Batch(lines, too_long, nul_bytes)
+
+    def _drop_nuls(self, parts: list[bytes]) -> int:
+        """Take the NULs off before each line that begins in `parts`; the bytes dropped before complete lines."""
+        dropped = 0
+        for number, part in enumerate(parts):
+            if number or not (self.held or self.skipping):
+                parts[number] = part.lstrip(b"\0")
+                self.nul_bytes += len(part) - len(parts[number])
+            if number < len(parts) - 1:
+                dropped += self.nul_bytes
+                self.nul_bytes = 0
+        return dropped
+
+    def give_back(self) -> int:
+        """Forget the unfinished line; its length with the NULs before it, for the caller that will read it again."""
+        length = self.nul_bytes + len(self.held)
+        self.nul_bytes = 0
+        self.held.clear()
+        return length
+
+    def end(self) -> Batch:
+        """There is no more: an unterminated last line counts as a line."""
+        line = bytes(self.held).removesuffix(b"\r")
+        nul_bytes, self.nul_bytes = self.nul_bytes, 0
+        self.held.clear()
+        self.skipping = False
+        return Batch([], 1, nul_bytes) if len(line) > MAX_LINE else Batch([line] if line else [], 0, nul_bytes)
+
+
+class Stream:
+    """From blocks of bytes to records, for what is read once from start to end."""
+
+    def __init__(self, splitter: Splitter | None = None, format: Format | None = None) -> None:  # noqa: A002
+        self._splitter = splitter or Splitter()
+        self._format = format or formats.new()
+
+    def feed(self, data: bytes) -> Batch:
+        split = self._splitter.feed(data)
+        return self._format.feed(split.lines).counting(split)
+
+    def end(self) -> Batch:
+        split = self._splitter.end()
+        return join(self._format.feed(split.lines), self._format.end()).counting(split)
