@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import threading
 import urllib.error
@@ -227,8 +228,26 @@ def _drain(pipe: IO[bytes]) -> None:
         pass
 
 
+_ENDING = (signal.SIGINT, signal.SIGTERM)
+
+
 def _run(*command: str | Path, folder: Path | None = None) -> None:
-    done = subprocess.run(command, capture_output=True, check=False, cwd=folder)  # noqa: S603
-    if done.returncode:
-        told = (done.stdout + done.stderr).decode(errors="replace").strip()
+    # A signal that came while the program starts would leave it behind: Popen has not returned, and nobody knows it.
+    came: list[int] = []
+    before = {number: signal.signal(number, lambda got, _: came.append(got)) for number in _ENDING}
+    try:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=folder)  # noqa: S603
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    with process:
+        try:
+            for missed in came:
+                signal.raise_signal(missed)
+            out, error = process.communicate()
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode:
+        told = (out + error).decode(errors="replace").strip()
         raise Failed(f"{Path(command[0]).name} {' '.join(map(str, command[1:4]))}: {told[-2000:]}")
