@@ -229,3 +229,14 @@ def test_threads_that_are_never_resumed_stay_paused_and_others_are_not_touched()
     ]  # fmt: skip
     assert second["session_id"] == ended["session_id"]
     assert len({first["session_id"], second["session_id"], third["session_id"]}) == 3
+
+
+def test_an_interrupt_within_a_session_of_somebody_else_is_not_remembered():
+    """`with log.session()` around the run writes its own end."""
+    log = Log()
+    handler = Handler(log)
+    with log.session():
+        asking(1).invoke({"said": []}, {"callbacks": [handler], "configurable": {"thread_id": "t1"}})
+    assert [text["action"] for text in log.lines()] == ["session_end"]
+    assert handler._interrupted == set()
+    assert handler._runs == {}

@@ -194,7 +194,7 @@ def test_a_value_that_cannot_be_is_left_out_and_the_line_says_so():
 
 
 def test_answers_of_a_poll_stay_different():
-    """A number in `state` is the tool's own, and shows the progress by which it is no loop."""
+    """A number in `state` belongs to the tool. It shows progress, so the poll is not found as a loop."""
     log = Log()
     with session(log) as s:
         for percent in (10, 30, 50, 70, 90):

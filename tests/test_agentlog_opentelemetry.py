@@ -250,7 +250,7 @@ def test_a_call_that_several_instrumentations_see_counts_once(layers, written, l
 
 
 def test_several_calls_below_one_span_count_each_and_their_sum_does_not(log, provider):
-    """The framework's span and the agent's tell sums of what was told already."""
+    """The framework's span and the agent's have sums of calls that are written already."""
     tracer = provider.get_tracer("t")
     total = {"gen_ai.usage.input_tokens": 200}
     with tracer.start_as_current_span("agent", attributes=AGENT | total):
@@ -272,7 +272,7 @@ def test_usage_on_the_agents_span_counts_where_nothing_below_has_any(below, log,
 
 
 def test_a_call_that_fails_in_every_layer_failed_once(log, provider):
-    """And one that fails only in the framework, as when its answer cannot be parsed, is told without the tokens."""
+    """One that fails only in the framework, as when its answer cannot be parsed, is written without tokens."""
     tracer = provider.get_tracer("t")
     with tracer.start_as_current_span("agent", attributes=AGENT):
         for inner_fails in (True, False):

@@ -243,9 +243,13 @@ def test_a_forged_end_neither_saves_a_runaway_nor_passes_for_its_stop(rig):
     assert rig.statuses == [("session_budget 1", "called", "")]
 
 
-def test_a_copy_that_is_sent_before_the_line_is_read_does_not_hide_it(rig):
-    """Of OTLP the second is a duplicate; it is the second that may have it stopped. A third says nothing new."""
-    rig.source.delivers = True
+@pytest.mark.parametrize("delivers", [True, False])
+def test_a_copy_that_is_sent_before_the_line_is_read_does_not_hide_it(rig, delivers):
+    """Of OTLP the second is a duplicate; it is the second that may have it stopped. A third says nothing new.
+
+    Of files the second is a line that was written twice.
+    """
+    rig.source.delivers = delivers
     own = line(0.1, agent_id="runaway", session_id="s", tokens={"prompt": 600})
     for origin in (ELSEWHERE, OWN, OWN):
         rig.say(own, origin=origin)

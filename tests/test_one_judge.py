@@ -128,8 +128,9 @@ def stages_at(scenario: str):
 def shown(stages: Stages, at: int) -> set[tuple[str, str]]:
     """(alert, agent) of all that the page has to say that an alert says."""
     seen = see(stages.pipeline, stages.live(DAY + at), None, None, None)
-    said = {(one.alert, row.name) for row in fleet(seen) for one in row.standings if one.alert}
-    return said | ({("AgentLogPipeDead", "")} if judge(seen).dead is not None else set())
+    pipe = judge(seen)
+    said = {(one.alert, row.name) for row in fleet(seen, pipe) for one in row.standings if one.alert}
+    return said | ({("AgentLogPipeDead", "")} if pipe.dead is not None else set())
 
 
 @pytest.mark.parametrize("scenario", UNTIL)

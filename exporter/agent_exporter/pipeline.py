@@ -166,16 +166,16 @@ class Pipeline:
             if action.__class__ is not Action:
                 if isinstance(action, Rejection):
                     action = read_again(line, action, latest, words)
+                if isinstance(action, Rejection):
+                    if self._ignores(source.name, line, action):
+                        ignored += 1
+                    else:
+                        rejected += 1
+                        why = action.detail
+                        tally.reject(cell, action)
+                    continue
                 if isinstance(action, Mended):
                     mended.append(action)
-            if isinstance(action, Rejection):
-                if self._ignores(source.name, line, action):
-                    ignored += 1
-                else:
-                    rejected += 1
-                    why = action.detail
-                    tally.reject(cell, action)
-                continue
             if seen is not None and seen(line, envelopes[number]):
                 repeated += 1
                 if mended and mended[-1] is action:
@@ -197,7 +197,9 @@ class Pipeline:
             add(action, now)
             if action.action != HEARTBEAT:
                 session = join(action, arrived)
-                if session is None:
+                if session is None:  # written twice, perhaps first by somebody who may not speak for the agent
+                    if breaker is not None and breaker.watches(action.agent_id):
+                        breaker.again(action, hash(line), source.origin(number), now)
                     continue
                 if tree is not None:
                     tree.add(action, arrived)

@@ -258,8 +258,8 @@ class Exporter:
             for fault in error.faults:
                 log.error("config not reloaded: %s", fault)  # noqa: TRY400
             return
-        if config.state.path is None:
-            config = replace(config, state=self.config.state)  # the place that was chosen for it
+        if config.state.path is None or (config.state.file is None and self.config.state.path is None):
+            config = replace(config, state=self.config.state)  # the place that was chosen for it, or none
         for key in ("server", "state", "sources", "otlp", "otlp_logs", "metrics", "llm_actions", "statuses"):
             if getattr(config, key) != getattr(self.config, key):
                 log.warning("config: %s has changed, which needs a restart", key)

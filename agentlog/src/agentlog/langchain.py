@@ -90,7 +90,7 @@ class Handler(BaseCallbackHandler):
         self._token_ceiling = settings.given(token_ceiling, "token_ceiling")  # now: callbacks keep errors to themselves
         self._runs: dict[UUID, _Run] = {}
         self._interrupted: set[Session] = set()
-        """Sessions of runs that are open, in which a node has asked a person."""
+        """Sessions that this handler began and has not ended, in which a node has asked a person."""
 
     # --- chains: whose session it is ------------------------------------------------------------------------------
 
@@ -124,9 +124,8 @@ class Handler(BaseCallbackHandler):
 
     @quiet
     def on_chain_end(self, outputs: dict[str, Any], *, run_id: UUID, **_: Any) -> None:
-        run = self._runs.get(run_id)
-        if run is not None and isinstance(outputs, dict) and outputs.get("__interrupt__"):
-            self._interrupted.add(run.session)
+        if isinstance(outputs, dict) and outputs.get("__interrupt__"):
+            self._interrupt(run_id)
         self._end(run_id)
 
     @quiet
@@ -239,31 +238,37 @@ class Handler(BaseCallbackHandler):
         return None if run is None else run.action
 
     def _end(self, run_id: UUID, error: BaseException | None = None) -> None:
+        if error is not None and _is_a(error, "GraphBubbleUp"):  # that is how LangGraph goes on
+            if _is_a(error, "GraphInterrupt"):
+                self._interrupt(run_id)
+            error = None
         run = self._runs.pop(run_id, None)
         if run is None:
             return
-        if error is not None and _is_no_failure(error):
-            if any(kind.__name__ == "GraphInterrupt" for kind in type(error).__mro__):
-                self._interrupted.add(run.session)
-            error = None
         if run.action is not None:
             run.action.end(error)
         if not run.owner:
             return
-        if run.session not in self._interrupted or error is not None:
-            self._interrupted.discard(run.session)
+        interrupted = run.session in self._interrupted and error is None
+        self._interrupted.discard(run.session)
+        if not interrupted:
             run.session.completed(error is None)
             run.session.end(error)
-            return
-        self._interrupted.discard(run.session)
-        if run.thread is None:  # an agent within the run: resumed, it is a run of its own
+        elif run.thread is None:  # an agent within the run: resumed, it is a run of its own
             run.session.end()
-            return
-        run.session.pause()
-        with _lock:
-            _paused[run.session.log.agent_id, run.thread] = run.session
-            while len(_paused) > MAX_PAUSED:
-                _paused.popitem(last=False)
+        else:
+            run.session.pause()
+            with _lock:
+                _paused[run.session.log.agent_id, run.thread] = run.session
+                while len(_paused) > MAX_PAUSED:
+                    _paused.popitem(last=False)
+
+    def _interrupt(self, run_id: UUID) -> None:
+        """A person is asked. Of a session that somebody else began, its end is theirs to write."""
+        session = self._runs[run_id].session if run_id in self._runs else None
+        if any(run.owner and run.session is session for run in self._runs.values()):
+            assert session is not None
+            self._interrupted.add(session)
 
     def _name_model(self, run_id: UUID, serialized: dict[str, Any], **kwargs: Any) -> None:
         """As it was asked for; the answer may know better."""
@@ -275,9 +280,12 @@ class Handler(BaseCallbackHandler):
                     return
 
 
-def _is_no_failure(error: BaseException) -> bool:
-    """LangGraph raises to interrupt a graph or to hand control to another: that is how it goes on."""
-    return any(kind.__name__ == "GraphBubbleUp" for kind in type(error).__mro__)
+def _is_a(error: BaseException, name: str) -> bool:
+    """Whether a class of an error has this name. LangGraph raises to interrupt a graph, or to hand control to another.
+
+    By name, as LangChain alone does not bring LangGraph.
+    """
+    return any(kind.__name__ == name for kind in type(error).__mro__)
 
 
 def _said(message: BaseMessage) -> dict[str, Any]:

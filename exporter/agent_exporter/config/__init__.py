@@ -26,6 +26,8 @@ from agent_exporter.config.values import DEFAULT_LISTEN, Duration, JSONPath, Qui
 Positive = Annotated[int, Meta(ge=1)]
 PositiveUSD = Annotated[float, Meta(gt=0)]
 USD = Annotated[float, Meta(ge=0)]
+NO_STATE = "none"
+"""What `state.path` says for no state at all."""
 
 
 class Terminate(Section, frozen=True):
@@ -130,6 +132,12 @@ class OTLPLogs(Section, frozen=True):
 
 class State(Section, frozen=True):
     path: str | None = None
+    """NO_STATE for those who want none; without one, `run` chooses a place."""
+
+    @property
+    def file(self) -> Path | None:
+        """The file, if one is named."""
+        return None if self.path in {None, NO_STATE} else Path(str(self.path))
 
 
 class Loop(Section, frozen=True):
@@ -307,13 +315,13 @@ class Config(Section, frozen=True):
 
     def control_socket(self) -> Path | None:
         """Where operators are listened to."""
-        return None if self.state.path is None else Path(f"{self.state.path}.sock").absolute()
+        return None if self.state.file is None else Path(f"{self.state.file}.sock").absolute()
 
     def audit_log(self) -> Path | None:
         """Where the breaker writes down what it does."""
         if self.breaker.audit_log is not None:
             return Path(self.breaker.audit_log)
-        return Path(self.state.path).with_name("audit.ndjson") if self.state.path is not None else None
+        return None if self.state.file is None else self.state.file.with_name("audit.ndjson")
 
 
 _NOBODY = Agent()

@@ -44,7 +44,7 @@ def contradictions(config: Config) -> Iterator[str]:
             if fault := source_fault(source):
                 yield f"agents.{name}.sources: {fault}"
         yield from _faults_of_terminate(config, name, agent)
-    if config.breaker.mode == "enforce" and config.state.path in {None, "none"}:
+    if config.breaker.mode == "enforce" and config.state.file is None:
         yield "breaker.mode: enforce needs state.path, so that a restart knows whom it has stopped"
     if config.health_checks or config.benchmarks or any(map(_is_asked, config.agents.values())):
         # What asks over HTTP is 8 MB, that reading a log alone has no use for.

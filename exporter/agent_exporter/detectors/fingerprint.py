@@ -62,8 +62,10 @@ _PART = re.compile(r"[^/\\]+")
 _DIGIT = re.compile(r"\d")
 _TEMPORARY = re.compile(r"(?:/private)?/(?:tmp|var/tmp|var/folders)/|[a-z]:[/\\].*[/\\]te?mp[/\\]", re.IGNORECASE)
 """How the path of a temporary file begins."""
-_LETTERS = re.compile(r"(?:[0-9a-f]{8,}|(?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2}|[0-9a-f:]*::[0-9a-f:]*)[.:]?", re.IGNORECASE)
-"""Ids and addresses that happen to be written with letters alone."""
+_LETTERS = re.compile(
+    r"(?:[0-9a-f]{8,}|(?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2}|[0-9a-f:]{0,39}::[0-9a-f:]{0,39})[.:]?", re.IGNORECASE
+)
+"""Ids and addresses that happen to be written with letters alone. An IPv6 address has 39 characters at most."""
 _ID_WORDS = r"(?:request|req|run|call|toolu|msg|message|trace|span|session|sess|job|task|tx|event|evt|resp|chatcmpl)"
 _PREFIXED = re.compile(rf"(?i:{_ID_WORDS})[_-](?=[a-z]*[A-Z])[A-Za-z_-]{{6,}}[.:]?")
 """Ids of letters alone, by what stands before them: `req_AbCdEfGhIj`."""
@@ -85,6 +87,17 @@ _decode_call = msgspec.json.Decoder(_Call).decode
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
+def _call(line: bytes) -> _Call | None:
+    """The call of a line, an error within its output moved to where other lines have theirs; None if it is no JSON."""
+    try:
+        call = _decode_call(line)
+    except ValueError:  # a number beyond 64 bits somewhere in it
+        return None
+    if call.output.__class__ is dict and call.error is None:
+        call.error = call.output.pop("error", None)
+    return call
+
+
 def fingerprint(line: bytes, *, failed: bool | None = None) -> int:
     """63 bits of a call, or UNKNOWN. The line must be a valid record. The same in every process and version.
 
@@ -98,17 +111,14 @@ def fingerprints(line: bytes, *, failed: bool | None = None) -> tuple[int, int]:
 
     Equal gists are the same call with outcomes that differ in numbers alone. Both may be UNKNOWN.
     """
-    try:
-        call = _decode_call(line)
-    except ValueError:  # a number beyond 64 bits somewhere in it
+    call = _call(line)
+    if call is None:
         return UNKNOWN, UNKNOWN
     given, came, error = call.input, call.output, call.error
     if failed is None:
         failed = WORDS.get(key(call.status)) in FAILED
     if given is None or (came is None and error is None):
         return UNKNOWN, UNKNOWN
-    if came.__class__ is dict and error is None:
-        error = came.pop("error", None)
     came = _canonical(came, _failure if failed and came.__class__ is str else _outcome)
     called = _encode((call.agent_id, call.action, call.status, _canonical(given, None)))
     outcome = _encode((came, _canonical(error, _failure)))
@@ -118,15 +128,10 @@ def fingerprints(line: bytes, *, failed: bool | None = None) -> tuple[int, int]:
 
 def failure(line: bytes) -> int:
     """63 bits of how a call failed, whatever it was given, or UNKNOWN where the line does not say."""
-    try:
-        call = _decode_call(line)
-    except ValueError:  # a number beyond 64 bits somewhere in it
+    call = _call(line)
+    if call is None:
         return UNKNOWN
-    came, error = call.output, call.error
-    if came.__class__ is dict and error is None:
-        error = came.pop("error", None)
-    if error is None:
-        error = came
+    error = call.output if call.error is None else call.error
     if error is None or error in ({}, "", []):
         return UNKNOWN
     return xxh3_64_intdigest(_encode((call.action, call.status, _canonical(error, _failure)))) >> 1 or 1

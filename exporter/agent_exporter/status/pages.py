@@ -106,11 +106,12 @@ class Pages:
             return self._write("findings.html", seen, refresh, title="Findings", findings=seen.findings)
         if path != "/":
             return None
-        agents = fleet(seen)
+        pipe = judge(seen)
+        agents = fleet(seen, pipe)
         return self._write(
             "overview.html", seen, refresh,
             title="Fleet",
-            pipe=judge(seen),
+            pipe=pipe,
             agents=steady(agents[:MOST_AGENTS]),
             more=len(agents) - MOST_AGENTS,
             levels=Counter(agent.level for agent in agents),
@@ -121,14 +122,15 @@ class Pages:
 
     def _agent(self, name: str, refresh: int | None) -> str | None:
         seen = self._look(name, None)
-        agent = next((row for row in fleet(seen) if row.name == name), None)
+        pipe = judge(seen)
+        agent = next((row for row in fleet(seen, pipe) if row.name == name), None)
         if agent is None:
             return None
         return self._write(
             "agent.html", seen, refresh,
             title=label(name),
             agent=agent,
-            pipe=judge(seen),
+            pipe=pipe,
             sessions=sorted(seen.sessions, key=lambda session: -session.tokens)[:MOST_SESSIONS],
             tasks=seen.live.tasks,
             quality=words.quality(agent.cell, seen.live.now),
@@ -168,8 +170,8 @@ def judge(seen: Seen) -> words.Pipe:
     return words.judge_pipe(agents, newest, seen.live.now, seen.since)
 
 
-def fleet(seen: Seen) -> list[AgentRow]:
-    """Every agent, those that want attention first, then the latest seen."""
+def fleet(seen: Seen, pipe: words.Pipe) -> list[AgentRow]:
+    """Every agent, those that want attention first, then the latest seen. `pipe` is what `judge` said of them."""
     now = seen.live.now
     today = int(now // DAY)
     checks: dict[str, list[Result]] = defaultdict(list)
@@ -178,7 +180,6 @@ def fleet(seen: Seen) -> list[AgentRow]:
     runs: dict[str, list[tuple[str, Run]]] = defaultdict(list)
     for agent, suite, run in history.latest(seen.rows.get(history.ROW, {}).items()):
         runs[agent].append((suite, run))
-    pipe = judge(seen)
     agents = []
     for cell in _cells(seen.rows, "agent", AgentCell):
         if cell.agent == OVERFLOW:
