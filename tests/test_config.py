@@ -123,3 +123,20 @@ def test_no_text_makes_it_raise_anything_else(text):
         parse(text)
     except ConfigError as error:
         assert error.faults
+
+
+def test_a_merge_key_takes_over_what_another_section_says():
+    """As in YAML elsewhere; what is said beside it wins, and a key given twice is still an error."""
+    config = parse("agents: {a: &usual {team: research, expected_cycle: 30s}, b: {<<: *usual, team: support}}")
+    assert config.agent("b") == parse("agents: {b: {team: support, expected_cycle: 30s}}").agent("b")
+    with pytest.raises(ConfigError, match=r"line 1, column 63: the key 'team' is given twice$"):
+        parse("agents: {a: &usual {team: research}, b: {<<: *usual, team: b, team: c}}")
+    with pytest.raises(ConfigError, match=r"^config, line 1, column 18: expected a mapping or list of mappings"):
+        parse("agents: {a: {<<: 5}}")
+
+
+def test_a_path_may_begin_at_the_home_folder(monkeypatch):
+    """A file has no shell that replaces ~."""
+    monkeypatch.setenv("HOME", "/home/sre")
+    config = parse("state: {path: ~/state.db}\nsources: {a: {path: ~/logs/*.log}}")
+    assert (config.state.path, config.sources["a"].path) == ("/home/sre/state.db", "/home/sre/logs/*.log")

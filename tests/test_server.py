@@ -477,17 +477,30 @@ def test_lines_from_other_machines_need_a_token(serve, pipeline, caplog):
     assert ask(server, headers={"Host": "exporter.example"}).status == 200
 
 
+REFUSED_HOST = b"this address serves only requests for localhost, and for server.allowed_hosts\n"
+
+
 def test_loopback_serves_no_other_name(serve, token):
     """A page whose name was made to mean 127.0.0.1 reads nothing and writes nothing."""
     server = serve()
     for path in ("/metrics", "/", "/-/ready"):
         for host in ("evil.example", "evil.example:9", "127.0.0.1.evil.example", "localhost.evil.example", ""):
             answer = ask(server, path=path, headers={"Host": host})
-            assert (answer.status, answer.body) == (403, b"this address serves only requests for localhost\n")
+            assert (answer.status, answer.body) == (403, REFUSED_HOST)
     assert post(server, export("x"), Host="evil.example").status == 403
     for host in ("localhost", "LOCALHOST:9", "127.0.0.1:9", "[::1]:9", "[::1]", "x.localhost"):
         assert ask(server, headers={"Host": host}).status == 200
     assert ask(serve(token_file=token), headers=GOOD | {"Host": "exporter.example"}).status == 200
+
+
+def test_loopback_serves_the_names_that_the_config_allows(serve):
+    """A container asks for host.docker.internal, and a proxy for whatever it is called."""
+    server = serve(allowed_hosts=["host.docker.internal", "Exporter.example"])
+    for host in ("host.docker.internal", "HOST.docker.internal:10777", "exporter.example", "localhost"):
+        assert ask(server, headers={"Host": host}).status == 200
+    for host in ("docker.internal", "x.exporter.example", "exporter.example.evil"):
+        answer = ask(server, headers={"Host": host})
+        assert (answer.status, answer.body) == (403, REFUSED_HOST)
 
 
 def test_an_address_in_use_is_a_sentence(serve):

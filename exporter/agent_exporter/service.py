@@ -96,6 +96,7 @@ class Exporter:
             otlp=self._otlp,
             tls=_tls(config),
             token_file=Path(config.server.token_file) if config.server.token_file else None,
+            allowed_hosts=config.server.allowed_hosts,
         )
 
     # --- from start to end -------------------------------------------------------------------------------------

@@ -53,7 +53,8 @@ def _run(options: argparse.Namespace) -> int:
     config = config_of(options)
     path = Path(options.config) if options.config else None
     try:
-        return Exporter(with_state(config, options.paths), path, options.paths).run()
+        paths = list(map(os.path.expanduser, options.paths))  # the shell has done it, but for what is quoted
+        return Exporter(with_state(config, paths), path, paths).run()
     except Taken as error:
         raise Usage(f"{error}; --web.listen-address HOST:PORT names another") from error
     except OSError as error:

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from agent_exporter.cli.errors import Usage
 from agent_exporter.config import Config, load, parse
-from agent_exporter.config.values import Duration, listen_fault, url_fault
+from agent_exporter.config.values import Duration, FilePath, listen_fault, url_fault
 
 if TYPE_CHECKING:
     import argparse
@@ -30,7 +30,10 @@ def config_of(options: argparse.Namespace) -> Config:
     if "hold" in given:
         config = _with(config, "otlp", hold=Duration(given["hold"]))
     if "state" in given:
-        config = _with(config, "state", path=given["state"])
+        try:
+            config = _with(config, "state", path=FilePath(given["state"]))
+        except ValueError as error:
+            raise Usage(f"--state.path: {error}") from error
     return config
 
 

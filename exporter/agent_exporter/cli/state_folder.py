@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 def with_state(config: Config, paths: Sequence[str], environ: Mapping[str, str] = os.environ) -> Config:
     """The config with a `state.path`, or with None for those who want none, or where no folder can be made."""
     if config.state.path is not None:
-        path = None if config.state.file is None else config.state.path
+        path: str | None = None if config.state.file is None else config.state.path
     else:
         path = _made(base(environ) / folder([*paths, *(source.path for source in config.sources.values())]))
     return replace(config, state=replace(config.state, path=path))

@@ -21,7 +21,7 @@ from msgspec import Meta, field
 from agent_exporter import statuses
 from agent_exporter.config.contradictions import contradictions
 from agent_exporter.config.strict import Section, read_strictly, text_of
-from agent_exporter.config.values import DEFAULT_LISTEN, Duration, JSONPath, QuietHours, Regex, is_glob
+from agent_exporter.config.values import DEFAULT_LISTEN, Duration, FilePath, JSONPath, QuietHours, Regex, is_glob
 
 Positive = Annotated[int, Meta(ge=1)]
 PositiveUSD = Annotated[float, Meta(gt=0)]
@@ -33,7 +33,7 @@ NO_STATE = "none"
 class Terminate(Section, frozen=True):
     url: str | None = None
     argv: list[str] | None = None
-    auth_header_file: str | None = None
+    auth_header_file: FilePath | None = None
 
 
 class Agent(Section, frozen=True):
@@ -48,7 +48,7 @@ class Agent(Section, frozen=True):
     baseline_from: date | None = None
     retired: bool = False
     endpoint: str | None = None
-    endpoint_headers_file: str | None = None
+    endpoint_headers_file: FilePath | None = None
     """Lines `Name: value`, for a token that does not belong into this file."""
     checks: list[str] | None = None
     """Which health checks it is given; None: the article's four."""
@@ -86,7 +86,7 @@ class Statuses(Section, frozen=True):
 class FileSource(Section, frozen=True):
     """Files to follow, by a glob."""
 
-    path: str
+    path: FilePath
     start_at: Literal["beginning", "end"] = "beginning"
     ignore_plain_text: bool = False
     foreign: Literal["ignore", "count"] = "ignore"
@@ -94,10 +94,12 @@ class FileSource(Section, frozen=True):
 
 class Server(Section, frozen=True):
     listen: str = DEFAULT_LISTEN
-    token_file: str | None = None
-    tls_cert_file: str | None = None
-    tls_key_file: str | None = None
-    tls_client_ca_file: str | None = None
+    token_file: FilePath | None = None
+    tls_cert_file: FilePath | None = None
+    tls_key_file: FilePath | None = None
+    tls_client_ca_file: FilePath | None = None
+    allowed_hosts: list[str] = []
+    """Names by which a server on loopback may be asked, beside localhost and addresses."""
 
 
 class Metrics(Section, frozen=True):
@@ -114,9 +116,9 @@ class OTLP(Section, frozen=True):
 
     endpoint: str | None = None
     compression: Literal["gzip", "none"] = "gzip"
-    headers_file: str | None = None
+    headers_file: FilePath | None = None
     """Lines `Name: value`, for a token that does not belong into this file."""
-    ca_file: str | None = None
+    ca_file: FilePath | None = None
     spool_bytes: Annotated[int, Meta(ge=1 << 20)] = 256 << 20
     hold: Duration | None = None
     """Keep a trace's spans together until its sessions have ended, no longer than this."""
@@ -131,7 +133,7 @@ class OTLPLogs(Section, frozen=True):
 
 
 class State(Section, frozen=True):
-    path: str | None = None
+    path: FilePath | None = None
     """NO_STATE for those who want none; without one, `run` chooses a place."""
 
     @property
@@ -204,7 +206,7 @@ class Breaker(Section, frozen=True):
     reasons: list[Literal["session_budget", "loop", "action_anomaly"]] = field(
         default_factory=lambda: ["session_budget"]
     )
-    audit_log: str | None = None
+    audit_log: FilePath | None = None
     """Without one: `audit.ndjson` beside the state file."""
     grace: Duration = Duration(30.0)
     confirm_after: Duration = Duration(10.0)
@@ -246,8 +248,7 @@ class HealthCheck(Section, frozen=True):
 class Benchmark(Section, frozen=True):
     """A suite of known-good inputs, and who is given it."""
 
-    suite: str
-    """The file."""
+    suite: FilePath
     agents: list[str]
     interval: Duration | None = None
     """None: it is run by command alone."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from agent_exporter import statuses
-from agent_exporter.config.values import listen_fault, source_fault, url_fault
+from agent_exporter.config.values import host_fault, listen_fault, source_fault, url_fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +25,9 @@ def contradictions(config: Config) -> Iterator[str]:
     fault = listen_fault(config.server.listen)
     if fault:
         yield f"server.listen: {fault}"
+    for name in config.server.allowed_hosts:
+        if fault := host_fault(name):
+            yield f"server.allowed_hosts: {fault}"
     if config.otlp.endpoint is not None:
         fault = url_fault(config.otlp.endpoint)
         if fault:

@@ -11,7 +11,7 @@ import msgspec
 import yaml
 from msgspec import Struct
 
-from agent_exporter.config.values import Duration, JSONPath, QuietHours, Regex, duration
+from agent_exporter.config.values import Duration, FilePath, JSONPath, QuietHours, Regex, duration
 from agent_exporter.text import plain
 
 if TYPE_CHECKING:
@@ -94,6 +94,8 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
         seen = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue  # `<<: *other`, which the base class merges
             key = self.construct_object(key_node, deep=True)
             if isinstance(key, (dict, list)):
                 raise yaml.constructor.ConstructorError(None, None, "a key must be plain text", key_node.start_mark)
@@ -167,7 +169,7 @@ def _decode(wanted: type, value: Any) -> Any:
         return duration(value if isinstance(value, str) else "")
     if wanted is QuietHours:
         return QuietHours(value if isinstance(value, str) else "")
-    if wanted in {Regex, JSONPath}:
+    if wanted in {FilePath, Regex, JSONPath}:
         if not isinstance(value, str):
             raise ValueError("must be text")
         return wanted(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from ipaddress import ip_address
+from os.path import expanduser
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
@@ -35,6 +36,21 @@ class QuietHours:
         if self.start <= self.end:
             return self.start <= minute < self.end
         return minute >= self.start or minute < self.end
+
+
+class FilePath(str):
+    """A path, or a glob of paths. `~` stands for the home folder; of the environment nothing is filled in."""
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> Self:
+        """Raises ValueError."""
+        if match := re.search(r"\$(?:\{[^}]*\}?|[A-Za-z_]\w*)", text):
+            raise ValueError(f"must be a path as it is: {match[0]} is not replaced by the environment's value")
+        path = expanduser(text)  # noqa: PTH111  (a Path would change what is a glob)
+        if path.startswith("~"):
+            raise ValueError("must be a path: there is no such user's home folder")
+        return super().__new__(cls, path)
 
 
 class Regex(str):
@@ -103,6 +119,13 @@ def listen_fault(text: str) -> str | None:
         except ValueError:
             return f"{host!r} is neither an address nor localhost"
     return None
+
+
+def host_fault(name: str) -> str | None:
+    """What is wrong with a name that a Host header may have, or None."""
+    if re.fullmatch(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", name):
+        return None
+    return f"{name!r} must be a host's name without scheme and port, such as host.docker.internal"
 
 
 def source_fault(glob: str) -> str | None:

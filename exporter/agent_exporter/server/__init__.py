@@ -27,7 +27,7 @@ from agent_exporter.server.logs import ANSWER_DEADLINE, Intake, Logs
 from agent_exporter.server.pages import Asset, Exposition, Healthy, NotFound, Ready, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from agent_exporter.eventloop import EventLoop
@@ -78,6 +78,7 @@ class Server:
         otlp: OtlpSource | None = None,
         tls: tuple[Path, Path, Path | None] | None = None,
         token_file: Path | None = None,
+        allowed_hosts: Iterable[str] = (),
         header_deadline: float = HEADER_DEADLINE,
         body_deadline: float = BODY_DEADLINE,
         write_deadline: float = WRITE_DEADLINE,
@@ -96,6 +97,7 @@ class Server:
         host, _, port = listen.rpartition(":")
         self._host, self._port = host.removeprefix("[").removesuffix("]"), int(port)
         self.loopback = is_loopback(self._host)
+        self.allowed_hosts = frozenset(name.lower() for name in allowed_hosts)
         self.token = None if token_file is None else Token(token_file)
         self.decoders = ThreadPoolExecutor(THREADS, thread_name_prefix="decode")
         self.pages = ThreadPoolExecutor(PAGE_THREADS, thread_name_prefix="page")

@@ -37,6 +37,7 @@ class Site(Protocol):
     """What the pages need of the server."""
 
     loopback: bool
+    allowed_hosts: frozenset[str]
     token: Token | None
     asks_certificate: bool
     metrics: Callable[[str], Future[tuple[str, bytes]]]
@@ -80,8 +81,8 @@ class Handler(RequestHandler):
     def prepare(self) -> None:
         token = self.server.token
         # A page of another site may have its own name resolved to 127.0.0.1 and read what is served here.
-        if self.server.loopback and token is None and not names_no_other(self.request.host_name):
-            raise Refusal(403, "this address serves only requests for localhost")
+        if self.server.loopback and token is None and not self._names_this_machine():
+            raise Refusal(403, "this address serves only requests for localhost, and for server.allowed_hosts")
         if self.server.asks_certificate and not self.open_to_all and not self._certified():
             raise Refusal(403, "a client certificate is required")
         if (
@@ -95,6 +96,10 @@ class Handler(RequestHandler):
             raise Refusal(401, "a bearer token is required", WWW_Authenticate=scheme)
         if self.request.method not in self.allow.split(", "):
             raise HTTPError(405)
+
+    def _names_this_machine(self) -> bool:
+        host = self.request.host_name
+        return names_no_other(host) or host in self.server.allowed_hosts
 
     def _certified(self) -> bool:
         """Whether the client showed a certificate; one that is not good does not get this far."""
