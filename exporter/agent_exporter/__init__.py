@@ -9,6 +9,7 @@ The folder listing is the architecture. A line flows from top to bottom, and not
     action     bytes  ->  Action (frozen) or Rejection(reason); the only place that knows JSON
     records    a line that the decoder refuses, looked at once more: a record may stand behind a prefix
     lint       bytes  ->  every fault and warning of a line, for `validate`
+    oddities   the warnings of the lines that are read: how many, and an example of each
     pipeline   the only loop: read, decode, drop duplicates, hand to each sink, commit
     sessions   Action  ->  the Session it belongs to: totals, start and end
     detectors/ Action and Session  ->  Finding: loops, budgets, anomalies, cascades

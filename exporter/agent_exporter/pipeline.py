@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from agent_exporter.action import HEARTBEAT, MAX_AHEAD, OPTIONAL_FIELDS, Action, Mended, Rejection, decode
 from agent_exporter.metrics.families import OVERFLOWS, TABLES
-from agent_exporter.prices import CACHE_APART, Prices
+from agent_exporter.oddities import COUNTED, Oddities
+from agent_exporter.prices import CACHE_APART, UNPRICED, Prices
 from agent_exporter.records import read_again
 from agent_exporter.state import Unavailable
 from agent_exporter.statuses import WORDS
@@ -113,6 +114,7 @@ class Pipeline:
         self.committed_at = 0.0
         self.newest = 0.0
         """Time of the newest line: "now" in a log of the past."""
+        self.oddities = Oddities(words, lambda: self.prices)
         self._words = words
         self._ignores = ignores
         self._asked: deque[tuple[Callable[[], object], Future[object]]] = deque()
@@ -160,7 +162,8 @@ class Pipeline:
         rejected, why = batch.too_long, "longer than 1 MiB" if batch.too_long else ""
         accepted = repeated = ignored = 0
         cell = tally.source(source.name, now)
-        mended: list[Mended] = []
+        mended: list[tuple[Mended, bytes]] = []
+        odd_line = self.oddities.see
         for number, line in enumerate(batch.lines):
             action = decode(line, latest, words)
             if action.__class__ is not Action:
@@ -175,10 +178,10 @@ class Pipeline:
                         tally.reject(cell, action)
                     continue
                 if isinstance(action, Mended):
-                    mended.append(action)
+                    mended.append((action, line))
             if seen is not None and seen(line, envelopes[number]):
                 repeated += 1
-                if mended and mended[-1] is action:
+                if mended and mended[-1][0] is action:
                     mended.pop()
                 if breaker is not None and breaker.watches(action.agent_id):
                     if action.tokens is not None:
@@ -192,8 +195,13 @@ class Pipeline:
                     now = self.newest = newest
             if action.tokens is not None and (odd := settle(action.tokens)):
                 tally.odd_tokens(action, odd, now)
+                if odd & UNPRICED and action.tokens.model is not None:
+                    odd_line("model_unpriced", line)
                 if odd & CACHE_APART:
                     self.prices.tell_of_cache(action.agent_id)
+                    odd_line("prompt_without_cache", line)
+            if action.status == "other":
+                odd_line("status_other", line)
             add(action, now)
             if action.action != HEARTBEAT:
                 session = join(action, arrived)
@@ -214,9 +222,12 @@ class Pipeline:
                     if breaker is not None and breaker.watches(action.agent_id):
                         breaker.beat(action.agent_id, beating, source.origin(number))
                     detectors.beat(action, beating, now)
-        for action in mended:
+        for action, line in mended:
+            odd_line("field_ignored" if action.ignored else "content_not_json", line)
             for field in action.ignored:
                 tally.count("ignored_field", field, 1, now)
+        for kind, count in self.oddities.batch(source.name, batch.lines, now).items():
+            tally.count("line_warning", kind, count, now)
         self.newest = newest
         cell.read += len(batch.lines) + batch.too_long
         cell.accepted += accepted
@@ -273,6 +284,7 @@ class Pipeline:
             ("overflow", OVERFLOWS),
             ("spans", ("sent", "dropped")),
             ("ignored_field", OPTIONAL_FIELDS),
+            ("line_warning", COUNTED),
         ):
             for name in names:
                 tally.count(kind, name, 0, now)

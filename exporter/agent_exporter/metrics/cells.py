@@ -231,5 +231,6 @@ KINDS: dict[str, type[Cell]] = {
     "eviction": CountCell,
     "spans": CountCell,
     "ignored_field": CountCell,
+    "line_warning": CountCell,
 }
 """The kinds of rows that the exposition is made from."""

@@ -232,6 +232,12 @@ FAMILIES = {
             ("source",),
         ),
         Family("agent_exporter_fields_ignored_total", "counter", "Optional fields that did not fit.", ("field",)),
+        Family(
+            "agent_exporter_line_warnings_total",
+            "counter",
+            "Lines that count and are odd; field_misnamed is looked for in a sample, whole_seconds counts sources.",
+            ("warning",),
+        ),
         Family("agent_exporter_last_line_timestamp_seconds", "gauge", "Clock at the newest line.", ("source",)),
         Family("agent_exporter_checkpoint_timestamp_seconds", "gauge", "Clock at the last commit of state."),
         Family("agent_exporter_file_truncations_total", "counter", "Files found shorter than read.", ("source",)),
@@ -465,6 +471,10 @@ def _spans(page: Page, cell: CountCell, _: Live) -> None:
     page.counter(_SPANS[cell.label], (), cell.count, cell.created)
 
 
+def _line_warning(page: Page, cell: CountCell, _: Live) -> None:
+    page.counter("agent_exporter_line_warnings_total", (cell.label,), cell.count, cell.created)
+
+
 def _ignored_field(page: Page, cell: CountCell, _: Live) -> None:
     page.counter("agent_exporter_fields_ignored_total", (cell.label,), cell.count, cell.created)
 
@@ -481,4 +491,5 @@ _SHOWN: dict[str, Callable[..., None]] = {
     "eviction": _evicted,
     "spans": _spans,
     "ignored_field": _ignored_field,
+    "line_warning": _line_warning,
 }

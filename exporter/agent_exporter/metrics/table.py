@@ -118,7 +118,7 @@ class Table:
             self._dirty.append(cell)
 
     def count(self, kind: str, name: str, by: int, now: float) -> None:
-        """Add to one of the counters with one label: overflow, eviction, spans, ignored_field."""
+        """Add to one of the counters with one label: overflow, eviction, spans, ignored_field, line_warning."""
         cell = self.counts.get((kind, name))
         if cell is None:
             cell = self.counts[kind, name] = CountCell(row_key(name), now, kind, name)
@@ -310,7 +310,7 @@ class Table:
             self.gen_ai[gen_ai.model] = gen_ai
         for source in _decoded(rows, "source", SourceCell):
             self.sources[source.source] = source
-        for kind in ("overflow", "eviction", "spans", "ignored_field"):
+        for kind in ("overflow", "eviction", "spans", "ignored_field", "line_warning"):
             for count in _decoded(rows, kind, CountCell):
                 self.counts[kind, count.label] = count
 

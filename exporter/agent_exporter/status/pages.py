@@ -13,7 +13,7 @@ from tornado.template import Loader
 
 from agent_exporter import __version__
 from agent_exporter.benchmark import history
-from agent_exporter.metrics.cells import DAY, AgentCell, Cell, Day, SourceCell
+from agent_exporter.metrics.cells import DAY, AgentCell, Cell, CountCell, Day, SourceCell
 from agent_exporter.metrics.limits import OVERFLOW, label
 from agent_exporter.status import words
 from agent_exporter.status.drawings import gauge, spark
@@ -118,6 +118,10 @@ class Pages:
             tokens=sum(agent.today.tokens for agent in agents),
             cost=sum(agent.today.cost_usd for agent in agents),
             sources=_cells(seen.rows, "source", SourceCell),
+            odd=sorted(
+                (cell for cell in _cells(seen.rows, "line_warning", CountCell) if cell.count),
+                key=lambda cell: -cell.count,
+            ),
         )  # fmt: skip
 
     def _agent(self, name: str, refresh: int | None) -> str | None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from agent_exporter.breaker.intent import Intent
     from agent_exporter.detectors.finding import Finding
     from agent_exporter.metrics.families import Live
+    from agent_exporter.oddities import Example
     from agent_exporter.pipeline import Pipeline
     from agent_exporter.sessions import Session
     from agent_exporter.state import Rows
@@ -40,6 +41,8 @@ class Seen(NamedTuple):
     """The one asked for."""
     stops: Mapping[tuple[str, str, str], Intent] = {}
     """What the breaker did, by agent, session and reason."""
+    oddities: Mapping[str, Example] = {}
+    """What is odd about the lines, an example of each kind."""
     latched: str | None = None
     """Why it only observes, if it has stopped too much at once."""
 
@@ -66,5 +69,6 @@ def see(pipeline: Pipeline, live: Live, problem: str | None, agent: str | None, 
         pipeline.sinks.sessions.of(agent) if agent is not None else (),
         recent.trace(trace_id) if trace_id is not None else None,
         breaker.stops(findings),
+        dict(pipeline.oddities.examples),
         breaker.latch.why if breaker.latch.since else None,
     )
