@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_exporter.clocks import READ, SENT, ClockOffset
+from agent_exporter.config import parse
 from agent_exporter.lines import Origin
+from agent_exporter.replay import in_steps, past
 
 HOURS = 3600.0
 OTHER = Origin(path="/logs/other/a.log")
@@ -77,6 +79,19 @@ def test_in_a_log_read_afterwards_no_clock_is_judged():
     """There is none to compare with."""
     exporter = Exporter().read(*(line(10 * n, agent_id="runaway", action=f"x{n}") for n in range(20)))
     assert exporter.pipeline.sinks.tally.agents["runaway"].cell.clock_offset is None
+
+
+def test_in_a_log_read_in_order_an_agent_whose_clock_is_behind_is_heard_with_the_lines_around_it(tmp_path):
+    """So `backtest` calls it no more silent than `run` would have."""
+    log = tmp_path / "log"
+    lines = [line(-20), line(-10)] + [
+        text for n in range(40) for text in (line(10 * n), line(10 * n - 5 * HOURS, agent_id="behind"))
+    ]
+    log.write_bytes(b"\n".join(lines) + b"\n")
+    stages = past(parse(""), [str(log)])
+    assert [at - START for at in in_steps(stages, 15, lambda _: None)][-1] == 405
+    agents = stages.pipeline.sinks.tally.agents
+    assert [agents[name].cell.last_seen - START for name in ("a", "behind")] == [390, 390]
 
 
 @pytest.mark.parametrize("offset", [-90, -5 * HOURS, 300])
