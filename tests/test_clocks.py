@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from breaking import CONFIG, Rig
-from detecting import START, Exporter, line
+from detecting import START, Exporter, call, line
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -102,6 +102,17 @@ def test_a_runaway_whose_clock_is_off_is_stopped(tmp_path, offset):
         rig.seconds = float(second)
         rig.say(line(second + offset, agent_id="runaway", session_id="s", action="llm_call", tokens={"prompt": 250}))
     assert [call.session_id for call in rig.calls] == ["s"]
+
+
+@pytest.mark.parametrize("offset", [-90, -5 * HOURS, 300])
+def test_a_finding_of_an_agent_whose_clock_is_off_is_news(tmp_path, offset):
+    """So that its alert pages, though the finding's own time is hours ago."""
+    rig = Rig(tmp_path)
+    for second in range(8):
+        rig.seconds = float(second)
+        rig.say(call(second + offset, agent_id="runaway"))
+    rig.wait(4)
+    assert rig.pipeline.sinks.tally.agents["runaway"].cell.findings["loop"] - START == 11
 
 
 def test_yesterdays_log_stops_nobody(tmp_path):

@@ -305,7 +305,7 @@ class Tally(Table):
         topic = finding.topic.name
         if not live:
             cell.findings[topic] = max(cell.findings[topic], finding.at)
-        elif now - finding.at <= NEWS:
+        elif now - finding.at + (cell.clock_offset or 0.0) <= NEWS:  # a clock hours behind makes no old news
             cell.findings[topic] = now
         self.touch(cell)
 
