@@ -27,9 +27,10 @@ test-stack: $(VENV)/installed ## docker-compose.yml on a real engine: faults bec
 test-kill: $(VENV)/installed ## the exporter is killed 100 times while it stops a session; four minutes
 	KILLS=100 $(BIN)/pytest -s -k any_moment tests/test_kill.py
 
-test-nightly: $(VENV)/installed ## what takes too long for every change: a million agent ids, 100 kills, more examples of each property
+test-nightly: $(VENV)/installed ## what takes too long for every change: a million agent ids, 100 kills, 100 fleets with planted failures, more examples of each property
 	AGENT_IDS=1000000 $(BIN)/pytest -k flood_of_agent_ids tests/test_hostile.py
 	KILLS=100 $(BIN)/pytest -s -k any_moment tests/test_kill.py
+	INCIDENT_SEEDS=100 $(BIN)/pytest -n 2 tests/test_incidents.py
 	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest -n 2 -m "not stack and not slow"
 
 boards: $(VENV)/installed ## write dashboards/json from its Python

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 from breaking import CONFIG, Rig
-from detecting import START, Exporter, line
+from detecting import START, Exporter, call, line
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_exporter.clocks import READ, SENT, ClockOffset
+from agent_exporter.config import parse
 from agent_exporter.lines import Origin
+from agent_exporter.replay import in_steps, past
 
 HOURS = 3600.0
 OTHER = Origin(path="/logs/other/a.log")
@@ -79,6 +81,19 @@ def test_in_a_log_read_afterwards_no_clock_is_judged():
     assert exporter.pipeline.sinks.tally.agents["runaway"].cell.clock_offset is None
 
 
+def test_in_a_log_read_in_order_an_agent_whose_clock_is_behind_is_heard_with_the_lines_around_it(tmp_path):
+    """So `backtest` calls it no more silent than `run` would have."""
+    log = tmp_path / "log"
+    lines = [line(-20), line(-10)] + [
+        text for n in range(40) for text in (line(10 * n), line(10 * n - 5 * HOURS, agent_id="behind"))
+    ]
+    log.write_bytes(b"\n".join(lines) + b"\n")
+    stages = past(parse(""), [str(log)])
+    assert [at - START for at in in_steps(stages, 15, lambda _: None)][-1] == 405
+    agents = stages.pipeline.sinks.tally.agents
+    assert [agents[name].cell.last_seen - START for name in ("a", "behind")] == [390, 390]
+
+
 @pytest.mark.parametrize("offset", [-90, -5 * HOURS, 300])
 def test_a_runaway_whose_clock_is_off_is_stopped(tmp_path, offset):
     """Its lines' age is that of their arrival."""
@@ -87,6 +102,17 @@ def test_a_runaway_whose_clock_is_off_is_stopped(tmp_path, offset):
         rig.seconds = float(second)
         rig.say(line(second + offset, agent_id="runaway", session_id="s", action="llm_call", tokens={"prompt": 250}))
     assert [call.session_id for call in rig.calls] == ["s"]
+
+
+@pytest.mark.parametrize("offset", [-90, -5 * HOURS, 300])
+def test_a_finding_of_an_agent_whose_clock_is_off_is_news(tmp_path, offset):
+    """So that its alert pages, though the finding's own time is hours ago."""
+    rig = Rig(tmp_path)
+    for second in range(8):
+        rig.seconds = float(second)
+        rig.say(call(second + offset, agent_id="runaway"))
+    rig.wait(4)
+    assert rig.pipeline.sinks.tally.agents["runaway"].cell.findings["loop"] - START == 11
 
 
 def test_yesterdays_log_stops_nobody(tmp_path):

@@ -115,6 +115,8 @@ class Pipeline:
         self.newest = 0.0
         """Time of the newest line: "now" in a log of the past."""
         self.oddities = Oddities(words, lambda: self.prices)
+        self.in_order = False
+        """A log of the past is read by the time of its lines: each arrives at the newest time so far."""
         self._words = words
         self._ignores = ignores
         self._asked: deque[tuple[Callable[[], object], Future[object]]] = deque()
@@ -146,6 +148,7 @@ class Pipeline:
         if breaker is not None and breaker.idle:
             breaker = None
         tally.live = self.live and not self._catching_up
+        tally.in_order = self.in_order
         tally.read_up = source.name in self._read_up
         tally.window = source.window
         add, join, detect = tally.add, sessions.add, detectors.add
@@ -156,7 +159,8 @@ class Pipeline:
         now = self.now()
         live = self.live
         self._batches += 1
-        arrived = now if live else self._batches - 1e9  # below 0, as no clock runs
+        in_order = self.in_order
+        arrived = now if live or in_order else self._batches - 1e9  # below 0, as no clock runs
         latest = self.clock() + MAX_AHEAD
         newest = self.newest
         rejected, why = batch.too_long, "longer than 1 MiB" if batch.too_long else ""
@@ -193,6 +197,8 @@ class Pipeline:
                 newest = action.at
                 if not live:
                     now = self.newest = newest
+                    if in_order:
+                        arrived = now
             if action.tokens is not None and (odd := settle(action.tokens)):
                 tally.odd_tokens(action, odd, now)
                 if odd & UNPRICED and action.tokens.model is not None:
@@ -206,6 +212,7 @@ class Pipeline:
             if action.action != HEARTBEAT:
                 session = join(action, arrived)
                 if session is None:  # written twice, perhaps first by somebody who may not speak for the agent
+                    tally.written_twice(action)
                     if breaker is not None and breaker.watches(action.agent_id):
                         breaker.again(action, hash(line), source.origin(number), now)
                     continue

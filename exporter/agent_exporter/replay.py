@@ -121,6 +121,7 @@ def in_steps(stages: Stages, step: float, progress: Callable[[Source], None]) ->
     pipeline = stages.pipeline
     boundary = at = 0.0
     pipeline.clock = lambda: at
+    pipeline.in_order = True
     lines: list[bytes] = []
     of: Source | None = None
     for at, source, line in _merged(pipeline.sources, progress):

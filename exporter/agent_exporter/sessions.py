@@ -60,7 +60,8 @@ class Session(Struct, eq=False, gc=False, array_like=True):
     started: float
     last: float
     arrived: float
-    """The clock when its newest line was read; in a log of the past a number below 0 that grows, as no clock runs."""
+    """The clock when its newest line was read; in a log of the past the newest time read by then, or where files are
+    read one after the other a number below 0 that grows, as no clock runs."""
     actions: int = 0
     tokens: int = 0
     cost_usd: float = 0.0

@@ -182,7 +182,7 @@ class Detectors:
                 if marks & BEAT:
                     continue
                 # The wait for a person is not the session's time: its clock starts later by as much.
-                trail.started += max(0.0, step.began - trail.paused)
+                trail.started += max(0.0, min(step.began, step.at) - trail.paused)
                 trail.paused = 0.0
             if step.at >= trail.started + max_duration and "overtime" not in found:
                 self._note_loop(session, step, loop.overtime(trail, step, max_duration))
@@ -190,7 +190,7 @@ class Detectors:
                 trail.resting = trail.resting or marks & IDLE != 0
                 continue
             if step.began < trail.started:
-                trail.started = step.began
+                trail.started = min(step.began, step.at)  # where `at` is cut to now, the begin is no later
             trail.resting = False
             if marks & END:
                 trail.ended = True

@@ -184,7 +184,8 @@ class AgentCell(Cell):
     cascade_trace: str = ""
     """Of the latest cascade in which it failed."""
     heard: float = 0.0
-    """The clock when its newest line arrived from a source that had been read up before; 0 if none did yet."""
+    """The clock when its newest line arrived from a source that had been read up before; 0 if none did yet. In a log of
+    the past that is read in order, the newest time of all lines until then."""
     clock_offset: float | None = None
     """Seconds that its clock is ahead (behind if negative), as `clocks` measures it; None while not known."""
 

@@ -49,6 +49,9 @@ class Tally(Table):
     read_up = False
     """The source of the lines that follow had nothing more to read at some time before."""
 
+    in_order = False
+    """A log of the past that is read by the time of its lines: a line arrives at the newest time so far."""
+
     window = READ
     """Seconds over which the clocks of its agents are measured."""
 
@@ -71,6 +74,10 @@ class Tally(Table):
                 cell.heard = now
                 if at < now - TOLERANCE:
                     seen = now  # it is written now, whatever its agent's clock says
+        elif self.in_order:
+            cell.heard = now
+            if at < now - TOLERANCE:
+                seen = now
         metadata = action.metadata
         if at > cell.last_active:
             cell.last_active = seen
@@ -147,6 +154,14 @@ class Tally(Table):
                 if status == "success":
                     cell.confidence_successes += 1
                 self._quality(agent, "confidence", confidence, at)
+
+    def written_twice(self, action: Action) -> None:
+        """The action added last is a second copy of a line: no evidence that its agent's day is over budget."""
+        tokens = action.tokens
+        day = self.agents[action.agent_id].cell.days.get(int(action.at // DAY))
+        if tokens is not None and day is not None:
+            day.tokens -= (tokens.prompt or 0) + (tokens.completion or 0)
+            day.cost_usd -= tokens.cost_usd or 0.0
 
     def odd_tokens(self, action: Action, odd: int, now: float) -> None:
         """What `Prices.settle` found odd about an action's tokens. Called before `add`."""
@@ -290,7 +305,7 @@ class Tally(Table):
         topic = finding.topic.name
         if not live:
             cell.findings[topic] = max(cell.findings[topic], finding.at)
-        elif now - finding.at <= NEWS:
+        elif now - finding.at + (cell.clock_offset or 0.0) <= NEWS:  # a clock hours behind makes no old news
             cell.findings[topic] = now
         self.touch(cell)
 
