@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from agent_exporter.clocks import ClockOffset
-from agent_exporter.detectors.finding import LOOPS
-from agent_exporter.detectors.kinds import TOPICS
 from agent_exporter.metrics.cells import (
     DAY,
     KINDS,
     ActionCell,
     AgentCell,
     Baseline,
+    C,
     Cell,
     CountCell,
     Day,
     ErrorCell,
     GenAICell,
     ModelCell,
+    Reader,
     SourceCell,
     TaskCell,
 )
@@ -42,8 +42,6 @@ MAX_REFUSED = 8192
 """Names that are known to have no series of their own; about 1 MB."""
 
 _KIND_OF = {cell: kind for kind, cell in KINDS.items() if cell is not CountCell}
-
-C = TypeVar("C", bound=Cell)
 
 
 class Agent:
@@ -118,7 +116,7 @@ class Table:
             self._dirty.append(cell)
 
     def count(self, kind: str, name: str, by: int, now: float) -> None:
-        """Add to one of the counters with one label: overflow, eviction, spans, ignored_field."""
+        """Add to one of the counters with one label: overflow, eviction, spans, ..."""
         cell = self.counts.get((kind, name))
         if cell is None:
             cell = self.counts[kind, name] = CountCell(row_key(name), now, kind, name)
@@ -285,8 +283,6 @@ class Table:
         """Take up the cells of a former run; `rows` gives those of a kind."""
         for cell in _decoded(rows, "agent", AgentCell):
             name = cell.agent
-            cell.loops = dict.fromkeys(LOOPS, 0) | cell.loops  # those that an older version did not know
-            cell.findings = dict.fromkeys(TOPICS, 0.0) | cell.findings
             agent = Agent(cell, configured=name in self.configured, baseline_from=self.baseline_from(name))
             if cell.agent == OVERFLOW:
                 self._everyone = agent
@@ -310,17 +306,19 @@ class Table:
             self.gen_ai[gen_ai.model] = gen_ai
         for source in _decoded(rows, "source", SourceCell):
             self.sources[source.source] = source
-        for kind in ("overflow", "eviction", "spans", "ignored_field"):
+        for kind in (kind for kind, cell in KINDS.items() if cell is CountCell):
             for count in _decoded(rows, kind, CountCell):
                 self.counts[kind, count.label] = count
 
     def _take(self, cell: Cell, agent_id: str, where: str, name: str) -> None:
         agent = self._everyone if agent_id == OVERFLOW else self.agents.get(agent_id)
-        if agent is not None:
-            getattr(agent, where)[name] = cell
-            self.limits.count(type(cell), agent_id)
+        if agent is None:  # its row cannot be read: all its series begin at zero together
+            self._gone.append((_KIND_OF[type(cell)], cell.key, None))
+            return
+        getattr(agent, where)[name] = cell
+        self.limits.count(type(cell), agent_id)
 
 
 def _decoded(rows: Callable[[str], Iterable[tuple[str, bytes]]], kind: str, cell: type[C]) -> list[C]:
-    decode = msgspec.msgpack.Decoder(cell).decode
-    return [decode(value) for _, value in rows(kind)]
+    read = Reader(cell)
+    return [read(key, value) for key, value in rows(kind)]
