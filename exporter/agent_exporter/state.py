@@ -31,8 +31,8 @@ log = logging.getLogger(__name__)
 Row = tuple[str, str, bytes | None]
 """(kind, key, value); None deletes the row."""
 
-FORMAT = 1
-"""Of the rows. A file with a higher one was written by a newer version and is set aside."""
+FORMAT = 2
+"""Of the rows; 1 was never released. A file with a higher one was written by a newer version and is set aside."""
 MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {}
 """What makes a file of one format one of the next, by the older one. Called in a transaction, which also covers the new
 number, so a kill or an error leaves the file as it was. A file of a format that none begins at is set aside.

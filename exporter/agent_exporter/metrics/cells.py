@@ -42,17 +42,14 @@ def _counts(bounds: tuple[float, ...]) -> list[int]:
     return [0] * (len(bounds) + 1)
 
 
-class _Stored(Struct, eq=False, gc=False, array_like=True, kw_only=True):
-    dirty: bool = False
-    """It has changed since the last commit. A flag, as a set of cells costs more than all that is counted."""
-
-
-class Cell(_Stored, eq=False, gc=False, array_like=True):
-    """`key` is that of its row."""
+class Cell(Struct, eq=False, gc=False, array_like=True):
+    """`key` is that of its row. Rows grow at the end, so what all cells have comes first, and has no default."""
 
     key: str
     created: float
     """Clock when the first line was counted, seconds since 1970: `_created` of its counters."""
+    dirty: bool
+    """It has changed since the last commit. A flag, as a set of cells costs more than all that is counted."""
 
 
 class ActionCell(Cell):

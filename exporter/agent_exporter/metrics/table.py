@@ -105,7 +105,7 @@ class Table:
         """The cell of a source, made at zero if it is new; the caller adds to it and calls `touch`."""
         cell = self.sources.get(name)
         if cell is None:
-            cell = self.sources[name] = SourceCell(row_key(name), now, label(name))
+            cell = self.sources[name] = SourceCell(row_key(name), now, dirty=False, source=label(name))
             self.touch(cell)
         return cell
 
@@ -119,7 +119,7 @@ class Table:
         """Add to one of the counters with one label: overflow, eviction, spans, ..."""
         cell = self.counts.get((kind, name))
         if cell is None:
-            cell = self.counts[kind, name] = CountCell(row_key(name), now, kind, name)
+            cell = self.counts[kind, name] = CountCell(row_key(name), now, dirty=False, kind=kind, label=name)
             self.touch(cell)
         if by:
             cell.count += by
@@ -136,34 +136,54 @@ class Table:
         return self._rest(now)
 
     def _make_agent(self, name: str, now: float, *, configured: bool) -> Agent:
-        cell = AgentCell(row_key(name), now, name, self.team(name) or "", configured=configured)
+        team = self.team(name) or ""
+        cell = AgentCell(row_key(name), now, dirty=False, agent=name, team=team, configured=configured)
         agent = self.agents[name] = Agent(cell, configured=configured, baseline_from=self.baseline_from(name))
         self.touch(cell)
         return agent
 
     def _action(self, agent: Agent, name: str, now: float) -> ActionCell:
         def make(key: str, who: str, what: str) -> ActionCell:
-            return ActionCell(key, now, who, what, None if what == OVERFLOW else self.is_llm(name))
+            llm = None if what == OVERFLOW else self.is_llm(name)
+            return ActionCell(key, now, dirty=False, agent=who, action=what, llm=llm)
 
         return self._cell(agent, "actions", ActionCell, name, make)
 
     def _model(self, agent: Agent, name: str | None, now: float) -> ModelCell:
         known = self._name("model", name or UNKNOWN)
-        cell = self._cell(agent, "models", ModelCell, known, lambda key, who, what: ModelCell(key, now, who, what))
+        cell = self._cell(
+            agent,
+            "models",
+            ModelCell,
+            known,
+            lambda key, who, what: ModelCell(key, now, dirty=False, agent=who, model=what),
+        )
         if cell.model != OVERFLOW:
             agent.models[name] = cell
         return cell
 
     def _error(self, agent: Agent, name: str | None, now: float) -> ErrorCell:
         known = self._name("error_type", name or OTHER)
-        cell = self._cell(agent, "errors", ErrorCell, known, lambda key, who, what: ErrorCell(key, now, who, what))
+        cell = self._cell(
+            agent,
+            "errors",
+            ErrorCell,
+            known,
+            lambda key, who, what: ErrorCell(key, now, dirty=False, agent=who, error_type=what),
+        )
         if cell.error_type != OVERFLOW:
             agent.errors[name] = cell
         return cell
 
     def _task(self, agent: Agent, name: str, now: float) -> TaskCell:
         known = self._name("task_type", name)
-        return self._cell(agent, "tasks", TaskCell, known, lambda key, who, what: TaskCell(key, now, who, what))
+        return self._cell(
+            agent,
+            "tasks",
+            TaskCell,
+            known,
+            lambda key, who, what: TaskCell(key, now, dirty=False, agent=who, task_type=what),
+        )
 
     def _cell(self, agent: Agent, where: str, kind: type[C], name: str, make: Callable[[str, str, str], C]) -> C:
         """The agent's cell of this name; if its share forbids one, its `_overflow` cell; if the caps do, everyone's."""
@@ -201,7 +221,7 @@ class Table:
     def _rest(self, now: float) -> Agent:
         """The agent that stands for all those without series of their own."""
         if self._everyone is None:
-            self._everyone = Agent(AgentCell(row_key(OVERFLOW), now, OVERFLOW), configured=False)
+            self._everyone = Agent(AgentCell(row_key(OVERFLOW), now, dirty=False, agent=OVERFLOW), configured=False)
         return self._everyone
 
     def _name(self, kind: str, name: str) -> str:
@@ -219,7 +239,7 @@ class Table:
         model = self._name("model", name)
         cell = self.gen_ai.get(model)
         if cell is None:
-            cell = self.gen_ai[model] = GenAICell(row_key(model), now, model)
+            cell = self.gen_ai[model] = GenAICell(row_key(model), now, dirty=False, model=model)
         return cell
 
     # --- settings, time to live --------------------------------------------------------------------------------
