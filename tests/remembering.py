@@ -170,13 +170,12 @@ def dump(folder: Path) -> str:
         if kind == "file":
             place = msgspec.msgpack.decode(value)
             name = os.path.basename(place["path"])  # noqa: PTH119  (bytes)
-            number = len(lines)
             lines.append(
-                _insert(kind, name.decode(), msgspec.msgpack.encode(place | {"path": name, "dev": 0, "inode": number}))
+                _insert(kind, name.decode(), msgspec.msgpack.encode(place | {"path": name, "dev": 0, "inode": 0}))
             )
         else:
             lines.append(_insert(kind, key, value))
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines[:2], *sorted(lines[2:])]) + "\n"
 
 
 def _insert(kind: str, key: str, value: bytes) -> str:

@@ -25,25 +25,41 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def _struct(struct: type[T]) -> Callable[[str, bytes], T]:
+def _struct(struct: type[T], key_of: Callable[[T], str]) -> Callable[[str, bytes], T]:
     decode = msgspec.msgpack.Decoder(struct).decode
-    return lambda _, value: decode(value)
+
+    def read(key: str, value: bytes) -> T:
+        row = decode(value)
+        if key_of(row) != key:
+            raise ValueError("the row of another key")
+        return row
+
+    return read
 
 
+def _trace_id(trace: steps.Trace) -> str:
+    return trace.trace_id
+
+
+_session = _struct(sessions.Session, sessions.key_of)
+_trace = _struct(steps.Trace, _trace_id)
+_window = _struct(action_anomaly.Window, action_anomaly.key_of)
+_invocation = _struct(tree.Invocation, tree.key_of)
+_intent = _struct(intent.Intent, intent.key_of)
 _SERIES = "the series that were made from it begin at zero"
 
 STORED: dict[str, Stored] = {
     **{kind: Stored(Reader(cell), _SERIES) for kind, cell in KINDS.items()},
-    sessions.KIND: Stored(_struct(sessions.Session), "the session begins anew with its next line"),
-    traces.ROW: Stored(_struct(steps.Trace), "loops and cascades of the trace are found from its next line on"),
-    action_anomaly.ROW: Stored(_struct(action_anomaly.Window), "the rolling average of the action begins anew"),
+    sessions.KIND: Stored(_session, "the session begins anew with its next line"),
+    traces.ROW: Stored(_trace, "loops and cascades of the trace are found from its next line on"),
+    action_anomaly.ROW: Stored(_window, "the rolling average of the action begins anew"),
     journal.ROW: Stored(journal.read, "the finding is shown no more, and if it was not printed yet, it never will be"),
     duplicates.KIND: Stored(duplicates.read, "records that an OTLP sender delivers again may count twice"),
-    tree.KIND: Stored(_struct(tree.Invocation), "the span of the session has no totals of its earlier actions"),
+    tree.KIND: Stored(_invocation, "the span of the session has no totals of its earlier actions"),
     queue.KIND: Stored(queue.read, "the spans in it are lost"),
     hold.KIND: Stored(hold.read, "the spans in it are lost"),
-    intent.ROW: Stored(_struct(intent.Intent), "a session that was told to stop may be told again, with the same key"),
-    latch.ROW: Stored(_struct(latch.Latched), "the breaker only observes until an operator unlatches it"),
+    intent.ROW: Stored(_intent, "a session that was told to stop may be told again, with the same key"),
+    latch.ROW: Stored(latch.read, "the breaker only observes until an operator unlatches it"),
     audit.ROW: Stored(audit.read, "the entry is missing in the audit log"),
     history.ROW: Stored(history.read, "former runs of the benchmark are forgotten"),
     place.KIND: Stored(place.read, "the file is read from its beginning, so that its lines may count twice"),

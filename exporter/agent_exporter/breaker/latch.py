@@ -75,7 +75,12 @@ class Latch:
 
     def restore(self, rows: Iterable[tuple[str, bytes]]) -> None:
         """Take up whether a former run had latched, and the sessions that it stopped in its last minute."""
-        for _, value in rows:
-            row = msgspec.msgpack.decode(value, type=Latched)
+        for key, value in rows:
+            row = read(key, value)
             self.since, self.why = row.since, row.why
             self._kills.extend(row.kills)
+
+
+def read(_: str, value: bytes) -> Latched:
+    """The row."""
+    return msgspec.msgpack.decode(value, type=Latched)

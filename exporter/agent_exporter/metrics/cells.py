@@ -234,9 +234,11 @@ class Reader(Generic[C]):
         self._names = {name: make for name, make in made.items() if isinstance(make(), dict)}
         self._buckets = {name: len(make()) for name, make in made.items() if isinstance(make(), list)}
 
-    def __call__(self, _: str, value: bytes) -> C:
+    def __call__(self, key: str, value: bytes) -> C:
         """Names that the version that wrote the row did not know stand at zero. Raises ValueError for other buckets."""
         cell = self._decode(value)
+        if cell.key != key:
+            raise ValueError("the row of another key")
         for name, make in self._names.items():
             setattr(cell, name, make() | getattr(cell, name))
         for name, length in self._buckets.items():
