@@ -74,6 +74,7 @@ def test_the_alerts_that_no_log_can_judge_are_named_with_what_they_read():
         "agent_exporter_config_last_reload_successful": ("AgentExporterConfigReloadFailed",),
         "agent_exporter_spans_dropped_total": ("AgentExporterSpansDropped",),
         "agent_exporter_state_available": ("AgentExporterStateUnavailable",),
+        "agent_exporter_state_rows_unreadable_total": ("AgentExporterStateUnreadable",),
         "agent_health_check_success, agent_health_check_timestamp_seconds": (
             "AgentDown", "AgentModelUnreachable", "AgentReasoningDegraded", "AgentMemoryUnavailable",
             "AgentHealthCheckFailing",

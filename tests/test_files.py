@@ -566,15 +566,6 @@ def test_rows_of_other_patterns_are_left_to_them(tmp_path):
     assert list(other.source.changes()) == []
 
 
-def test_rows_that_cannot_be_read_do_not_stop_it(world, caplog):
-    """The file is read anew, and the log says so."""
-    world.rows = {"1:2": b"nonsense", "1:3": b"\x80"}
-    world.restart()
-    world.write(b"one\n")
-    assert world.poll() == [b"one"]
-    assert "not readable" in caplog.text
-
-
 def test_forgotten_files_leave_the_state(world):
     """An hour after they are gone."""
     world.write(b"one\n")

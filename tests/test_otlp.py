@@ -523,10 +523,3 @@ def test_a_piece_that_grew_too_long_is_counted_when_it_is_given_up(monkeypatch, 
     source.deliver(pieces(CUT.format("P", "y"), file="g"))
     batch = source.read()
     assert (batch.lines, batch.too_long) == ([], 1)
-
-
-def test_an_unreadable_row_is_left_behind(source, caplog):
-    """It is logged, deleted, and does not keep the exporter from starting."""
-    source.restore([("k", b"\xff")])
-    assert "not readable" in caplog.text
-    assert list(source.changes()) == [(KIND, "k", None)]

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent_exporter import state
 from agent_exporter.state import FORMAT, File, Locked, Memory, Unavailable
 
 
@@ -181,3 +182,90 @@ def test_the_file_is_its_owners_alone(path):
     store.commit([("a", "1", b"x")])
     assert {found.stat().st_mode & 0o077 for found in path.parent.iterdir()} == {0}
     store.close()
+
+
+# --- older formats ---------------------------------------------------------------------------------------------------
+
+
+def older(path, version=FORMAT - 1):
+    """A state file of an older format, with two rows."""
+    store = File(path)
+    store.commit([("a", "1", b"x"), ("a", "2", b"y")])
+    store.close()
+    sqlite3.connect(path, isolation_level=None).execute(f"PRAGMA user_version = {version}")
+
+
+def doubled(database):
+    """A made-up migration: each value twice."""
+    for kind, key, value in database.execute("SELECT kind, key, value FROM row").fetchall():
+        database.execute("UPDATE row SET value = ? WHERE kind = ? AND key = ?", (value * 2, kind, key))
+
+
+def contents(path):
+    """The format of a file, and its rows."""
+    database = sqlite3.connect(path)
+    try:
+        [(version,)] = database.execute("PRAGMA user_version")
+        return version, database.execute("SELECT key, value FROM row ORDER BY key").fetchall()
+    finally:
+        database.close()
+
+
+def test_a_file_of_an_older_format_is_migrated_step_by_step(path, monkeypatch):
+    """Once: the next start finds the present format."""
+    monkeypatch.setattr(state, "FORMAT", FORMAT + 1)
+    monkeypatch.setattr(state, "MIGRATIONS", {FORMAT - 1: doubled, FORMAT: doubled})
+    older(path)
+    for _ in range(2):
+        store = File(path)
+        assert (store.set_aside, dict(store.rows("a"))) == (None, {"1": b"xxxx", "2": b"yyyy"})
+        store.close()
+    assert contents(path) == (FORMAT + 1, [("1", b"xxxx"), ("2", b"yyyy")])
+
+
+def test_a_migration_that_fails_leaves_the_old_file_whole(path, monkeypatch, caplog):
+    """It is set aside as it was, and a new one begins."""
+
+    def fails(database):
+        doubled(database)
+        raise KeyError("no such field")
+
+    monkeypatch.setattr(state, "MIGRATIONS", {FORMAT - 1: fails})
+    older(path)
+    store = File(path)
+    assert list(store.rows("a")) == []
+    store.close()
+    assert ".older-" in store.set_aside.name
+    assert contents(store.set_aside) == (FORMAT - 1, [("1", b"x"), ("2", b"y")])
+    assert f"format {FORMAT - 1}, and its migration to {FORMAT} failed: KeyError('no such field')" in caplog.text
+
+
+def test_a_kill_in_the_middle_of_a_migration_leaves_the_old_file_whole(path):
+    """The next start migrates it."""
+    older(path)
+    code = (
+        "import os; from pathlib import Path; from agent_exporter import state\n"
+        "def killed(database):\n"
+        "    database.execute(\"UPDATE row SET value = 'half'\")\n"
+        "    os.kill(os.getpid(), 9)\n"
+        f"state.MIGRATIONS[{FORMAT - 1}] = killed\n"
+        f"state.File(Path({str(path)!r}))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
+    assert contents(path) == (FORMAT - 1, [("1", b"x"), ("2", b"y")])
+
+
+def test_a_format_that_no_migration_begins_at_is_set_aside(path, caplog):
+    """With a sentence that says so."""
+    older(path)
+    store = File(path)
+    assert ".older-" in store.set_aside.name
+    assert f"format {FORMAT - 1}, this version knows {FORMAT} and cannot migrate it" in caplog.text
+    store.close()
+
+
+def test_a_look_at_an_older_format_says_what_to_do(path):
+    """It does not migrate: the file may be another process's."""
+    older(path)
+    with pytest.raises(Unavailable, match=f"format {FORMAT - 1}, this version knows {FORMAT}: a start of this version"):
+        state.peek(path, "a")

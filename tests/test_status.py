@@ -333,7 +333,7 @@ def said(cell: AgentCell, *, now: float = NOW, since: float = 0.0, today=None, *
 
 
 def cell(**fields) -> AgentCell:
-    made = AgentCell("a", NOW - 1000, "a")
+    made = AgentCell("a", NOW - 1000, dirty=False, agent="a")
     for name, value in fields.items():
         setattr(made, name, value)
     return made

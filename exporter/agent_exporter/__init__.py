@@ -22,6 +22,7 @@ The folder listing is the architecture. A line flows from top to bottom, and not
     clocks     how far each agent's clock is off
     duplicates what an OTLP sender delivers again is counted once
     state      one SQLite file that every stage above commits its changed rows to, together
+    stored     every kind of row in it: what reads it, and what it means if that fails
 
 `stages` puts these together from a `config`: for `service`, which runs until it is told to end and shows itself through
 `server`, and for `replay`, which reads logs of the past; `backtest/` lets a Prometheus judge what that counted, and

@@ -11,13 +11,14 @@ in the state, so nobody can craft a line that passes for another agent's.
 from __future__ import annotations
 
 import os
+import struct
 from array import array
 from typing import TYPE_CHECKING
 
 from xxhash import xxh3_64_intdigest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from agent_exporter.state import Row
 
@@ -33,6 +34,12 @@ A set of 157,286 takes twice the room of a smaller one.
 
 CHUNK = 512
 """Hashes in a row of state: a page of SQLite's."""
+
+
+KIND, SEED = "duplicates", "seed"
+"""The kind of the rows, and the key of one of them. All hold numbers of 8 bytes; what is to hold more is
+another kind.
+"""
 
 
 class Duplicates:
@@ -54,7 +61,7 @@ class Duplicates:
         self._chunk = 0
         self._chunks: list[str] = []
         self._old_chunks: list[str] = []
-        self._rows: list[Row] = [("duplicates", "seed", self.seed.to_bytes(8))]
+        self._rows: list[Row] = [(KIND, SEED, self.seed.to_bytes(8))]
 
     def request(self) -> Callable[[bytes, bytes], bool]:
         """For the records of one request, in order: whether a line with its envelope was delivered before."""
@@ -86,7 +93,7 @@ class Duplicates:
             self.evictions += len(self._old)
         self._store_fresh()
         self._close_chunk()
-        self._rows.extend(("duplicates", key, None) for key in self._old_chunks)
+        self._rows.extend((KIND, key, None) for key in self._old_chunks)
         self._old, self._young = young, set()
         self._old_chunks, self._chunks = self._chunks, []
         self._born = now
@@ -101,25 +108,25 @@ class Duplicates:
     def restore(self, rows: Iterable[tuple[str, bytes]]) -> None:
         """Take up the seed and both generations."""
         for key, value in rows:
-            if key == "seed":
-                self.seed = int.from_bytes(value)
+            number, chunk, hashes = read(key, value)
+            if key == SEED:
+                [self.seed] = hashes
                 continue
-            number = int(key.split("/")[0])
             if number > self._number:
                 self._old, self._young = self._young, set()
                 self._old_chunks, self._chunks = self._chunks, []
                 self._number = number
-            self._young.update(array("Q", value))
+            self._young.update(hashes)
             self._chunks.append(key)
-            self._chunk = max(self._chunk, int(key.split("/")[1]) + 1)
-        self._rows = [("duplicates", "seed", self.seed.to_bytes(8))]
+            self._chunk = max(self._chunk, chunk + 1)
+        self._rows = [(KIND, SEED, self.seed.to_bytes(8))]
 
     def _store_fresh(self) -> None:
         """The open chunk is written again until it fills a page: a row per record would be many, one in all large."""
         if self._stored == len(self._fresh):
             return
         key = f"{self._number}/{self._chunk}"
-        self._rows.append(("duplicates", key, array("Q", self._fresh).tobytes()))
+        self._rows.append((KIND, key, array("Q", self._fresh).tobytes()))
         self._stored = len(self._fresh)
         if key not in self._chunks[-1:]:
             self._chunks.append(key)
@@ -130,3 +137,11 @@ class Duplicates:
         self._chunk += 1
         self._fresh = []
         self._stored = 0
+
+
+def read(key: str, value: bytes) -> tuple[int, int, Sequence[int]]:
+    """The generation and the chunk of a row, and its hashes; of SEED the one number that it is."""
+    if key == SEED:
+        return 0, 0, struct.unpack(">Q", value)
+    number, chunk = key.split("/")
+    return int(number), int(chunk), array("Q", value)

@@ -22,6 +22,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from agent_exporter.action import HEARTBEAT, MAX_AHEAD, OPTIONAL_FIELDS, Action, Mended, Rejection, decode
+from agent_exporter.breaker import latch
 from agent_exporter.metrics.families import OVERFLOWS, TABLES
 from agent_exporter.oddities import COUNTED, Oddities
 from agent_exporter.prices import CACHE_APART, UNPRICED, Prices
@@ -279,7 +280,7 @@ class Pipeline:
         if queue is not None:
             queue.restore()
         if breaker is not None:
-            breaker.restore(rows, self.clock())
+            breaker.restore(rows, self.clock(), sure=not self.store.unreadable.get(latch.ROW))
         self.began_empty = not any(cell.read for cell in tally.sources.values())
         for source in self.sources:
             source.restore([row for kind in source.kinds for row in rows(kind)])
@@ -295,6 +296,9 @@ class Pipeline:
         ):
             for name in names:
                 tally.count(kind, name, 0, now)
+        for kind, count in self.store.unreadable.items():
+            tally.count("unreadable_row", kind, count, now)
+        tally.count("eviction", "unreadable", self.store.unreadable_dropped, now)
 
     def commit(self) -> bool:
         """Write what changed. False if the disk refuses; the rows are then kept."""

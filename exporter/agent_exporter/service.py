@@ -40,6 +40,7 @@ from agent_exporter.stages import MIRRORED, Stages, agent_settings, open_sources
 from agent_exporter.state import File, Memory, Store, Unavailable
 from agent_exporter.status.pages import Pages
 from agent_exporter.status.seen import Seen, see
+from agent_exporter.stored import STORED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -139,7 +140,7 @@ class Exporter:
             log.warning("no state: after a restart counters begin at zero, and files are read from their beginning")
             return Memory(MIRRORED)
         try:
-            return File(Path(path), MIRRORED)
+            return File(Path(path), MIRRORED, STORED)
         except Unavailable as error:
             sentence = f"state cannot be opened, nothing is read until it can: {error}"
             if self._problem != sentence:

@@ -306,7 +306,7 @@ class Sessions:
             yield KIND, key, None
         for session in self._dirty:
             session.stored = True
-            yield KIND, _key(session), msgspec.msgpack.encode(session)
+            yield KIND, key_of(session), msgspec.msgpack.encode(session)
         self._gone.clear()
         self._dirty.clear()
 
@@ -357,7 +357,7 @@ class Sessions:
             del self._latest[session.agent_id]
         self._dirty.discard(session)
         if session.stored:  # a log of the past is committed at its end alone: its sessions must not pile up here
-            self._gone.append(_key(session))
+            self._gone.append(key_of(session))
 
     def _make_room(self, now: float) -> None:
         """Nothing is lost with those that are over: were they to go on, they would begin anew."""
@@ -400,5 +400,6 @@ class Sessions:
             self._forget(key, session)
 
 
-def _key(session: Session) -> str:
+def key_of(session: Session) -> str:
+    """Of its row."""
     return row_key(session.agent_id, session.session_id)

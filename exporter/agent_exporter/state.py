@@ -16,7 +16,11 @@ import logging
 import os
 import sqlite3
 import time
-from typing import TYPE_CHECKING, Protocol
+from collections import Counter
+from collections.abc import Callable  # noqa: TC003  (NamedTuple reads it)
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from agent_exporter.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -27,11 +31,27 @@ log = logging.getLogger(__name__)
 Row = tuple[str, str, bytes | None]
 """(kind, key, value); None deletes the row."""
 
-FORMAT = 1
-"""Of the rows. A file with a higher one was written by a newer version and is set aside."""
+FORMAT = 2
+"""Of the rows; 1 was never released. A file with a higher one was written by a newer version and is set aside."""
+MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {}
+"""What makes a file of one format one of the next, by the older one. Called in a transaction, which also covers the new
+number, so a kill or an error leaves the file as it was. A file of a format that none begins at is set aside.
+"""
+UNREADABLE = "unreadable"
+"""The kind of the rows that were set aside; their keys hold the kind, the key and the second."""
+MOST_UNREADABLE, MOST_UNREADABLE_BYTES = 1_000, 16 << 20
+"""Rows that are set aside, and bytes of them. What comes after that is dropped, and counted."""
 
 Rows = dict[str, dict[str, bytes]]
 """Kind to key to value."""
+
+
+class Stored(NamedTuple):
+    """What is known of a kind of row. `read` takes a key and a value; it raises for those that a restart cannot use."""
+
+    read: Callable[[str, bytes], object]
+    lost: str
+    """What it means if a row cannot be read."""
 
 
 def row_key(*names: str) -> str:
@@ -57,7 +77,8 @@ def peek(path: Path, kind: str) -> list[tuple[str, bytes]]:
         ) as database:
             [(version,)] = database.execute("PRAGMA user_version")
             if version != FORMAT:
-                raise Unavailable(f"{path}: format {version}, this version knows {FORMAT}")
+                older = ": a start of this version makes it that" if version < FORMAT else ""
+                raise Unavailable(f"{path}: format {version}, this version knows {FORMAT}{older}")
             return database.execute("SELECT key, value FROM row WHERE kind = ? ORDER BY rowid", (kind,)).fetchall()
     except sqlite3.Error as error:
         raise Unavailable(f"{path}: {error}") from error
@@ -67,6 +88,10 @@ class Store(Protocol):
     """Where rows go. `committed` is what a restart would find, for the kinds that were asked for."""
 
     committed: Rows
+    unreadable: Mapping[str, int]
+    """How many rows were set aside at opening, by each kind that was looked at."""
+    unreadable_dropped: int
+    """How many of them there was no room to keep."""
 
     def rows(self, kind: str) -> Iterable[tuple[str, bytes]]:
         """All rows of a kind as they were at opening."""
@@ -86,6 +111,8 @@ class Memory:
 
     def __init__(self, mirror: Iterable[str] = ()) -> None:
         self.committed: Rows = {kind: {} for kind in mirror}
+        self.unreadable: Mapping[str, int] = {}
+        self.unreadable_dropped = 0
 
     def rows(self, kind: str) -> Iterable[tuple[str, bytes]]:  # noqa: ARG002
         """Nothing: there was no file."""
@@ -109,12 +136,18 @@ class File:
     Raises Locked when another process has the file, Unavailable when the directory or disk refuses. A damaged or
     newer file is renamed, a line says so, and a new one begins: sources then start at their files' beginnings with
     all counters at zero, so that the totals come out right again.
+
+    A row that its kind in `stored` cannot read is not shown by `rows`: the next commit makes it one of the kind
+    UNREADABLE, in the transaction that has the count of it.
     """
 
-    def __init__(self, path: Path, mirror: Iterable[str] = ()) -> None:
+    def __init__(self, path: Path, mirror: Iterable[str] = (), stored: Mapping[str, Stored] | None = None) -> None:
         self.path = path
         self.set_aside: Path | None = None
         self.committed: Rows = {kind: {} for kind in mirror}
+        self._stored = stored or {}
+        self.unreadable: Mapping[str, int] = dict.fromkeys(self._stored, 0)
+        self.unreadable_dropped = 0
         self._pending: dict[tuple[str, str], bytes | None] = {}
         try:
             if not path.parent.exists():
@@ -125,6 +158,7 @@ class File:
             raise Unavailable(f"{path}: {error.strerror or error}") from error
         try:
             self._database = self._open()
+            self._set_rows_aside()
             for kind, rows in self.committed.items():
                 rows.update(self.rows(kind))
         except (sqlite3.Error, OSError) as error:
@@ -132,8 +166,10 @@ class File:
             raise Unavailable(f"{path}: {error}") from error
 
     def rows(self, kind: str) -> Iterator[tuple[str, bytes]]:
-        """All rows of a kind."""
-        yield from self._database.execute("SELECT key, value FROM row WHERE kind = ? ORDER BY rowid", (kind,))
+        """All rows of a kind, but for those that were set aside."""
+        for key, value in self._database.execute("SELECT key, value FROM row WHERE kind = ? ORDER BY rowid", (kind,)):
+            if self._pending.get((kind, key), value) is not None:
+                yield key, value
 
     def get(self, kind: str, key: str) -> bytes | None:
         """One row, or None."""
@@ -183,6 +219,38 @@ class File:
             )  # fmt: skip
             return self._connect()
 
+    def _set_rows_aside(self) -> None:
+        """What its kind cannot read would end the start, or a scrape, each time anew."""
+        database, stored = self._database, self._stored
+        found: Counter[str] = Counter(self.unreadable)
+        first: dict[str, str] = {}
+        [(rows, size)] = database.execute(
+            "SELECT count(*), coalesce(sum(length(value)), 0) FROM row WHERE kind = ?", (UNREADABLE,)
+        )
+        now = int(time.time())
+        for kind, key, value, length in database.execute("SELECT kind, key, value, length(value) FROM row"):
+            if kind not in stored:
+                continue
+            try:
+                stored[kind].read(key, value)
+            except Exception as error:  # noqa: BLE001  (whatever is wrong with a row, the others are taken up)
+                found[kind] += 1
+                first.setdefault(kind, f"{str(key)[:200]!r}: {type(error).__name__}: {printable(str(error))[:200]}")
+                self._pending[kind, key] = None
+                rows, size = rows + 1, size + length
+                if rows > MOST_UNREADABLE or size > MOST_UNREADABLE_BYTES:
+                    rows, size = rows - 1, size - length
+                    self.unreadable_dropped += 1
+                else:
+                    self._pending[UNREADABLE, row_key(kind, key, str(now))] = value
+        self.unreadable = found
+        for kind, why in first.items():
+            log.error(
+                "state file %s: %d row(s) of the kind %r cannot be read, the first is %s. They are set aside, all else "
+                "is taken up. For each of them: %s. They stay in the file; docs/operating.md says how to see them",
+                self.path, found[kind], kind, why, stored[kind].lost,
+            )  # fmt: skip
+
     def _connect(self) -> sqlite3.Connection:
         # For its owner alone: rows hold the first bytes of logs, and SQLite gives -wal and -shm the mode of the file.
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
@@ -195,6 +263,8 @@ class File:
             [(version,)] = database.execute("PRAGMA user_version")
             if version > FORMAT:
                 raise _Unusable("newer", f"format {version}, this version knows {FORMAT}")
+            if version and any(number not in MIGRATIONS for number in range(version, FORMAT)):
+                raise _Unusable("older", f"format {version}, this version knows {FORMAT} and cannot migrate it")
             [(verdict,), *_] = database.execute("PRAGMA quick_check(1)")
             if verdict != "ok":
                 raise _Unusable("damaged", verdict)
@@ -202,8 +272,9 @@ class File:
                 "CREATE TABLE IF NOT EXISTS row"
                 " (kind TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (kind, key))"
             )
-            database.execute(f"PRAGMA user_version = {FORMAT}")
             database.execute("SELECT kind, key, value FROM row LIMIT 1").fetchall()
+            if version != FORMAT:
+                _migrate(database, version or FORMAT)  # a file of format 0 is a new one
         except sqlite3.DatabaseError as error:
             database.close()
             # An OperationalError is the disk's or the directory's fault (full, read-only), unless a table is not ours.
@@ -214,6 +285,23 @@ class File:
             database.close()
             raise
         return database
+
+
+def _migrate(database: sqlite3.Connection, version: int) -> None:
+    """Make a file of an older format one of FORMAT, in one transaction. Raises _Unusable if a migration fails."""
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        for number in range(version, FORMAT):
+            MIGRATIONS[number](database)
+            log.info("the state file was migrated from format %d to %d", number, number + 1)
+        database.execute(f"PRAGMA user_version = {FORMAT}")
+        database.execute("COMMIT")
+    except Exception as error:
+        with contextlib.suppress(sqlite3.Error):
+            database.execute("ROLLBACK")
+        if isinstance(error, sqlite3.OperationalError):  # the disk's fault: it is tried again
+            raise
+        raise _Unusable("older", f"format {version}, and its migration to {FORMAT} failed: {error!r}") from error
 
 
 class _Unusable(Exception):  # noqa: N818

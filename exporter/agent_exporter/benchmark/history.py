@@ -53,7 +53,7 @@ class History:
     """Made from rows; gives rows. In the pipeline's thread, but for `last`."""
 
     def __init__(self, rows: Iterable[tuple[str, bytes]] = ()) -> None:
-        self._kept = {key: msgspec.msgpack.decode(value, type=Kept) for key, value in rows}
+        self._kept = {key: read(key, value) for key, value in rows}
 
     def last(self, agent: str, suite: str) -> Run | None:
         """The latest run. From any thread."""
@@ -87,6 +87,14 @@ class History:
 
 def latest(rows: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, str, Run]]:
     """(agent, suite, run) of committed rows of the kind ROW."""
-    for _, value in sorted(rows):
-        kept = msgspec.msgpack.decode(value, type=Kept)
+    for key, value in sorted(rows):
+        kept = read(key, value)
         yield kept.agent, kept.suite, kept.runs[-1]
+
+
+def read(_: str, value: bytes) -> Kept:
+    """The runs of a row. Raises ValueError if there are none, or if one asked nothing."""
+    kept = msgspec.msgpack.decode(value, type=Kept)
+    if not kept.runs or not all(run.of for run in kept.runs):
+        raise ValueError("a run without answers")
+    return kept

@@ -73,7 +73,7 @@ def _open(config: Config, say: Callable[[str], None]) -> tuple[History, Store]:
         return History(), Memory()
     try:
         history = History(peek(path, ROW))
-    except Unavailable as error:
+    except (Unavailable, ValueError) as error:  # of msgspec, too
         say(f"former runs are not known, and this one is not kept: {error}")
         return History(), Memory()
     try:

@@ -45,6 +45,13 @@ MOST = 10_000
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
+class Head(msgspec.Struct, array_like=True):
+    """The row HEAD: what was written last."""
+
+    number: int
+    hash: str
+
+
 class Audit:
     """Appends to a file, or, without one, keeps nothing. Never raises: stopping a runaway must not wait for it."""
 
@@ -93,7 +100,7 @@ class Audit:
             yield ROW, f"{number:016}", _encode(entry)
         if self._written != self._noted:
             self._noted = self._written
-            yield ROW, HEAD, _encode((self._written, self.head))
+            yield ROW, HEAD, _encode(Head(self._written, self.head))
         while len(self._waiting) > MOST:
             self._gone.append(self._waiting.popleft()[0])
             self._dropped += 1
@@ -137,13 +144,14 @@ class Audit:
     def restore(self, rows: Iterable[tuple[str, bytes]]) -> None:
         """Take up entries that a former run committed; those that it also wrote are known by their number."""
         for key, value in sorted(rows):
-            if key == HEAD:
-                self._follow(*msgspec.json.decode(value, type=tuple[int, str]))
+            row = read(key, value)
+            if isinstance(row, Head):
+                self._follow(row.number, row.hash)
                 continue
-            number = int(key)
+            number, entry = row
             self._number = max(self._number, number)
             if number > self._written:
-                self._waiting.append((number, msgspec.json.decode(value)))
+                self._waiting.append((number, entry))
             else:
                 self._gone.append(number)
         fresh, self._fresh = self._fresh, []
@@ -201,6 +209,13 @@ class Verdict(NamedTuple):
     faults: list[str]
     start: str
     head: str
+
+
+def read(key: str, value: bytes) -> Head | tuple[int, dict[str, Any]]:
+    """A row: an entry that waits, with its number, or what was written last."""
+    if key == HEAD:
+        return msgspec.json.decode(value, type=Head)
+    return int(key), msgspec.json.decode(value, type=dict[str, Any])
 
 
 def verify(path: Path) -> Verdict:

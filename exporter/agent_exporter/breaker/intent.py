@@ -61,3 +61,8 @@ class Intent(Struct, array_like=True, kw_only=True, eq=False):
     def idempotency_key(self) -> str:
         """32 hex digits, the same for every attempt."""
         return sha256(self.key.encode()).hexdigest()[:32]
+
+
+def key_of(intent: Intent) -> str:
+    """Of its row."""
+    return intent.key

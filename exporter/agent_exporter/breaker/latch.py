@@ -10,6 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
 
 ROW = "latch"
 MINUTE = 60.0
+
+
+class Latched(Struct, array_like=True):
+    """The row. Times are seconds since 1970."""
+
+    since: float
+    why: str
+    kills: list[float]
 
 
 class Latch:
@@ -47,6 +56,11 @@ class Latch:
             return True
         return False
 
+    def close(self, now: float, why: str) -> None:
+        """Latch for another reason than too many sessions."""
+        self.since, self.why = now, why
+        self._dirty = True
+
     def release(self) -> None:
         """An operator has looked."""
         self.since, self.why = 0.0, ""
@@ -57,10 +71,16 @@ class Latch:
         """Its row, if it changed."""
         if self._dirty:
             self._dirty = False
-            yield ROW, "", msgspec.msgpack.encode((self.since, self.why, list(self._kills)))
+            yield ROW, "", msgspec.msgpack.encode(Latched(self.since, self.why, list(self._kills)))
 
     def restore(self, rows: Iterable[tuple[str, bytes]]) -> None:
-        """As it was."""
-        for _, value in rows:
-            self.since, self.why, kills = msgspec.msgpack.decode(value, type=tuple[float, str, list[float]])
-            self._kills.extend(kills)
+        """Take up whether a former run had latched, and the sessions that it stopped in its last minute."""
+        for key, value in rows:
+            row = read(key, value)
+            self.since, self.why = row.since, row.why
+            self._kills.extend(row.kills)
+
+
+def read(_: str, value: bytes) -> Latched:
+    """The row."""
+    return msgspec.msgpack.decode(value, type=Latched)

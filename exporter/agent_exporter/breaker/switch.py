@@ -502,9 +502,14 @@ class Breaker:
         yield from self.latch.changes()
         yield from self.audit.changes()
 
-    def restore(self, rows: Callable[[str], Iterable[tuple[str, bytes]]], now: float) -> None:
-        """Take up what a former run meant to do: what it had decided and perhaps not done is looked at again."""
+    def restore(self, rows: Callable[[str], Iterable[tuple[str, bytes]]], now: float, *, sure: bool = True) -> None:
+        """Take up what a former run meant to do: what it had decided and perhaps not done is looked at again.
+
+        Without being `sure` whether that had latched, the breaker latches.
+        """
         self.latch.restore(rows(latch.ROW))
+        if not sure:
+            self.latch.close(now, "its row in the state file could not be read")
         self.audit.restore(rows(audit.ROW))
         self._intents.restore(rows(intent.ROW))
         for mine in self._intents:

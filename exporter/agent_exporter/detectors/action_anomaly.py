@@ -119,7 +119,7 @@ class Averages:
         for window in self._dirty:
             window.dirty = False
             window.stored = True
-            yield ROW, row_key(window.agent_id, window.action), msgspec.msgpack.encode(window)
+            yield ROW, key_of(window), msgspec.msgpack.encode(window)
         self._dirty.clear()
 
     def restore(self, rows: Iterable[tuple[str, bytes]]) -> None:
@@ -161,3 +161,8 @@ class Averages:
                 self.evictions += 1
         window = self._windows[agent_id, action] = Window(agent_id=agent_id, action=action)
         return window
+
+
+def key_of(window: Window) -> str:
+    """Of its row."""
+    return row_key(window.agent_id, window.action)

@@ -83,8 +83,7 @@ class Journal:
     def restore(self, rows: Iterable[tuple[str, bytes]]) -> None:
         """Take up the findings of a former run; what that could not print is printed after the next commit."""
         for key, value in sorted(rows):
-            entry = msgspec.msgpack.decode(value, type=Entry)
-            self._number = int(key)
+            self._number, entry = read(key, value)
             self._stored = key
             self._keys.append(key)
             if self._write is not None and not entry.printed:
@@ -93,4 +92,11 @@ class Journal:
 
 def recent(rows: Iterable[tuple[str, bytes]]) -> list[Finding]:
     """The findings in committed rows of the kind ROW, oldest first."""
-    return [msgspec.msgpack.decode(value, type=Entry).finding for _, value in sorted(rows)]
+    return [read(key, value)[1].finding for key, value in sorted(rows)]
+
+
+def read(key: str, value: bytes) -> tuple[int, Entry]:
+    """The number of a row's finding, and the finding. Raises KeyError if nothing is known of its kind."""
+    entry = msgspec.msgpack.decode(value, type=Entry)
+    _ = entry.finding.topic
+    return int(key), entry

@@ -39,6 +39,13 @@ class DockerLine(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 _docker = msgspec.json.Decoder(DockerLine)
 
 
+class Dumped(msgspec.Struct, array_like=True):
+    """What a ContainerFormat remembers, in a row of state."""
+
+    mode: Mode
+    pieces: dict[str, bytes | None]
+
+
 class ContainerFormat:
     """Wrapped or plain lines in, records out. The first line of a stream decides how all of it is wrapped.
 
@@ -106,20 +113,16 @@ class ContainerFormat:
         return Batch(records, too_long, nul_bytes)
 
     def dump(self) -> bytes:
-        return msgspec.msgpack.encode((self.mode, self.pieces))
+        return msgspec.msgpack.encode(Dumped(self.mode, self.pieces))
 
     @classmethod
     def load(cls, data: bytes) -> ContainerFormat:
-        return cls(*_state.decode(data))
+        dumped = msgspec.msgpack.decode(data, type=Dumped)
+        return cls(dumped.mode, dumped.pieces)
 
     def take_over(self, before: ContainerFormat) -> None:
         self.pieces.update(before.pieces)
         before.pieces.clear()
-
-
-_state: msgspec.msgpack.Decoder[tuple[Mode, dict[str, bytes | None]]] = msgspec.msgpack.Decoder(
-    tuple[Mode, dict[str, bytes | None]]
-)
 
 
 def _detect(line: bytes) -> Mode:

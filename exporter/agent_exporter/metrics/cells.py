@@ -6,6 +6,8 @@ A histogram is a list of counts per bucket, not cumulative, and a sum.
 
 from __future__ import annotations
 
+from typing import Generic, TypeVar
+
 import msgspec
 from msgspec import Struct
 
@@ -40,17 +42,14 @@ def _counts(bounds: tuple[float, ...]) -> list[int]:
     return [0] * (len(bounds) + 1)
 
 
-class _Stored(Struct, eq=False, gc=False, array_like=True, kw_only=True):
-    dirty: bool = False
-    """It has changed since the last commit. A flag, as a set of cells costs more than all that is counted."""
-
-
-class Cell(_Stored, eq=False, gc=False, array_like=True):
-    """`key` is that of its row."""
+class Cell(Struct, eq=False, gc=False, array_like=True):
+    """`key` is that of its row. Rows grow at the end, so what all cells have comes first, and has no default."""
 
     key: str
     created: float
     """Clock when the first line was counted, seconds since 1970: `_created` of its counters."""
+    dirty: bool
+    """It has changed since the last commit. A flag, as a set of cells costs more than all that is counted."""
 
 
 class ActionCell(Cell):
@@ -220,6 +219,35 @@ class CountCell(Cell):
     count: int = 0
 
 
+C = TypeVar("C", bound=Cell)
+
+
+class Reader(Generic[C]):
+    """Reads the rows of a kind of cell. Called with a row's key and value, it gives the cell."""
+
+    def __init__(self, cell: type[C]) -> None:
+        self._decode = msgspec.msgpack.Decoder(cell).decode
+        made = {
+            field.name: field.default_factory
+            for field in msgspec.structs.fields(cell)
+            if callable(field.default_factory) and field.default_factory()
+        }
+        self._names = {name: make for name, make in made.items() if isinstance(make(), dict)}
+        self._buckets = {name: len(make()) for name, make in made.items() if isinstance(make(), list)}
+
+    def __call__(self, key: str, value: bytes) -> C:
+        """Names that the version that wrote the row did not know stand at zero. Raises ValueError for other buckets."""
+        cell = self._decode(value)
+        if cell.key != key:
+            raise ValueError("the row of another key")
+        for name, make in self._names.items():
+            setattr(cell, name, make() | getattr(cell, name))
+        for name, length in self._buckets.items():
+            if len(getattr(cell, name)) != length:
+                raise ValueError(f"{name}: {len(getattr(cell, name))} buckets, this version has {length}")
+        return cell
+
+
 KINDS: dict[str, type[Cell]] = {
     "agent": AgentCell,
     "action": ActionCell,
@@ -233,5 +261,6 @@ KINDS: dict[str, type[Cell]] = {
     "spans": CountCell,
     "ignored_field": CountCell,
     "line_warning": CountCell,
+    "unreadable_row": CountCell,
 }
 """The kinds of rows that the exposition is made from."""

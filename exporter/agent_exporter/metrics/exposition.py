@@ -197,6 +197,7 @@ def _created(name: str) -> str:
 def _counters(name: str, values: tuple[str, ...], *, born: bool) -> str:
     samples = (name, _created(name)) if born else (name,)
     known = _SHAPES[name].known
+    values = tuple(value.replace("%", "%%") for value in values)  # a damaged row of state may have any
     return "".join(f'{sample}{{%s{known}="{value}"%s}} %s\n' for value in values for sample in samples)
 
 

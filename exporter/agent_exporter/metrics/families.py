@@ -256,12 +256,18 @@ FAMILIES = {
         Family("agent_exporter_span_spool_bytes", "gauge", "Bytes of them in the state file."),
         Family("agent_exporter_series_samples", "gauge", "Samples of the agents' families, against max_samples."),
         Family("agent_exporter_state_available", "gauge", "0 while the state file cannot be written; reading pauses."),
+        Family(
+            "agent_exporter_state_rows_unreadable_total",
+            "counter",
+            "Rows of state that could not be read at a start, and were set aside.",
+            ("kind",),
+        ),
         Family("agent_exporter_config_last_reload_successful", "gauge", "1 if the config in force is the file's."),
         Family("agent_exporter_config_last_reload_success_timestamp_seconds", "gauge", "When that config was loaded."),
         Family("agent_exporter_build_info", "gauge", "1, with the version.", ("version",)),
     )
 }
-TABLES = ("duplicates", "intents", "lineages", "recent", "sessions", "traces", "windows")
+TABLES = ("duplicates", "intents", "lineages", "recent", "sessions", "traces", "unreadable", "windows")
 """The label `table`."""
 OVERFLOWS = ("agent", "action", "model", "error", "task")
 """The label `metric` of series_overflow: the group of families that share their label sets."""
@@ -479,6 +485,10 @@ def _ignored_field(page: Page, cell: CountCell, _: Live) -> None:
     page.counter("agent_exporter_fields_ignored_total", (cell.label,), cell.count, cell.created)
 
 
+def _unreadable_row(page: Page, cell: CountCell, _: Live) -> None:
+    page.counter("agent_exporter_state_rows_unreadable_total", (cell.label,), cell.count, cell.created)
+
+
 _SHOWN: dict[str, Callable[..., None]] = {
     "agent": _agent,
     "action": _action,
@@ -492,4 +502,5 @@ _SHOWN: dict[str, Callable[..., None]] = {
     "spans": _spans,
     "ignored_field": _ignored_field,
     "line_warning": _line_warning,
+    "unreadable_row": _unreadable_row,
 }

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from agent_exporter.clocks import ClockOffset
-from agent_exporter.detectors.finding import LOOPS
-from agent_exporter.detectors.kinds import TOPICS
 from agent_exporter.metrics.cells import (
     DAY,
     KINDS,
     ActionCell,
     AgentCell,
     Baseline,
+    C,
     Cell,
     CountCell,
     Day,
     ErrorCell,
     GenAICell,
     ModelCell,
+    Reader,
     SourceCell,
     TaskCell,
 )
@@ -42,8 +42,6 @@ MAX_REFUSED = 8192
 """Names that are known to have no series of their own; about 1 MB."""
 
 _KIND_OF = {cell: kind for kind, cell in KINDS.items() if cell is not CountCell}
-
-C = TypeVar("C", bound=Cell)
 
 
 class Agent:
@@ -107,7 +105,7 @@ class Table:
         """The cell of a source, made at zero if it is new; the caller adds to it and calls `touch`."""
         cell = self.sources.get(name)
         if cell is None:
-            cell = self.sources[name] = SourceCell(row_key(name), now, label(name))
+            cell = self.sources[name] = SourceCell(row_key(name), now, dirty=False, source=label(name))
             self.touch(cell)
         return cell
 
@@ -118,10 +116,10 @@ class Table:
             self._dirty.append(cell)
 
     def count(self, kind: str, name: str, by: int, now: float) -> None:
-        """Add to one of the counters with one label: overflow, eviction, spans, ignored_field, line_warning."""
+        """Add to one of the counters with one label: overflow, eviction, spans, ..."""
         cell = self.counts.get((kind, name))
         if cell is None:
-            cell = self.counts[kind, name] = CountCell(row_key(name), now, kind, name)
+            cell = self.counts[kind, name] = CountCell(row_key(name), now, dirty=False, kind=kind, label=name)
             self.touch(cell)
         if by:
             cell.count += by
@@ -138,34 +136,54 @@ class Table:
         return self._rest(now)
 
     def _make_agent(self, name: str, now: float, *, configured: bool) -> Agent:
-        cell = AgentCell(row_key(name), now, name, self.team(name) or "", configured=configured)
+        team = self.team(name) or ""
+        cell = AgentCell(row_key(name), now, dirty=False, agent=name, team=team, configured=configured)
         agent = self.agents[name] = Agent(cell, configured=configured, baseline_from=self.baseline_from(name))
         self.touch(cell)
         return agent
 
     def _action(self, agent: Agent, name: str, now: float) -> ActionCell:
         def make(key: str, who: str, what: str) -> ActionCell:
-            return ActionCell(key, now, who, what, None if what == OVERFLOW else self.is_llm(name))
+            llm = None if what == OVERFLOW else self.is_llm(name)
+            return ActionCell(key, now, dirty=False, agent=who, action=what, llm=llm)
 
         return self._cell(agent, "actions", ActionCell, name, make)
 
     def _model(self, agent: Agent, name: str | None, now: float) -> ModelCell:
         known = self._name("model", name or UNKNOWN)
-        cell = self._cell(agent, "models", ModelCell, known, lambda key, who, what: ModelCell(key, now, who, what))
+        cell = self._cell(
+            agent,
+            "models",
+            ModelCell,
+            known,
+            lambda key, who, what: ModelCell(key, now, dirty=False, agent=who, model=what),
+        )
         if cell.model != OVERFLOW:
             agent.models[name] = cell
         return cell
 
     def _error(self, agent: Agent, name: str | None, now: float) -> ErrorCell:
         known = self._name("error_type", name or OTHER)
-        cell = self._cell(agent, "errors", ErrorCell, known, lambda key, who, what: ErrorCell(key, now, who, what))
+        cell = self._cell(
+            agent,
+            "errors",
+            ErrorCell,
+            known,
+            lambda key, who, what: ErrorCell(key, now, dirty=False, agent=who, error_type=what),
+        )
         if cell.error_type != OVERFLOW:
             agent.errors[name] = cell
         return cell
 
     def _task(self, agent: Agent, name: str, now: float) -> TaskCell:
         known = self._name("task_type", name)
-        return self._cell(agent, "tasks", TaskCell, known, lambda key, who, what: TaskCell(key, now, who, what))
+        return self._cell(
+            agent,
+            "tasks",
+            TaskCell,
+            known,
+            lambda key, who, what: TaskCell(key, now, dirty=False, agent=who, task_type=what),
+        )
 
     def _cell(self, agent: Agent, where: str, kind: type[C], name: str, make: Callable[[str, str, str], C]) -> C:
         """The agent's cell of this name; if its share forbids one, its `_overflow` cell; if the caps do, everyone's."""
@@ -203,7 +221,7 @@ class Table:
     def _rest(self, now: float) -> Agent:
         """The agent that stands for all those without series of their own."""
         if self._everyone is None:
-            self._everyone = Agent(AgentCell(row_key(OVERFLOW), now, OVERFLOW), configured=False)
+            self._everyone = Agent(AgentCell(row_key(OVERFLOW), now, dirty=False, agent=OVERFLOW), configured=False)
         return self._everyone
 
     def _name(self, kind: str, name: str) -> str:
@@ -221,7 +239,7 @@ class Table:
         model = self._name("model", name)
         cell = self.gen_ai.get(model)
         if cell is None:
-            cell = self.gen_ai[model] = GenAICell(row_key(model), now, model)
+            cell = self.gen_ai[model] = GenAICell(row_key(model), now, dirty=False, model=model)
         return cell
 
     # --- settings, time to live --------------------------------------------------------------------------------
@@ -285,8 +303,6 @@ class Table:
         """Take up the cells of a former run; `rows` gives those of a kind."""
         for cell in _decoded(rows, "agent", AgentCell):
             name = cell.agent
-            cell.loops = dict.fromkeys(LOOPS, 0) | cell.loops  # those that an older version did not know
-            cell.findings = dict.fromkeys(TOPICS, 0.0) | cell.findings
             agent = Agent(cell, configured=name in self.configured, baseline_from=self.baseline_from(name))
             if cell.agent == OVERFLOW:
                 self._everyone = agent
@@ -310,17 +326,19 @@ class Table:
             self.gen_ai[gen_ai.model] = gen_ai
         for source in _decoded(rows, "source", SourceCell):
             self.sources[source.source] = source
-        for kind in ("overflow", "eviction", "spans", "ignored_field", "line_warning"):
+        for kind in (kind for kind, cell in KINDS.items() if cell is CountCell):
             for count in _decoded(rows, kind, CountCell):
                 self.counts[kind, count.label] = count
 
     def _take(self, cell: Cell, agent_id: str, where: str, name: str) -> None:
         agent = self._everyone if agent_id == OVERFLOW else self.agents.get(agent_id)
-        if agent is not None:
-            getattr(agent, where)[name] = cell
-            self.limits.count(type(cell), agent_id)
+        if agent is None:  # its row cannot be read: all its series begin at zero together
+            self._gone.append((_KIND_OF[type(cell)], cell.key, None))
+            return
+        getattr(agent, where)[name] = cell
+        self.limits.count(type(cell), agent_id)
 
 
 def _decoded(rows: Callable[[str], Iterable[tuple[str, bytes]]], kind: str, cell: type[C]) -> list[C]:
-    decode = msgspec.msgpack.Decoder(cell).decode
-    return [decode(value) for _, value in rows(kind)]
+    read = Reader(cell)
+    return [read(key, value) for key, value in rows(kind)]

@@ -313,7 +313,7 @@ class Tally(Table):
         """What became of a session that was to be stopped."""
         agent = self.agents.get(agent_id) or self._agent(agent_id, now, by_line=False)
         results = agent.cell.terminations.setdefault(reason, dict.fromkeys(RESULTS, 0))
-        results[result] += 1
+        results[result] = results.get(result, 0) + 1
         self.touch(agent.cell)
 
     def unconfirmed(self, agent_id: str, sessions: int, now: float) -> None:

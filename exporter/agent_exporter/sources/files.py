@@ -28,7 +28,7 @@ from agent_exporter.lines import Batch, Origin
 from agent_exporter.sources import Source
 from agent_exporter.sources.followed import Followed, find, open_same, place_at_end
 from agent_exporter.sources.paths import matches, quoted
-from agent_exporter.sources.place import HEAD, KIND, Identity, Place, akin, ends_line, tail_hash
+from agent_exporter.sources.place import HEAD, KIND, Identity, Place, akin, ends_line, read, tail_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -125,12 +125,8 @@ class FileSource(Source):
 
     def restore(self, rows: Iterable[tuple[str, bytes]]) -> None:
         for key, value in rows:
-            try:
-                place = msgspec.msgpack.decode(value, type=Place)
-                file = Followed(place)
-            except msgspec.MsgspecError as error:
-                log.warning("%s: a row of state is not readable, its file is read anew: %s", self.name, error)
-                continue
+            place = read(key, value)
+            file = Followed(place)
             if not self._matches(file.home):
                 continue
             self._at_end = False  # what is new has come while nobody looked

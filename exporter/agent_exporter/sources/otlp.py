@@ -7,13 +7,10 @@ there is one decode path. The answer waits for the commit: what was answered wit
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import OrderedDict, deque
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, NamedTuple
-
-import msgspec
 
 from agent_exporter import formats
 from agent_exporter.clocks import SENT
@@ -27,7 +24,6 @@ if TYPE_CHECKING:
     from agent_exporter.sources.otlp_records import Record
     from agent_exporter.state import Row
 
-log = logging.getLogger(__name__)
 
 KIND = "otlp_stream"
 MOST_REQUESTS = 64
@@ -227,11 +223,7 @@ class OtlpSource(Source):
     def restore(self, rows: Iterable[tuple[str, bytes]]) -> None:
         """Take up unfinished pieces."""
         for stream, value in rows:
-            try:
-                self._put(stream, value)
-            except msgspec.MsgspecError as error:
-                log.warning("%s: a row of state is not readable, its unfinished line is lost: %s", self.name, error)
-                self._before[stream] = None
+            self._put(stream, value)
 
     def _put(self, stream: str, value: bytes | None) -> None:
         format_ = self._streams.pop(stream, None)

@@ -8,6 +8,8 @@ from typing import Annotated
 import msgspec
 import xxhash
 
+from agent_exporter import formats
+
 KIND = "file"
 """Of the rows of state."""
 HEAD = 1000
@@ -74,3 +76,10 @@ def akin(head: bytes, other: bytes) -> bool:
 
 def ends_line(fd: int, offset: int) -> bool:
     return os.pread(fd, 1, offset - 1) == b"\n"
+
+
+def read(_: str, value: bytes) -> Place:
+    """The place of a row. Raises msgspec.MsgspecError, also for a format that cannot be loaded."""
+    place = msgspec.msgpack.decode(value, type=Place)
+    formats.load(place.format)
+    return place

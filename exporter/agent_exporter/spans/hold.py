@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec import Struct
 
 from agent_exporter.spans import encode
 
@@ -45,6 +46,13 @@ class _Trace:
         """Keys of its rows."""
         self.written = 0
         """How many spans are in them."""
+
+
+class Held(Struct, array_like=True):
+    """A row: when the trace began, seconds since 1970, and (agent_id, span) in order."""
+
+    began: float
+    spans: list[tuple[str, bytes]]
 
 
 class Hold:
@@ -108,7 +116,7 @@ class Hold:
         for trace in self._dirty:
             held = self._traces[trace]
             key = f"{trace.hex()}:{held.written}"
-            yield KIND, key, msgspec.msgpack.encode((held.began, held.spans[held.written :]))
+            yield KIND, key, msgspec.msgpack.encode(Held(held.began, held.spans[held.written :]))
             held.rows.append(key)
             held.written = len(held.spans)
         self._gone.clear()
@@ -118,12 +126,11 @@ class Hold:
         """Take up what a former run held."""
         now = self._clock()
         for key, value in rows:
-            began, spans = unpacked(value)
-            trace = bytes.fromhex(key.partition(":")[0])
-            held = self._traces.setdefault(trace, _Trace(began))
-            held.spans += spans
+            trace, row = read(key, value)
+            held = self._traces.setdefault(trace, _Trace(row.began))
+            held.spans += row.spans
             held.touched = now
-            size = sum(len(span) for _, span in spans)
+            size = sum(len(span) for _, span in row.spans)
             held.size += size
             self.bytes += size
             held.rows.append(key)
@@ -142,9 +149,12 @@ class Hold:
             self._emit(agent_id, _marked(span) if early else span)
 
 
-def unpacked(value: bytes) -> tuple[float, list[tuple[str, bytes]]]:
-    """What a row holds: when its trace began, and (agent_id, span) in order."""
-    return msgspec.msgpack.decode(value, type=tuple[float, list[tuple[str, bytes]]])
+def read(key: str, value: bytes) -> tuple[bytes, Held]:
+    """The trace of a row, and what the row holds. Raises ValueError if that is of another trace."""
+    trace, row = bytes.fromhex(key.partition(":")[0]), msgspec.msgpack.decode(value, type=Held)
+    if any(_trace_of(span) != trace for _, span in row.spans):
+        raise ValueError("a span of another trace")
+    return trace, row
 
 
 def _trace_of(span: bytes) -> bytes:

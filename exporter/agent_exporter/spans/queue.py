@@ -44,6 +44,13 @@ class Piece(Struct, eq=False):
     taken: bool = False
 
 
+class Spooled(Struct, array_like=True):
+    """A row: a piece."""
+
+    count: int
+    body: bytes
+
+
 class SpanQueue:
     """`count(name, n)` is told of spans "sent" and "dropped", from the pipeline's thread."""
 
@@ -134,7 +141,7 @@ class SpanQueue:
         if self.durable:
             for piece in self._fresh:
                 if piece.body is not None:
-                    value = msgspec.msgpack.encode((piece.count, piece.body))
+                    value = msgspec.msgpack.encode(Spooled(piece.count, piece.body))
                     self._rows.append((KIND, f"{piece.number:016}", value))
                     piece.stored = True
                     self._spooled += piece.size
@@ -157,20 +164,21 @@ class SpanQueue:
     def restore(self) -> None:
         """Take up the pieces that a former run left unsent."""
         for key, value in self._store.rows(KIND):
-            count, body = msgspec.msgpack.decode(value)
-            keep = self._in_memory + len(body) <= self._memory_bytes
-            piece = Piece(int(key), count, len(body), body if keep else None, stored=True)
+            number, row = read(key, value)
+            size = len(row.body)
+            keep = self._in_memory + size <= self._memory_bytes
+            piece = Piece(number, row.count, size, row.body if keep else None, stored=True)
             self._number = max(self._number, piece.number)
             self._waiting.append(piece)
             self._in_memory += piece.size if keep else 0
             self._spooled += piece.size
-            self._spans += count
+            self._spans += piece.count
         held = list(self._store.rows(hold.KIND))
         if self.hold is not None:
             self.hold.restore(held)
             return
         for key, value in held:  # a former run held them; this one does not
-            for agent_id, span in hold.unpacked(value)[1]:
+            for agent_id, span in hold.read(key, value)[1].spans:
                 self.offer(agent_id, span)
             self._rows.append((hold.KIND, key, None))
 
@@ -240,11 +248,12 @@ class SpanQueue:
             return
         for piece in list(self._waiting):
             if piece.body is None and not piece.taken:
-                value = self._store.get(KIND, f"{piece.number:016}")
+                key = f"{piece.number:016}"
+                value = self._store.get(KIND, key)
                 if value is None:
                     continue
                 with self._lock:
-                    piece.body = msgspec.msgpack.decode(value)[1]
+                    piece.body = read(key, value)[1].body
                     self._in_memory += piece.size
                 self.wake()
                 if self._in_memory > self._memory_bytes // 2:
@@ -271,3 +280,8 @@ class SpanQueue:
                     self._in_memory -= oldest.size
             else:
                 self._finish(oldest, 0, oldest.count)
+
+
+def read(key: str, value: bytes) -> tuple[int, Spooled]:
+    """The number of a row's piece, and the piece."""
+    return int(key), msgspec.msgpack.decode(value, type=Spooled)

@@ -240,7 +240,7 @@ class Tree:
         for key in self._gone:
             yield KIND, key, None
         for part in self._dirty:
-            yield KIND, _key(part), msgspec.msgpack.encode(part)
+            yield KIND, key_of(part), msgspec.msgpack.encode(part)
         self._gone.clear()
         self._dirty.clear()
 
@@ -363,7 +363,7 @@ class Tree:
         for name, part in parts.items():
             self._dirty.discard(part)
             self._parts.pop(part, None)
-            self._gone.append(_key(part))
+            self._gone.append(key_of(part))
             by_trace = self._open.get(name)
             if by_trace is not None and by_trace.pop(part.named, None) is not None and not by_trace:
                 del self._open[name]
@@ -450,7 +450,8 @@ def _failed(kind: str) -> bytes:
     return encode.text("error.type", kind) + encode.status(encode.ERROR, kind)
 
 
-def _key(part: Invocation) -> str:
+def key_of(part: Invocation) -> str:
+    """Of its row."""
     return row_key(part.trace, part.agent_id, part.session_id)
 
 

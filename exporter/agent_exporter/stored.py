@@ -1,0 +1,68 @@
+"""Every kind of row in the state file: what reads it, and what it means if a row cannot be read.
+
+`state.File` tries the readers on all rows when it opens a file, and sets aside what they refuse: whatever restores rows
+meets none that its own reader does not take.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+from agent_exporter import duplicates, formats, sessions
+from agent_exporter.benchmark import history
+from agent_exporter.breaker import audit, intent, latch
+from agent_exporter.detectors import action_anomaly, journal, steps, traces
+from agent_exporter.metrics.cells import KINDS, Reader
+from agent_exporter.sources import otlp, place
+from agent_exporter.spans import hold, queue, tree
+from agent_exporter.state import Stored
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+
+def _struct(struct: type[T], key_of: Callable[[T], str]) -> Callable[[str, bytes], T]:
+    decode = msgspec.msgpack.Decoder(struct).decode
+
+    def read(key: str, value: bytes) -> T:
+        row = decode(value)
+        if key_of(row) != key:
+            raise ValueError("the row of another key")
+        return row
+
+    return read
+
+
+def _trace_id(trace: steps.Trace) -> str:
+    return trace.trace_id
+
+
+_session = _struct(sessions.Session, sessions.key_of)
+_trace = _struct(steps.Trace, _trace_id)
+_window = _struct(action_anomaly.Window, action_anomaly.key_of)
+_invocation = _struct(tree.Invocation, tree.key_of)
+_intent = _struct(intent.Intent, intent.key_of)
+_SERIES = "the series that were made from it begin at zero"
+
+STORED: dict[str, Stored] = {
+    **{kind: Stored(Reader(cell), _SERIES) for kind, cell in KINDS.items()},
+    sessions.KIND: Stored(_session, "the session begins anew with its next line"),
+    traces.ROW: Stored(_trace, "loops and cascades of the trace are found from its next line on"),
+    action_anomaly.ROW: Stored(_window, "the rolling average of the action begins anew"),
+    journal.ROW: Stored(journal.read, "the finding is shown no more, and if it was not printed yet, it never will be"),
+    duplicates.KIND: Stored(duplicates.read, "records that an OTLP sender delivers again may count twice"),
+    tree.KIND: Stored(_invocation, "the span of the session has no totals of its earlier actions"),
+    queue.KIND: Stored(queue.read, "the spans in it are lost"),
+    hold.KIND: Stored(hold.read, "the spans in it are lost"),
+    intent.ROW: Stored(_intent, "a session that was told to stop may be told again, with the same key"),
+    latch.ROW: Stored(latch.read, "the breaker only observes until an operator unlatches it"),
+    audit.ROW: Stored(audit.read, "the entry is missing in the audit log"),
+    history.ROW: Stored(history.read, "former runs of the benchmark are forgotten"),
+    place.KIND: Stored(place.read, "the file is read from its beginning, so that its lines may count twice"),
+    otlp.KIND: Stored(lambda _, value: formats.load(value), "an unfinished line is lost"),
+}
+"""By the kind of row."""
