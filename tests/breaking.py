@@ -62,7 +62,7 @@ class Rig:
         self.stages = Stages(self.config, self.store, [self.source])
         self.pipeline = self.stages.pipeline
         self.pipeline.clock = lambda: START + self.seconds
-        self.breaker = self.pipeline.sinks.breaker
+        self.breaker = self.stages.breaker
         self.calls: list[Intent] = []
         self.breaker.call = self._called
 
@@ -112,9 +112,9 @@ class Rig:
 
     def results(self, agent_id: str = "runaway", reason: str = "session_budget") -> dict[str, int]:
         """What agent_terminations_total says, less zeros."""
-        cell = self.pipeline.sinks.tally.agents[agent_id].cell
+        cell = self.stages.tally.agents[agent_id].cell
         return {result: count for result, count in cell.terminations.get(reason, {}).items() if count}
 
     def evictions(self, table: str) -> int:
         """What agent_exporter_table_evictions_total says."""
-        return self.pipeline.sinks.tally.counts["eviction", table].count
+        return self.stages.tally.counts["eviction", table].count

@@ -68,10 +68,9 @@ class Remembering:
         with patch("time.time", self.clock), patch.dict(Pipeline.__init__.__kwdefaults__, clock=self.clock):
             self.stages = Stages(config, self.store, [self.files, self.otlp], write=self.printed.append)
         self.pipeline = self.stages.pipeline
-        self.sinks = self.pipeline.sinks
         self.called: list[str] = []
-        self.sinks.queue.hold._clock = self.clock
-        self.sinks.breaker.call = lambda intent: self.called.append(intent.session_id)
+        self.stages.hold._clock = self.clock
+        self.stages.breaker.call = lambda intent: self.called.append(intent.session_id)
 
     def read(self, at: float) -> None:
         """Read all there is at that time, then do what is due, and commit."""
@@ -79,8 +78,8 @@ class Remembering:
         for source in self.pipeline.sources:
             while (batch := source.read()) is not None:
                 source.note(*self.pipeline.feed(source, batch))
-        if self.sinks.breaker.undecided:
-            self.sinks.breaker.decide(at)
+        if self.stages.breaker.undecided:
+            self.stages.breaker.decide(at)
         self.pipeline._tick()
         self.pipeline.commit()
 
@@ -116,8 +115,8 @@ def work(folder: Path) -> None:
 
     say(docker(*(LOGS / "outage.ndjson").read_bytes().splitlines()))  # a cascade, and a loop
     exporter = Remembering(folder, START - 6 * 3600)
-    exporter.sinks.duplicates.seed = 7
-    exporter.sinks.duplicates._rows = [("duplicates", "seed", (7).to_bytes(8))]
+    exporter.stages.duplicates.seed = 7
+    exporter.stages.duplicates._rows = [("duplicates", "seed", (7).to_bytes(8))]
     exporter.read(START - 6 * 3600)
     say(docker(*(LOGS / "chain.ndjson").read_bytes().splitlines()))
     exporter.read(START + 20)
@@ -152,7 +151,7 @@ def work(folder: Path) -> None:
     exporter.read(START + 64)
     exporter.store.commit(History().add(Report("runaway", "golden", START + 65, [Outcome("sum", 1, 2, 0.5, "no")])))
     say(docker(line(66, session_id="r3", **spend)))
-    exporter.sinks.breaker.audit.path = folder / "not there" / "audit.ndjson"  # entries wait
+    exporter.stages.breaker.audit.path = folder / "not there" / "audit.ndjson"  # entries wait
     exporter.read(START + 66)
     exporter.store.close()
 

@@ -29,7 +29,7 @@ def test_calls_longer_than_the_idle_time_are_one_session_everywhere(looked, tmp_
     """Metrics, spans, `explain`, the budget endpoint and the breaker: begin, end, tokens, and the stop."""
     rig = Rig(tmp_path, CONFIG)
     spans = []
-    rig.pipeline.sinks.tree._emit = lambda _, span: spans.append(span)
+    rig.stages.tree._emit = lambda _trace, _agent, span: spans.append(span)
     names = {"agent_id": "runaway", "session_id": "s", "parent_trace_id": "t"}
     lines = [line(6 * n + 6, **names, action="llm_call", duration_ms=5_000, tokens={"prompt": 150}) for n in range(10)]
     lines.append(line(60.5, **names, action="done", metadata={"session_end": True, "task_completed": False}))
@@ -39,7 +39,7 @@ def test_calls_longer_than_the_idle_time_are_one_session_everywhere(looked, tmp_
         rig.seconds = 6 * number + 6
         rig.say(text)
         if number == 6:
-            answer = budget(rig.pipeline.sinks.sessions, rig.config, "s", "runaway", "default", enforced=True)
+            answer = budget(rig.stages.sessions, rig.config, "s", "runaway", "default", enforced=True)
             assert (answer["tokens"]["used"], answer["stop"]) == (1_050, True)
     rig.wait(4)
 

@@ -53,7 +53,7 @@ def test_a_session_over_its_ceiling_is_told_to_stop_once_and_confirmed_by_its_en
     assert rig.statuses == [("session_budget 1", "confirmed", "its end is in the log")]
     assert rig.results() == {"confirmed": 1}
     rig.wait(3)
-    tasks = rig.pipeline.sinks.tally.agents["runaway"].tasks["default"]
+    tasks = rig.stages.tally.agents["runaway"].tasks["default"]
     assert tasks.outcomes["terminated"] == 1
     assert len(rig.calls) == 1
 
@@ -89,11 +89,11 @@ def test_a_session_that_still_logs_after_the_grace_period_pages(rig):
     rig.wait(1)
     assert rig.statuses == [("session_budget 1", "unconfirmed", "it still logs 30 s after it was told")]
     assert rig.results() == {"unconfirmed": 1}
-    assert rig.pipeline.sinks.tally.agents["runaway"].cell.unconfirmed == 1
+    assert rig.stages.tally.agents["runaway"].cell.unconfirmed == 1
     assert len(rig.calls) == 1
     end(rig)
     rig.wait(4)
-    assert rig.pipeline.sinks.tally.agents["runaway"].cell.unconfirmed == 0
+    assert rig.stages.tally.agents["runaway"].cell.unconfirmed == 0
 
 
 def test_one_that_falls_quiet_and_goes_on_is_not_confirmed_for_good(rig):
@@ -130,7 +130,7 @@ def test_a_call_that_is_not_taken_is_tried_until_the_grace_period_is_over_and_ag
     assert rig.statuses == [("session_budget 1", "failed", "HTTP 503 Service Unavailable")]
     assert rig.results() == {"failed": 1}
     rig.wait(1)
-    assert rig.pipeline.sinks.tally.agents["runaway"].cell.unconfirmed == 1
+    assert rig.stages.tally.agents["runaway"].cell.unconfirmed == 1
     rig.spend(10)
     first, second = rig.calls
     assert first.idempotency_key == second.idempotency_key
@@ -138,7 +138,7 @@ def test_a_call_that_is_not_taken_is_tried_until_the_grace_period_is_over_and_ag
     end(rig)
     rig.wait(1)
     assert rig.results() == {"failed": 1, "confirmed": 1}
-    assert rig.pipeline.sinks.tally.agents["runaway"].cell.unconfirmed == 0
+    assert rig.stages.tally.agents["runaway"].cell.unconfirmed == 0
 
 
 def test_a_call_that_can_never_succeed_is_not_tried_for_ever(rig):
@@ -253,7 +253,7 @@ def test_a_copy_that_is_sent_before_the_line_is_read_does_not_hide_it(rig, deliv
     own = line(0.1, agent_id="runaway", session_id="s", tokens={"prompt": 600})
     for origin in (ELSEWHERE, OWN, OWN):
         rig.say(own, origin=origin)
-    session = rig.pipeline.sinks.sessions.get("runaway", "s")
+    session = rig.stages.sessions.get("runaway", "s")
     assert (session.tokens, session.attested_tokens) == (600, 600)
     rig.say(line(0.2, agent_id="runaway", session_id="s", tokens={"prompt": 401}))
     assert [mine.session_id for mine in rig.calls] == ["s"]
@@ -274,7 +274,7 @@ def test_an_agent_that_asks_hears_of_the_budget_by_which_it_is_stopped(rig):
     """Its lines name no task type. The one that it asks for stands until they tell of tokens, whatever others write."""
 
     def asked() -> tuple[str, dict[str, int]]:
-        answer = budget(rig.pipeline.sinks.sessions, rig.config, "s", "runaway", "batch", enforced=True)
+        answer = budget(rig.stages.sessions, rig.config, "s", "runaway", "batch", enforced=True)
         return answer["task_type"], answer["tokens"]
 
     unused = ("batch", {"used": 0, "max": 5000, "left": 5000})
@@ -292,7 +292,7 @@ def test_an_agent_that_asks_is_to_stop_where_it_would_be_stopped(rig, tmp_path):
 
     def stop(session_id: str) -> bool:
         enforced = rig.breaker.enforces_budgets
-        sessions = rig.pipeline.sinks.sessions
+        sessions = rig.stages.sessions
         return budget(sessions, rig.config, session_id, "runaway", "default", enforced=enforced)["stop"]
 
     def stops() -> list[bool]:
@@ -362,7 +362,7 @@ def test_intents_of_sessions_that_are_over_make_room_first_and_uncounted(rig, mo
 
 
 def test_a_flood_of_sessions_does_not_have_the_sum_of_one_forgotten_that_may_be_stopped(rig):
-    sessions = rig.pipeline.sinks.sessions
+    sessions = rig.stages.sessions
     sessions._most = sessions._look_at = 8
     rig.spend(1_000)
     for n in range(20):
@@ -642,7 +642,7 @@ def test_a_ceiling_that_the_config_raises_begins_another_generation(rig, tmp_pat
     rig.spend(1_001)
     config = parse(CONFIG.replace("PATH", str(tmp_path)).replace("1000", "1500"))
     rig.stages.config = config
-    rig.pipeline.sinks.detectors.configure(config)
+    rig.stages.detectors.configure(config)
     rig.breaker.configure(config)
     assert rig.statuses == [("session_budget 1", "withdrawn", "its budget was raised in the config")]
     rig.spend(500)
@@ -825,8 +825,8 @@ def test_a_session_that_ended_while_the_exporter_was_away_no_longer_pages(rig, t
     rig.wait(31)
     rig.spend(10)
     rig.wait(1)
-    assert rig.pipeline.sinks.tally.agents["runaway"].cell.unconfirmed == 1
+    assert rig.stages.tally.agents["runaway"].cell.unconfirmed == 1
     end(rig)
     again = rig.restart(tmp_path)
     again.wait(4)
-    assert again.pipeline.sinks.tally.agents["runaway"].cell.unconfirmed == 0
+    assert again.stages.tally.agents["runaway"].cell.unconfirmed == 0

@@ -54,7 +54,7 @@ def test_a_clock_that_is_set_right_is_measured_anew():
 
 def told(rig: Rig) -> tuple[float, float | None]:
     """(when it was last heard, its clock's offset); times since START."""
-    cell = rig.pipeline.sinks.tally.agents["runaway"].cell
+    cell = rig.stages.tally.agents["runaway"].cell
     return cell.last_seen - START, cell.clock_offset
 
 
@@ -78,7 +78,7 @@ def test_what_was_logged_before_the_start_was_heard_when_it_was_written(tmp_path
 def test_in_a_log_read_afterwards_no_clock_is_judged():
     """There is none to compare with."""
     exporter = Exporter().read(*(line(10 * n, agent_id="runaway", action=f"x{n}") for n in range(20)))
-    assert exporter.pipeline.sinks.tally.agents["runaway"].cell.clock_offset is None
+    assert exporter.stages.tally.agents["runaway"].cell.clock_offset is None
 
 
 def test_in_a_log_read_in_order_an_agent_whose_clock_is_behind_is_heard_with_the_lines_around_it(tmp_path):
@@ -90,7 +90,7 @@ def test_in_a_log_read_in_order_an_agent_whose_clock_is_behind_is_heard_with_the
     log.write_bytes(b"\n".join(lines) + b"\n")
     stages = past(parse(""), [str(log)])
     assert [at - START for at in in_steps(stages, 15, lambda _: None)][-1] == 405
-    agents = stages.pipeline.sinks.tally.agents
+    agents = stages.tally.agents
     assert [agents[name].cell.last_seen - START for name in ("a", "behind")] == [390, 390]
 
 
@@ -112,7 +112,7 @@ def test_a_finding_of_an_agent_whose_clock_is_off_is_news(tmp_path, offset):
         rig.seconds = float(second)
         rig.say(call(second + offset, agent_id="runaway"))
     rig.wait(4)
-    assert rig.pipeline.sinks.tally.agents["runaway"].cell.findings["loop"] - START == 11
+    assert rig.stages.tally.agents["runaway"].cell.findings["loop"] - START == 11
 
 
 def test_yesterdays_log_stops_nobody(tmp_path):

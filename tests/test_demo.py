@@ -48,14 +48,14 @@ class Demo:
         self.stages = Stages(load(CONFIG), Memory(MIRRORED), [source])
         self.pipeline = self.stages.pipeline
         self.pipeline.clock = lambda: self.now
-        self.pipeline.sinks.recent.since = self.now = START
+        self.stages.recent.since = self.now = START
         self.pipeline.feed(source, Batch(list(past)))
         for line in lines:
             self.now = decode(line).at
             self.pipeline.feed(source, Batch([line]))
             self.pipeline._tick()
         self.pipeline.commit()
-        pages = Pages(lambda agent, trace: see(self.pipeline, self.stages.live(self.now), None, agent, trace))
+        pages = Pages(lambda agent, trace: see(self.stages, self.stages.live(self.now), None, agent, trace))
         self.fleet = {row[0].split()[0]: row[1] for row in read(pages.render("/")).rows if len(row) == 8}
         self.findings = [row for row in read(pages.render("/findings")).rows if len(row) == 6][1:]
         self.pages = pages
@@ -69,7 +69,7 @@ def test_ten_minutes_of_health_flag_nothing(seed):
     assert {words.split(" ", 1)[1] for agent, words in demo.fleet.items() if agent != "Agent"} <= {
         "working", "idle", "between tasks",
     }  # fmt: skip
-    [source] = demo.pipeline.sinks.tally.sources.values()
+    [source] = demo.stages.tally.sources.values()
     assert source.read == source.accepted > 3_000
 
 
@@ -126,10 +126,10 @@ def test_three_weeks_of_drift_are_on_the_page_at_once(tmp_path):
     said = demo.fleet["writer-01"]
     assert [said.count(f"◆ {metric} has drifted") for metric in ("confidence", "completion", "feedback")] == [1, 1, 1]
     assert demo.fleet["reviewer-01"].startswith("●")
-    [source] = demo.pipeline.sinks.tally.sources.values()
+    [source] = demo.stages.tally.sources.values()
     assert source.read == source.accepted
     spent = [action.tokens for action in map(decode, lines) if action.agent_id == "writer-01" and action.tokens]
-    today = demo.pipeline.sinks.tally.agents["writer-01"].cell.days[int(START // 86400)]
+    today = demo.stages.tally.agents["writer-01"].cell.days[int(START // 86400)]
     assert today.tokens == sum(tokens.prompt + tokens.completion for tokens in spent)
 
 

@@ -174,7 +174,7 @@ def test_a_cascade_is_told_again_only_after_a_minute_without_failures():
     later = [fail(second, name, action="z") for second, name in ((233, "research"), (234, "writer"), (235, "editor"))]
     exporter = Exporter().read(*CHAIN, *first, *going_on, *again, *later)
     assert [found["at"][-10:-5] for found in exporter.findings()] == ["00:12", "03:55"]
-    agents = exporter.pipeline.sinks.tally.agents
+    agents = exporter.stages.tally.agents
     members = {name: agent.cell.cascade_members for name, agent in agents.items()}
     assert members == {"planner": 1, "research": 2, "writer": 2, "editor": 2}
     assert [agents["planner"].cell.cascades, agents["research"].cell.cascades] == [0, 2]
@@ -327,7 +327,7 @@ def test_an_old_log_pages_nobody():
     clocked = Clocked()
     clocked.read(3601, line(0, metadata={"retry_count": 4}))
     clocked.read(3700)
-    cell = clocked.pipeline.sinks.tally.agents["a"].cell
+    cell = clocked.stages.tally.agents["a"].cell
     assert (cell.loops["retries"], cell.findings["loop"]) == (1, 0.0)
     clocked.read(3701, line(3700, session_id="new", metadata={"retry_count": 4}))
     clocked.read(3710)
@@ -340,13 +340,13 @@ def test_an_old_log_pages_nobody():
 def test_the_tables_are_bounded_and_count_what_they_drop():
     """Agents that invent names, and traces."""
     exporter = Exporter()
-    detectors = exporter.pipeline.sinks.detectors
+    detectors = exporter.stages.detectors
     detectors.averages._most = detectors.traces._most = detectors.traces._look_at = 80
     exporter.read(*[spent(n / 100, 1, action=f"x{n}", session_id=f"s{n}", parent_trace_id=f"t{n}") for n in range(500)])
     assert len(detectors.averages._windows) <= 80
     assert len(list(detectors.traces)) <= 80
     exporter.pipeline.commit()
-    counts = exporter.pipeline.sinks.tally.counts
+    counts = exporter.stages.tally.counts
     assert counts["eviction", "windows"].count == 500 - len(detectors.averages._windows)
     assert counts["eviction", "lineages"].count == 500 - len(list(detectors.traces))
     kept = {kind for kind, _ in exporter.store.kept}
@@ -358,7 +358,7 @@ def test_one_trace_for_everything_stays_small():
     """Some agents give all that they do the same one."""
     exporter = Exporter()
     exporter.read(*[fail(n / 100, f"a{n}", span_id=f"{n + 1:016x}") for n in range(2_000)])
-    [trace] = exporter.pipeline.sinks.detectors.traces
+    [trace] = exporter.stages.detectors.traces
     assert len(trace.members) <= traces.MOST_MEMBERS
     assert len(trace.spans) <= traces.MOST_SPANS
     assert len(trace.failures) <= 256
@@ -445,7 +445,7 @@ def test_the_latest_findings_are_kept_for_whoever_shows_them(every, write):
 def test_traces_that_were_never_stored_leave_nothing_behind():
     """A log of the past is committed at its end alone: what the table has forgotten must not wait for that."""
     exporter = Exporter()
-    traces = exporter.stages.pipeline.sinks.detectors.traces
+    traces = exporter.stages.detectors.traces
     traces._most = traces._look_at = 16
     exporter.read(*[line(n, session_id=f"s{n}", parent_trace_id=f"t{n}") for n in range(100)])
     assert len(list(traces)) <= 16
@@ -456,14 +456,14 @@ def test_traces_that_were_never_stored_leave_nothing_behind():
 def test_sessions_that_are_over_are_not_held_for_their_lines():
     """Nor are traces that are forgotten: of a million sessions, those at work are in memory."""
     exporter = Exporter()
-    detectors = exporter.stages.pipeline.sinks.detectors
+    detectors = exporter.stages.detectors
     detectors.traces._most = detectors.traces._look_at = 16
     for n in range(200):
         metadata = {"session_end": True} if n % 2 else {}
         names = {"session_id": f"s{n}", "parent_trace_id": f"t{n}"}
         exporter.read(*(line(n * 10, agent_id=agent, metadata=metadata, **names) for agent in "ab"))
-        exporter.stages.pipeline.sinks.sessions.settle(START + n * 10 + 20)
-        exporter.stages.pipeline.sinks.sessions.tick(START + n * 10)
+        exporter.stages.sessions.thin(START + n * 10 + 20)
+        exporter.stages.sessions.tick(START + n * 10)
         held = [*detectors._held, *detectors._held_in_traces]
         assert all(steps.held for steps in [*(each.trail for each in detectors._held), *detectors._held_in_traces])
         assert len(held) < 120
@@ -477,14 +477,13 @@ def test_a_trace_that_no_session_is_left_of_makes_room_first_and_uncounted(monke
     """A day that is read in a minute has more traces than the table, and none of them is missed."""
     monkeypatch.setattr("agent_exporter.crowded.CROWDED", 8)
     exporter = Exporter()
-    sinks = exporter.stages.pipeline.sinks
-    sinks.detectors.traces._look_at = sinks.sessions._look_at = 8
+    stages = exporter.stages
+    stages.detectors.traces._look_at = stages.sessions._look_at = 8
     for n in range(100):
         exporter.read(line(n * 1000, session_id=f"s{n}", parent_trace_id=f"t{n}", metadata={"session_end": True}))
-        sinks.sessions.settle()
-        sinks.sessions.thin(START + n * 1000)
-        assert len(list(sinks.detectors.traces)) <= 16
-    assert sinks.detectors.traces.evictions == 0
+        stages.sessions.thin(START + n * 1000 + 60)
+        assert len(list(stages.detectors.traces)) <= 16
+    assert stages.detectors.traces.evictions == 0
 
 
 def looks(monkeypatch) -> list[int]:
@@ -515,7 +514,7 @@ def test_a_line_of_the_future_does_not_have_those_after_it_pile_up(monkeypatch):
     exporter = Exporter()
     exporter.read(spent(500, 10), *(spent(n / 100, 10) for n in range(20_000)))
     assert max(seen) <= CROWD + BATCH
-    waiting = [session.trail.waiting for session in exporter.pipeline.sinks.sessions.everyone()]
+    waiting = [session.trail.waiting for session in exporter.stages.sessions.everyone()]
     assert max(map(len, waiting)) <= CROWD
 
 
@@ -523,5 +522,5 @@ def test_heartbeats_alone_do_not_pile_up():
     """In a log of the past no second passes after which they are looked at."""
     exporter = Exporter()
     exporter.read(line(0), *(line(n * 10, action="heartbeat", output={"state": "idle"}) for n in range(1, 1_000)))
-    [session] = exporter.pipeline.sinks.sessions.everyone()
+    [session] = exporter.stages.sessions.everyone()
     assert len(session.trail.waiting) <= BATCH

@@ -179,7 +179,7 @@ def test_numbers_are_written_as_go_writes_them(value):
 def test_a_page_shows_what_changed_since_the_last_one():
     """Nothing of an earlier page is in a later one."""
     stages = run(full(), full(agent_id="b"))
-    tally = stages.pipeline.sinks.tally
+    tally = stages.tally
     before = check(stages)
     for cell in (tally.agents["a"].actions["llm_call"], tally.agents["a"].cell):
         tally.touch(cell)
@@ -201,8 +201,8 @@ def test_agents_that_are_forgotten_leave_no_text_behind():
     kept = [cache.cache_info().currsize for cache in (exposition._counters, exposition._buckets)]
     stages = run(*[full(agent_id=f"gone-{n}", action=f"gone-{n}", session_id=f"gone-{n}") for n in range(100)])
     assert b"gone-99" in check(stages)
-    for name in list(stages.pipeline.sinks.tally.agents):
-        stages.pipeline.sinks.tally.forget(name)
+    for name in list(stages.tally.agents):
+        stages.tally.forget(name)
     stages.pipeline.commit()
     assert b"gone-" not in check(stages)
     assert [cache.cache_info().currsize for cache in (exposition._counters, exposition._buckets)] == kept

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from conftest import record
-from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from running import Running, Sink, eventually
 
 from agent_exporter.spans import encode
@@ -38,7 +38,7 @@ class Held:
         self.out: list[tuple[str, bytes]] = []
         self.open = {TRACE, OTHER}
         self.hold = Hold(
-            lambda agent, text: self.out.append((agent, text)),
+            lambda _, agent, text: self.out.append((agent, text)),
             600.0,
             is_open=lambda trace: trace in self.open,
             clock=lambda: self.now,
@@ -53,7 +53,7 @@ class Held:
         """Number and mark of what went out."""
         found = []
         for _, text in self.out:
-            [decoded] = ScopeSpans.FromString(text).spans
+            decoded = Span.FromString(text)
             marks = [pair.value.bool_value for pair in decoded.attributes if pair.key == "agent.trace.keep"]
             found.append((int.from_bytes(decoded.span_id, "big"), marks == [True]))
         return found
@@ -64,7 +64,7 @@ def test_spans_wait_until_no_session_is_open_and_go_out_as_they_came():
     held = Held()
     given = [("a", span(TRACE, 1)), ("b", span(TRACE, 2))]
     for agent, text in given:
-        held.hold.offer(agent, text)
+        held.hold.offer(TRACE, agent, text)
     held.tick(500)
     assert held.out == []
     held.open.clear()
@@ -77,7 +77,7 @@ def test_a_trace_between_two_sessions_is_not_over_yet():
     """The next one begins within the time that lines may be late."""
     held = Held()
     held.open.clear()
-    held.hold.offer("a", span(TRACE, 1))
+    held.hold.offer(TRACE, "a", span(TRACE, 1))
     held.tick(SETTLE - 0.1)
     assert held.out == []
     held.tick(0.2)
@@ -87,9 +87,9 @@ def test_a_trace_between_two_sessions_is_not_over_yet():
 def test_a_trace_held_for_too_long_goes_out_marked_and_what_follows_is_not_held():
     """A sampler that keeps it by the mark lets later spans through."""
     held = Held()
-    held.hold.offer("a", span(TRACE, 1))
+    held.hold.offer(TRACE, "a", span(TRACE, 1))
     held.tick(600)
-    held.hold.offer("a", span(TRACE, 2))
+    held.hold.offer(TRACE, "a", span(TRACE, 2))
     assert held.spans() == [(1, True), (2, False)]
 
 
@@ -97,9 +97,9 @@ def test_beyond_its_bound_the_oldest_trace_goes_out_early():
     """Bounded, and nothing is dropped."""
     size = len(span(TRACE, 1))
     held = Held(most_bytes=2 * size)
-    held.hold.offer("a", span(TRACE, 1))
-    held.hold.offer("a", span(OTHER, 2))
-    held.hold.offer("a", span(OTHER, 3))
+    held.hold.offer(TRACE, "a", span(TRACE, 1))
+    held.hold.offer(OTHER, "a", span(OTHER, 2))
+    held.hold.offer(OTHER, "a", span(OTHER, 3))
     assert held.spans() == [(1, True)]
     assert held.hold.bytes == 2 * size
 
@@ -117,12 +117,12 @@ def test_held_spans_survive_a_restart():
                 rows[key] = value
 
     for number in (1, 2, 3):
-        first.hold.offer("a", span(TRACE, number))
+        first.hold.offer(TRACE, "a", span(TRACE, number))
         commit(first)
     assert len(rows) == 3
     second = Held()
     second.hold.restore(rows.items())
-    second.hold.offer("a", span(TRACE, 4))
+    second.hold.offer(TRACE, "a", span(TRACE, 4))
     commit(second)
     second.open.clear()
     second.tick(SETTLE)
@@ -139,10 +139,9 @@ def test_what_was_held_is_sent_by_a_run_that_no_longer_holds(tmp_path):
 
     store = File(tmp_path / "s.db")
     first, held = queue(store), Held()
-    first.hold = held.hold
-    held.hold.offer("a", span(TRACE, 1))
-    held.hold.offer("b", span(OTHER, 2))
-    store.commit(first.changes())
+    held.hold.offer(TRACE, "a", span(TRACE, 1))
+    held.hold.offer(OTHER, "b", span(OTHER, 2))
+    store.commit([*held.hold.changes(), *first.changes()])
     assert first.length == 0
     store.close()
     store = File(tmp_path / "s.db")

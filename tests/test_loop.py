@@ -494,7 +494,7 @@ def test_a_line_that_stands_twice_is_counted_twice_and_is_no_evidence(commit):
             exporter.pipeline.commit()
             exporter.restart()
     assert exporter.findings() == []
-    tally = exporter.pipeline.sinks.tally
+    tally = exporter.stages.tally
     assert [day.tokens for day in tally.agents["a"].cell.days.values()] == [36_000]
     assert {model.prompt for model in tally.agents["a"].models.values()} == {72_000}
     assert (tally.sources["test"].accepted, tally.sources["test"].repeated) == (6, 3)

@@ -333,7 +333,7 @@ def test_a_cell_makes_no_more_samples_than_the_budget_reckons(kind):
 def test_an_agent_that_is_forgotten_gives_its_room_back():
     """Counting cells in and out ends at zero."""
     stages = run(*[line(agent_id=f"a{n}", action=f"x{n % 7}", tokens={"prompt": 1}) for n in range(50)])
-    tally = stages.pipeline.sinks.tally
+    tally = stages.tally
     for name in list(tally.agents):
         tally.forget(name)
     stages.pipeline.commit()
@@ -344,10 +344,10 @@ def test_an_agent_that_is_forgotten_gives_its_room_back():
 def test_an_agent_that_has_not_been_seen_for_its_time_to_live_is_forgotten():
     """Its series end; a configured one stays."""
     stages = run(line(), line(agent_id="b"), config="agents: {b: {}}\nmetrics: {agent_ttl: 1h}")
-    tally = stages.pipeline.sinks.tally
-    tally.age(stages.pipeline.newest + 3_599)
+    tally = stages.tally
+    stages.pipeline.chain.tick(stages.pipeline.newest + 3_599)
     assert set(tally.agents) == {"a", "b"}
-    tally.age(stages.pipeline.newest + 3_601)
+    stages.pipeline.chain.tick(stages.pipeline.newest + 3_601)
     assert set(tally.agents) == {"b"}
 
 

@@ -30,7 +30,7 @@ ODD = {
 
 
 def counts(site: Site) -> dict[str, int]:
-    cells = site.stages.pipeline.sinks.tally.counts
+    cells = site.stages.tally.counts
     return {name: cell.count for (kind, name), cell in cells.items() if kind == "line_warning" and cell.count}
 
 

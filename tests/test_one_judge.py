@@ -111,8 +111,8 @@ def stages_at(scenario: str):
     stages = Stages(parse(""), Memory(MIRRORED), [source])
     stages.pipeline.clock = lambda: now[0]
     stages.config = parse(yaml.safe_dump(CONFIG))
-    stages.pipeline.sinks.tally.configure(stages.config.names(), DAY)  # agents that the config names exist from now on
-    stages.pipeline.sinks.recent.since = float(DAY - 3600)
+    stages.tally.configure(stages.config.names(), DAY)  # agents that the config names exist from now on
+    stages.recent.since = float(DAY - 3600)
     until = UNTIL[scenario] | ({} if "pipe" in scenario or "alone" in scenario else dict.fromkeys(OTHERS, 1800))
     until |= dict.fromkeys(OTHERS - until.keys(), 0)
     for at in range(0, 1801, STEP):
@@ -120,14 +120,14 @@ def stages_at(scenario: str):
         lines = [one for name, end in until.items() if at <= end for one in logged(name, at)]
         if lines:
             stages.pipeline.feed(source, Batch(lines))
-        stages.pipeline.sinks.detectors.tick(DAY + at)
+        stages.detectors.tick(DAY + at)
         stages.pipeline.commit()
         yield at, stages
 
 
 def shown(stages: Stages, at: int) -> set[tuple[str, str]]:
     """(alert, agent) of all that the page has to say that an alert says."""
-    seen = see(stages.pipeline, stages.live(DAY + at), None, None, None)
+    seen = see(stages, stages.live(DAY + at), None, None, None)
     pipe = judge(seen)
     said = {(one.alert, row.name) for row in fleet(seen, pipe) for one in row.standings if one.alert}
     return said | ({("AgentLogPipeDead", "")} if pipe.dead is not None else set())

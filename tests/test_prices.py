@@ -195,7 +195,7 @@ def test_corrected_tokens_are_those_of_metrics_budgets_and_findings():
     assert found["agent_tokens_unpriced_total"] == {("a", "fast"): 0, ("a", "my-own"): 40_207}
     assert found["agent_prompts_without_cache_total"] == {("a", "fast"): 1, ("a", "my-own"): 1}
     assert found["agent_session_budget_exceeded_total"] == {("a", "default"): 1}
-    assert stages.pipeline.sinks.tally.unpriced() == {"my-own": 40_207}
+    assert stages.tally.unpriced() == {"my-own": 40_207}
 
 
 def test_the_shipped_table_says_when_and_from_where_it_is():
@@ -240,7 +240,7 @@ def test_a_budget_in_dollars_holds_for_agents_that_log_tokens_alone(tmp_path):
     log.write_text("".join(line.format(n=n, more=more) for n, more in enumerate(("", "", ',"cost_usd":9.5'))))
     config = parse(OWN + "task_types: {default: {session_cost_usd: 2.5, session_tokens: 9000000}}")
     stages = replay(config, [str(log)], lambda _: None)
-    tally = stages.pipeline.sinks.tally
+    tally = stages.tally
     [model] = tally.agents["a"].models.values()
     assert (model.cost_usd, model.mismatches) == (pytest.approx(1.4 + 1.4 + 9.5), 1)
     assert tally.agents["a"].today.cost_usd == pytest.approx(12.3)

@@ -240,7 +240,7 @@ def test_every_line_read_is_accepted_rejected_duplicate_or_ignored(lines):
         batch = Batch(lines, too_long=1, envelopes=envelopes)
         for _ in range(2):
             stages.pipeline.feed(source, batch)
-        cell = stages.pipeline.sinks.tally.source(name, 0.0)
+        cell = stages.tally.source(name, 0.0)
         foreign, good = sum(line in FOREIGN for line in lines), sum(RECORD in line for line in lines)
         plain = lines.count(b"plain text") + lines.count(b"\0") if name == "both" else 0
         assert cell.read == 2 * len(lines) + 2

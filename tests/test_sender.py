@@ -47,7 +47,7 @@ class Sending:
 
     def offer(self, count: int, start: int = 1, size: int = 0) -> None:
         for number in range(start, start + count):
-            self.queue.offer("agent", span(number, size))
+            self.queue.offer(b"", "agent", span(number, size))
 
     def commit(self) -> dict[str, int]:
         self.store.commit(list(self.queue.changes()))

@@ -240,7 +240,6 @@ def test_a_log_of_the_past_forgets_sessions_that_are_over_only_while_there_are_t
         watched.add(number, f"s{number}", now=number - 100, **end() if number % 2 else {})
     watched.add(1000, "at work", now=-90)
     watched.add(0, "s0", now=-89)  # of a file that is read later
-    watched.table.settle(START + 1000)
     watched.table.thin(START + 1000)
     assert [session.session_id for session in watched.table.everyone()] == ["s0", "s4", "s5", "s6", "s7", "at work"]
     assert watched.events[-2:] == [("close", "s7", "ended"), ("close", "s2", "abandoned")]

@@ -18,6 +18,7 @@ from agent_exporter.detectors.finding import Finding
 from agent_exporter.sessions import Sessions
 from agent_exporter.spans import encode
 from agent_exporter.spans.tree import Tree, root_id
+from agent_exporter.stage import Chain, Reading
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
@@ -30,25 +31,25 @@ class Collector:
         self.tree = Tree(lambda action: action == "llm_call", self.take, most)
         self.sessions = Sessions(lambda _: 300.0, lambda _: None, self.tree.end)
 
-    def take(self, agent_id: str, span: bytes) -> None:
+        self.chain = Chain(self.sessions, [self.sessions, self.tree])
+
+    def take(self, trace: bytes, agent_id: str, span: bytes) -> None:
         request = ExportTraceServiceRequest.FromString(encode.request(agent_id, "1", [span]))
         [resource] = request.resource_spans
         [scope] = resource.scope_spans
         [decoded] = scope.spans
         service = resource.resource.attributes[0].value.string_value
         assert service == agent_id
+        assert decoded.trace_id == trace
         self.sent.append((service, decoded))
 
     def feed(self, lines: list[bytes]) -> Collector:
         for text in lines:
-            action = decode(text)
-            self.sessions.add(action, 0.0)
-            self.tree.add(action, 0.0)
+            self.chain.take(decode(text), Reading())
         return self
 
     def finish(self) -> Collector:
-        self.sessions.settle()
-        self.tree.finish()
+        self.chain.finish(0.0)
         return self
 
     def spans(self) -> dict[bytes, tuple[str, Span]]:
@@ -133,8 +134,8 @@ def test_a_session_that_failed_or_was_stopped_is_marked_and_one_that_completed_o
         collector = Collector().feed([line(agent_id="caller", session_id="c", parent_trace_id=TRACE)])
         metadata = {"session_end": True, "parent_agent_id": "caller"} | told
         action = decode(line(timestamp="2026-03-18T09:15:40Z", parent_trace_id=TRACE, metadata=metadata))
-        session = collector.sessions.add(action, 0.0)
-        collector.tree.add(action, 0.0)
+        collector.chain.take(action, Reading())
+        session = collector.sessions.get("a", "s")
         session.terminated = outcome == "terminated"
         collector.finish()
         found[outcome] = [
@@ -270,7 +271,7 @@ def test_traces_that_are_over_make_room_first_and_uncounted(monkeypatch):
     for n in range(1000):
         name = {"session_id": f"s{n}", "parent_trace_id": f"t{n}", "metadata": {"session_end": n > 0}}
         collector.feed([line(timestamp=stamp(1773825332 + 20 * n), **name)])
-        collector.sessions.settle()
+        collector.sessions._close_ended(float("inf"))
         assert len(collector.tree._traces) <= 80
     assert collector.tree.evictions == 0
     assert collector.tree.is_open(trace_id_of("t0"))

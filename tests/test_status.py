@@ -25,6 +25,7 @@ from agent_exporter.lines import Batch
 from agent_exporter.metrics.cells import AgentCell, Baseline, Day, Mean
 from agent_exporter.metrics.families import AgentSettings
 from agent_exporter.probes.check import Result
+from agent_exporter.stage import Reading
 from agent_exporter.stages import MIRRORED, Stages
 from agent_exporter.state import Memory
 from agent_exporter.status import pages, recent, words
@@ -88,7 +89,7 @@ class Site:
         source = Lines(name="test")
         self.stages = Stages(parse(config), Memory(MIRRORED), [source])
         self.stages.pipeline.clock = lambda: now
-        self.stages.pipeline.sinks.recent.since = 0.0
+        self.stages.recent.since = 0.0
         self.stages.pipeline.feed(source, Batch(list(lines)))
         self.stages.pipeline.commit()
         self.now = now
@@ -98,7 +99,7 @@ class Site:
 
     def look(self, agent, trace_id):
         live = self.stages.live(self.now, checks=self.checks)
-        return see(self.stages.pipeline, live, self.problem, agent, trace_id)
+        return see(self.stages, live, self.problem, agent, trace_id)
 
     def __getitem__(self, path: str) -> Reader:
         return read(self.pages.render(path))
@@ -153,7 +154,7 @@ def test_an_agents_page_shows_sessions_against_their_ceilings_and_actions_withou
         ["09:15:32", "search", "success", "2.3 s", "45.0 k", "$0.25", "m, retry 2, confidence 0.50", "e3b98a4d"],
     ]
     assert [link for link in page.links if link.startswith("/traces/")] == [
-        f"/traces/{done.trace_id}" for done in site.stages.pipeline.sinks.recent.agent("a")
+        f"/traces/{done.trace_id}" for done in site.stages.recent.agent("a")
     ]
 
 
@@ -251,7 +252,7 @@ def test_a_page_of_hostile_names_has_only_our_tags(path):
         ],
         problem="<script>alert(1)</script>",
     )  # fmt: skip
-    trace = site.stages.pipeline.sinks.recent.agent(HOSTILE[0])[0].trace_id
+    trace = site.stages.recent.agent(HOSTILE[0])[0].trace_id
     for name in set(HOSTILE) - {"_overflow"}:  # whoever is called so is one of the rest
         html = site.pages.render(path.format(trace if "traces" in path else quote(name, safe="")))
         page = read(html)
@@ -303,7 +304,7 @@ def test_who_failed_late_in_a_cascade_has_it_among_its_findings():
             for second, name in enumerate("abcd", start=10)
         )
     )  # fmt: skip
-    site.stages.pipeline.sinks.detectors.tick(NOW + 60)
+    site.stages.detectors.tick(NOW + 60)
     site.stages.pipeline.commit()
     for name in "abcd":
         findings = site.pages.render(f"/agents/{name}").split('id="findings"')[1].split("<h2")[0]
@@ -313,7 +314,7 @@ def test_who_failed_late_in_a_cascade_has_it_among_its_findings():
 def test_findings_are_counted_beside_their_page_for_as_long_as_they_are_current():
     """What was found last week is on it all the same."""
     site = Site(line(metadata={"retry_count": 9}))
-    site.stages.pipeline.sinks.detectors.tick(NOW + 60)
+    site.stages.detectors.tick(NOW + 60)
     site.stages.pipeline.commit()
     assert "Findings 1 " in site["/"].text
     site.now = NOW + FRESH
@@ -486,8 +487,13 @@ def test_numbers_are_short():
 def remember(*records: dict) -> Recent:
     memory = Recent(0.0)
     for one in records:
-        memory.add(decode(json.dumps(one).encode()))
+        take(memory, json.dumps(one).encode())
     return memory
+
+
+def take(memory: Recent, text: bytes) -> None:
+    """Hand on a line that is read live."""
+    memory.on_action(decode(text), None, Reading(live=True))
 
 
 def test_what_is_remembered_is_bounded(monkeypatch):
@@ -513,7 +519,7 @@ def test_a_trace_is_remembered_as_far_as_it_fits(monkeypatch):
     trace = memory.trace(memory.agent("a")[0].trace_id)
     assert (len(trace.actions), trace.dropped) == (5, 2)
     for number in range(4):
-        memory.add(decode(line(parent_trace_id="u", session_id=f"s{number}")))
+        take(memory, line(parent_trace_id="u", session_id=f"s{number}"))
     assert [len(trace.actions) for trace in memory._traces.values()] == [4]
     assert memory._held == 4
 

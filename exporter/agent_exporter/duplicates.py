@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 
 from xxhash import xxh3_64_intdigest
 
+from agent_exporter.stage import Stage
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -42,7 +44,7 @@ another kind.
 """
 
 
-class Duplicates:
+class Duplicates(Stage):
     """Two generations of hashes; when the younger is full and old enough, the older one is forgotten whole.
 
     `stored` is False where there is no file to store them in: then nothing is set aside for `changes`.
@@ -98,6 +100,10 @@ class Duplicates:
         self._old_chunks, self._chunks = self._chunks, []
         self._born = now
         self._number += 1
+
+    def evicted(self) -> Iterable[tuple[str, int]]:
+        """Records forgotten before their time."""
+        yield "duplicates", self.evictions
 
     def changes(self) -> Iterator[Row]:
         """What was remembered and forgotten since the last call."""

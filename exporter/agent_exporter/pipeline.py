@@ -1,7 +1,7 @@
-"""The only loop: read, decode, drop what was delivered before, hand to each sink, commit.
+"""The only loop: read, decode, drop what was delivered before, hand to each stage, commit.
 
     for each source:  block of lines  ->  for each line:  Action | Rejection
-                                   Action  ->  duplicates  ->  prices  ->  tally, sessions, detectors, spans
+                                   Action  ->  duplicates  ->  prices  ->  sessions  ->  each stage of the chain
     every 200 ms, and before each scrape:  the changed rows of every stage, in one transaction
 
 One thread owns all of it, so nothing here needs a lock. Other threads `ask` for something to be done between two
@@ -19,14 +19,14 @@ import time
 from collections import deque
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from agent_exporter.action import HEARTBEAT, MAX_AHEAD, OPTIONAL_FIELDS, Action, Mended, Rejection, decode
-from agent_exporter.breaker import latch
+from agent_exporter.action import MAX_AHEAD, OPTIONAL_FIELDS, Action, Mended, Rejection, decode
 from agent_exporter.metrics.families import OVERFLOWS, TABLES
 from agent_exporter.oddities import COUNTED, Oddities
 from agent_exporter.prices import CACHE_APART, UNPRICED, Prices
 from agent_exporter.records import read_again
+from agent_exporter.stage import Reading
 from agent_exporter.state import Unavailable
 from agent_exporter.statuses import WORDS
 
@@ -34,17 +34,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from agent_exporter.breaker import Breaker
-    from agent_exporter.detectors import Detectors
-    from agent_exporter.detectors.journal import Journal
     from agent_exporter.duplicates import Duplicates
     from agent_exporter.lines import Batch
     from agent_exporter.metrics.tally import Tally
     from agent_exporter.sessions import Sessions
     from agent_exporter.sources import Source
-    from agent_exporter.spans.queue import SpanQueue
-    from agent_exporter.spans.tree import Tree
+    from agent_exporter.stage import Chain
     from agent_exporter.state import Row, Rows, Store
-    from agent_exporter.status.recent import Recent
 
 log = logging.getLogger(__name__)
 
@@ -68,26 +64,10 @@ TICK_EVERY = 1.0
 """Seconds between two looks at what has gone quiet."""
 RETRY_EVERY = 1.0
 """Seconds between two tries at a disk that refused."""
-SETTLE_EVERY = 4096
-"""Lines of a past log after which a session whose end was read is closed; no clock runs there."""
+THIN_EVERY = 4096
+"""Lines of a past log after which what is over is let go of; no clock runs there."""
 
 T = TypeVar("T")
-
-
-class Sinks(NamedTuple):
-    """What an action is handed to. `tree` and `queue` are None where no spans are wanted, `recent` without a page, and
-    `breaker` in a log of the past.
-    """
-
-    tally: Tally
-    sessions: Sessions
-    duplicates: Duplicates
-    detectors: Detectors
-    journal: Journal
-    tree: Tree | None = None
-    queue: SpanQueue | None = None
-    recent: Recent | None = None
-    breaker: Breaker | None = None
 
 
 class Pipeline:
@@ -96,7 +76,10 @@ class Pipeline:
     def __init__(
         self,
         sources: Sequence[Source],
-        sinks: Sinks,
+        chain: Chain,
+        tally: Tally,
+        sessions: Sessions,
+        duplicates: Duplicates,
         store: Store,
         *,
         live: bool = True,
@@ -107,7 +90,13 @@ class Pipeline:
     ) -> None:
         self.sources = list(sources)
         self.prices = prices or Prices()
-        self.sinks = sinks
+        self.chain = chain
+        """All stages, of which the pipeline itself asks the three below, and `breaker`."""
+        self.tally = tally
+        self.sessions = sessions
+        self.duplicates = duplicates
+        self.breaker: Breaker | None = None
+        """What has to decide between two blocks, if anything stops sessions."""
         self.store = store
         self.live = live
         self.clock = clock
@@ -124,7 +113,7 @@ class Pipeline:
         self._wake = threading.Event()
         self._stopping = False
         self._evicted = dict.fromkeys(TABLES, 0)
-        self._unsettled = 0
+        self._unthinned = 0
         self._batches = 0
         self._truncations: dict[str, int] = {}
         self._catching_up = False
@@ -143,25 +132,23 @@ class Pipeline:
 
     def feed(self, source: Source, batch: Batch) -> tuple[int, str]:
         """Count a batch of lines. Returns how many were rejected, and why the last one was."""
-        tally, sessions, duplicates, detectors, _, tree, _, recent, breaker = self.sinks
-        if self._catching_up:
-            recent = None  # what it would remember is out of date by the time that anyone looks
-        if breaker is not None and breaker.idle:
-            breaker = None
-        tally.live = self.live and not self._catching_up
-        tally.in_order = self.in_order
-        tally.read_up = source.name in self._read_up
-        tally.window = source.window
-        add, join, detect = tally.add, sessions.add, detectors.add
+        tally, duplicates = self.tally, self.duplicates
+        chain = self.chain
+        chain.wake()
+        live = self.live
+        now = self.now()
+        self._batches += 1
+        reading = Reading(source, live=live and not self._catching_up)
+        reading.read_up = self.in_order or (reading.live and source.name in self._read_up)
+        reading.window = source.window
+        reading.now = now
+        reading.arrived = now if live or self.in_order else self._batches - 1e9  # below 0, as no clock runs
+        in_order = self.in_order
+        take = chain.take
         envelopes = batch.envelopes
-        seen = duplicates.request() if envelopes else None
+        delivered = duplicates.request() if envelopes else None
         settle = self.prices.settle
         words = self._words
-        now = self.now()
-        live = self.live
-        self._batches += 1
-        in_order = self.in_order
-        arrived = now if live or in_order else self._batches - 1e9  # below 0, as no clock runs
         latest = self.clock() + MAX_AHEAD
         newest = self.newest
         rejected, why = batch.too_long, "longer than 1 MiB" if batch.too_long else ""
@@ -184,22 +171,22 @@ class Pipeline:
                     continue
                 if isinstance(action, Mended):
                     mended.append((action, line))
-            if seen is not None and seen(line, envelopes[number]):
+            reading.number = number
+            if delivered is not None and delivered(line, envelopes[number]):
                 repeated += 1
                 if mended and mended[-1][0] is action:
                     mended.pop()
-                if breaker is not None and breaker.watches(action.agent_id):
-                    if action.tokens is not None:
-                        settle(action.tokens)
-                    breaker.again(action, hash(line), source.origin(number), now)
+                if action.tokens is not None:
+                    settle(action.tokens)
+                chain.duplicate(action, reading)
                 continue
             accepted += 1
             if action.at > newest:
                 newest = action.at
                 if not live:
-                    now = self.newest = newest
+                    now = reading.now = self.newest = newest
                     if in_order:
-                        arrived = now
+                        reading.arrived = now
             if action.tokens is not None and (odd := settle(action.tokens)):
                 tally.odd_tokens(action, odd, now)
                 if odd & UNPRICED and action.tokens.model is not None:
@@ -209,27 +196,7 @@ class Pipeline:
                     odd_line("prompt_without_cache", line)
             if action.status == "other":
                 odd_line("status_other", line)
-            add(action, now)
-            if action.action != HEARTBEAT:
-                session = join(action, arrived)
-                if session is None:  # written twice, perhaps first by somebody who may not speak for the agent
-                    tally.written_twice(action)
-                    if breaker is not None and breaker.watches(action.agent_id):
-                        breaker.again(action, hash(line), source.origin(number), now)
-                    continue
-                if tree is not None:
-                    tree.add(action, arrived)
-                if recent is not None:
-                    recent.add(action)
-                detect(action, session, now)
-                if breaker is not None and breaker.watches(action.agent_id):
-                    breaker.line(action, session, hash(line), source.origin(number), now)
-            else:
-                beating = sessions.beat(action)
-                if beating is not None:
-                    if breaker is not None and breaker.watches(action.agent_id):
-                        breaker.beat(action.agent_id, beating, source.origin(number))
-                    detectors.beat(action, beating, now)
+            take(action, reading)
         for action, line in mended:
             odd_line("field_ignored" if action.ignored else "content_not_json", line)
             for field in action.ignored:
@@ -248,39 +215,24 @@ class Pipeline:
         if batch.too_long:
             cell.rejected["too_long"] = cell.rejected.get("too_long", 0) + batch.too_long
         cell.nul_bytes += batch.nul_bytes
-        cell.late += sessions.take_late()
-        cell.repeated += sessions.take_repeated()
+        cell.late += self.sessions.take_late()
+        cell.repeated += self.sessions.take_repeated()
         tally.touch(cell)
-        if not self.live:
-            self._settle(accepted)
+        if not live:
+            self._unthinned += accepted
+            if self._unthinned >= THIN_EVERY:
+                self._unthinned = 0
+                chain.thin(newest)
         return rejected, why
-
-    def _settle(self, accepted: int) -> None:
-        self._unsettled += accepted
-        if self._unsettled >= SETTLE_EVERY:
-            self._unsettled = 0
-            sessions = self.sinks.sessions
-            sessions.settle(self.newest)
-            sessions.thin(self.newest)
-            self.sinks.detectors.traces.age(self.newest)
 
     # --- state -------------------------------------------------------------------------------------------------
 
     def restore(self) -> None:
-        """Take up what a former run committed, and have the exporter's own counters stand at zero where it had none."""
-        rows = self.store.rows
-        tally, sessions, duplicates, detectors, journal, tree, queue, _, breaker = self.sinks
-        tally.restore(rows)
-        sessions.restore(rows("session"))
-        detectors.restore(rows, self.clock())
-        journal.restore(rows("finding"))
-        duplicates.restore(rows("duplicates"))
-        if tree is not None:
-            tree.restore(rows("invocation"))
-        if queue is not None:
-            queue.restore()
-        if breaker is not None:
-            breaker.restore(rows, self.clock(), sure=not self.store.unreadable.get(latch.ROW))
+        """Take up where a former run stood in the sources, and have the exporter's own counters begin at zero.
+
+        The stages have taken up their rows before.
+        """
+        rows, tally = self.store.rows, self.tally
         self.began_empty = not any(cell.read for cell in tally.sources.values())
         for source in self.sources:
             source.restore([row for kind in source.kinds for row in rows(kind)])
@@ -317,49 +269,25 @@ class Pipeline:
         self.committed_at = self.now()
         for source in self.sources:
             source.committed()
-        if self.sinks.queue is not None:
-            self.sinks.queue.committed()
-        if self.sinks.breaker is not None:
-            self.sinks.breaker.committed()
-        if self.sinks.journal.committed():
+        for stage in [stage for stage in self.chain.stages if stage.committed()]:
             with suppress(Unavailable):  # then these rows go with the next commit
-                self.store.commit(self.sinks.journal.changes())
+                self.store.commit(stage.changes())
         return True
 
     def _changes(self) -> Iterator[Row]:
-        tally, sessions, duplicates, detectors, journal, tree, queue, _, breaker = self.sinks
-        detectors.settle()
         for source in self.sources:
             yield from source.changes()
-        yield from sessions.changes()
-        yield from duplicates.changes()
-        for agent_id, action, mean in detectors.averages.averages():
-            tally.average(agent_id, action, mean)
-        yield from detectors.changes()
-        yield from journal.changes()
-        if tree is not None:
-            yield from tree.changes()
-        if queue is not None:
-            yield from queue.changes()
-        if breaker is not None:
-            yield from breaker.changes()
-        self._count_evictions()
-        yield from tally.changes()  # last, as those before it count into it
+        for stage in reversed(self.chain.stages):  # tally is the first, so it comes last: all others count into it
+            if stage is self.tally:
+                self._count_evictions()
+            yield from stage.changes()
 
     def _count_evictions(self) -> None:
-        tally, sessions, duplicates, detectors, _, tree, _, recent, breaker = self.sinks
         now = self.now()
-        for table, total in (
-            ("sessions", sessions.evictions),
-            ("duplicates", duplicates.evictions),
-            ("traces", tree.evictions if tree is not None else 0),
-            ("lineages", detectors.traces.evictions),
-            ("windows", detectors.averages.evictions),
-            ("recent", recent.evictions if recent is not None else 0),
-            ("intents", breaker.evictions if breaker is not None else 0),
-        ):
-            tally.count("eviction", table, total - self._evicted[table], now)
-            self._evicted[table] = total
+        for stage in self.chain.stages:
+            for table, total in stage.evicted():
+                self.tally.count("eviction", table, total - self._evicted[table], now)
+                self._evicted[table] = total
 
     def snapshot(self) -> Rows:
         """The rows of a scrape: committed ones, with all that was read until now if the disk allows."""
@@ -390,7 +318,7 @@ class Pipeline:
     def run(self) -> None:
         """Read until told to stop, then commit."""
         monotonic = time.monotonic
-        breaker = self.sinks.breaker
+        breaker = self.breaker
         next_commit = next_tick = overdue = monotonic()
         while not self._stopping:
             busy = waited_for = False
@@ -427,7 +355,7 @@ class Pipeline:
         self._answer()
 
     def drain(self, progress: Callable[[Source], None] = lambda _: None) -> None:
-        """Read every source to its end: a log of the past."""
+        """Read every source to its end: a log of the past. `progress` hears of a source after each block."""
         for source in self.sources:
             while not source.finished:
                 batch = source.read()
@@ -435,14 +363,7 @@ class Pipeline:
                     continue
                 self.feed(source, batch)
                 progress(source)
-                if self.sinks.queue is not None:
-                    self.sinks.queue.settle()
-        sessions, tree = self.sinks.sessions, self.sinks.tree
-        self.sinks.detectors.tick(float("inf"))
-        sessions.settle()
-        sessions.tick(self.newest)
-        if tree is not None:
-            tree.finish()
+        self.chain.finish(self.newest)
         self.commit()
 
     def _behind(self, by: int = BEHIND_BYTES) -> bool:
@@ -456,18 +377,9 @@ class Pipeline:
 
     def _tick(self) -> None:
         now = self.now()
-        tally, sessions, duplicates, detectors, _, tree, _, _, breaker = self.sinks
-        detectors.tick(now)
-        sessions.tick(now)
-        if breaker is not None:
-            breaker.tick(now)
+        self.chain.tick(now)
         if self.unavailable is None:  # else senders will send again what is counted and not yet written
-            duplicates.age(now)
-        tally.age(now)
-        if tree is not None:
-            tree.tick(now)
-        if self.sinks.queue is not None:
-            self.sinks.queue.tick(now)
+            self.duplicates.age(now)
 
     def _answer(self) -> None:
         while self._asked:

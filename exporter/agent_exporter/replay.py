@@ -52,7 +52,7 @@ def replay(
     """
     stages = past(config, paths)
     stages.listeners += listeners
-    queue = stages.pipeline.sinks.queue
+    queue = stages.queue
     if queue is None:
         stages.pipeline.drain(progress)
         return stages
@@ -69,6 +69,7 @@ def replay(
 
     def hold_back(source: Source) -> None:
         progress(source)
+        queue.settle()
         # Nothing presses here: rather than drop spans, wait for a collector that takes them.
         while queue.length > REPLAY_AHEAD and not sender.failing and not sending.done():
             time.sleep(0.005)
@@ -132,7 +133,8 @@ def in_steps(stages: Stages, step: float, progress: Callable[[Source], None]) ->
         if at and not 0 <= at - boundary <= LONGEST_GAP:
             boundary = max(boundary, (at // step + 1) * step)
         while at >= boundary > 0:
-            _settle(stages, boundary)
+            pipeline.chain.tick(boundary)
+            pipeline.commit()
             yield boundary
             boundary += step
         if line is None:
@@ -142,7 +144,8 @@ def in_steps(stages: Stages, step: float, progress: Callable[[Source], None]) ->
     if of is not None and lines:
         pipeline.feed(of, Batch(lines))
     if boundary:
-        _settle(stages, boundary)
+        pipeline.chain.tick(boundary)
+        pipeline.commit()
         yield boundary
 
 
@@ -186,16 +189,6 @@ def _timed(source: Source, progress: Callable[[Source], None]) -> Iterator[tuple
             yield newest, source, None
     for line in held:
         yield leap, source, line
-
-
-def _settle(stages: Stages, at: float) -> None:
-    """What a clock would have done by then."""
-    pipeline = stages.pipeline
-    pipeline.sinks.detectors.tick(at)
-    pipeline.sinks.sessions.settle(at)
-    pipeline.sinks.sessions.tick(at)
-    pipeline.sinks.tally.age(at)
-    pipeline.commit()
 
 
 def _stamped(family: Metric, at: float) -> Metric:

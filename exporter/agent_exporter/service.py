@@ -158,7 +158,7 @@ class Exporter:
         pipeline = stages.pipeline
         self._retire(set())
         sending = None
-        queue = pipeline.sinks.queue
+        queue = stages.queue
         if queue is not None:
             self._sender = Sender(queue, target(self.config))
             queue.wake = self._sender.wake
@@ -185,7 +185,7 @@ class Exporter:
 
     def _stand_by(self, stages: Stages) -> Control | None:
         """The breaker gets its arm, and operators a way to it."""
-        pipeline, breaker = stages.pipeline, stages.pipeline.sinks.breaker
+        pipeline, breaker = stages.pipeline, stages.breaker
         assert breaker is not None
 
         async def answered(key: str, refusal: Refused | None) -> bool:
@@ -218,11 +218,7 @@ class Exporter:
     @staticmethod
     def _say_goodbye(pipeline: Pipeline, queue: SpanQueue) -> None:
         """Without a state file, what is not sent now is lost."""
-        assert pipeline.sinks.tree is not None
-        pipeline.sinks.tree.finish()
-        if queue.hold is not None:
-            queue.hold.finish()
-        queue.seal()
+        pipeline.chain.close()
         deadline = time.monotonic() + GOODBYE
         while queue.length and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -267,11 +263,11 @@ class Exporter:
                 log.warning("config: %s has changed, which needs a restart", key)
         before = set(self.config.names())
         self.config = self.stages.config = config
-        self.stages.pipeline.sinks.tally.configure(config.names(), time.time())
-        self.stages.pipeline.sinks.detectors.configure(config)
+        self.stages.tally.configure(config.names(), time.time())
+        self.stages.detectors.configure(config)
         self.stages.pipeline.prices = Prices(config.prices, live=True)
-        assert self.stages.pipeline.sinks.breaker is not None
-        self.stages.pipeline.sinks.breaker.configure(config, self.stages.pipeline.now())
+        assert self.stages.breaker is not None
+        self.stages.breaker.configure(config, self.stages.pipeline.now())
         self._retire(before)
         self._ask_agents()
         self.reload_ok = True
@@ -281,7 +277,7 @@ class Exporter:
     def _retire(self, before: set[str]) -> None:
         """No series for agents that the config no longer names, or retires; if one logs again, it is new."""
         assert self.stages is not None
-        tally = self.stages.pipeline.sinks.tally
+        tally = self.stages.tally
         gone = before - set(self.config.names())
         for name in [name for name in tally.agents if name in gone or self.config.agent(name).retired]:
             tally.forget(name)
@@ -332,23 +328,22 @@ class Exporter:
         pipeline = self.stages.pipeline
         gauges["agent_exporter_state_available"] = float(pipeline.unavailable is None)
         gauges["agent_exporter_checkpoint_timestamp_seconds"] = pipeline.committed_at
-        gauges["agent_exporter_series_samples"] = pipeline.sinks.tally.limits.samples
-        if pipeline.sinks.breaker is not None:
-            gauges["agent_breaker_latched"] = float(pipeline.sinks.breaker.latch.since > 0)
-            gauges["agent_breaker_enforcing"] = float(pipeline.sinks.breaker.enforcing)
-        if pipeline.sinks.queue is not None:
-            gauges["agent_exporter_span_queue_length"] = pipeline.sinks.queue.length
-            gauges["agent_exporter_span_spool_bytes"] = pipeline.sinks.queue.spooled
+        gauges["agent_exporter_series_samples"] = self.stages.tally.limits.samples
+        if self.stages.breaker is not None:
+            gauges["agent_breaker_latched"] = float(self.stages.breaker.latch.since > 0)
+            gauges["agent_breaker_enforcing"] = float(self.stages.breaker.enforcing)
+        if self.stages.queue is not None:
+            gauges["agent_exporter_span_queue_length"] = self.stages.queue.length
+            gauges["agent_exporter_span_spool_bytes"] = self.stages.queue.spooled
         return self.stages.live(now, gauges, self._prober.results())
 
     def _budget(self, session_id: str, agent_id: str | None, task_type: str) -> dict[str, Any]:
         """What a session has left. Not asked of the pipeline: it is to be answered at once, whatever that does."""
         if self.stages is None:
             raise LookupError(self._problem or "starting")
-        sinks = self.stages.pipeline.sinks
-        assert sinks.breaker is not None
-        enforced = sinks.breaker.enforces_budgets
-        return budget(sinks.sessions, self.config, session_id, agent_id, task_type, enforced=enforced)
+        assert self.stages.breaker is not None
+        enforced = self.stages.breaker.enforces_budgets
+        return budget(self.stages.sessions, self.config, session_id, agent_id, task_type, enforced=enforced)
 
     def _unready(self) -> str | None:
         if self.stages is not None and self.stages.pipeline.unavailable is not None:
@@ -358,8 +353,8 @@ class Exporter:
     def _look(self, agent: str | None, trace_id: str | None) -> Seen:
         if self.stages is None:
             return Seen({}, self._live(), self._problem, self.loaded_at)
-        pipeline = self.stages.pipeline
-        look = pipeline.ask(lambda: see(pipeline, self._live(), self._unready(), agent, trace_id))
+        stages = self.stages
+        look = stages.pipeline.ask(lambda: see(stages, self._live(), self._unready(), agent, trace_id))
         return look.result(SCRAPE_WAIT)
 
 

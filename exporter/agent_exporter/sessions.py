@@ -28,6 +28,7 @@ from msgspec import Struct
 from agent_exporter.action import FAILED
 from agent_exporter.crowded import enough, first_look, next_look
 from agent_exporter.detectors.steps import Trail
+from agent_exporter.stage import Stage
 from agent_exporter.state import row_key
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ class Session(Struct, eq=False, gc=False, array_like=True):
         return task.session_tokens + self.granted_tokens, None if cost is None else cost + self.granted_cost_usd
 
 
-class Sessions:
+class Sessions(Stage):
     """The table of sessions: bounded by MOST, the least recently read go first and are counted in `evictions`.
 
     `idle` gives the idle time of a task type in seconds, never less than `shortest_idle`, and `longest_call` the
@@ -263,10 +264,8 @@ class Sessions:
         return repeated
 
     def tick(self, now: float) -> None:
-        """Close what has ended or gone quiet; forget what was closed long ago. Called about once a second."""
-        for key, session in list(self._ending.items()):
-            if now - session.arrived >= self.reorder:
-                self._close(key, session)
+        """Close what has ended or gone quiet; forget what was closed long ago."""
+        self._close_ended(now)
         for key, session in list(self._table.items()):
             idle = self.idle(session.task_type)
             quiet = now - max(session.last, session.arrived, session.worked)
@@ -278,19 +277,26 @@ class Sessions:
             elif now - session.beaten > idle and (session.ended or quiet > idle + MAX_CALL):
                 self._forget(key, session)
 
-    def settle(self, now: float = float("inf")) -> None:
-        """In a log of the past, where no clock runs but the lines' own: close those whose end was read."""
-        for key, session in list(self._ending.items()):
-            if now - session.last >= self.reorder:
-                self._close(key, session)
+    def thin(self, newest: float) -> None:
+        """Close those whose end was read. If there are too many, forget those that are over, the least recent first.
 
-    def thin(self, now: float) -> None:
-        """In a log of the past: if there are too many, forget those that are over, the least recently read first.
-
-        A file that is read later may go on with one, but only the clock could tell that none will.
+        A file that is read later may go on with one, but only a clock could say that none will.
         """
+        self._close_ended(newest)
         if len(self._table) > first_look(self._most):
-            self._forget_over(lambda session: session.closed or now - session.last_work > self._patience(session))
+            self._forget_over(lambda session: session.closed or newest - session.last_work > self._patience(session))
+
+    def finish(self, newest: float) -> None:
+        """Close those whose end was read, and those that had gone quiet by then."""
+        self._close_ended(float("inf"))
+        self.tick(newest)
+
+    def _close_ended(self, now: float) -> None:
+        """Those that said that they have ended, so long ago that no line of theirs is still on its way."""
+        for key, session in list(self._ending.items()):
+            heard = session.last if session.arrived <= 0 else session.arrived  # in a log of the past, no clock runs
+            if now - heard >= self.reorder:
+                self._close(key, session)
 
     def open(self) -> Iterator[Session]:
         """Those that are not closed."""
@@ -299,6 +305,10 @@ class Sessions:
     def of(self, agent_id: str) -> list[Session]:
         """Copies of an agent's open sessions."""
         return [copy(session) for session in self.open() if session.agent_id == agent_id]
+
+    def evicted(self) -> Iterable[tuple[str, int]]:
+        """Sessions that were open."""
+        yield "sessions", self.evictions
 
     def changes(self) -> Iterator[Row]:
         """Rows of the sessions that changed."""

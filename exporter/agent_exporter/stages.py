@@ -12,10 +12,11 @@ from prometheus_client.exposition import choose_encoder
 
 from agent_exporter import __version__
 from agent_exporter.benchmark import history
-from agent_exporter.breaker import Audit, Breaker, Told
+from agent_exporter.breaker import Audit, Breaker, Told, latch
 from agent_exporter.detectors import Detectors, cascade
 from agent_exporter.detectors import journal as findings
 from agent_exporter.detectors.journal import Journal
+from agent_exporter.duplicates import KIND as DUPLICATES
 from agent_exporter.duplicates import Duplicates
 from agent_exporter.metrics.cells import KINDS
 from agent_exporter.metrics.collector import Collector, Given
@@ -23,16 +24,20 @@ from agent_exporter.metrics.exposition import write
 from agent_exporter.metrics.families import AgentSettings, Live, TaskSettings
 from agent_exporter.metrics.limits import Limits
 from agent_exporter.metrics.tally import Tally
-from agent_exporter.pipeline import Pipeline, Sinks
+from agent_exporter.pipeline import Pipeline
 from agent_exporter.prices import Prices
 from agent_exporter.records import Foreign
+from agent_exporter.sessions import KIND as SESSION
 from agent_exporter.sessions import Session, Sessions
 from agent_exporter.sources.files import FileSource
 from agent_exporter.sources.once import PastFiles
 from agent_exporter.sources.stdin import StdinSource
+from agent_exporter.spans.hold import KIND as HELD
 from agent_exporter.spans.hold import Hold
 from agent_exporter.spans.queue import SpanQueue
+from agent_exporter.spans.tree import KIND as INVOCATION
 from agent_exporter.spans.tree import Tree
+from agent_exporter.stage import Chain
 from agent_exporter.state import File, Store
 from agent_exporter.status.recent import Recent
 
@@ -55,7 +60,10 @@ MIRRORED = (*KINDS, findings.ROW, history.ROW)
 
 
 class Stages:
-    """The sinks and the pipeline, made from a config that a reload may replace.
+    """All stages and the pipeline, made from a config that a reload may replace.
+
+    `tree` and `queue` are None where no spans are wanted, `hold` where they do not wait, `recent` and `breaker` in a
+    log of the past.
 
     `write` prints a line of standard output. Each of `listeners` is told of every finding as it is made, in the
     pipeline's thread and before it is committed.
@@ -81,7 +89,7 @@ class Stages:
             ttl=config.metrics.agent_ttl,
             gen_ai=config.metrics.gen_ai,
         )
-        tree = queue = None
+        tree = hold = queue = None
         if config.otlp.endpoint is not None:
             queue = SpanQueue(
                 store,
@@ -90,8 +98,15 @@ class Stages:
                 durable=isinstance(store, File),
                 spool_bytes=config.otlp.spool_bytes,
             )
-            hold = config.otlp.hold if live else None
-            tree = Tree(self._is_llm, queue.offer if hold is None else self._hold_before(queue, hold).offer)
+            if live and config.otlp.hold is not None:
+                hold = Hold(
+                    queue.offer,
+                    config.otlp.hold,
+                    is_open=lambda trace: tree is not None and tree.is_open(trace.hex()),
+                    clock=time.time,
+                    durable=queue.durable,
+                )
+            tree = Tree(self._is_llm, (hold or queue).offer)
 
         journal = Journal(write)
 
@@ -125,7 +140,7 @@ class Stages:
             shortest_idle=min(idle.values()),
             longest_call=lambda name: self.config.agent(name).long_call,
         )
-        detectors = Detectors(config, sessions, found, live=live)
+        detectors = Detectors(config, sessions, found, averaged=tally.average, live=live)
         duplicates = Duplicates(time.time(), stored=isinstance(store, File))
         recent = breaker = None
         if live:
@@ -133,18 +148,50 @@ class Stages:
             told = Told(tally.terminated, tally.unconfirmed)
             breaker = Breaker(config, sessions, Audit(config.audit_log()), told, detectors.reconsider)
             self.listeners.append(lambda finding: breaker.found(finding, self.pipeline.now()))
+        self.tally = tally
+        self.sessions = sessions
+        self.tree = tree
+        self.recent = recent
+        self.detectors = detectors
+        self.journal = journal
+        self.hold = hold
+        self.queue = queue
+        self.breaker = breaker
+        self.duplicates = duplicates
+        order = (tally, sessions, tree, recent, detectors, journal, hold, queue, breaker, duplicates)
         self.pipeline = Pipeline(
             sources,
-            Sinks(tally, sessions, duplicates, detectors, journal, tree, queue, recent, breaker),
+            Chain(sessions, [stage for stage in order if stage is not None]),
+            tally,
+            sessions,
+            duplicates,
             store,
             live=live,
             prices=Prices(config.prices, live=live),
             words=config.statuses.words(),
             ignores=self._ignores,
         )
-
-        self.pipeline.restore()
+        self.pipeline.breaker = breaker
+        self._restore(store)
         tally.configure(config.names(), self.pipeline.now())
+
+    def _restore(self, store: Store) -> None:
+        """Take up what a former run committed."""
+        rows, now = store.rows, self.pipeline.clock()
+        self.tally.restore(rows)
+        self.sessions.restore(rows(SESSION))
+        if self.tree is not None:
+            self.tree.restore(rows(INVOCATION))
+        self.detectors.restore(rows, now)
+        self.journal.restore(rows(findings.ROW))
+        if self.hold is not None:
+            self.hold.restore(rows(HELD))
+        if self.queue is not None:
+            self.queue.restore(holds=self.hold is not None)
+        if self.breaker is not None:
+            self.breaker.restore(rows, now, sure=not store.unreadable.get(latch.ROW))
+        self.duplicates.restore(rows(DUPLICATES))
+        self.pipeline.restore()
 
     def live(self, now: float, gauges: dict[str, float] | None = None, checks: Sequence[Result] = ()) -> Live:
         """What a scrape needs beside the committed rows."""
@@ -158,16 +205,6 @@ class Stages:
             config.metrics.gen_ai,
             checks,
         )
-
-    def _hold_before(self, queue: SpanQueue, seconds: float) -> Hold:
-        """Spans wait for their trace's end before they are queued."""
-
-        def is_open(trace: bytes) -> bool:
-            tree = self.pipeline.sinks.tree
-            return tree is not None and tree.is_open(trace.hex())
-
-        queue.hold = Hold(queue.offer, seconds, is_open=is_open, clock=time.time)
-        return queue.hold
 
     def _is_llm(self, action: str) -> bool:
         return self.config.is_llm(action)

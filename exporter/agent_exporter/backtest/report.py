@@ -73,7 +73,7 @@ def summary(told: Told, plan: Plan | None, config: Config) -> Iterator[str]:
 
 
 def _read(told: Told) -> str:
-    tally = told.stages.pipeline.sinks.tally
+    tally = told.stages.tally
     lines = sum(source.read for source in tally.sources.values())
     agents = sum(1 for agent in tally.agents.values() if agent.cell.last_active)
     kinds = Counter(

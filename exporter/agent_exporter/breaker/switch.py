@@ -27,6 +27,7 @@ from agent_exporter.detectors.finding import Finding
 from agent_exporter.detectors.session_budget import KIND as BUDGET
 from agent_exporter.lineage import own_trace
 from agent_exporter.lines import NOBODY, Origin
+from agent_exporter.stage import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from agent_exporter.breaker.terminator import Refused
     from agent_exporter.config import Config
     from agent_exporter.sessions import Session, Sessions
+    from agent_exporter.stage import Reading
     from agent_exporter.state import Row
 
 log = logging.getLogger(__name__)
@@ -64,7 +66,7 @@ class Told(NamedTuple):
     """(agent_id, how many of its sessions still log, now)"""
 
 
-class Breaker:
+class Breaker(Stage):
     """`call` is handed a copy of each intent that is committed and to be carried out; `reconsider` has the detectors
     look at a session's budget again.
     """
@@ -106,7 +108,7 @@ class Breaker:
         self._reorder = float(config.detectors.reorder)
         self._authority = Authority(config)
         self.watches = self._authority.watches
-        self.idle = self._authority.idle
+        self.inactive = self._authority.idle
         if before.mode != self._settings.mode:
             log.warning("breaker.mode is %s now, and was %s", self._settings.mode, before.mode)
             self.audit.write("mode", now, mode=self._settings.mode, before=before.mode)
@@ -169,8 +171,11 @@ class Breaker:
         self._intents.add(new)
         self._put_off(new, now)
 
-    def line(self, action: Action, session: Session, line: int, origin: Origin, now: float) -> None:
-        """An action of an agent that can be stopped, which `session` has taken in already; `line` is a hash of it."""
+    def on_action(self, action: Action, session: Session, reading: Reading) -> None:
+        """Look whether the session is over its budget, or goes on although it was told to stop."""
+        if not self.watches(action.agent_id):
+            return
+        origin, now = reading.origin, reading.now
         allowed = self._authority.allows(action.agent_id, origin)
         if allowed:
             if len(self._spoke) >= MOST_SPOKE and action.agent_id not in self._spoke:
@@ -186,7 +191,7 @@ class Breaker:
         else:
             while len(self._copied) >= MOST_COPIED:
                 del self._copied[next(iter(self._copied))]
-            self._copied[line] = None
+            self._copied[hash(action.line)] = None
             session.foreign = True
         for mine in self._intents.of(action.agent_id, action.session_id):
             if mine.called:
@@ -196,19 +201,26 @@ class Breaker:
                 mine.spoke = _shown(origin)
                 self._put_off(mine, now)
 
-    def beat(self, agent_id: str, session: Session, origin: Origin) -> None:
-        """A heartbeat that a session was found at work by."""
-        if not self._authority.allows(agent_id, origin):
+    def on_heartbeat(self, action: Action, session: Session | None, reading: Reading) -> None:
+        """Note that others than its agent keep a session at work."""
+        if session is None or not self.watches(action.agent_id):
+            return
+        if not self._authority.allows(action.agent_id, reading.origin):
             session.foreign = True
 
-    def again(self, action: Action, line: int, origin: Origin, now: float) -> None:
-        """A line that was read before. If somebody else has sent a copy of it first, it is held against it now."""
-        if line in self._copied and self._authority.allows(action.agent_id, origin):
+    def on_duplicate(self, action: Action, reading: Reading) -> None:
+        """If somebody else has sent a copy of the record first, it is held against its agent now."""
+        line = hash(action.line)
+        if line not in self._copied or not self.watches(action.agent_id):
+            return
+        if self._authority.allows(action.agent_id, reading.origin):
             del self._copied[line]
             session = self._sessions.get(action.agent_id, action.session_id)
             if session is not None:
-                self.line(action, session, line, origin, now)
+                self.on_action(action, session, reading)
                 self._sessions.touch(session)
+
+    on_repeated = on_duplicate
 
     def _overspent(self, session: Session, at: float, now: float) -> None:
         """Over its budget, whatever the detectors say: by others it may be found already, or of a large task type."""
@@ -349,12 +361,17 @@ class Breaker:
 
     # --- calls -------------------------------------------------------------------------------------------------
 
-    def committed(self) -> None:
+    def evicted(self) -> Iterable[tuple[str, int]]:
+        """Sessions to be stopped."""
+        yield "intents", self.evictions
+
+    def committed(self) -> bool:
         """The intents are on disk: now they are carried out."""
         self.audit.committed()
         handing, self._handing = self._handing, []
         for mine in handing:
             self.call(copy(mine))
+        return False
 
     def answered(self, key: str, refused: Refused | None, now: float) -> bool:
         """What became of a call; `refused` says why it was not taken. Returns whether to try again."""

@@ -134,14 +134,14 @@ def _ends_like_ctrl_c() -> Iterator[None]:
 
 
 def _say_rejected(stages: Stages) -> None:
-    for source in stages.pipeline.sinks.tally.sources.values():
+    for source in stages.tally.sources.values():
         rejected = sum(source.rejected.values())
         if rejected:
             say(f"{source.source}: {rejected:,} of {source.read:,} lines rejected; `agent-exporter validate` says why")
 
 
 def _say_unpriced(stages: Stages) -> None:
-    unpriced = sorted(stages.pipeline.sinks.tally.unpriced().items(), key=lambda item: (-item[1], item[0]))
+    unpriced = sorted(stages.tally.unpriced().items(), key=lambda item: (-item[1], item[0]))
     for model, tokens in unpriced[:MOST_MODELS]:
         whose = "no model" if model == UNKNOWN else f"the model {model!a}"
         say(f"{tokens:,} tokens of {whose} have no price and no logged cost: no budget in dollars sees them")

@@ -40,6 +40,7 @@ from agent_exporter.detectors.steps import (
 )
 from agent_exporter.detectors.traces import Traces
 from agent_exporter.lineage import own_trace
+from agent_exporter.stage import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from agent_exporter.config import Config, TaskType
     from agent_exporter.detectors.action_anomaly import Sample
     from agent_exporter.sessions import Session, Sessions
+    from agent_exporter.stage import Reading
     from agent_exporter.state import Row
 
 MOST_HELD = 8 << 20
@@ -59,7 +61,7 @@ MOST_NAMES = 4096
 _BEATS = {"working": WORKING, "idle": IDLE}
 
 
-class Detectors:
+class Detectors(Stage):
     """Tells `found` of every finding. `live` is False for a log of the past."""
 
     def __init__(
@@ -68,11 +70,13 @@ class Detectors:
         sessions: Sessions,
         found: Callable[[Finding], None],
         *,
+        averaged: Callable[[str, str, float], None] = lambda *_: None,
         live: bool = True,
     ) -> None:
         self.live = live
         self._sessions = sessions
         self._found = found
+        self._averaged = averaged
         self.averages = action_anomaly.Averages(config.detectors.action_anomaly, self._anomaly)
         self.traces = Traces(sessions, self._leave)
         self._held: dict[Session, None] = {}
@@ -97,8 +101,9 @@ class Detectors:
 
     # --- lines -------------------------------------------------------------------------------------------------
 
-    def add(self, action: Action, session: Session, now: float) -> None:
-        """Take in an action that is no heartbeat, and that `session` has taken in already."""
+    def on_action(self, action: Action, session: Session, reading: Reading) -> None:
+        """Take in an action."""
+        now = reading.now
         name, marks = self._marks.get(action.action) or self._mark(action.action)
         at = action.at
         duration = action.duration_ms
@@ -155,11 +160,11 @@ class Detectors:
         if self._bytes > MOST_HELD:
             self._make_room()
 
-    def beat(self, action: Action, session: Session, now: float) -> None:
+    def on_heartbeat(self, action: Action, session: Session | None, reading: Reading) -> None:
         """Take in a heartbeat of an agent whose session this is, as far as is known."""
         mark = _BEATS.get(action.state)
-        if mark is not None:
-            at = min(action.at, now)
+        if mark is not None and session is not None:
+            at = min(action.at, reading.now)
             step = Step(at, at, action.agent_id, session.session_id, action.action, mark, 0)
             trail = session.trail
             trail.waiting.append(step)
@@ -385,8 +390,16 @@ class Detectors:
 
     # --- state -------------------------------------------------------------------------------------------------
 
-    def settle(self) -> None:
-        """Give up the lines that are kept for their fingerprints: what is committed holds none."""
+    def finish(self, newest: float) -> None:  # noqa: ARG002
+        """Decide on all that waits."""
+        self.tick(float("inf"))
+
+    def thin(self, newest: float) -> None:
+        """Forget traces that have been quiet for long."""
+        self.traces.age(newest)
+
+    def _give_up_all_lines(self) -> None:
+        """Those that are kept for their fingerprints: what is committed holds none."""
         holding = self._holding()
         for steps in holding:
             steps.trim()
@@ -418,8 +431,16 @@ class Detectors:
         self._held_in_traces.clear()
         self._bytes = 0
 
+    def evicted(self) -> Iterable[tuple[str, int]]:
+        """Traces, and the rolling averages of actions."""
+        yield "lineages", self.traces.evictions
+        yield "windows", self.averages.evictions
+
     def changes(self) -> Iterator[Row]:
         """Rows of the traces and averages that changed; what is remembered of a session is in that one's row."""
+        self._give_up_all_lines()
+        for agent_id, action, mean in self.averages.averages():
+            self._averaged(agent_id, action, mean)
         yield from self.traces.changes()
         yield from self.averages.changes()
 

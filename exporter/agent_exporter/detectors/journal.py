@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from agent_exporter.detectors.finding import Finding  # noqa: TC001  (msgspec reads the annotations)
+from agent_exporter.stage import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -31,7 +32,7 @@ class Entry(Struct, array_like=True):
     printed: bool = False
 
 
-class Journal:
+class Journal(Stage):
     """`write` prints a line; None where findings go another way."""
 
     def __init__(self, write: Callable[[bytes], None] | None = None, most: int = MOST) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent_exporter.action import HEARTBEAT
 from agent_exporter.detectors import Detectors, cascade
 from agent_exporter.sessions import Session, Sessions
+from agent_exporter.stage import Chain, Reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,16 +31,13 @@ def findings(config: Config, actions: Iterable[Action]) -> list[Finding]:
         longest_call=lambda name: config.agent(name).long_call,
     )
     detectors = Detectors(config, sessions, found.append, live=False)
-    now = 0.0
+    chain = Chain(sessions, [sessions, detectors])
+    reading = Reading()
     for action in actions:
-        now = action.at
-        if action.action != HEARTBEAT:
-            if (session := sessions.add(action, 0.0)) is not None:
-                detectors.add(action, session, now)
-        elif (session := sessions.beat(action)) is not None:
-            detectors.beat(action, session, now)
-        sessions.settle(now)
-    detectors.tick(float("inf"))
+        reading.now = action.at
+        chain.take(action, reading)
+        sessions.thin(action.at)
+    chain.finish(reading.now)
     return sorted(
         (finding for finding in found if finding.kind != cascade.MEMBER),
         key=lambda finding: (finding.at, finding.to_json()),

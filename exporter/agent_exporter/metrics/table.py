@@ -259,12 +259,13 @@ class Table:
         for name in self.configured - self.agents.keys():
             self._agent(name, now)
 
-    def age(self, now: float) -> None:
-        """Drop agents that have not been seen for `ttl` seconds."""
+    def tick(self, now: float) -> None:
+        """Drop agents that have not been seen for `ttl` seconds, and of which no session is open."""
         for agent_id in [
             name
             for name, agent in self.agents.items()
             if not agent.configured
+            and not agent.cell.active
             and 0 < agent.cell.last_seen < now - self.ttl
             and agent.cell.created < now - self.ttl
         ]:

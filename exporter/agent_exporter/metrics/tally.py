@@ -1,4 +1,4 @@
-"""Adds actions and sessions to cells. `add` is the hottest code of the program after the decoder."""
+"""Adds actions and sessions to cells. `on_action` is the hottest code of the program after the decoder."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 from agent_exporter.action import FAILED, HEARTBEAT, Output, Tokens
-from agent_exporter.clocks import READ
 from agent_exporter.detectors.finding import RESULTS
 from agent_exporter.metrics.cells import (
     CONFIDENCE,
@@ -26,12 +25,14 @@ from agent_exporter.metrics.cells import (
 )
 from agent_exporter.metrics.table import UNKNOWN, Table
 from agent_exporter.prices import CACHE_APART, MISMATCH, UNPRICED
+from agent_exporter.stage import Stage
 
 if TYPE_CHECKING:
     from agent_exporter.action import Action, Rejection
     from agent_exporter.detectors.finding import Finding
     from agent_exporter.metrics.table import Agent
     from agent_exporter.sessions import Session
+    from agent_exporter.stage import Reading
 
 BASELINE_DAYS = 7
 """A week: the rhythm of most work."""
@@ -41,24 +42,14 @@ NEWS = 3600.0
 """Seconds; what was found in older lines is no news, so that the first read of an old log pages nobody."""
 
 
-class Tally(Table):
+class Tally(Table, Stage):
     """A table of cells that actions, sessions and findings are added to."""
-
-    live = False
-    """Lines are read as they are written, as far as is known: the log is not finished, and not far behind."""
-    read_up = False
-    """The source of the lines that follow had nothing more to read at some time before."""
-
-    in_order = False
-    """A log of the past that is read by the time of its lines: a line arrives at the newest time so far."""
-
-    window = READ
-    """Seconds over which the clocks of its agents are measured."""
 
     # --- an action ---------------------------------------------------------------------------------------------
 
-    def add(self, action: Action, now: float) -> None:
-        """Count an action. `now` is the clock, seconds since 1970: no gauge runs ahead of it."""
+    def on_action(self, action: Action, session: Session | None, reading: Reading) -> None:
+        """Count an action, or a heartbeat. No gauge runs ahead of the clock."""
+        now = reading.now
         agent = self.agents.get(action.agent_id) or self._agent(action.agent_id, now)
         cell = agent.cell
         dirty = self._dirty
@@ -67,17 +58,12 @@ class Tally(Table):
             dirty.append(cell)
         at = action.at
         seen = at if at < now else now
-        if self.live:
-            if now >= agent.clock.due and agent.clock.observe(at, now, self.window):
-                cell.clock_offset = agent.clock.offset
-            if self.read_up:
-                cell.heard = now
-                if at < now - TOLERANCE:
-                    seen = now  # it is written now, whatever its agent's clock says
-        elif self.in_order:
+        if reading.live and now >= agent.clock.due and agent.clock.observe(at, now, reading.window):
+            cell.clock_offset = agent.clock.offset
+        if reading.read_up:
             cell.heard = now
             if at < now - TOLERANCE:
-                seen = now
+                seen = now  # it is written now, whatever its agent's clock says
         metadata = action.metadata
         if at > cell.last_active:
             cell.last_active = seen
@@ -133,11 +119,15 @@ class Tally(Table):
                 dirty.append(model)
             model.prompt += prompt
             model.completion += completion
-            today = agent.today if agent.midnight <= at < agent.next_midnight else self._turn(agent, at)
-            today.tokens += prompt + completion
             if cost is not None:
                 model.cost_usd += cost
-                today.cost_usd += cost
+            if (
+                session is not None
+            ):  # of a record that was written twice, the copy brings no agent over its daily budget
+                today = agent.today if agent.midnight <= at < agent.next_midnight else self._turn(agent, at)
+                today.tokens += prompt + completion
+                if cost is not None:
+                    today.cost_usd += cost
         if self.count_gen_ai and (done.llm or (done.llm is None and self.is_llm(name))):
             self._gen_ai(tokens or _NO_TOKENS, duration, now)
         if failed:
@@ -155,16 +145,14 @@ class Tally(Table):
                     cell.confidence_successes += 1
                 self._quality(agent, "confidence", confidence, at)
 
-    def written_twice(self, action: Action) -> None:
-        """The action added last is a second copy of a line: no evidence that its agent's day is over budget."""
-        tokens = action.tokens
-        day = self.agents[action.agent_id].cell.days.get(int(action.at // DAY))
-        if tokens is not None and day is not None:
-            day.tokens -= (tokens.prompt or 0) + (tokens.completion or 0)
-            day.cost_usd -= tokens.cost_usd or 0.0
+    on_heartbeat = on_action
+
+    def on_repeated(self, action: Action, reading: Reading) -> None:
+        """Every line that was written counts, but not for a budget."""
+        self.on_action(action, None, reading)
 
     def odd_tokens(self, action: Action, odd: int, now: float) -> None:
-        """What `Prices.settle` found odd about an action's tokens. Called before `add`."""
+        """What `Prices.settle` found odd about an action's tokens. Called before `on_action`."""
         assert action.tokens is not None
         agent = self.agents.get(action.agent_id) or self._agent(action.agent_id, now)
         name = action.tokens.model

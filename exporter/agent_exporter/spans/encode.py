@@ -122,11 +122,11 @@ def span(
     ended: int,
     *attributes: bytes,
 ) -> bytes:
-    """One span as a field of ScopeSpans. `head` is name and kind (see `head`), times are ns since 1970.
+    """The fields of one span. `head` is name and kind (see `head`), times are ns since 1970.
 
     `attributes` may be followed by any further fields of the span, such as events and the status.
     """
-    body = b"".join(
+    return b"".join(
         (
             b"\x0a\x10",
             trace_id,
@@ -139,7 +139,6 @@ def span(
             *attributes,
         )
     )
-    return b"\x12" + varint(len(body)) + body
 
 
 def head(name: str, kind: int) -> bytes:
@@ -156,8 +155,14 @@ def resource(agent_id: str, version: str) -> tuple[bytes, bytes]:
 
 
 def request(agent_id: str, version: str, spans: Iterable[bytes]) -> bytes:
-    """One ResourceSpans as a field of ExportTraceServiceRequest; requests may be joined byte by byte."""
+    """One ResourceSpans as a field of ExportTraceServiceRequest; requests may be joined byte by byte.
+
+    `spans` are as `span` makes them, with any further fields behind.
+    """
     first, scope = resource(agent_id, version)
-    body = b"".join((scope, *spans))
+    parts = [scope]
+    for fields in spans:
+        parts += (b"\x12", varint(len(fields)), fields)
+    body = b"".join(parts)
     size = varint(len(body))
     return b"".join((b"\x0a", varint(len(first) + 1 + len(size) + len(body)), first, b"\x12", size, body))

@@ -17,10 +17,12 @@ import msgspec
 from msgspec import Struct
 
 from agent_exporter.spans import encode
+from agent_exporter.stage import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from agent_exporter.spans.tree import Emit
     from agent_exporter.state import Row
 
 KIND = "held"
@@ -55,16 +57,17 @@ class Held(Struct, array_like=True):
     spans: list[tuple[str, bytes]]
 
 
-class Hold:
-    """`emit(agent_id, span)` is where they go; `is_open(trace)` says whether sessions are still at work on it."""
+class Hold(Stage):
+    """`emit` is where they go; `is_open(trace_id)` says whether sessions are still at work on a trace."""
 
     def __init__(
         self,
-        emit: Callable[[str, bytes], None],
+        emit: Emit,
         seconds: float,
         *,
         is_open: Callable[[bytes], bool],
         clock: Callable[[], float],
+        durable: bool = True,
         most_bytes: int = MOST_BYTES,
     ) -> None:
         self.bytes = 0
@@ -72,17 +75,17 @@ class Hold:
         self._seconds = seconds
         self._is_open = is_open
         self._clock = clock
+        self._durable = durable
         self._most_bytes = most_bytes
         self._traces: dict[bytes, _Trace] = {}
         self._marked: dict[bytes, None] = {}
         self._dirty: set[bytes] = set()
         self._gone: list[str] = []
 
-    def offer(self, agent_id: str, span: bytes) -> None:
+    def offer(self, trace: bytes, agent_id: str, span: bytes) -> None:
         """Hold a span, or let it go after those of its trace that have gone out early."""
-        trace = _trace_of(span)
         if trace in self._marked:
-            self._emit(agent_id, span)
+            self._emit(trace, agent_id, span)
             return
         now = self._clock()
         held = self._traces.get(trace)
@@ -97,20 +100,23 @@ class Hold:
             self._release(next(iter(self._traces)), early=True)
 
     def tick(self, now: float) -> None:
-        """Let go of what is whole, and of what has been held for too long; called every second."""
+        """Let go of what is whole, and of what has been held for too long."""
         for trace, held in list(self._traces.items()):
             if now - held.began >= self._seconds:
                 self._release(trace, early=True)
             elif now - held.touched >= SETTLE and not self._is_open(trace):
                 self._release(trace, early=False)
 
-    def finish(self) -> None:
+    def close(self) -> None:
         """Let everything go: nobody will tick again."""
         for trace in list(self._traces):
             self._release(trace, early=False)
 
     def changes(self) -> Iterator[Row]:
-        """A row for each trace that is held."""
+        """A row for each trace that is held, where the state outlives the process."""
+        if not self._durable:
+            self._gone.clear()
+            self._dirty.clear()
         for key in self._gone:
             yield KIND, key, None
         for trace in self._dirty:
@@ -146,31 +152,12 @@ class Hold:
                 del self._marked[next(iter(self._marked))]
             self._marked[trace] = None
         for agent_id, span in held.spans:
-            self._emit(agent_id, _marked(span) if early else span)
+            self._emit(trace, agent_id, span + _MARK if early else span)
 
 
 def read(key: str, value: bytes) -> tuple[bytes, Held]:
     """The trace of a row, and what the row holds. Raises ValueError if that is of another trace."""
     trace, row = bytes.fromhex(key.partition(":")[0]), msgspec.msgpack.decode(value, type=Held)
-    if any(_trace_of(span) != trace for _, span in row.spans):
+    if not all(span.startswith(b"\x0a\x10" + trace) for _, span in row.spans):
         raise ValueError("a span of another trace")
     return trace, row
-
-
-def _trace_of(span: bytes) -> bytes:
-    """The trace's id: the first field of a span as `encode.span` writes it."""
-    at = _body(span) + 2
-    return span[at : at + 16]
-
-
-def _marked(span: bytes) -> bytes:
-    body = span[_body(span) :] + _MARK
-    return b"\x12" + encode.varint(len(body)) + body
-
-
-def _body(span: bytes) -> int:
-    """Where the body begins, behind its tag and its length."""
-    at = 1
-    while span[at] & 0x80:
-        at += 1
-    return at + 1

@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Struct
 
 from agent_exporter.spans import encode, hold
+from agent_exporter.stage import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,7 +52,7 @@ class Spooled(Struct, array_like=True):
     body: bytes
 
 
-class SpanQueue:
+class SpanQueue(Stage):
     """`count(name, n)` is told of spans "sent" and "dropped", from the pipeline's thread."""
 
     def __init__(
@@ -67,8 +68,6 @@ class SpanQueue:
     ) -> None:
         self.durable = durable
         self.wake = wake
-        self.hold: hold.Hold | None = None
-        """What keeps spans before they are offered, if anything does."""
         self._store = store
         self._count = count
         self._version = version
@@ -88,8 +87,8 @@ class SpanQueue:
 
     # --- the pipeline's thread ---------------------------------------------------------------------------------
 
-    def offer(self, agent_id: str, span: bytes) -> None:
-        """One more span."""
+    def offer(self, trace: bytes, agent_id: str, span: bytes) -> None:  # noqa: ARG002
+        """One more span, as `tree.Emit` has it."""
         spans = self._filling.get(agent_id)
         if spans is None:
             spans = self._filling[agent_id] = []
@@ -97,11 +96,6 @@ class SpanQueue:
         self._filled += 1
         if self._filled >= PIECE:
             self.seal()
-
-    def tick(self, now: float) -> None:
-        """Called every second."""
-        if self.hold is not None:
-            self.hold.tick(now)
 
     def seal(self) -> None:
         """Close the piece that is being filled and let the sender have it."""
@@ -134,8 +128,6 @@ class SpanQueue:
 
     def changes(self) -> Iterator[Row]:
         """The pieces that the next commit must hold, and those that it must not hold any longer."""
-        if self.hold is not None and self.durable:
-            yield from self.hold.changes()
         self.seal()
         self.settle()
         if self.durable:
@@ -149,7 +141,11 @@ class SpanQueue:
         rows, self._rows = self._rows, []
         yield from rows
 
-    def committed(self) -> None:
+    def close(self) -> None:
+        """Let the sender have the last ones."""
+        self.seal()
+
+    def committed(self) -> bool:
         """The stored pieces are on disk: beyond the memory's bound they need not be held twice."""
         with self._lock:
             for piece in reversed(self._waiting):
@@ -160,9 +156,10 @@ class SpanQueue:
                     self._in_memory -= piece.size
         self._fill()
         self._trim()
+        return False
 
-    def restore(self) -> None:
-        """Take up the pieces that a former run left unsent."""
+    def restore(self, *, holds: bool = False) -> None:
+        """Take up the pieces that a former run left unsent, and what it held, unless this one `holds` it on."""
         for key, value in self._store.rows(KIND):
             number, row = read(key, value)
             size = len(row.body)
@@ -173,13 +170,10 @@ class SpanQueue:
             self._in_memory += piece.size if keep else 0
             self._spooled += piece.size
             self._spans += piece.count
-        held = list(self._store.rows(hold.KIND))
-        if self.hold is not None:
-            self.hold.restore(held)
-            return
-        for key, value in held:  # a former run held them; this one does not
-            for agent_id, span in hold.read(key, value)[1].spans:
-                self.offer(agent_id, span)
+        for key, value in [] if holds else list(self._store.rows(hold.KIND)):
+            trace, held = hold.read(key, value)
+            for agent_id, span in held.spans:
+                self.offer(trace, agent_id, span)
             self._rows.append((hold.KIND, key, None))
 
     # --- the sender's thread -----------------------------------------------------------------------------------

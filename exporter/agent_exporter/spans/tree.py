@@ -15,7 +15,7 @@ anything is known of its session's end.
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -25,6 +25,7 @@ from agent_exporter.action import FAILED, Metadata, Output, trace_id_of
 from agent_exporter.crowded import first_look, next_look
 from agent_exporter.lineage import caller, own_trace, trace_name
 from agent_exporter.spans import encode
+from agent_exporter.stage import Stage
 from agent_exporter.state import row_key
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from agent_exporter.action import Action
     from agent_exporter.detectors.finding import Finding
     from agent_exporter.sessions import Session
+    from agent_exporter.stage import Reading
     from agent_exporter.state import Row
 
 KIND = "invocation"
@@ -46,6 +48,8 @@ UNSUCCESSFUL = {"failed", "terminated"}
 """Outcomes of sessions whose own spans are errors. Of one that merely ended nobody has said whether it was of use."""
 NO_PARENT = b""
 
+Emit: TypeAlias = "Callable[[bytes, str, bytes], None]"
+"""Takes a span: the id of its trace (16 bytes), the agent that did it, and its fields as `encode.span` makes them."""
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -78,10 +82,10 @@ class Invocation(Struct, eq=False, gc=False, array_like=True):
     findings: int = 0
 
 
-class Tree:
-    """Turns actions and ends of sessions into spans, and gives each to `emit(agent_id, span)`."""
+class Tree(Stage):
+    """Turns actions and ends of sessions into spans, and gives each to `emit(trace_id, agent_id, span)`."""
 
-    def __init__(self, is_llm: Callable[[str], bool], emit: Callable[[str, bytes], None], most: int = MOST) -> None:
+    def __init__(self, is_llm: Callable[[str], bool], emit: Emit, most: int = MOST) -> None:
         self.evictions = 0
         self._is_llm = is_llm
         self._emit = emit
@@ -96,8 +100,9 @@ class Tree:
         self._dirty: set[Invocation] = set()
         self._gone: list[str] = []
 
-    def add(self, action: Action, now: float) -> None:
-        """Emit the span of an action that is no heartbeat."""
+    def on_action(self, action: Action, session: Session, reading: Reading) -> None:  # noqa: ARG002
+        """Emit the span of an action."""
+        now = reading.arrived
         named = trace_name(action)
         by_trace = self._open.get((action.agent_id, action.session_id))
         part = None if by_trace is None else by_trace.get(named)
@@ -159,6 +164,7 @@ class Tree:
         micros = round(at * 1e6)
         started = micros if duration is None else max(0, micros - round(duration * 1e3))
         self._emit(
+            trace,
             action.agent_id,
             encode.span(
                 trace,
@@ -194,10 +200,12 @@ class Tree:
         ]
         if finding.session_id is not None:
             attributes.append(encode.text("gen_ai.conversation.id", finding.session_id))
+        trace = bytes.fromhex(finding.trace_id)
         self._emit(
+            trace,
             finding.agent_id,
             encode.span(
-                bytes.fromhex(finding.trace_id),
+                trace,
                 _span_id(xxh3_64_digest(finding.to_json())),
                 root_id(finding.trace_id) if part is None else part.span_id,
                 encode.head(f"finding {finding.kind}", encode.INTERNAL),
@@ -222,11 +230,11 @@ class Tree:
         return any(part.open for part in self._traces.get(trace, {}).values())
 
     def tick(self, now: float) -> None:
-        """Forget traces that have been quiet for long; called every few seconds."""
+        """Forget traces that have been quiet for long."""
         self._forget_quiet(lambda part: now - max(part.last, part.arrived))
 
-    def finish(self) -> None:
-        """A log of the past is at its end: emit what is still open."""
+    def close(self) -> None:
+        """Emit what is still open."""
         for by_trace in list(self._open.values()):
             for part in by_trace.values():
                 part.open = False
@@ -234,6 +242,10 @@ class Tree:
         self._open.clear()
         for trace in list(self._traces):
             self._forget(trace)
+
+    def evicted(self) -> Iterable[tuple[str, int]]:
+        """Invocations of which a session was open."""
+        yield "traces", self.evictions
 
     def changes(self) -> Iterator[Row]:
         """Rows of the invocations that changed."""
@@ -334,11 +346,13 @@ class Tree:
         if part.parent_agent_id and not part.below_root and not part.root:
             client = session_span_id(part.trace, part.agent_id, part.session_id, "client")
             self._emit(
+                trace,
                 part.parent_agent_id,
                 encode.span(trace, client, parent, encode.head(name, encode.CLIENT), *times, attributes),
             )
             parent, kind = client, encode.SERVER
-        self._emit(part.agent_id, encode.span(trace, part.span_id, parent, encode.head(name, kind), *times, attributes))
+        head = encode.head(name, kind)
+        self._emit(trace, part.agent_id, encode.span(trace, part.span_id, parent, head, *times, attributes))
 
     def _forget(self, trace: str) -> None:
         """If sessions hang below a root that no session took, there is one now."""
@@ -349,6 +363,7 @@ class Tree:
             started = max(0, round(first.started * 1e6)) * 1000
             ended = round(max(part.last for part in parts.values()) * 1e6) * 1000
             self._emit(
+                bytes.fromhex(trace),
                 first.parent_agent_id or first.agent_id,
                 encode.span(
                     bytes.fromhex(trace),

@@ -12,9 +12,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from agent_exporter.action import FAILED, Output, trace_id_of
 from agent_exporter.lineage import own_trace, trace_name
 from agent_exporter.metrics.limits import label
+from agent_exporter.stage import Stage
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from agent_exporter.action import Action
+    from agent_exporter.sessions import Session
+    from agent_exporter.stage import Reading
 
 MOST_AGENTS = 1_000
 """Agents remembered, about 30 kB each at worst; the one quiet for longest makes room."""
@@ -164,8 +169,8 @@ class Trace:
         return kept
 
 
-class Recent:
-    """A sink of actions. Owned by the pipeline's thread; others ask it for copies."""
+class Recent(Stage):
+    """A stage that remembers actions. Owned by the pipeline's thread; others ask it for copies."""
 
     def __init__(self, since: float) -> None:
         self.since = since
@@ -176,8 +181,10 @@ class Recent:
         self._traces: dict[str, Trace] = {}
         self._held = 0
 
-    def add(self, action: Action) -> None:
-        """Remember an action that is no heartbeat."""
+    def on_action(self, action: Action, session: Session, reading: Reading) -> None:  # noqa: ARG002
+        """Remember an action, unless the exporter is catching up: it would be out of date when it is looked at."""
+        if not reading.live:
+            return
         done = Done.of(action)
         memory = self._agents.get(done.agent_id)
         if memory is None:
@@ -227,6 +234,10 @@ class Recent:
                 copy.spans, copy.dropped = dict(trace.spans), trace.dropped
                 return copy
         return None
+
+    def evicted(self) -> Iterable[tuple[str, int]]:
+        """Traces and agents."""
+        yield "recent", self.evictions
 
     # --- within bounds -----------------------------------------------------------------------------------------
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from agent_exporter.detectors.finding import Finding
     from agent_exporter.metrics.families import Live
     from agent_exporter.oddities import Example
-    from agent_exporter.pipeline import Pipeline
     from agent_exporter.sessions import Session
+    from agent_exporter.stages import Stages
     from agent_exporter.state import Rows
     from agent_exporter.status.recent import Done, Trace
 
@@ -47,12 +47,14 @@ class Seen(NamedTuple):
     """Why it only observes, if it has stopped too much at once."""
 
 
-def see(pipeline: Pipeline, live: Live, problem: str | None, agent: str | None, trace_id: str | None) -> Seen:
+def see(stages: Stages, live: Live, problem: str | None, agent: str | None, trace_id: str | None) -> Seen:
     """What there is now; with an agent its actions and open sessions, with a trace id that trace."""
-    recent, breaker = pipeline.sinks.recent, pipeline.sinks.breaker
+    recent, breaker = stages.recent, stages.breaker
     assert recent is not None
     assert breaker is not None
-    rows = pipeline.snapshot()  # as a scrape: all that was read until now, so that no two numbers of a page differ
+    rows = (
+        stages.pipeline.snapshot()
+    )  # as a scrape: all that was read until now, so that no two numbers of a page differ
     findings = sorted(
         findings_in(rows.get(journal.ROW, {}).items()),
         key=lambda finding: finding.at,
@@ -66,9 +68,9 @@ def see(pipeline: Pipeline, live: Live, problem: str | None, agent: str | None, 
         recent.rates(live.now),
         findings,
         recent.agent(agent) if agent is not None else (),
-        pipeline.sinks.sessions.of(agent) if agent is not None else (),
+        stages.sessions.of(agent) if agent is not None else (),
         recent.trace(trace_id) if trace_id is not None else None,
         breaker.stops(findings),
-        dict(pipeline.oddities.examples),
+        dict(stages.pipeline.oddities.examples),
         breaker.latch.why if breaker.latch.since else None,
     )
