@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_exporter.action import trace_id_of
-from agent_exporter.spans.tree import root_id, session_span_id
+from agent_exporter.lineage import root_id, session_span_id
 from agentlog import ids
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"

@@ -15,9 +15,10 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 
 from agent_exporter.action import decode, stamp, trace_id_of
 from agent_exporter.detectors.finding import Finding
+from agent_exporter.lineage import root_id
 from agent_exporter.sessions import Sessions
 from agent_exporter.spans import encode
-from agent_exporter.spans.tree import Tree, root_id
+from agent_exporter.spans.tree import Tree
 from agent_exporter.stage import Chain, Reading
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"

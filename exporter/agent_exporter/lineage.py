@@ -1,14 +1,18 @@
 """Who handed a task to whom: the one rule by which sessions of a trace hang below one another.
 
-The tree of spans and the suspected root of a cascade both follow it, so a trace viewer and an alert tell one story.
+The tree of spans, the waterfall on the page, `explain` and the suspected root of a cascade all follow it, so a trace
+viewer and an alert tell one story. Each keeps its own members, as they are bounded and forgotten in different ways.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from hashlib import sha256
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+from agent_exporter.state import row_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Hashable, Iterable, Mapping
 
     from agent_exporter.action import Action
 
@@ -24,7 +28,18 @@ class Member(Protocol):
     def started(self) -> float: ...
 
 
+class NamedMember(Member, Protocol):
+    """One whose line may name the span that it hangs below."""
+
+    @property
+    def session_id(self) -> str: ...
+    @property
+    def parent_span_id(self) -> str: ...
+
+
+K = TypeVar("K", bound="Hashable")
 M = TypeVar("M", bound=Member)
+N = TypeVar("N", bound=NamedMember)
 
 
 def trace_name(action: Action) -> str:
@@ -44,3 +59,47 @@ def caller(member: M, members: Iterable[M]) -> M | None:
         return None
     older = [other for other in members if other.agent_id == parent and other.started < member.started]
     return max(older, key=lambda other: other.started, default=None)
+
+
+class Lineage(Generic[K, N]):
+    """Who hangs below whom among the members of one trace, in the order in which they were read.
+
+    `spans` says whose session a span id belongs to, where lines give span ids of their own (16 hex digits).
+    """
+
+    def __init__(self, trace_id: str, members: Mapping[K, N], spans: Mapping[str, K]) -> None:
+        self._members = members
+        self.root = next(
+            (member for member in members.values() if not member.parent_agent_id and not member.parent_span_id), None
+        )
+        """The first that nobody is said to have called."""
+        self._owners: dict[str, N] = {
+            session_span_id(trace_id, member.agent_id, member.session_id).hex(): member for member in members.values()
+        }
+        if self.root is not None:
+            self._owners[root_id(trace_id).hex()] = self.root
+        self._owners |= {span_id: members[key] for span_id, key in spans.items() if key in members}
+
+    def caller(self, member: N) -> N | None:
+        """The session that handed over: whose span the line names, or else the named agent's; None if unknown."""
+        owner = self._owners.get(member.parent_span_id)
+        return owner if owner is not None and owner is not member else caller(member, self._members.values())
+
+    def parent(self, member: N) -> N | None:
+        """What it hangs below: its caller, or else the root; None for the root."""
+        return None if member is self.root else self.caller(member) or self.root
+
+
+def root_id(trace: str) -> bytes:
+    """The id of a trace's root span: known before anything of the trace but its id is."""
+    return span_id(sha256(trace.encode()).digest()[:8])
+
+
+def session_span_id(*names: str) -> bytes:
+    """The id of a session's span, from trace, agent and session."""
+    return span_id(sha256(row_key(*names).encode()).digest()[:8])
+
+
+def span_id(digest: bytes) -> bytes:
+    """Eight bytes as a span id."""
+    return digest if any(digest) else b"\0\0\0\0\0\0\0\1"  # all zero means none in W3C's format

@@ -14,11 +14,11 @@ from bisect import insort
 from typing import TYPE_CHECKING, NamedTuple
 
 from agent_exporter.detectors.steps import Failure
-from agent_exporter.lineage import caller
+from agent_exporter.lineage import Lineage
 
 if TYPE_CHECKING:
     from agent_exporter.config import Cascade
-    from agent_exporter.detectors.steps import Member, Step, Trace
+    from agent_exporter.detectors.steps import Step, Trace
 
 KIND, MEMBER = "cascade", "cascade_member"
 MOST_FAILURES = 256
@@ -65,24 +65,19 @@ def failed(trace: Trace, step: Step, settings: Cascade) -> Fallen | None:
 
 def root(trace: Trace, failures: list[Failure]) -> str:
     """Of those that failed, the most upstream, then the earliest."""
-    return min(failures, key=lambda failure: (_depth(trace, failure), failure)).agent_id
+    lineage = Lineage(trace.trace_id, trace.members, trace.spans)
 
+    def depth(failure: Failure) -> int:
+        """Handovers between the one that nobody called and this one."""
+        member = trace.members.get(key(failure.agent_id, failure.session_id))
+        handovers = steps = 0
+        while member is not None and steps < len(trace.members):  # a circle of span ids has no end
+            handovers += bool(member.parent_agent_id or member.parent_span_id)
+            member = lineage.caller(member)
+            steps += 1
+        return handovers
 
-def _depth(trace: Trace, failure: Failure) -> int:
-    """Handovers between the one that nobody called and this one."""
-    member = trace.members.get(key(failure.agent_id, failure.session_id))
-    depth = 0
-    while member is not None and depth < len(trace.members):
-        depth += bool(member.parent_agent_id or member.parent_span_id)
-        member = _caller(trace, member)
-    return depth
-
-
-def _caller(trace: Trace, member: Member) -> Member | None:
-    named = trace.members.get(trace.spans.get(member.parent_span_id, ""))
-    if named is not None and named is not member:
-        return named
-    return caller(member, trace.members.values())
+    return min(failures, key=lambda failure: (depth(failure), failure)).agent_id
 
 
 def key(agent_id: str, session_id: str) -> str:

@@ -14,7 +14,6 @@ anything is known of its session's end.
 
 from __future__ import annotations
 
-from hashlib import sha256
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import msgspec
@@ -23,7 +22,7 @@ from xxhash import xxh3_64_digest
 
 from agent_exporter.action import FAILED, Metadata, Output, trace_id_of
 from agent_exporter.crowded import first_look, next_look
-from agent_exporter.lineage import caller, own_trace, trace_name
+from agent_exporter.lineage import caller, own_trace, root_id, session_span_id, span_id, trace_name
 from agent_exporter.spans import encode
 from agent_exporter.stage import Stage
 from agent_exporter.state import row_key
@@ -168,7 +167,7 @@ class Tree(Stage):
             action.agent_id,
             encode.span(
                 trace,
-                bytes.fromhex(action.span_id) if action.span_id is not None else _span_id(xxh3_64_digest(action.line)),
+                bytes.fromhex(action.span_id) if action.span_id is not None else span_id(xxh3_64_digest(action.line)),
                 part.span_id if action.parent_span_id is None else self._parent_of_action(action.parent_span_id, part),
                 head,
                 started * 1000,
@@ -206,7 +205,7 @@ class Tree(Stage):
             finding.agent_id,
             encode.span(
                 trace,
-                _span_id(xxh3_64_digest(finding.to_json())),
+                span_id(xxh3_64_digest(finding.to_json())),
                 root_id(finding.trace_id) if part is None else part.span_id,
                 encode.head(f"finding {finding.kind}", encode.INTERNAL),
                 at,
@@ -440,20 +439,6 @@ def _keep(table: dict[K, V], key: K, value: V) -> V:
         table.clear()
     table[key] = value
     return value
-
-
-def root_id(trace: str) -> bytes:
-    """The id of a trace's root span: known before anything of the trace but its id is."""
-    return _span_id(sha256(trace.encode()).digest()[:8])
-
-
-def session_span_id(*names: str) -> bytes:
-    """The id of a session's span, from trace, agent and session."""
-    return _span_id(sha256(row_key(*names).encode()).digest()[:8])
-
-
-def _span_id(digest: bytes) -> bytes:
-    return digest if any(digest) else b"\0\0\0\0\0\0\0\1"  # all zero means none in W3C's format
 
 
 def _failure(action: Action) -> bytes:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from agent_exporter.lineage import caller
-from agent_exporter.spans.tree import root_id, session_span_id
+from agent_exporter.lineage import Lineage
 from agent_exporter.status.recent import Done
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from agent_exporter.detectors.finding import Finding
-    from agent_exporter.status.recent import Member, Trace
+    from agent_exporter.status.recent import Trace
 
 Name = tuple[str, str]
 """(agent_id, session_id)."""
@@ -89,42 +88,9 @@ def waterfall(trace: Trace, findings: Sequence[Finding]) -> list[Bar]:
 
 def parents(trace: Trace) -> dict[Name, Name | None]:
     """Below which session each of a trace hangs; None for the root."""
-    owners = _owners(trace)
-    return {name: parent_of(member, trace, owners) for name, member in trace.members.items()}
-
-
-def _owners(trace: Trace) -> dict[str, Name]:
-    """Whose session a span id stands for: its own, as `spans` derives it, or that of an action that names one."""
-    trace_id = trace.actions[0].trace_id
-    own = {session_span_id(trace_id, *name).hex(): name for name in trace.members}
-    return (
-        own
-        | {root_id(trace_id).hex(): name for name, member in trace.members.items() if member is _root(trace)}
-        | trace.spans
-    )
-
-
-def _root(trace: Trace) -> Member | None:
-    return next(
-        (member for member in trace.members.values() if not member.parent_agent_id and not member.parent_span_id), None
-    )
-
-
-def parent_of(member: Member, trace: Trace, owners: Mapping[str, Name]) -> Name | None:
-    """Whose session handed this one over, by the rules of the spans; None for the root.
-
-    An explicit span id wins; else the named agent's latest session that began earlier; else it hangs below the root.
-    """
-    root = _root(trace)
-    if member is root:
-        return None
-    owner = owners.get(member.parent_span_id)
-    if owner is not None and owner != member.name:
-        return owner
-    handed_over = caller(member, trace.members.values())
-    if handed_over is not None:
-        return handed_over.name
-    return root.name if root is not None else None
+    lineage = Lineage(trace.actions[0].trace_id, trace.members, trace.spans)
+    above = {name: lineage.parent(member) for name, member in trace.members.items()}
+    return {name: None if parent is None else parent.name for name, parent in above.items()}
 
 
 def _concerns(finding: Finding, name: Name, done: Done | None) -> bool:
