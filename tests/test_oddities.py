@@ -91,8 +91,8 @@ def test_the_page_shows_what_is_odd_with_an_example_and_without_content():
     rows = read(html).rows
     at = rows.index(["Warning", "Times", "For example"])
     assert rows[at + 1 :] == [
-        ["status_other", "2", f"status {evil} counts as other: `statuses` of the config has the words test, 0 s ago"],
-        ["field_misnamed", "1", "durationMs is no field: did you mean duration_ms? test, 0 s ago"],
+        ["status other", "2", f"status {evil} counts as other: `statuses` of the config has the words test, 0 s ago"],
+        ["field misnamed", "1", "durationMs is no field: did you mean duration_ms? test, 0 s ago"],
     ]
     assert "What is odd" not in Site(line()).pages.render("/")
 
@@ -101,7 +101,7 @@ def test_after_a_restart_the_counts_stand_and_examples_come_anew():
     """The state keeps no text of lines."""
     site = Site(line(status="meh"))
     site.stages.pipeline.oddities.examples.clear()
-    assert ["status_other", "1", "none since this exporter began"] in site["/"].rows
+    assert ["status other", "1", "none since this exporter began"] in site["/"].rows
 
 
 def test_a_message_delivered_twice_is_odd_once():
