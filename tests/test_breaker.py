@@ -270,6 +270,42 @@ def test_a_forged_task_type_neither_lowers_a_ceiling_nor_raises_it(rig):
     assert [mine.session_id for mine in rig.calls] == ["lifted"]
 
 
+def test_a_forged_line_does_not_set_a_runaways_sums_to_zero(rig):
+    """Dated ahead by more than the idle time, it would begin the next session; a line of the agent's own still does."""
+    rig.spend(900)
+    rig.say(line(rig.seconds + 400, agent_id="runaway", session_id="s", action="x"), origin=ELSEWHERE)
+    rig.spend(101)
+    assert rig.calls[0].evidence["tokens"] == 1_001
+    rig.spend(900, session_id="own")
+    rig.seconds += 400
+    rig.spend(101, session_id="own")
+    assert [mine.session_id for mine in rig.calls] == ["s"]
+
+
+def test_a_forged_task_type_does_not_shorten_the_idle_time_of_a_runaway(tmp_path):
+    """Its calls are 6.5 s apart, which is a session each by the type that the forged line names."""
+    rig = Rig(tmp_path, CONFIG.replace("  batch:", "  quick: {idle: 5s}\n  batch:"))
+    for number in range(4):
+        rig.spend(300)
+        if not number:
+            rig.spend(1, origin=ELSEWHERE, metadata={"task_type": "quick"})
+        rig.seconds += 6.5
+    assert rig.calls[0].evidence["tokens"] == 1_200
+
+
+def test_forged_lines_neither_confirm_a_stop_nor_deny_it(rig):
+    """A stopped agent is quiet whatever others write, and one that goes on is not made quiet by a line dated ahead."""
+    rig.spend(1_001)
+    rig.answer()
+    rig.wait(12)
+    assert [status for _, status, _ in rig.statuses] == ["confirmed"]
+    rig.seconds += 40
+    rig.say(line(rig.seconds, agent_id="runaway", session_id="s", action="x"), origin=ELSEWHERE)
+    rig.wait(2)
+    assert [status for _, status, _ in rig.statuses] == ["confirmed"]
+    assert rig.results().get("unconfirmed") is None
+
+
 def test_an_agent_that_asks_hears_of_the_budget_by_which_it_is_stopped(rig):
     """Its lines name no task type. The one that it asks for stands until they tell of tokens, whatever others write."""
 

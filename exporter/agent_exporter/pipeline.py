@@ -97,6 +97,8 @@ class Pipeline:
         self.duplicates = duplicates
         self.breaker: Breaker | None = None
         """What has to decide between two blocks, if anything stops sessions."""
+        self.reading = Reading()
+        """Of the line at hand."""
         self.store = store
         self.live = live
         self.clock = clock
@@ -138,7 +140,7 @@ class Pipeline:
         live = self.live
         now = self.now()
         self._batches += 1
-        reading = Reading(source, live=live and not self._catching_up)
+        reading = self.reading = Reading(source, live=live and not self._catching_up)
         reading.read_up = self.in_order or (reading.live and source.name in self._read_up)
         reading.window = source.window
         reading.now = now

@@ -117,6 +117,7 @@ class Session(Struct, eq=False, gc=False, array_like=True):
             self.attested_cost_usd += tokens.cost_usd or 0.0
         if metadata is not None and metadata.task_type is not None and self.attested_type in {"", "default"}:
             self.attested_type = metadata.task_type
+        self.attested_type = self.attested_type or "default"
         if metadata is not None and metadata.session_end:
             self.attested_end = max(self.attested_end, action.at)
         elif (tokens is not None or action.duration_ms is not None) and action.at - self.attested_end > reorder:
@@ -155,6 +156,8 @@ class Sessions(Stage):
         longest_call: Callable[[str], float] = lambda _: 0.0,
     ) -> None:
         self.idle = idle
+        self.may_begin: Callable[[Action], bool] = lambda _: True
+        """Whether the line at hand may end an open session by beginning the next: its sums would begin at zero."""
         self._longest_call = longest_call
         self.shortest_idle = shortest_idle
         self.reorder = reorder
@@ -183,7 +186,11 @@ class Sessions(Stage):
         session = self._table.get(key)
         at = action.at
         began = at if action.duration_ms is None else at - action.duration_ms / 1000
-        if session is None or (began - session.last > self.shortest_idle and self._begins_anew(session, began)):
+        if session is None or (
+            began - session.last > self.shortest_idle
+            and self._begins_anew(session, began)
+            and (session.closed or self.may_begin(action))
+        ):
             if session is not None:
                 self._close(key, session)
                 self._forget(key, session)
@@ -267,7 +274,7 @@ class Sessions(Stage):
         """Close what has ended or gone quiet; forget what was closed long ago."""
         self._close_ended(now)
         for key, session in list(self._table.items()):
-            idle = self.idle(session.task_type)
+            idle = self._idle(session)
             quiet = now - max(session.last, session.arrived, session.worked)
             if quiet <= idle:
                 continue
@@ -336,13 +343,17 @@ class Sessions(Stage):
     def _begins_anew(self, session: Session, began: float) -> bool:
         """Whether work that began then is another session's of the same id."""
         gap = began - session.last_work
-        return gap > (MAX_PAUSE if session.paused else self.idle(session.task_type))
+        return gap > (MAX_PAUSE if session.paused else self._idle(session))
+
+    def _idle(self, session: Session) -> float:
+        """Its idle time in seconds. What others write in its agent's name does not shorten it."""
+        return self.idle(session.attested_type or session.task_type)
 
     def _patience(self, session: Session, idle: float | None = None) -> float:
         """Seconds of quiet after which a session is taken for abandoned."""
         if session.paused:
             return MAX_PAUSE
-        return (self.idle(session.task_type) if idle is None else idle) + self._longest_call(session.agent_id)
+        return (self._idle(session) if idle is None else idle) + self._longest_call(session.agent_id)
 
     def _open(self, key: tuple[str, str], action: Action, began: float, now: float) -> Session:
         if len(self._table) >= self._look_at:

@@ -172,6 +172,8 @@ class Stages:
             ignores=self._ignores,
         )
         self.pipeline.breaker = breaker
+        if breaker is not None:
+            sessions.may_begin = lambda action: breaker.may_begin(action, self.pipeline.reading)
         self._restore(store)
         tally.configure(config.names(), self.pipeline.now())
 

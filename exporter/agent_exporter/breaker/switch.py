@@ -195,11 +195,17 @@ class Breaker(Stage):
             session.foreign = True
         for mine in self._intents.of(action.agent_id, action.session_id):
             if mine.called:
-                if session.terminated:  # else another session has begun under the same id
+                # Else another session has begun under the same id, or somebody else writes in its name.
+                if session.terminated and allowed:
                     self._confirmation.line(mine, action.at - self._offset(action.agent_id), session, now)
             elif allowed and not mine.hopeless and mine.status in OPEN:
                 mine.spoke = _shown(origin)
                 self._put_off(mine, now)
+
+    def may_begin(self, action: Action, reading: Reading) -> bool:
+        """Whether a line may begin a session where one is open: a stranger must not set its sums to zero."""
+        agent_id = action.agent_id
+        return not self._authority.vouched(agent_id) or self._authority.allows(agent_id, reading.origin)
 
     def on_heartbeat(self, action: Action, session: Session | None, reading: Reading) -> None:
         """Note that others than its agent keep a session at work."""
