@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import msgspec
 import pytest
 from breaking import CONFIG, OWN, Rig
@@ -799,11 +801,49 @@ def test_what_is_wrong_in_the_breakers_config_is_told():
         "config: agents.c.terminate.argv: an id from a log line cannot be the command",
         "config: agents.d.terminate.argv: nothing is put for {agent}; there are {session_id} and {agent_id}",
         (
-            "config: agents.d.terminate.argv: an id from a log line cannot be part of a program's text: have it follow "
-            "as an argument of its own, and let the program take that ($1)"
+            "config: agents.d.terminate.argv: sh reads commands, and an id from a log line must not become one: call a "
+            'program of your own with the id as an argument, or have a script read "$SESSION_ID" and "$AGENT_ID"'
+        ),
+        (
+            "config: agents.d.terminate.argv: stop {session_id}: an id from a log line must be an argument of its own "
+            'that is not read as a program: the command also gets "$SESSION_ID" and "$AGENT_ID"'
         ),
         "config: breaker.mode: enforce needs state.path, so that a restart knows whom it has stopped",
     ]
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["bash", "-lc", "stop {session_id}"],
+        ["/bin/sh", "-c", "x", "{session_id}"],
+        ["ssh", "host", "stop-session", "{session_id}"],
+        ["env", "-S", "stop {session_id}"],
+        ["python3", "-Ic", "{session_id}"],
+        ["node", "--eval", "{session_id}"],
+        ["stop", "--session={session_id}"],
+        ["su", "app", "--command", "{session_id}"],
+        ["kubectl", "exec", "p", "--", "bash", "-lc", "stop {session_id}"],
+        ["{agent_id}"],
+    ],
+)
+def test_an_id_from_a_log_can_become_no_command(argv):
+    """Whoever prompts an agent may choose its session's id."""
+    with pytest.raises(ConfigError, match=r"agents\.a\.terminate\.argv: "):
+        parse(json.dumps({"agents": {"a": {"terminate": {"argv": argv}}}}))
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["/usr/local/bin/stop", "{session_id}", "--agent", "{agent_id}"],
+        ["kubectl", "delete", "pod", "{session_id}"],
+        ["sh", "-c", 'stop "$SESSION_ID"'],
+    ],
+)
+def test_a_program_may_have_an_id_as_its_argument_and_a_shell_in_its_environment(argv):
+    """Neither reads it as a command."""
+    assert parse(json.dumps({"agents": {"a": {"terminate": {"argv": argv}}}})).agent("a").terminate.argv == argv
 
 
 def test_enforcing_needs_a_state_and_sources():

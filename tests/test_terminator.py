@@ -115,14 +115,27 @@ def test_an_agent_that_hangs_costs_its_own_time_only(agent, monkeypatch):
     assert "imeout" in stop(Terminate(url=f"{agent.url}/x"))
 
 
-def test_a_command_gets_the_ids_as_arguments_and_the_key_in_its_environment(tmp_path):
-    """Whatever the ids hold: there is no shell."""
+def test_a_command_gets_the_ids_as_arguments_and_with_the_key_in_its_environment(tmp_path):
+    """In the environment whatever they hold."""
     out = tmp_path / "out"
-    script = 'printf "%s|" "$@" "$IDEMPOTENCY_KEY" "${HOSTILE-unset}" > ' + str(out)
-    how = Terminate(argv=["/bin/sh", "-c", script, "sh", "{session_id}", "--agent={agent_id}"])
-    assert stop(how, intent("$(touch /tmp/x); `y`", "a b")) == "taken"
-    key = intent("$(touch /tmp/x); `y`", "a b").idempotency_key
-    assert out.read_text() == f"$(touch /tmp/x); `y`|--agent=a b|{key}|unset|"
+    program = tmp_path / "stop"
+    program.write_text(
+        f'#!/bin/sh\nprintf "%s|" "$@" "$SESSION_ID" "$AGENT_ID" "$IDEMPOTENCY_KEY" "${{HOSTILE-unset}}" > {out}\n'
+    )
+    program.chmod(0o755)
+    for argv, session_id, arguments in (
+        ([str(program), "{session_id}", "--agent", "{agent_id}"], "run-1", "run-1|--agent|a.b:c|"),
+        ([str(program)], "$(touch /tmp/x); `y`\n-rf", ""),
+    ):
+        assert stop(Terminate(argv=argv), intent(session_id, "a.b:c")) == "taken"
+        key = intent(session_id, "a.b:c").idempotency_key
+        assert out.read_text() == f"{arguments}{session_id}|a.b:c|{key}|unset|"
+
+
+NOT_AN_ARGUMENT = (
+    "FINAL {{session_id}} {} cannot be an argument of /bin/true: only letters, digits and . _ : - are, beginning with a "
+    "letter or digit; $SESSION_ID and $AGENT_ID have any"
+)
 
 
 @pytest.mark.parametrize(
@@ -130,8 +143,11 @@ def test_a_command_gets_the_ids_as_arguments_and_the_key_in_its_environment(tmp_
     [
         (["/bin/false"], "s", "/bin/false ended with exit code 1"),
         (["/nowhere/stop"], "s", "/nowhere/stop: No such file or directory"),
-        (["/bin/true", "{session_id}"], "-rf", "FINAL {session_id} '-rf' would be taken for an option of /bin/true"),
-        (["/bin/true", "{session_id}"], "a\0b", "FINAL an id with a NUL cannot be an argument"),
+        *(
+            (["/bin/true", "{session_id}"], name, NOT_AN_ARGUMENT.format(repr(name)))
+            for name in ("-rf", "$(id)", "a b", "a/../b", "a\n", "\u00e9", "", "a\0b")
+        ),
+        (["/bin/true"], "a\0b", "FINAL an id with a NUL cannot be given to a command"),
     ],
 )
 def test_a_command_that_does_not_do_it_is_said(argv, session_id, told):

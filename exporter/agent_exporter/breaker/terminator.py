@@ -90,6 +90,13 @@ class Terminator:
             delay = min(2 * delay, LAST_BACKOFF)
 
 
+_CHARACTERS = (
+    "only letters, digits and . _ : - are, beginning with a letter or digit; $SESSION_ID and $AGENT_ID have any"
+)
+_HARMLESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*")
+"""What no program takes for an option, and no shell behind it for anything but a word."""
+
+
 async def terminate(intent: Intent, how: Terminate) -> None:
     """One attempt. Raises Refused."""
     if how.url is not None:
@@ -147,17 +154,17 @@ async def _post(intent: Intent, how: Terminate, template: str) -> None:
 
 
 async def _execute(intent: Intent, argv: list[str]) -> None:
-    names = {"session_id": intent.session_id, "agent_id": intent.agent_id}
-    arguments = []
-    for argument in argv:
-        filled = _PLACE.sub(lambda found: names[found[1]], argument)
-        if filled.startswith("-") and not argument.startswith("-"):
-            raise Refused(f"{argument} {filled!r} would be taken for an option of {argv[0]}", final=True)
-        if "\0" in filled:
-            raise Refused("an id with a NUL cannot be an argument", final=True)
-        arguments.append(filled)
+    names = {"{session_id}": intent.session_id, "{agent_id}": intent.agent_id}
+    for place in names.keys() & set(argv):
+        if not _HARMLESS.fullmatch(names[place]):
+            raise Refused(f"{place} {names[place]!r} cannot be an argument of {argv[0]}: {_CHARACTERS}", final=True)
+    arguments = [names.get(argument, argument) for argument in argv]
     environment = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
     environment["IDEMPOTENCY_KEY"] = intent.idempotency_key
+    for name, value in (("SESSION_ID", intent.session_id), ("AGENT_ID", intent.agent_id)):
+        if "\0" in value:
+            raise Refused("an id with a NUL cannot be given to a command", final=True)
+        environment[name] = value
     try:
         process = await asyncio.create_subprocess_exec(
             *arguments,

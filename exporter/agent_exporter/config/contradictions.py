@@ -11,7 +11,7 @@ from agent_exporter import statuses
 from agent_exporter.config.values import host_fault, listen_fault, source_fault, url_fault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from agent_exporter.config import Agent, Config
 
@@ -75,16 +75,38 @@ def _faults_of_terminate(config: Config, name: str, agent: Agent) -> Iterator[st
         yield f"{where}.url: {fault}"
     if how.url is not None and "{" in urlsplit(how.url).netloc:
         yield f"{where}.url: an id from a log line cannot be part of the host"
-    if how.argv is not None and how.argv and "{" in how.argv[0]:
-        yield f"{where}.argv: an id from a log line cannot be the command"
     for key, text in [("url", how.url or ""), *(("argv", argument) for argument in how.argv or ())]:
         for place in set(_PLACES.findall(text)) - {"{session_id}", "{agent_id}"}:
             yield f"{where}.{key}: nothing is put for {place}; there are {{session_id}} and {{agent_id}}"
-    for flag, text in pairwise(how.argv or ()):
-        if flag in {"-c", "-e", "--eval"} and _PLACES.search(text):
-            yield (
-                f"{where}.argv: an id from a log line cannot be part of a program's text: have it follow as an "
-                "argument of its own, and let the program take that ($1)"
-            )
+    for fault in _faults_of_argv(how.argv or []):
+        yield f"{where}.argv: {fault}"
     if config.breaker.mode == "enforce" and not agent.sources:
         yield f'agents.{name}.sources: is required in enforce mode: whose lines may have it stopped? ["*"] is a choice'
+
+
+_SHELLS = {"sh", "ash", "bash", "dash", "zsh", "ksh", "mksh", "fish", "csh", "tcsh", "pwsh", "powershell", "ssh", "rsh"}
+"""Programs that read a command line in their arguments, here or on another machine."""
+_RUNNERS = {"su", "runuser", "busybox", "mosh", "xargs", "parallel", "watch", "script", "cmd", "nu", "eval"}
+"""Others that do, whose names may also be somebody's word for something else: only as the command itself."""
+_PROGRAM = re.compile(r"-[A-Za-z0-9]*[ceErS]|--(?:eval|exec|execute|command|run|print|split-string)")
+"""Options after which a program's text follows: python -c, perl -e, php -r, node --eval, env -S."""
+
+
+def _faults_of_argv(argv: Sequence[str]) -> Iterator[str]:
+    """Where an id, which whoever prompts an agent may choose, could become part of a command."""
+    if not any(_PLACES.search(argument) for argument in argv):
+        return
+    if _PLACES.search(argv[0]):
+        yield "an id from a log line cannot be the command"
+    names = [argument.rpartition("/")[2].lower().removesuffix(".exe") for argument in argv]
+    for shell in [name for name in names if name in _SHELLS or (name in _RUNNERS and name is names[0])]:
+        yield (
+            f"{shell} reads commands, and an id from a log line must not become one: call a program of your own with "
+            'the id as an argument, or have a script read "$SESSION_ID" and "$AGENT_ID"'
+        )
+    for before, argument in pairwise(argv):
+        if _PLACES.search(argument) and (_PLACES.fullmatch(argument) is None or _PROGRAM.fullmatch(before)):
+            yield (
+                f"{argument}: an id from a log line must be an argument of its own that is not read as a program: "
+                'the command also gets "$SESSION_ID" and "$AGENT_ID"'
+            )
