@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 
 CONFIG = """
 agents:
-  runaway: {team: night, sources: ["*"], terminate: {url: "http://127.0.0.1:9/{session_id}"}}
-  never-seen: {expected_cycle: 60s}
+  runaway: {team: night, trusted_sources: ["*"], terminate: {url: "http://127.0.0.1:9/{session_id}"}}
+  never-seen: {expected_interval: 60s}
 task_types: {default: {session_tokens: 1000}, refund: {session_tokens: 100000}, report: {session_tokens: 100000}}
-otlp: {endpoint: "http://127.0.0.1:9", hold: 60s}
+otlp: {endpoint: "http://127.0.0.1:9", buffer_traces: 60s}
 breaker: {mode: enforce, reasons: [session_budget]}
 state: {path: FOLDER/state.db}
 """

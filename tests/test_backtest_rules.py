@@ -235,8 +235,8 @@ def test_a_counter_that_is_only_read_over_long_windows_is_told_every_four_minute
 
 CONFIG = """
 agents:
-  a: {team: t, expected_cycle: 60s}
-  b: {team: t, expected_cycle: 60s, daily_tokens: 1000, terminate: {url: "http://127.0.0.1:9/stop"}}
+  a: {team: t, expected_interval: 60s}
+  b: {team: t, expected_interval: 60s, daily_tokens: 1000, terminate: {url: "http://127.0.0.1:9/stop"}}
 task_types:
   default: {session_tokens: 800}
 """

@@ -124,7 +124,7 @@ def test_a_suite_may_go_to_another_endpoint_in_another_shape(tmp_path):
           path: /chat
           body: {messages: [{role: user, content: "Q: {input}"}]}
           status: 201
-          json_path: choices[0].text
+          jmespath: choices[0].text
         cases: [{input: hello, expect: {exact: "Q: hello"}}]
         """,
     )
@@ -425,7 +425,7 @@ def test_run_shows_a_scheduled_run_and_a_restart_keeps_it(tmp_path, monkeypatch)
     """Until the config no longer wants it."""
     with Agent(lambda prompt: "5120" if "+" in prompt else "OK") as agent:
         config = {
-            "agents": {"a": {"endpoint": agent.url, "checks": []}},
+            "agents": {"a": {"endpoint": agent.url, "health_checks": []}},
             "benchmarks": {"golden": {"suite": str(written(tmp_path)), "agents": ["a"], "interval": "1s"}},
             "state": {"path": str(tmp_path / "state.db")},
         }

@@ -217,7 +217,7 @@ def test_a_forged_line_kills_nobody_and_the_true_ones_count(rig):
         (
             "session_budget 1",
             "observed",
-            "of its 5,100 tokens, $0.0000, lines from agents.NAME.sources tell only 100, $0.0000: within its budget",
+            "of its 5,100 tokens, $0.0000, lines from agents.NAME.trusted_sources tell only 100, $0.0000: within its budget",
         )
     ]
     rig.spend(800)
@@ -434,14 +434,17 @@ def test_a_loop_is_stopped_if_the_config_wants_it(rig):
 
 
 def test_a_loop_with_a_foreign_line_in_it_is_observed(tmp_path):
-    rig = Rig(tmp_path, CONFIG.replace('"loop-*":\n    sources: ["*"]', '"loop-*":\n    sources: ["/logs/runaway/*"]'))
+    rig = Rig(
+        tmp_path,
+        CONFIG.replace('"loop-*":\n    trusted_sources: ["*"]', '"loop-*":\n    trusted_sources: ["/logs/runaway/*"]'),
+    )
     rig.say(*round_and_round(rig)[:2])
     rig.say(*round_and_round(rig)[2:], origin=ELSEWHERE)
     rig.wait(4)
     assert rig.calls == []
     assert rig.statuses[0][1:] == (
         "observed",
-        "a line of its session came from where agents.NAME.sources does not name",
+        "a line of its session came from where agents.NAME.trusted_sources does not name",
     )
 
 
@@ -494,7 +497,7 @@ def test_when_it_latches_what_was_decided_with_it_and_not_done_is_not_done(rig):
 
 def test_a_fifth_of_all_live_sessions_is_too_many(tmp_path):
     """Of twenty or more; below that a share says nothing."""
-    config = CONFIG.replace("breaker: {", "breaker: {max_kills_per_minute: 100, ")
+    config = CONFIG.replace("breaker: {", "breaker: {max_terminations_per_minute: 100, ")
     rig = Rig(tmp_path, config)
     rig.say(*[line(0, agent_id="quiet", session_id=f"q{n}") for n in range(20)])
     for n in range(6):
@@ -746,20 +749,20 @@ def test_what_is_wrong_in_the_breakers_config_is_told():
         parse(
             "breaker: {mode: enforce, reasons: [cascade]}\n"
             "agents:\n"
-            "  a: {terminate: {url: 'http://{agent_id}:1/x'}, sources: [relative/path, k=v]}\n"
+            "  a: {terminate: {url: 'http://{agent_id}:1/x'}, trusted_sources: [relative/path, k=v]}\n"
             "  b: {terminate: {url: 'http://h/x', argv: [kill]}}\n"
-            "  c: {terminate: {argv: ['{session_id}']}, sources: ['*']}\n"
-            "  d: {terminate: {argv: [sh, -c, 'stop {session_id}', '{agent}']}, sources: ['*']}\n"
+            "  c: {terminate: {argv: ['{session_id}']}, trusted_sources: ['*']}\n"
+            "  d: {terminate: {argv: [sh, -c, 'stop {session_id}', '{agent}']}, trusted_sources: ['*']}\n"
         )
     assert told.value.faults == [
         "config: breaker.reasons: must be session_budget or loop or action_anomaly, not 'cascade'",
         (
-            "config: agents.a.sources: 'relative/path' must be an absolute path, \"-\", "
+            "config: agents.a.trusted_sources: 'relative/path' must be an absolute path, \"-\", "
             'an attribute such as "k8s.pod.name=research-*", or "*"'
         ),
         "config: agents.a.terminate.url: an id from a log line cannot be part of the host",
         "config: agents.b.terminate: needs url or argv, and not both",
-        ('config: agents.b.sources: is required in enforce mode: whose lines may have it stopped? ["*"] is a choice'),
+        ('config: agents.b.trusted_sources: is required in enforce mode; ["*"] trusts every line'),
         "config: agents.c.terminate.argv: an id from a log line cannot be the command",
         "config: agents.d.terminate.argv: nothing is put for {agent}; there are {session_id} and {agent_id}",
         (
@@ -774,7 +777,7 @@ def test_enforcing_needs_a_state_and_sources():
     with pytest.raises(ConfigError) as told:
         parse("breaker: {mode: enforce}\nagents: {a: {terminate: {url: 'http://h/x'}}}")
     assert told.value.faults == [
-        'config: agents.a.sources: is required in enforce mode: whose lines may have it stopped? ["*"] is a choice',
+        'config: agents.a.trusted_sources: is required in enforce mode; ["*"] trusts every line',
         "config: breaker.mode: enforce needs state.path, so that a restart knows whom it has stopped",
     ]
 

@@ -184,7 +184,7 @@ def test_a_cascade_is_told_again_only_after_a_minute_without_failures():
 
 CONFIG = """
 task_types: {default: {session_tokens: 900, normal_duration: 5s, max_duration: 20s}, batch: {session_tokens: 2000, session_cost_usd: 0.5}}
-detectors: {loop: {max_retries: 2}, action_anomaly: {window: 6, min_samples: 3}, cascade: {agents: 2, window: 5s}}
+detectors: {loop: {max_retries: 2}, action_anomaly: {window_size: 6, min_samples: 3}, cascade: {min_agents: 2, window: 5s}}
 """
 AGENTS = {"a": None, "b": "a", "c": "b"}
 IDLE = 300.0

@@ -373,8 +373,8 @@ def test_progress_is_told_of_every_window(tmp_path):
 # --- the same as the rest of the program ----------------------------------------------------------------------------
 
 CONFIG = """
-detectors: {action_anomaly: {window: 6, min_samples: 3}, cascade: {agents: 2}}
-task_types: {default: {session_tokens: 900, max_duration: 60s, idle: 90s}}
+detectors: {action_anomaly: {window_size: 6, min_samples: 3}, cascade: {min_agents: 2}}
+task_types: {default: {session_tokens: 900, max_duration: 60s, idle_timeout: 90s}}
 """
 
 

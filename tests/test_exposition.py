@@ -63,7 +63,7 @@ def test_logs_of_the_world_are_written_as_prometheus_client_writes_them(name):
 
 SCENARIOS = {
     "empty": ([], ""),
-    "configured and silent": ([], "agents: {b: {expected_cycle: 60s, daily_tokens: 5, daily_cost_usd: 2.5}}"),
+    "configured and silent": ([], "agents: {b: {expected_interval: 60s, daily_tokens: 5, daily_cost_usd: 2.5}}"),
     "hostile names": (
         [full(agent_id=name, action=name, session_id=name, error={"type": name}, parent_trace_id=name,
               tokens={"prompt": 1, "model": name}, metadata={"team": name, "task_type": name}) for name in HOSTILE],
@@ -71,7 +71,7 @@ SCENARIOS = {
     ),
     "many agents": ([full(agent_id=f"a{n}", action=f"x{n % 7}", session_id=f"s{n}") for n in range(300)], ""),
     "overflow": (
-        [full(agent_id=f"a{n}", action=f"x{n}", session_id=f"s{n}") for n in range(300)], "metrics: {max_series: 20}",
+        [full(agent_id=f"a{n}", action=f"x{n}", session_id=f"s{n}") for n in range(300)], "metrics: {max_series_per_family: 20}",
     ),
     "heartbeats": (
         [line(), *(line(action="heartbeat", output={"state": state}) for state in ("idle", "working", "odd"))], "",

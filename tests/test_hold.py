@@ -1,4 +1,4 @@
-"""What otlp.hold promises: a trace goes out whole, or marked; nothing is lost on the way."""
+"""What otlp.buffer_traces promises: a trace goes out whole, or marked; nothing is lost on the way."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def test_an_exporter_that_holds_sends_a_trace_in_one_request_also_over_sigkill(t
     line = {"parent_trace_id": "t", "session_id": "s"}
     log.write_text(json.dumps(record(**line)) + "\n" + json.dumps(record(**line, action="b")) + "\n")
     with Sink() as sink:
-        arguments = ("--otlp.endpoint", sink.url, "--otlp.hold", "10m", "--state.path", tmp_path / "s.db", log)
+        arguments = ("--otlp.endpoint", sink.url, "--otlp.buffer-traces", "10m", "--state.path", tmp_path / "s.db", log)
         with Running(*arguments) as running:
             eventually(lambda: running.total("agent_exporter_lines_accepted_total") == 2)
             running.kill()

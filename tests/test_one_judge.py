@@ -70,13 +70,13 @@ def test_an_agent_never_seen_is_waited_for_as_long():
 
 CONFIG = {
     "agents": {
-        "a": {"expected_cycle": "30s"},
-        "b": {"expected_cycle": "30s"},
-        "c": {"expected_cycle": "1m"},
-        "never": {"expected_cycle": "1m"},
+        "a": {"expected_interval": "30s"},
+        "b": {"expected_interval": "30s"},
+        "c": {"expected_interval": "1m"},
+        "never": {"expected_interval": "1m"},
         "near": {"daily_tokens": 1000, "daily_cost_usd": 1},
         "over": {"daily_tokens": 1000, "daily_cost_usd": 1},
-        "stuck": {"long_call": "2m"},
+        "stuck": {"max_action_duration": "2m"},
     }
 }
 UNTIL = {  # seconds for which an agent logs, every 15

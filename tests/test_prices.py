@@ -23,7 +23,7 @@ prices:
   models:
     fast: {input: 1, output: 4, cache_read: 0.1, cache_write: 1.25}
     "fast-*": {input: 2, output: 8}
-    long: {input: 1, output: 2, long: {above: 1000, input: 10, output: 20}}
+    long: {input: 1, output: 2, long_prompt: {above: 1000, input: 10, output: 20}}
 """
 
 
@@ -220,13 +220,13 @@ def test_a_cost_is_never_negative_and_always_finite(prompt, completion, read, wr
 def test_what_is_wrong_in_a_price_table_is_told_with_its_path():
     with pytest.raises(ConfigError) as told:
         parse(
-            "prices: {tolerance: -1, models: {a: {input: 1}, b: {input: x, output: 1, long: {above: 0, input: 1, output: 1}}}}"
+            "prices: {tolerance: -1, models: {a: {input: 1}, b: {input: x, output: 1, long_prompt: {above: 0, input: 1, output: 1}}}}"
         )
     assert told.value.faults == [
         "config: prices.tolerance: must be a number >= 0.0, not -1",
         "config: prices.models.a.output: is required",
         "config: prices.models.b.input: must be a number, not 'x'",
-        "config: prices.models.b.long.above: must be a whole number >= 1, not 0",
+        "config: prices.models.b.long_prompt.above: must be a whole number >= 1, not 0",
     ]
 
 

@@ -224,8 +224,8 @@ def test_json_of_another_program_is_told_from_a_record_with_faults():
 CONFIG = """
 sources:
   both: {path: /logs/a, ignore_plain_text: true}
-  strict: {path: /logs/b, foreign: count}
-otlp_logs: {foreign: count}
+  strict: {path: /logs/b, foreign_json: count}
+otlp_logs: {foreign_json: count}
 """
 
 

@@ -312,7 +312,9 @@ class Exporter:
     def _scrape(self, accept: str) -> tuple[str, bytes]:
         rows: Rows = {}
         if self.stages is not None:
-            wait = until_caught_up(self.stages.pipeline, self.config.metrics.catch_up - (time.time() - self._began))
+            wait = until_caught_up(
+                self.stages.pipeline, self.config.metrics.catch_up_timeout - (time.time() - self._began)
+            )
             if wait:
                 raise CatchingUp(wait)
             rows = self.stages.pipeline.ask(self.stages.pipeline.snapshot).result(SCRAPE_WAIT)

@@ -5,7 +5,7 @@ when its agent has not worked on it for the idle time of its task type: from its
 action, or a `working` heartbeat) to the begin of the next action. A call that takes longer than the idle time is work.
 
 The line of a call comes when the call ends, so the clock alone cannot tell a long call from an abandoned session. A
-quiet session is closed as abandoned when the idle time and the longest call (`agents.NAME.long_call`) have passed. It
+quiet session is closed as abandoned when the idle time and the agent's `max_action_duration` have passed. It
 is remembered for MAX_CALL more: the line of a call that took even longer goes on with it, and its end is not counted
 twice. Lines may come a little late, so an ended session is closed only after the reorder window, and is remembered for
 its idle time.
@@ -46,7 +46,7 @@ KIND = "session"
 MOST = 65_536
 """Sessions held at once, about 2.6 KB each. At 1 million sessions a day, 3,500 begin in an idle time of 5 min."""
 MAX_CALL = 3600.0
-"""Seconds after which no line of a running call is expected any more; beyond `long_call` an agent counts as stuck."""
+"""Seconds after which no line of a running call is expected any more; beyond `max_action_duration` it is stuck."""
 MAX_PAUSE = 7 * 86_400.0
 """Seconds that a session may wait for a person; as long as an agent's series stay (`metrics.agent_ttl`)."""
 

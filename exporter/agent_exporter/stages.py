@@ -74,7 +74,7 @@ class Stages:
         self.listeners: list[Callable[[Finding], None]] = []
         tally = Tally(
             self._is_llm,
-            limits=Limits(config.metrics.max_series, config.metrics.max_samples),
+            limits=Limits(config.metrics.max_series_per_family, config.metrics.max_samples),
             team=lambda name: self.config.agent(name).team,
             configured=config.names(),
             baseline_from=self._baseline_from,
@@ -90,7 +90,7 @@ class Stages:
                 durable=isinstance(store, File),
                 spool_bytes=config.otlp.spool_bytes,
             )
-            hold = config.otlp.hold if live else None
+            hold = config.otlp.buffer_traces if live else None
             tree = Tree(self._is_llm, queue.offer if hold is None else self._hold_before(queue, hold).offer)
 
         journal = Journal(write)
@@ -114,16 +114,16 @@ class Stages:
             if tree is not None:
                 tree.end(session)
 
-        idle = {"default": float(config.task_type("default").idle)}
-        idle |= {name: float(task.idle) for name, task in config.task_types.items()}
+        idle = {"default": float(config.task_type("default").idle_timeout)}
+        idle |= {name: float(task.idle_timeout) for name, task in config.task_types.items()}
         self._idle = idle
         sessions = Sessions(
             self._idle_of,
             opened,
             closed,
-            reorder=config.detectors.reorder,
+            reorder=config.detectors.reorder_window,
             shortest_idle=min(idle.values()),
-            longest_call=lambda name: self.config.agent(name).long_call,
+            longest_call=lambda name: self.config.agent(name).max_action_duration,
         )
         detectors = Detectors(config, sessions, found, live=live)
         duplicates = Duplicates(time.time(), stored=isinstance(store, File))
@@ -179,7 +179,7 @@ class Stages:
         """Whether to ignore a line that does not decode: plain text, or the JSON of another program."""
         own = self.config.otlp_logs if source == "otlp" else self.config.sources.get(source)
         if isinstance(rejection, Foreign):
-            return own is None or own.foreign == "ignore"
+            return own is None or own.foreign_json == "ignore"
         return own is not None and own.ignore_plain_text and rejection.reason == "not_json" and line[:1] != b"{"
 
     def _baseline_from(self, name: str) -> float:
@@ -192,9 +192,11 @@ def agent_settings(config: Config, name: str, now: float) -> AgentSettings:
     """What the config says of an agent, as a scrape shows it."""
     agent = config.agent(name)
     # Silent by plan until its first line after them is due: it has had no reason to log before they ended.
-    due = 2 * (agent.expected_cycle or 0.0)
+    due = 2 * (agent.expected_interval or 0.0)
     quiet = agent.quiet_hours is not None and (agent.quiet_hours.contain(now) or agent.quiet_hours.contain(now - due))
-    return AgentSettings(agent.expected_cycle, agent.long_call, quiet, agent.daily_tokens, agent.daily_cost_usd)
+    return AgentSettings(
+        agent.expected_interval, agent.max_action_duration, quiet, agent.daily_tokens, agent.daily_cost_usd
+    )
 
 
 def _task_settings(config: Config, name: str) -> TaskSettings:

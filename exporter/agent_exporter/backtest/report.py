@@ -114,7 +114,7 @@ def _killed(findings: Iterable[Finding], config: Config) -> Iterator[str]:
     yield f"Would have been killed{mode}: {_sessions(len(killed))}"
     if killed:
         yield f"  {_who(killed)}"
-    most = breaker.max_kills_per_minute
+    most = breaker.max_terminations_per_minute
     for before, finding in zip(killed, killed[most:], strict=False):
         if finding.at - before.at < 60:
             yield f"  over {most} within a minute at {_minute(finding.at)}: the breaker would have latched there"

@@ -91,7 +91,7 @@ async def run(
             if not answered and asked == min(HOPELESS, len(suite.cases) * repetitions):
                 raise Unanswered(answer.problem or f"HTTP status {answer.status}")
             progress(asked)
-            wrong = verdict(answer, request.status, request.json_path, case.expect)
+            wrong = verdict(answer, request.status, request.jmespath, case.expect)
             passed += wrong is None
             seconds += answer.seconds
             why = why or wrong

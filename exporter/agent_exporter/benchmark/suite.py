@@ -14,7 +14,7 @@ from msgspec import Meta, field
 
 from agent_exporter.config import Expect  # noqa: TC001  (msgspec reads the annotations)
 from agent_exporter.config.strict import ConfigError, Section, read_strictly, text_of
-from agent_exporter.config.values import JSONPath
+from agent_exporter.config.values import JMESPath
 from agent_exporter.probes.check import filled
 from agent_exporter.probes.expectation import EXPECTATIONS
 from agent_exporter.probes.settings import expect_faults, path_fault
@@ -42,7 +42,7 @@ class Request(Section, frozen=True):
     path: str = "/v1/test"
     body: dict[str, Any] = field(default_factory=lambda: {"prompt": INPUT})
     status: Annotated[int, Meta(ge=100, le=599)] = 200
-    json_path: JSONPath | None = JSONPath("response")
+    jmespath: JMESPath | None = JMESPath("response")
     """The part of the answer that is judged."""
 
 

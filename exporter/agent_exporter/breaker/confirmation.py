@@ -1,7 +1,7 @@
 """Whether sessions that were told to stop did: their end, or quiet, confirms it; one that still logs pages.
 
     called -> confirmed      its end was read, or it was quiet for `confirm_after` (10 s)
-           -> unconfirmed    it still logs `grace` (30 s) after the call was taken
+           -> unconfirmed    it still logs `termination_grace_period` (30 s) after the call was taken
     confirmed -> called      it was only quiet, and goes on
 
 `late` are the intents of sessions that still log although they were to stop, those that could not be told among them.
@@ -49,12 +49,15 @@ class Confirmation:
         self._intents.touch(mine)
         # By its own time, as lines from before the call may come late; a clock that lags must not hide it for ever.
         on = at - mine.called
-        if on <= settings.grace and now - mine.called > settings.grace + settings.max_line_age:
+        if (
+            on <= settings.termination_grace_period
+            and now - mine.called > settings.termination_grace_period + settings.max_line_age
+        ):
             on = now - mine.called
         if session.attested_end:
             if mine.status == "called":
                 self.confirm(mine, ENDED, now)
-        elif on > settings.grace:
+        elif on > settings.termination_grace_period:
             self._intents.change(mine, "unconfirmed", f"it still logs {on:.0f} s after it was told", now)
             self.late[mine.key] = mine
             log.error("session %s of %s was told to stop and still logs", mine.session_id, mine.agent_id)

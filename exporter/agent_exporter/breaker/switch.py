@@ -103,7 +103,7 @@ class Breaker:
         """Take up new settings. A raised ceiling begins a new generation, as an operator's extension does."""
         before, self._config, self._settings = self._settings, config, config.breaker
         self._confirmation.settings = config.breaker
-        self._reorder = float(config.detectors.reorder)
+        self._reorder = float(config.detectors.reorder_window)
         self._authority = Authority(config)
         self.watches = self._authority.watches
         self.idle = self._authority.idle
@@ -301,11 +301,12 @@ class Breaker:
         if mine.reason == BUDGET:
             if self._account(session).excess is None:
                 return (
-                    f"of its {session.tokens:,} tokens, ${session.cost_usd:.4f}, lines from agents.NAME.sources tell "
-                    f"only {session.attested_tokens:,}, ${session.attested_cost_usd:.4f}: within its budget"
+                    f"of its {session.tokens:,} tokens, ${session.cost_usd:.4f}, lines from "
+                    f"agents.NAME.trusted_sources tell only {session.attested_tokens:,}, "
+                    f"${session.attested_cost_usd:.4f}: within its budget"
                 )
         elif session.foreign:
-            return "a line of its session came from where agents.NAME.sources does not name"
+            return "a line of its session came from where agents.NAME.trusted_sources does not name"
         return None
 
     def _offset(self, agent_id: str) -> float:
@@ -382,7 +383,7 @@ class Breaker:
         if mine.attempts == 1:
             log.warning("session %s of %s is not stopped yet: %s", mine.session_id, mine.agent_id, refusal)
             self._intents.write("refused", mine, now, why=refusal)
-        if not refused.final and now - mine.intended < self._settings.grace:
+        if not refused.final and now - mine.intended < self._settings.termination_grace_period:
             return True
         mine.hopeless = refused.final
         self._confirmation.fail(mine, refusal, now)

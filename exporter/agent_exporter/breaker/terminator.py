@@ -37,7 +37,7 @@ MOST_ANSWER = 64 << 10
 MOST_WORDS = 200
 """Characters that are kept of why it was not taken: the agent says them."""
 MOST_CALLS = 64
-"""At once; max_kills_per_minute is usually far below."""
+"""At once; max_terminations_per_minute is usually far below."""
 _PLACE = re.compile(r"\{(session_id|agent_id)\}")
 GONE = frozenset({404, 410})
 """There is no such session: what was wanted."""

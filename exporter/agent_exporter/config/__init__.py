@@ -4,6 +4,7 @@ With no file at all everything works with the defaults that the sections below s
 
     values.py           durations, hours, expressions, addresses
     strict.py           YAML into sections
+    renamed.py          old keys and their new names
     contradictions.py   between keys
 """
 
@@ -21,7 +22,7 @@ from msgspec import Meta, field
 from agent_exporter import statuses
 from agent_exporter.config.contradictions import contradictions
 from agent_exporter.config.strict import Section, read_strictly, text_of
-from agent_exporter.config.values import DEFAULT_LISTEN, Duration, FilePath, JSONPath, QuietHours, Regex, is_glob
+from agent_exporter.config.values import DEFAULT_LISTEN, Duration, FilePath, JMESPath, QuietHours, Regex, is_glob
 
 Positive = Annotated[int, Meta(ge=1)]
 PositiveUSD = Annotated[float, Meta(gt=0)]
@@ -40,8 +41,8 @@ class Agent(Section, frozen=True):
     """One agent, by name or glob; a name wins over a glob, and the first glob that fits over those after it."""
 
     team: str | None = None
-    expected_cycle: Duration | None = None
-    long_call: Duration = Duration(300.0)
+    expected_interval: Duration | None = None
+    max_action_duration: Duration = Duration(300.0)
     quiet_hours: QuietHours | None = None
     daily_tokens: Positive | None = None
     daily_cost_usd: PositiveUSD | None = None
@@ -50,9 +51,9 @@ class Agent(Section, frozen=True):
     endpoint: str | None = None
     endpoint_headers_file: FilePath | None = None
     """Lines `Name: value`, for a token that does not belong into this file."""
-    checks: list[str] | None = None
+    health_checks: list[str] | None = None
     """Which health checks it is given; None: the article's four."""
-    sources: list[str] | None = None
+    trusted_sources: list[str] | None = None
     terminate: Terminate | None = None
 
 
@@ -63,7 +64,7 @@ class TaskType(Section, frozen=True):
     session_cost_usd: PositiveUSD | None = None
     normal_duration: Duration = Duration(30.0)
     max_duration: Duration = Duration(300.0)
-    idle: Duration = Duration(300.0)
+    idle_timeout: Duration = Duration(300.0)
 
 
 class Statuses(Section, frozen=True):
@@ -89,7 +90,7 @@ class FileSource(Section, frozen=True):
     path: FilePath
     start_at: Literal["beginning", "end"] = "beginning"
     ignore_plain_text: bool = False
-    foreign: Literal["ignore", "count"] = "ignore"
+    foreign_json: Literal["ignore", "count"] = "ignore"
 
 
 class Server(Section, frozen=True):
@@ -103,11 +104,11 @@ class Server(Section, frozen=True):
 
 
 class Metrics(Section, frozen=True):
-    max_series: Annotated[int, Meta(ge=10)] = 2_000
+    max_series_per_family: Annotated[int, Meta(ge=10)] = 2_000
     max_samples: Annotated[int, Meta(ge=1_000)] = 100_000
     agent_ttl: Duration = Duration(7 * 86400.0)
     gen_ai: bool = True
-    catch_up: Duration = Duration(60.0)
+    catch_up_timeout: Duration = Duration(60.0)
     """How long scrapes are refused while a first start reads what there is."""
 
 
@@ -120,7 +121,7 @@ class OTLP(Section, frozen=True):
     """Lines `Name: value`, for a token that does not belong into this file."""
     ca_file: FilePath | None = None
     spool_bytes: Annotated[int, Meta(ge=1 << 20)] = 256 << 20
-    hold: Duration | None = None
+    buffer_traces: Duration | None = None
     """Keep a trace's spans together until its sessions have ended, no longer than this."""
 
 
@@ -129,7 +130,7 @@ class OTLPLogs(Section, frozen=True):
 
     enabled: bool = True
     ignore_plain_text: bool = False
-    foreign: Literal["ignore", "count"] = "ignore"
+    foreign_json: Literal["ignore", "count"] = "ignore"
 
 
 class State(Section, frozen=True):
@@ -153,23 +154,23 @@ class Loop(Section, frozen=True):
 
 class Anomaly(Section, frozen=True):
     factor: Annotated[float, Meta(gt=1)] = 2.0
-    window: Positive = 50
+    window_size: Positive = 50
     min_samples: Positive = 20
 
 
 class Cascade(Section, frozen=True):
-    agents: Annotated[int, Meta(ge=2)] = 3
+    min_agents: Annotated[int, Meta(ge=2)] = 3
     window: Duration = Duration(60.0)
 
 
 class Detectors(Section, frozen=True):
-    reorder: Duration = Duration(3.0)
+    reorder_window: Duration = Duration(3.0)
     loop: Loop = field(default_factory=Loop)
     action_anomaly: Anomaly = field(default_factory=Anomaly)
     cascade: Cascade = field(default_factory=Cascade)
 
 
-class Long(Section, frozen=True):
+class LongPrompt(Section, frozen=True):
     """The price of a call whose prompt is longer than so many tokens."""
 
     above: Positive
@@ -186,7 +187,7 @@ class Price(Section, frozen=True):
     output: USD
     cache_read: USD | None = None
     cache_write: USD | None = None
-    long: Long | None = None
+    long_prompt: LongPrompt | None = None
 
 
 class Prices(Section, frozen=True):
@@ -208,11 +209,11 @@ class Breaker(Section, frozen=True):
     )
     audit_log: FilePath | None = None
     """Without one: `audit.ndjson` beside the state file."""
-    grace: Duration = Duration(30.0)
+    termination_grace_period: Duration = Duration(30.0)
     confirm_after: Duration = Duration(10.0)
     max_line_age: Duration = Duration(60.0)
-    max_kills_per_minute: Positive = 5
-    max_kill_share: Annotated[float, Meta(gt=0, le=1)] = 0.2
+    max_terminations_per_minute: Positive = 5
+    max_termination_share: Annotated[float, Meta(gt=0, le=1)] = 0.2
     min_live_sessions: Positive = 20
 
 
@@ -239,7 +240,7 @@ class HealthCheck(Section, frozen=True):
     body: dict[str, Any] | None = None
     """With one it is a POST of JSON."""
     status: Annotated[int, Meta(ge=100, le=599)] | None = None
-    json_path: JSONPath | None = None
+    jmespath: JMESPath | None = None
     expect: Expect | None = None
     interval: Duration | None = None
     timeout: Duration | None = None

@@ -43,9 +43,9 @@ def contradictions(config: Config) -> Iterator[str]:
         if task.normal_duration > task.max_duration:
             yield f"task_types.{name}: normal_duration is longer than max_duration"
     for name, agent in config.agents.items():
-        for source in agent.sources or ():
+        for source in agent.trusted_sources or ():
             if fault := source_fault(source):
-                yield f"agents.{name}.sources: {fault}"
+                yield f"agents.{name}.trusted_sources: {fault}"
         yield from _faults_of_terminate(config, name, agent)
     if config.breaker.mode == "enforce" and config.state.file is None:
         yield "breaker.mode: enforce needs state.path, so that a restart knows whom it has stopped"
@@ -58,7 +58,7 @@ def contradictions(config: Config) -> Iterator[str]:
 
 def _is_asked(agent: Agent) -> bool:
     """Whether its section has to do with health checks or benchmarks."""
-    return (agent.endpoint, agent.endpoint_headers_file, agent.checks) != (None, None, None)
+    return (agent.endpoint, agent.endpoint_headers_file, agent.health_checks) != (None, None, None)
 
 
 _PLACES = re.compile(r"\{\w*\}")
@@ -86,5 +86,5 @@ def _faults_of_terminate(config: Config, name: str, agent: Agent) -> Iterator[st
                 f"{where}.argv: an id from a log line cannot be part of a program's text: have it follow as an "
                 "argument of its own, and let the program take that ($1)"
             )
-    if config.breaker.mode == "enforce" and not agent.sources:
-        yield f'agents.{name}.sources: is required in enforce mode: whose lines may have it stopped? ["*"] is a choice'
+    if config.breaker.mode == "enforce" and not agent.trusted_sources:
+        yield f'agents.{name}.trusted_sources: is required in enforce mode; ["*"] trusts every line'

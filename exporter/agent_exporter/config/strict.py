@@ -11,7 +11,8 @@ import msgspec
 import yaml
 from msgspec import Struct
 
-from agent_exporter.config.values import Duration, FilePath, JSONPath, QuietHours, Regex, duration
+from agent_exporter.config.renamed import NEW_NAMES
+from agent_exporter.config.values import Duration, FilePath, JMESPath, QuietHours, Regex, duration
 from agent_exporter.text import plain
 
 if TYPE_CHECKING:
@@ -156,6 +157,10 @@ def _faults_of_section(value: Any, wanted: type[Section], path: str) -> Iterator
         if key in hints:
             yield from _faults(inner, hints[key], _join(path, key))
         else:
+            renamed = NEW_NAMES.get(wanted.__name__, {}).get(str(key))
+            if renamed is not None:
+                yield f"{_join(path, str(key))}: is called {renamed} now"
+                continue
             close = difflib.get_close_matches(str(key), hints, n=1)
             hint = f"; did you mean {close[0]}?" if close else f"; known are {', '.join(hints)}"
             yield f"{_join(path, str(key))}: unknown key{hint}"
@@ -169,7 +174,7 @@ def _decode(wanted: type, value: Any) -> Any:
         return duration(value if isinstance(value, str) else "")
     if wanted is QuietHours:
         return QuietHours(value if isinstance(value, str) else "")
-    if wanted in {FilePath, Regex, JSONPath}:
+    if wanted in {FilePath, Regex, JMESPath}:
         if not isinstance(value, str):
             raise ValueError("must be text")
         return wanted(value)

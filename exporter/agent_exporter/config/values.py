@@ -77,7 +77,7 @@ class Regex(str):
         return re2.search(self, text) is not None
 
 
-class JSONPath(str):
+class JMESPath(str):
     """A JMESPath expression, such as `choices[0].message.content`: it names one value, as an answer is one."""
 
     __slots__ = ()
@@ -129,7 +129,7 @@ def host_fault(name: str) -> str | None:
 
 
 def source_fault(glob: str) -> str | None:
-    """What is wrong with an entry of `sources`, or None; `breaker.authority` says what they mean."""
+    """What is wrong with an entry of `trusted_sources`, or None; `breaker.authority` says what they mean."""
     if glob in {"*", "-"} or glob.startswith("/") or glob.partition("=")[0] not in {"", glob}:
         return None
     return f'{glob!r} must be an absolute path, "-", an attribute such as "k8s.pod.name=research-*", or "*"'

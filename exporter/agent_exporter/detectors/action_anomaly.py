@@ -146,7 +146,7 @@ class Averages:
                 self._found(window.agent_id, sample, evidence)
             tokens.append(spent)
             window.total += spent
-            while len(tokens) > settings.window:
+            while len(tokens) > settings.window_size:
                 window.total -= tokens.pop(0)
 
     def _open(self, agent_id: str, action: str) -> Window:

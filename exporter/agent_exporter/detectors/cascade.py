@@ -57,7 +57,7 @@ def failed(trace: Trace, step: Step, settings: Cascade) -> Fallen | None:
     if trace.failing:
         trace.failing.append(step.agent_id)
         return Fallen([failure], None)
-    if len(first) < settings.agents:
+    if len(first) < settings.min_agents:
         return None
     trace.failing = list(first)
     return Fallen(sorted(first.values()), root(trace, list(first.values())))

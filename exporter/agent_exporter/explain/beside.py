@@ -44,9 +44,9 @@ class Surroundings:
 
     def __init__(self, blocks: Sequence[Block], config: Config) -> None:
         self._blocks = blocks
-        self._window = config.detectors.action_anomaly.window
+        self._window = config.detectors.action_anomaly.window_size
         tasks = [config.task_type("default"), *(config.task_type(name) for name in config.task_types)]
-        self._margin = max(float(task.idle) for task in tasks) + max(float(task.max_duration) for task in tasks)
+        self._margin = max(float(task.idle_timeout) for task in tasks) + max(float(task.max_duration) for task in tasks)
         """Seconds: a session goes on after silences up to its idle time, and may be at work until its time is up."""
 
     def of(self, task: list[Action]) -> list[Action]:

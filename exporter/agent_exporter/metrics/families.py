@@ -60,12 +60,12 @@ class Family(NamedTuple):
 class AgentSettings(NamedTuple):
     """What the config says of one agent; None is not configured."""
 
-    expected_cycle: float | None
+    expected_interval: float | None
     """Seconds."""
-    long_call: float
+    max_action_duration: float
     """Seconds."""
     quiet: bool
-    """It is within its quiet hours now, or they ended less than two expected cycles ago."""
+    """It is within its quiet hours now, or they ended less than two expected intervals ago."""
     daily_tokens: int | None
     daily_cost_usd: float | None
 
@@ -363,13 +363,13 @@ def _agent(page: Page, cell: AgentCell, live: Live) -> None:
     page.gauge("agent_info", (who, label(cell.team)), 1)
     # An agent that the config names and that has not logged yet has budgets and a cycle, and nothing it did.
     for name, wanted in (
-        ("agent_expected_cycle_seconds", settings.expected_cycle),
+        ("agent_expected_cycle_seconds", settings.expected_interval),
         ("agent_daily_token_budget", settings.daily_tokens),
         ("agent_daily_cost_budget_usd", settings.daily_cost_usd),
     ):
         if wanted is not None:
             page.gauge(name, a, wanted)
-    page.gauge("agent_long_call_seconds", a, settings.long_call)
+    page.gauge("agent_long_call_seconds", a, settings.max_action_duration)
     page.gauge("agent_quiet_hours", a, int(settings.quiet))
     today = cell.days.get(int(live.now // DAY)) or Day()
     page.gauge("agent_tokens_today", a, today.tokens)

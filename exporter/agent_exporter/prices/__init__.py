@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import force_setattr
 
-from agent_exporter.config import Long, Price
+from agent_exporter.config import LongPrompt, Price
 from agent_exporter.config import Prices as Settings
 from agent_exporter.prices.names import is_free, plainer
 
@@ -144,9 +144,9 @@ class Prices:
 def cost(price: Price, tokens: Tokens) -> float:
     """USD of one call. `prompt` includes cached tokens; those without a price of their own cost what others cost."""
     prompt, completion = tokens.prompt or 0, tokens.completion or 0
-    rate: Price | Long = price
-    if price.long is not None and prompt > price.long.above:
-        rate = price.long
+    rate: Price | LongPrompt = price
+    if price.long_prompt is not None and prompt > price.long_prompt.above:
+        rate = price.long_prompt
     read, write = tokens.cache_read or 0, tokens.cache_write or 0
     fresh = max(0, prompt - read - write)
     return (

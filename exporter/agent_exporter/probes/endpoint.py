@@ -21,7 +21,7 @@ from agent_exporter.probes.expectation import quoted
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from agent_exporter.config.values import JSONPath
+    from agent_exporter.config.values import JMESPath
 
 MOST_BODY = 64 << 10
 """Bytes of an answer: a model's longest are a tenth of it."""
@@ -46,7 +46,7 @@ class Answer(NamedTuple):
     seconds: float
     problem: str | None = None
 
-    def part(self, path: JSONPath | None) -> Any:
+    def part(self, path: JMESPath | None) -> Any:
         """The body as text, or what `path` names in its JSON. Raises ValueError with a sentence."""
         if path is None:
             return self.body.decode(errors="replace")

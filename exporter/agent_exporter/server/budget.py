@@ -46,7 +46,7 @@ def budget(
         task = config.task_type(task_type)
         spent = Account(task_type, 0, 0.0, task.session_tokens, task.session_cost_usd)
     else:
-        vouched = config.agent(session.agent_id).sources is not None
+        vouched = config.agent(session.agent_id).trusted_sources is not None
         spent = account(session, config, vouched=vouched, asked=task_type)
     return {
         "agent_id": agent_id if session is None else session.agent_id,

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 NOTHING = "—"
 """Where there is no value."""
 LONG_QUIET = 3600.0
-"""Seconds after which an agent without an expected cycle is no longer called well: nobody said when to expect it."""
+"""Seconds after which an agent without an expected interval is no longer called well: nobody said when to expect it."""
 
 
 class Standing(NamedTuple):
@@ -162,7 +162,9 @@ def judge_pipe(agents: Sequence[tuple[AgentCell, AgentSettings]], newest_line: f
         return Pipe()
     unheard = now - newest_line
     expected = [
-        (cell, settings.expected_cycle) for cell, settings in agents if settings.expected_cycle and not settings.quiet
+        (cell, settings.expected_interval)
+        for cell, settings in agents
+        if settings.expected_interval and not settings.quiet
     ]
     beyond = {
         cell.agent: over
@@ -179,15 +181,15 @@ def judge_pipe(agents: Sequence[tuple[AgentCell, AgentSettings]], newest_line: f
 
 def _activity(cell: AgentCell, settings: AgentSettings, now: float, since: float, pipe: Pipe) -> list[Standing]:
     if not cell.last_seen:
-        if settings.expected_cycle is None:
+        if settings.expected_interval is None:
             return [Standing("quiet", "not seen yet")]
         waited = now - max(cell.created, since + STARTING)
-        expected = f"not seen yet; expected every {duration(settings.expected_cycle)}"
+        expected = f"not seen yet; expected every {duration(settings.expected_interval)}"
         if waited >= UNSEEN and not settings.quiet and pipe.dead is None:
             return [Standing("warn", expected, alert="AgentNeverSeen")]
         return [Standing("quiet", expected)]
     silence = now - cell.last_seen
-    cycle = settings.expected_cycle
+    cycle = settings.expected_interval
     working, idle = cell.states.get("working", 0.0), cell.states.get("idle", 0.0)
     # Just started, it may not have read yet what the agent logged meanwhile.
     overdue = cycle is not None and silence > SILENT_CYCLES * cycle and now - since >= STARTING
@@ -196,7 +198,7 @@ def _activity(cell: AgentCell, settings: AgentSettings, now: float, since: float
             Standing("bad", f"silent for {duration(silence)}; expected every {duration(cycle)}", alert="AgentSilent")
         ]
     at_work = now if cycle is None else working  # without a cycle nothing says when the next heartbeat is due
-    if working > idle and at_work - max(idle, cell.last_action) > settings.long_call:
+    if working > idle and at_work - max(idle, cell.last_action) > settings.max_action_duration:
         said = f"stuck: says it works, no action for {duration(now - cell.last_action)}"
         return [Standing("bad", said, alert="AgentStuck")]
     if overdue and settings.quiet:
