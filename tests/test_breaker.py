@@ -314,7 +314,7 @@ def test_an_agent_that_asks_is_to_stop_where_it_would_be_stopped(rig, tmp_path):
 
 def test_a_flood_of_findings_about_others_does_not_have_a_runaway_forgotten(rig, monkeypatch):
     """It is found before its time by a forged line, and the finding makes room for ever new ones."""
-    monkeypatch.setattr(intents, "MOST", 8)
+    monkeypatch.setattr(intents, "MAX_INTENTS", 8)
     rig.spend(5_000, origin=ELSEWHERE)
     for n in range(20):
         rig.spend(5_000, origin=ELSEWHERE, session_id=f"flood-{n}")
@@ -325,7 +325,7 @@ def test_a_flood_of_findings_about_others_does_not_have_a_runaway_forgotten(rig,
 
 def test_one_that_had_to_make_room_while_it_waited_is_called_once_and_its_answer_is_known(rig, monkeypatch):
     """Its own line and the flood come in one block."""
-    monkeypatch.setattr(intents, "MOST", 8)
+    monkeypatch.setattr(intents, "MAX_INTENTS", 8)
     rig.spend(5_000, origin=ELSEWHERE)
     over = {"agent_id": "runaway", "action": "llm_call", "tokens": {"prompt": 5_000, "completion": 0}}
     flood = [line(1, session_id=f"flood-{n}", **over) for n in range(20)]
@@ -338,7 +338,7 @@ def test_one_that_had_to_make_room_while_it_waited_is_called_once_and_its_answer
 
 def test_a_flood_of_findings_about_others_does_not_have_one_told_to_stop_again(rig, monkeypatch):
     """It still logs. What made room is counted, as it might still have been wanted."""
-    monkeypatch.setattr(intents, "MOST", 8)
+    monkeypatch.setattr(intents, "MAX_INTENTS", 8)
     rig.spend(1_001)
     rig.answer()
     rig.wait(12)
@@ -352,7 +352,7 @@ def test_a_flood_of_findings_about_others_does_not_have_one_told_to_stop_again(r
 
 def test_intents_of_sessions_that_are_over_make_room_first_and_uncounted(rig, monkeypatch):
     """Nothing is lost with them."""
-    monkeypatch.setattr(intents, "MOST", 8)
+    monkeypatch.setattr(intents, "MAX_INTENTS", 8)
     rig.spend(5_000, origin=ELSEWHERE, session_id="open")
     for n in range(20):
         rig.spend(1_001, origin=ELSEWHERE, session_id=f"over-{n}", metadata={"session_end": True})

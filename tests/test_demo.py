@@ -35,7 +35,7 @@ from agent_exporter.prices import Prices
 from agent_exporter.probes.check import perform
 from agent_exporter.probes.settings import checks_of
 from agent_exporter.stages import MIRRORED, Stages
-from agent_exporter.state import Memory
+from agent_exporter.state import MemoryStore
 from agent_exporter.status.pages import Pages
 from agent_exporter.status.seen import see
 
@@ -45,7 +45,7 @@ class Demo:
 
     def __init__(self, lines: list[bytes], past: list[bytes] = ()) -> None:
         source = Lines(name="agents.log")
-        self.stages = Stages(load(CONFIG), Memory(MIRRORED), [source])
+        self.stages = Stages(load(CONFIG), MemoryStore(MIRRORED), [source])
         self.pipeline = self.stages.pipeline
         self.pipeline.clock = lambda: self.now
         self.pipeline.sinks.recent.since = self.now = START

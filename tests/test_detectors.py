@@ -20,7 +20,7 @@ from agent_exporter.lines import Batch
 from agent_exporter.metrics.cells import KINDS
 from agent_exporter.sources import Source
 from agent_exporter.stages import Stages
-from agent_exporter.state import Memory
+from agent_exporter.state import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -68,7 +68,7 @@ def test_dollars_have_a_budget_of_their_own():
 def test_live_a_budget_is_decided_on_arrival():
     """The breaker cannot wait for order."""
     found: list[Finding] = []
-    stages = Stages(parse(""), Memory(KINDS), [])
+    stages = Stages(parse(""), MemoryStore(KINDS), [])
     stages.listeners.append(found.append)
     source = Source()
     source.name = "test"
@@ -289,7 +289,7 @@ class Clocked:
     def __init__(self) -> None:
         self.found: list[Finding] = []
         self.now = START
-        self.stages = Stages(parse(""), Memory(KINDS), [])
+        self.stages = Stages(parse(""), MemoryStore(KINDS), [])
         self.stages.listeners.append(self.found.append)
         self.pipeline = self.stages.pipeline
         self.pipeline.clock = lambda: self.now
@@ -359,8 +359,8 @@ def test_one_trace_for_everything_stays_small():
     exporter = Exporter()
     exporter.read(*[fail(n / 100, f"a{n}", span_id=f"{n + 1:016x}") for n in range(2_000)])
     [trace] = exporter.pipeline.sinks.detectors.traces
-    assert len(trace.members) <= traces.MOST_MEMBERS
-    assert len(trace.spans) <= traces.MOST_SPANS
+    assert len(trace.members) <= traces.MAX_MEMBERS
+    assert len(trace.spans) <= traces.MAX_SPANS
     assert len(trace.failures) <= 256
 
 

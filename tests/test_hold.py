@@ -12,7 +12,7 @@ from running import Running, Sink, eventually
 from agent_exporter.spans import encode
 from agent_exporter.spans.hold import SETTLE, Hold
 from agent_exporter.spans.queue import SpanQueue
-from agent_exporter.state import File
+from agent_exporter.state import SQLiteStore
 
 TRACE = bytes(15) + b"\1"
 OTHER = bytes(15) + b"\2"
@@ -134,10 +134,10 @@ def test_held_spans_survive_a_restart():
 def test_what_was_held_is_sent_by_a_run_that_no_longer_holds(tmp_path):
     """Switching it off loses nothing, and leaves no rows behind."""
 
-    def queue(store: File) -> SpanQueue:
+    def queue(store: SQLiteStore) -> SpanQueue:
         return SpanQueue(store, lambda _result, _count: None, version="0", durable=True)
 
-    store = File(tmp_path / "s.db")
+    store = SQLiteStore(tmp_path / "s.db")
     first, held = queue(store), Held()
     first.hold = held.hold
     held.hold.offer("a", span(TRACE, 1))
@@ -145,7 +145,7 @@ def test_what_was_held_is_sent_by_a_run_that_no_longer_holds(tmp_path):
     store.commit(first.changes())
     assert first.length == 0
     store.close()
-    store = File(tmp_path / "s.db")
+    store = SQLiteStore(tmp_path / "s.db")
     second = queue(store)
     second.restore()
     store.commit(second.changes())

@@ -22,7 +22,7 @@ from agent_exporter.metrics.families import FAMILIES
 from agent_exporter.metrics.limits import MAX_LABEL, SAMPLES, Limits, label
 from agent_exporter.sources import Source
 from agent_exporter.stages import Stages, agent_settings, render
-from agent_exporter.state import Memory
+from agent_exporter.state import MemoryStore
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
@@ -42,7 +42,7 @@ class Lines(Source):
 def run(*lines: bytes, config: str = "") -> Stages:
     """Everything that a log of the past goes through, but for spans."""
     settings = parse(config)
-    stages = Stages(settings, Memory(KINDS), [Lines(*lines)], live=False)
+    stages = Stages(settings, MemoryStore(KINDS), [Lines(*lines)], live=False)
     stages.pipeline.drain()
     return stages
 

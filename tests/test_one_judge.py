@@ -21,7 +21,7 @@ from agent_exporter.config import parse
 from agent_exporter.detectors.kinds import TOPICS
 from agent_exporter.lines import Batch
 from agent_exporter.stages import MIRRORED, Stages
-from agent_exporter.state import Memory
+from agent_exporter.state import MemoryStore
 from agent_exporter.status.pages import fleet, judge
 from agent_exporter.status.seen import see
 
@@ -108,7 +108,7 @@ def stages_at(scenario: str):
     """(time since DAY, the stages then), every STEP seconds of half an hour, with the lines that were logged until then."""
     now = [DAY]
     source = Lines(name="test")
-    stages = Stages(parse(""), Memory(MIRRORED), [source])
+    stages = Stages(parse(""), MemoryStore(MIRRORED), [source])
     stages.pipeline.clock = lambda: now[0]
     stages.config = parse(yaml.safe_dump(CONFIG))
     stages.pipeline.sinks.tally.configure(stages.config.names(), DAY)  # agents that the config names exist from now on

@@ -21,8 +21,8 @@ from agent_exporter.cli import command
 from agent_exporter.config import parse
 from agent_exporter.config.values import JMESPath
 from agent_exporter.probes.check import Result, perform, verdict
-from agent_exporter.probes.endpoint import MOST_BODY, Answer, Unasked
-from agent_exporter.probes.prober import AGAIN, MOST_AT_ONCE, SOON, Prober
+from agent_exporter.probes.endpoint import MAX_BODY, Answer, RequestError
+from agent_exporter.probes.prober import AGAIN, MAX_AT_ONCE, SOON, Prober
 from agent_exporter.probes.settings import CHECKS, checks_of
 from agent_exporter.probes.timers import JITTER
 
@@ -81,7 +81,7 @@ def test_durations_are_measured():
     [
         ("liveness", "/health", (500, {}, b""), "HTTP status 500, not 200"),
         ("liveness", "/health", (204, {}, b""), "HTTP status 204, not 200"),
-        ("liveness", "/health", (200, {}, b"x" * (MOST_BODY + 1)), "no answer: closed too early, longer than 64 KiB, or no HTTP"),
+        ("liveness", "/health", (200, {}, b"x" * (MAX_BODY + 1)), "no answer: closed too early, longer than 64 KiB, or no HTTP"),
         ("model_connectivity", "/v1/test", said({"response": "ok!"}), None),
         ("model_connectivity", "/v1/test", said({"response": "**OK**"}), None),
         ("model_connectivity", "/v1/test", said({"response": "invalid TOKEN"}), r"the answer does not match '(?i)\bok\b': 'invalid TOKEN'"),
@@ -248,7 +248,7 @@ def test_a_token_comes_from_a_file_and_is_read_each_time(tmp_path):
     path = tmp_path / "headers"
     with Agent() as agent:
         config = config_of(agent, health_checks=["liveness"], endpoint_headers_file=str(path))
-        with pytest.raises(Unasked, match="headers: No such file or directory"):
+        with pytest.raises(RequestError, match="headers: No such file or directory"):
             run(config)
         for token in ("one", "two"):
             path.write_text(f"Authorization: Bearer {token}\n")
@@ -389,13 +389,13 @@ def test_an_agent_that_hangs_delays_nobody():
         await asyncio.sleep(600)
 
     in_virtual_time(work)
-    assert asked.most <= MOST_AT_ONCE
+    assert asked.most <= MAX_AT_ONCE
     assert min(len(asked.times(name, "liveness")) for name in names[200:]) >= 9
 
 
 def test_more_requests_than_the_bound_wait_for_one_to_end():
     """Even if all hang."""
-    names = [f"a{number}" for number in range(MOST_AT_ONCE + 50)]
+    names = [f"a{number}" for number in range(MAX_AT_ONCE + 50)]
     asked = Asked()
     asked.hanging |= set(names)
 
@@ -404,7 +404,7 @@ def test_more_requests_than_the_bound_wait_for_one_to_end():
         await asyncio.sleep(60)
 
     in_virtual_time(work)
-    assert asked.most == MOST_AT_ONCE
+    assert asked.most == MAX_AT_ONCE
     assert {agent for _, agent, _ in asked.at} == set(names)
 
 
@@ -433,7 +433,7 @@ def test_a_check_that_cannot_be_asked_keeps_its_last_result(caplog):
     """That it grows old is what is told; the log says why, once."""
 
     async def refuses(check):
-        raise Unasked("headers: No such file or directory")
+        raise RequestError("headers: No such file or directory")
 
     async def breaks(check):
         raise RuntimeError("ours")

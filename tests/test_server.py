@@ -27,8 +27,8 @@ from agent_exporter.eventloop import EventLoop
 from agent_exporter.server import PAGE_THREADS, THREADS, Server, logs
 from agent_exporter.server import connections as bounds
 from agent_exporter.server.access import Certificate, Token
-from agent_exporter.server.connections import MOST_CONNECTIONS
-from agent_exporter.server.logs import MOST_BODY
+from agent_exporter.server.connections import MAX_CONNECTIONS
+from agent_exporter.server.logs import MAX_BODY
 from agent_exporter.sources.otlp import OtlpSource
 
 _STATUS = descriptor_pb2.FileDescriptorProto(name="status.proto", package="test.rpc", syntax="proto3")
@@ -444,13 +444,13 @@ def test_nothing_is_taken_in_before_authorisation(serve, token, monkeypatch):
     server = serve(token_file=token, body_deadline=5.0)
     for method, path in (("POST", "/v1/logs"), ("GET", "/metrics"), ("POST", "/metrics")):
         tracemalloc.start()
-        answer = talk(server, head(f"Content-Length: {MOST_BODY}\r\n", path, method), *[bytes(1 << 20)] * 8)
+        answer = talk(server, head(f"Content-Length: {MAX_BODY}\r\n", path, method), *[bytes(1 << 20)] * 8)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert answer == b"" or answer.startswith((b"HTTP/1.1 401 ", b"HTTP/1.1 400 ")), answer
         assert peak < 5 << 20
     with connect(server) as client:
-        client.sendall(head(f"Content-Length: {MOST_BODY}\r\n"))
+        client.sendall(head(f"Content-Length: {MAX_BODY}\r\n"))
         assert everything(client).startswith(b"HTTP/1.1 401 ")
     assert server.receiving == 0
 
@@ -532,7 +532,7 @@ def test_ipv6_is_served(serve):
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
-        (f"Content-Length: {MOST_BODY + 1}\r\n", 413),
+        (f"Content-Length: {MAX_BODY + 1}\r\n", 413),
         ("Content-Length: " + "9" * 5000 + "\r\n", 413),
         ("", 411),
         ("Content-Length: -1\r\n", 400),
@@ -582,13 +582,13 @@ def test_chunks_are_joined(serve, pipeline):
 
 def test_the_largest_body_is_taken(serve):
     """20 MiB to the byte; it is read before it is found to be nonsense."""
-    answer = post(serve(body_deadline=10.0), b"\xff" * MOST_BODY)
+    answer = post(serve(body_deadline=10.0), b"\xff" * MAX_BODY)
     assert answer.status == 400
 
 
 def test_all_bodies_together_are_bounded(serve, monkeypatch):
     """Beyond it a sender is asked to try again, at once; what was held is given back."""
-    monkeypatch.setattr(logs, "MOST_BODIES", 1 << 20)
+    monkeypatch.setattr(logs, "MAX_BODIES", 1 << 20)
     server = serve(body_deadline=5.0)
     with connect(server) as first:
         first.sendall(head("Content-Length: 800000\r\n") + bytes(700_000))
@@ -819,7 +819,7 @@ def test_dawdlers_do_not_keep_a_scraper_out(serve, start):
                     with contextlib.suppress(OSError):
                         client.sendall(b"x")
                 assert ask(server).body == PAGE
-                assert connections(server) <= MOST_CONNECTIONS
+                assert connections(server) <= MAX_CONNECTIONS
         assert threading.active_count() <= threads + THREADS + PAGE_THREADS
         dripping = time.monotonic()
         while connections(server):
@@ -835,7 +835,7 @@ def test_dawdlers_do_not_keep_a_scraper_out(serve, start):
 
 def test_those_who_are_being_answered_are_not_given_up(serve, monkeypatch):
     """A newcomer is, when all others wait for us."""
-    monkeypatch.setattr(bounds, "MOST_CONNECTIONS", 2)
+    monkeypatch.setattr(bounds, "MAX_CONNECTIONS", 2)
     page = Future()
     server = serve(metrics=lambda _: page)
     clients = [connect(server) for _ in range(2)]
@@ -882,7 +882,7 @@ def test_slow_readers_hold_a_bounded_number_of_bytes(serve):
         eventually(lambda: any(peer.stage == 2 for peer in server._http._peers.values()))
         assert ask(server, path="/-/healthy").status == 200
         held.append(sum(len(stream._write_buffer or b"") for stream in list(server._http._peers)))
-    assert max(held) <= bounds.MOST_UNSENT
+    assert max(held) <= bounds.MAX_UNSENT
     assert connections(server) < 10
     assert len(ask(server).body) == 10 << 20
     for client in clients:

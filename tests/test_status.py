@@ -26,7 +26,7 @@ from agent_exporter.metrics.cells import AgentCell, Baseline, Day, Mean
 from agent_exporter.metrics.families import AgentSettings
 from agent_exporter.probes.check import Result
 from agent_exporter.stages import MIRRORED, Stages
-from agent_exporter.state import Memory
+from agent_exporter.state import MemoryStore
 from agent_exporter.status import pages, recent, words
 from agent_exporter.status.pages import Pages
 from agent_exporter.status.recent import Recent
@@ -86,7 +86,7 @@ class Site:
 
     def __init__(self, *lines: bytes, config: str = "", now: float = NOW, problem: str | None = None) -> None:
         source = Lines(name="test")
-        self.stages = Stages(parse(config), Memory(MIRRORED), [source])
+        self.stages = Stages(parse(config), MemoryStore(MIRRORED), [source])
         self.stages.pipeline.clock = lambda: now
         self.stages.pipeline.sinks.recent.since = 0.0
         self.stages.pipeline.feed(source, Batch(list(lines)))
@@ -205,7 +205,7 @@ def test_what_nobody_remembers_has_no_page():
 
 def test_no_page_leads_to_metrics_that_a_browser_does_not_get(monkeypatch):
     """Which want a bearer token, where there is one: the password of a page is none."""
-    monkeypatch.setattr(pages, "MOST_AGENTS", 1)
+    monkeypatch.setattr(pages, "MAX_AGENTS", 1)
     site = Site(line(), line(agent_id="b"))
     assert site["/"].links.count("/metrics") == 2
     site.pages = Pages(site.look, metrics=False)

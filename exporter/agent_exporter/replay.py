@@ -16,7 +16,7 @@ from agent_exporter.metrics.cells import KINDS
 from agent_exporter.metrics.collector import Collector, Given
 from agent_exporter.records import read
 from agent_exporter.stages import Stages, open_sources
-from agent_exporter.state import Memory
+from agent_exporter.state import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -109,7 +109,7 @@ def replay_in_steps(config: Config, paths: Sequence[str], step: float) -> Iterat
 
 def past(config: Config, paths: Sequence[str]) -> Stages:
     """The stages, for logs that are read to their end. Raises OSError for a file that is not there."""
-    return Stages(config, Memory(KINDS), open_sources(config, paths, follow=False), live=False)
+    return Stages(config, MemoryStore(KINDS), open_sources(config, paths, follow=False), live=False)
 
 
 def in_steps(stages: Stages, step: float, progress: Callable[[Source], None]) -> Iterator[float]:

@@ -37,7 +37,7 @@ from agent_exporter.sources.otlp import OtlpSource
 from agent_exporter.spans.sender import Sender
 from agent_exporter.spans.target import target
 from agent_exporter.stages import MIRRORED, Stages, agent_settings, open_sources, render
-from agent_exporter.state import File, Memory, Store, Unavailable
+from agent_exporter.state import MemoryStore, SQLiteStore, Store, Unavailable
 from agent_exporter.status.pages import Pages
 from agent_exporter.status.seen import Seen, see
 from agent_exporter.stored import STORED
@@ -138,9 +138,9 @@ class Exporter:
         path = self.config.state.path
         if path is None:
             log.warning("no state: after a restart counters begin at zero, and files are read from their beginning")
-            return Memory(MIRRORED)
+            return MemoryStore(MIRRORED)
         try:
-            return File(Path(path), MIRRORED, STORED)
+            return SQLiteStore(Path(path), MIRRORED, STORED)
         except Unavailable as error:
             sentence = f"state cannot be opened, nothing is read until it can: {error}"
             if self._problem != sentence:

@@ -33,7 +33,7 @@ from agent_exporter.sources.stdin import StdinSource
 from agent_exporter.spans.hold import Hold
 from agent_exporter.spans.queue import SpanQueue
 from agent_exporter.spans.tree import Tree
-from agent_exporter.state import File, Store
+from agent_exporter.state import SQLiteStore, Store
 from agent_exporter.status.recent import Recent
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Stages:
                 store,
                 lambda result, count: tally.count("spans", result, count, self.pipeline.now()),
                 version=__version__,
-                durable=isinstance(store, File),
+                durable=isinstance(store, SQLiteStore),
                 spool_bytes=config.otlp.spool_bytes,
             )
             hold = config.otlp.buffer_traces if live else None
@@ -126,7 +126,7 @@ class Stages:
             longest_call=lambda name: self.config.agent(name).max_action_duration,
         )
         detectors = Detectors(config, sessions, found, live=live)
-        duplicates = Duplicates(time.time(), stored=isinstance(store, File))
+        duplicates = Duplicates(time.time(), stored=isinstance(store, SQLiteStore))
         recent = breaker = None
         if live:
             recent = Recent(time.time())

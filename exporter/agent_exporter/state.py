@@ -4,8 +4,8 @@ A stage yields its changed rows; the pipeline commits the rows of all stages in 
 line and what the line did to every counter are on disk together or not at all. SQLite because it gives exactly that,
 over SIGKILL and power cuts, in the standard library.
 
-`Memory` keeps the same promise about scrapes without a file: both hold the rows last committed, and a scrape is made
-from those alone. So no scrape shows a value that a restart takes back, not even while the disk is full.
+`MemoryStore` keeps the same promise about scrapes without a file: both hold the rows last committed, and a scrape
+reads only those. So no scrape shows a value that a restart takes back, not even while the disk is full.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ number, so a kill or an error leaves the file as it was. A file of a format that
 """
 UNREADABLE = "unreadable"
 """The kind of the rows that were set aside; their keys hold the kind, the key and the second."""
-MOST_UNREADABLE, MOST_UNREADABLE_BYTES = 1_000, 16 << 20
+MAX_UNREADABLE, MAX_UNREADABLE_BYTES = 1_000, 16 << 20
 """Rows that are set aside, and bytes of them. What comes after that is dropped, and counted."""
 
 Rows = dict[str, dict[str, bytes]]
@@ -106,7 +106,7 @@ class Store(Protocol):
         """Let go of the file."""
 
 
-class Memory:
+class MemoryStore:
     """Rows that end with the process."""
 
     def __init__(self, mirror: Iterable[str] = ()) -> None:
@@ -130,7 +130,7 @@ class Memory:
         """Nothing to let go of."""
 
 
-class File:
+class SQLiteStore:
     """Rows in a SQLite file. `mirror` names the kinds of which the committed rows are kept in memory as well.
 
     Raises Locked when another process has the file, Unavailable when the directory or disk refuses. A damaged or
@@ -238,7 +238,7 @@ class File:
                 first.setdefault(kind, f"{str(key)[:200]!r}: {type(error).__name__}: {printable(str(error))[:200]}")
                 self._pending[kind, key] = None
                 rows, size = rows + 1, size + length
-                if rows > MOST_UNREADABLE or size > MOST_UNREADABLE_BYTES:
+                if rows > MAX_UNREADABLE or size > MAX_UNREADABLE_BYTES:
                     rows, size = rows - 1, size - length
                     self.unreadable_dropped += 1
                 else:

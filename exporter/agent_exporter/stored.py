@@ -1,7 +1,7 @@
 """Every kind of row in the state file: what reads it, and what it means if a row cannot be read.
 
-`state.File` tries the readers on all rows when it opens a file, and sets aside what they refuse: whatever restores rows
-meets none that its own reader does not take.
+`state.SQLiteStore` tries the readers on all rows when it opens a file, and sets aside the rows that they refuse. So no
+stage is given a row that its own reader refuses.
 """
 
 from __future__ import annotations

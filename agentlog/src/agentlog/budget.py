@@ -38,7 +38,7 @@ SETTLED = 30.0
 does not count any more, as after its own idle time."""
 DUST = 1e-9
 """Dollars by which sums may differ for the order in which they were added."""
-MOST = 64 * 1024
+MAX_ANSWER = 64 * 1024
 """Bytes of an answer, its headers included."""
 
 _logger = logging.getLogger("agentlog")
@@ -237,12 +237,12 @@ class Budget:
                 if left <= 0:
                     raise TimeoutError(f"no whole answer within {PATIENCE * 1000:.0f} ms")
                 connection.sock.settimeout(left)
-                part = connection.sock.recv(MOST)
+                part = connection.sock.recv(MAX_ANSWER)
                 if not part:
                     break
                 received += part
-                if len(received) > MOST:
-                    raise ValueError(f"it answers with more than {MOST} bytes")
+                if len(received) > MAX_ANSWER:
+                    raise ValueError(f"it answers with more than {MAX_ANSWER} bytes")
         finally:
             connection.close()
         answer = http.client.HTTPResponse(_Received(received))  # type: ignore[arg-type]

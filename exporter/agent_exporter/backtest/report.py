@@ -158,11 +158,11 @@ def _minute(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
 
 
-MOST_NAMES = 8
+MAX_NAMES = 8
 """Agents that are named of each alert; the NDJSON has all."""
 
 
 def _names(agents: Counter[str]) -> str:
-    named = [f"{name} {count:,}" if count > 1 else name for name, count in agents.most_common(MOST_NAMES) if name]
-    more = len(agents) - MOST_NAMES
+    named = [f"{name} {count:,}" if count > 1 else name for name, count in agents.most_common(MAX_NAMES) if name]
+    more = len(agents) - MAX_NAMES
     return f": {', '.join(named)}{f' and {more:,} more' if more > 0 else ''}" if named else ""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 INPUT = "{input}"
 """In a text of the request's body: the input of a case."""
-MOST_CASES = 1_000
+MAX_CASES = 1_000
 
 
 class Case(Section, frozen=True):
@@ -81,8 +81,8 @@ def body_of(suite: Suite, case: Case) -> dict[str, Any]:
 
 
 def _faults(suite: Suite) -> Iterator[str]:
-    if not 0 < len(suite.cases) <= MOST_CASES:
-        yield f"cases: must be 1 to {MOST_CASES:,}, not {len(suite.cases):,}"
+    if not 0 < len(suite.cases) <= MAX_CASES:
+        yield f"cases: must be 1 to {MAX_CASES:,}, not {len(suite.cases):,}"
     if fault := path_fault(suite.request.path):
         yield f"request.path: {fault}"
     names = [name_of(case, number) for number, case in enumerate(suite.cases, 1)]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from agent_exporter.lines import Origin
 
 ANYBODY = "*"
-MOST = 4_096
+MAX_REMEMBERED = 4_096
 """Answers remembered."""
 
 
@@ -48,7 +48,7 @@ class Authority:
     def _settings(self, agent_id: str) -> tuple[bool, bool]:
         found = self._known.get(agent_id)
         if found is None:
-            if len(self._known) >= MOST:
+            if len(self._known) >= MAX_REMEMBERED:
                 self._known.clear()
             found = self._known[agent_id] = _of_interest(self._config.agent(agent_id))
         return found
@@ -57,7 +57,7 @@ class Authority:
         """Whether a line from there may have the agent stopped."""
         found = self._allows.get((agent_id, origin))
         if found is None:
-            if len(self._allows) >= MOST:
+            if len(self._allows) >= MAX_REMEMBERED:
                 self._allows.clear()
             globs = self._config.agent(agent_id).trusted_sources or ()
             found = self._allows[agent_id, origin] = any(self._fits(glob, origin) for glob in globs)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from agent_exporter.sessions import Sessions
     from agent_exporter.state import Row
 
-MOST = 10_000
+MAX_INTENTS = 10_000
 """Intents remembered: at a hundred a day those of three months."""
 
 
@@ -54,7 +54,7 @@ class Intents:
 
     def add(self, intent: Intent) -> None:
         """One that is new."""
-        if len(self._all) >= MOST:
+        if len(self._all) >= MAX_INTENTS:
             self._evict()
         self._keep(intent)
         self.touch(intent)
@@ -116,7 +116,7 @@ class Intents:
             if intent.status not in {"met", "intended", "called"}
         ]
         idle.sort(key=itemgetter(0, 1, 2))
-        for goes_on, *_, intent in idle[: MOST // 8]:
+        for goes_on, *_, intent in idle[: MAX_INTENTS // 8]:
             self.evictions += goes_on
             del self._all[intent.key]
             self._dirty.discard(intent)

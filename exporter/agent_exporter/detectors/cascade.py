@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from agent_exporter.detectors.steps import Member, Step, Trace
 
 KIND, MEMBER = "cascade", "cascade_member"
-MOST_FAILURES = 256
+MAX_FAILURES = 256
 """Held per trace, the latest: one agent that fails all the time must not fill the memory."""
 
 
@@ -40,7 +40,7 @@ def note(trace: Trace, step: Step) -> Failure:
     failures = trace.failures
     if failure not in failures:
         insort(failures, failure)
-        del failures[: max(0, len(failures) - MOST_FAILURES)]
+        del failures[: max(0, len(failures) - MAX_FAILURES)]
     return failure
 
 

@@ -19,20 +19,20 @@ if TYPE_CHECKING:
     from agent_exporter.state import Row
 
 ROW = "lineage"
-MOST = 16_384
+MAX_TRACES = 16_384
 """Traces held at once, 1 KB for one of one session; the least recently used go first, counted in `evictions`."""
 LINGER = 600.0
 """Seconds that a trace is remembered after its last line; as the tree of spans has it."""
-MOST_MEMBERS = 512
+MAX_MEMBERS = 512
 """Sessions remembered in a trace, the latest: some agents give all that they do one trace."""
-MOST_SPANS = 256
+MAX_SPANS = 256
 """W3C span ids remembered in a trace, the latest."""
 
 
 class Traces:
     """`leaving` is told of a trace that is forgotten, to decide what still waits in it; `sessions` has its members'."""
 
-    def __init__(self, sessions: Sessions, leaving: Callable[[Trace], None], most: int = MOST) -> None:
+    def __init__(self, sessions: Sessions, leaving: Callable[[Trace], None], most: int = MAX_TRACES) -> None:
         self.evictions = 0
         self._sessions = sessions
         self._leaving = leaving
@@ -54,7 +54,7 @@ class Traces:
             trace = self._open(name)
         who = key(session.agent_id, session.session_id)
         if who not in trace.members:
-            if len(trace.members) >= MOST_MEMBERS:
+            if len(trace.members) >= MAX_MEMBERS:
                 del trace.members[next(iter(trace.members))]
             told = action.metadata
             trace.members[who] = Member(
@@ -69,7 +69,7 @@ class Traces:
 
     def keep_span(self, trace: Trace, span_id: str, session: Session) -> None:
         """Remember whose span this W3C id is: another session may name it as its parent."""
-        if len(trace.spans) >= MOST_SPANS:
+        if len(trace.spans) >= MAX_SPANS:
             del trace.spans[next(iter(trace.spans))]
         trace.spans[span_id.lower()] = key(session.agent_id, session.session_id)
         self.touch(trace)

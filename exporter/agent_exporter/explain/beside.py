@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 FAR = 3600.0
 """Seconds before a task from which lines are kept if a log that is out of order has them at hand."""
-MOST_BESIDE = 50_000
+MAX_BESIDE = 50_000
 """Lines; more are there only for agents that do thousands of actions a minute."""
 
 Pair = tuple[str, str]
@@ -96,7 +96,7 @@ class Surroundings:
                 return taken, unread
             unread = [block for block in unread if not (block.latest >= earliest and block.earliest <= latest)]
             for block in near:
-                if len(taken) < MOST_BESIDE:
+                if len(taken) < MAX_BESIDE:
                     more = [action for action in block.actions(*looked_for) if wanted(action)]
                     begin = min([begin, *(began(action) for action in more if carries_on(action))])
                     taken += more

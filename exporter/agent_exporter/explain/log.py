@@ -30,7 +30,7 @@ HEAD = 8 << 10
 """Bytes of a block in which its first record is looked for, before all of it is."""
 SLACK = 60.0
 """Seconds that lines may be out of order: 3 s for the detectors, the rest for writers that do not agree on the time."""
-MOST_SEAMS = 8
+MAX_SEAMS = 8
 """A log in which one block of so many goes back in time has no order at all."""
 _PARENT_TRACE = re.compile(rb'"parent_trace_id"[ \t]*:[ \t]*"([^"\\]*(?:\\.[^"\\]*)*)"')
 UNKNOWN = float("-inf"), float("inf")
@@ -165,7 +165,7 @@ class Log:
         if starts:
             starts.append(max((action.at for action in self.actions(len(self) - 1)), default=None))
         spans = [_span(*pair) for pair in pairwise(starts)]
-        if spans.count(UNKNOWN) * MOST_SEAMS > len(spans):
+        if spans.count(UNKNOWN) * MAX_SEAMS > len(spans):
             spans = [UNKNOWN] * len(spans)
         return [Block(self, number, *span) for number, span in enumerate(spans)]
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from agent_exporter.explain.task import Task
     from agent_exporter.status.waterfall import Bar
 
-MOST_ROWS = 120
+MAX_ROWS = 120
 """Of one tree; beyond it what went well makes room."""
 
 
@@ -60,19 +60,19 @@ def _alike(row: Row, bar: Bar) -> bool:
 
 
 def fit(rows: list[Row]) -> tuple[list[Row], int]:
-    """At most MOST_ROWS, and how many actions are left out: what happened, with the way to it, comes first."""
-    if len(rows) <= MOST_ROWS:
+    """At most MAX_ROWS, and how many actions are left out: what happened, with the way to it, comes first."""
+    if len(rows) <= MAX_ROWS:
         return rows, 0
     chosen: set[int] = set()
     for index, row in enumerate(rows):
-        if row.eventful and len(chosen) < MOST_ROWS:
+        if row.eventful and len(chosen) < MAX_ROWS:
             depth = row.bar.depth + 1
             for above in range(index, -1, -1):
                 if rows[above].bar.depth < depth:
                     chosen.add(above)
                     depth = rows[above].bar.depth
     for index in range(len(rows)):
-        if len(chosen) >= MOST_ROWS:
+        if len(chosen) >= MAX_ROWS:
             break
         chosen.add(index)
     left_out = [row for index, row in enumerate(rows) if index not in chosen]

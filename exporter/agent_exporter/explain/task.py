@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from agent_exporter.detectors.finding import Finding
     from agent_exporter.status.waterfall import Name
 
-MOST_ACTIONS = 5_000
+MAX_ACTIONS = 5_000
 """Actions that a tree holds; further ones are in the sums alone."""
 
 
@@ -106,7 +106,7 @@ class Task(NamedTuple):
 
 def build(trace_id: str, actions: Sequence[Action], findings: Iterable[Finding]) -> Task:
     """A task from its actions, in order of time, and from what was found in them and beside them."""
-    trace = Trace(MOST_ACTIONS)
+    trace = Trace(MAX_ACTIONS)
     for action in actions:
         trace.add(action, Done.of(action))
     started, ended = min(map(began, actions)), actions[-1].at

@@ -34,9 +34,9 @@ CENT = 0.0001
 MISMATCH, UNPRICED, CACHE_APART = 1, 2, 4
 """What is odd about a line's tokens: its cost is not the table's; no price is known; `prompt` lacks the cache."""
 FREE = Price(input=0, output=0)
-MOST = 1_024
+MAX_MODELS = 1_024
 """Names of models whose prices are remembered."""
-MOST_TOLD = 100
+MAX_NAMED = 100
 """Models without a price that the log names: their names come from lines."""
 
 
@@ -74,7 +74,7 @@ class Prices:
         try:
             return self._known[model]
         except KeyError:
-            if len(self._known) >= MOST:
+            if len(self._known) >= MAX_MODELS:
                 self._known.clear()
             price = self._known[model] = self._look_up(model)
             return price
@@ -109,7 +109,7 @@ class Prices:
 
     def tell_of_cache(self, agent_id: str) -> None:
         """Log that an agent's `prompt` leaves out the cache: once each, and only when reading live."""
-        if self._live and agent_id not in self._apart and len(self._apart) < MOST_TOLD:
+        if self._live and agent_id not in self._apart and len(self._apart) < MAX_NAMED:
             self._apart.add(agent_id)
             log.warning(
                 "agent %a logs a prompt without its cached tokens, as Anthropic counts: they are added; log the sum of"
@@ -119,7 +119,7 @@ class Prices:
 
     def _tell(self, model: str | None) -> None:
         """Once each."""
-        if model is not None and model not in self._unpriced and len(self._unpriced) < MOST_TOLD:
+        if model is not None and model not in self._unpriced and len(self._unpriced) < MAX_NAMED:
             self._unpriced.add(model)
             log.warning(
                 "model %s has no price and its lines tell no cost: no budget in dollars ends it; prices.models gives it"

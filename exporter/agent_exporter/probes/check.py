@@ -39,7 +39,7 @@ class Result(NamedTuple):
 
 
 async def perform(check: Check) -> Result:
-    """Ask, and judge. Raises Unasked."""
+    """Ask, and judge. Raises RequestError."""
     body, expect = drawn(check.body, check.expect)
     answer = await ask(check.endpoint, check.path, body, check.timeout)
     why = verdict(answer, check.status, check.jmespath, expect)

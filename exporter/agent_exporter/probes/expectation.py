@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from agent_exporter.config import Expect
 
-MOST = 16_384
+MAX_ANSWER = 16_384
 """Characters of an answer that are judged; beyond it, no more than an answer's length can be got wrong."""
 SHOWN = 80
 """Characters of an answer that a sentence quotes."""
@@ -31,7 +31,7 @@ def judge(expect: Expect, answer: Any) -> str | None:
 
 def text_of(answer: Any) -> str:
     """A JSON value as text: text as it is, all else as JSON."""
-    return (answer if isinstance(answer, str) else msgspec.json.encode(answer).decode())[:MOST]
+    return (answer if isinstance(answer, str) else msgspec.json.encode(answer).decode())[:MAX_ANSWER]
 
 
 def quoted(text: str) -> str:

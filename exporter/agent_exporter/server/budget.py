@@ -11,20 +11,18 @@ stops sessions over their budget now; where it does not, `stop` is true only for
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from agent_exporter.breaker.account import Account, account
-from agent_exporter.server.pages import Handler, Refusal, Site
+from agent_exporter.server.pages import Handler, Refusal, ServerContext
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from agent_exporter.config import Config
     from agent_exporter.sessions import Sessions
 
-MOST = 256
+MAX_ID = 256
 """Characters of an id in a query; longer ones name nobody."""
 
 
@@ -63,16 +61,10 @@ def _left(used: float, most: float) -> dict[str, float]:
     return {"used": used, "max": most, "left": max(0, most - used)}
 
 
-class Asked(Site, Protocol):
-    """What this handler needs of the server."""
-
-    budget: Callable[[str, str | None, str], dict[str, Any]]
-
-
 class Budget(Handler):
     """The same for whoever may send lines."""
 
-    server: Asked
+    server: ServerContext
 
     def prepare(self) -> None:
         super().prepare()
@@ -83,8 +75,8 @@ class Budget(Handler):
         """One session."""
         agent_id = self.get_query_argument("agent_id", None)
         task_type = self.get_query_argument("task_type", "default")
-        if any(len(name or "") > MOST for name in (session_id, agent_id, task_type)):
-            raise Refusal(400, f"an id has at most {MOST} characters")
+        if any(len(name or "") > MAX_ID for name in (session_id, agent_id, task_type)):
+            raise Refusal(400, f"an id has at most {MAX_ID} characters")
         try:
             answer = self.server.budget(session_id, agent_id, task_type)
         except LookupError as error:

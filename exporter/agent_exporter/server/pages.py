@@ -1,6 +1,6 @@
-"""What is served to be read: /metrics, the probes, the status page, and what all handlers share.
+"""Handlers of /metrics, /-/healthy, /-/ready and the status page, and the base class of all handlers.
 
-All stream, so that a request is refused before its body is taken in, and no body is kept that nobody wants.
+All handlers stream: a request is refused before its body is read, and unwanted bodies are discarded.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
     from agent_exporter.server.access import Token
+    from agent_exporter.sources.otlp import OtlpSource
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +34,8 @@ _SECURITY = {
 }
 
 
-class Site(Protocol):
-    """What the pages need of the server."""
+class ServerContext(Protocol):
+    """What the handlers of requests need of the server."""
 
     loopback: bool
     allowed_hosts: frozenset[str]
@@ -43,7 +44,13 @@ class Site(Protocol):
     metrics: Callable[[str], Future[tuple[str, bytes]]]
     ready: Callable[[], str | None]
     status: Callable[[str, int | None], str | None]
+    budget: Callable[[str, str | None, str], dict[str, Any]]
     pages: ThreadPoolExecutor
+    otlp: OtlpSource | None
+    decoders: ThreadPoolExecutor
+    receiving: int
+    """Bytes of request bodies in memory that are not decoded yet."""
+    answer_deadline: float
 
     def make_room(self, size: int) -> None:
         """Before an answer of so many bytes is sent."""
@@ -62,7 +69,7 @@ class Refusal(HTTPError):  # noqa: N818
 class Handler(RequestHandler):
     """What all pages share: headers, methods, authorisation, errors in a sentence."""
 
-    server: Site
+    server: ServerContext
     open_to_all = False
     for_browsers = False
     allow = "GET, HEAD"

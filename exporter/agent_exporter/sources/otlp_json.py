@@ -16,7 +16,7 @@ import msgspec
 from agent_exporter.action import MAX_DEPTH
 from agent_exporter.sources.otlp_records import STREAM_KEYS, TOO_DEEP, Record, Streams, check_count, envelope, number
 
-MOST_OBJECTS = 1 << 20
+MAX_OBJECTS = 1 << 20
 """In a request: one for every 20 bytes of the largest body. Empty ones would take a hundred bytes each."""
 
 
@@ -77,7 +77,7 @@ _decode_logs = msgspec.json.Decoder(_Logs).decode
 
 def decode_json(body: bytes | bytearray) -> list[Record]:
     """The records of an ExportLogsServiceRequest as OTLP/JSON. Raises ValueError."""
-    if body.count(b"{") > MOST_OBJECTS:
+    if body.count(b"{") > MAX_OBJECTS:
         raise ValueError("the body is no OTLP/JSON of log records: it has too many objects for its length")
     try:
         request = _decode_logs(body)

@@ -39,10 +39,10 @@ ASSETS = {"/status.css": "text/css; charset=utf-8", "/icon.svg": "image/svg+xml"
 
 NOWHERE = ""
 """The path of the page for paths that have none."""
-MOST_AGENTS = 200
+MAX_AGENTS = 200
 """Rows of the overview: those that want attention first, then the latest seen."""
-MOST_SESSIONS = 50
-MOST_TEXT = 1_000
+MAX_SESSIONS = 50
+MAX_TEXT = 1_000
 """Characters of any one text on a page."""
 REFRESH = 5
 """Seconds between two loads of a page."""
@@ -112,8 +112,8 @@ class Pages:
             "overview.html", seen, refresh,
             title="Fleet",
             pipe=pipe,
-            agents=steady(agents[:MOST_AGENTS]),
-            more=len(agents) - MOST_AGENTS,
+            agents=steady(agents[:MAX_AGENTS]),
+            more=len(agents) - MAX_AGENTS,
             levels=Counter(agent.level for agent in agents),
             tokens=sum(agent.today.tokens for agent in agents),
             cost=sum(agent.today.cost_usd for agent in agents),
@@ -135,7 +135,7 @@ class Pages:
             title=label(name),
             agent=agent,
             pipe=pipe,
-            sessions=sorted(seen.sessions, key=lambda session: -session.tokens)[:MOST_SESSIONS],
+            sessions=sorted(seen.sessions, key=lambda session: -session.tokens)[:MAX_SESSIONS],
             tasks=seen.live.tasks,
             quality=words.quality(agent.cell, seen.live.now),
             findings=[
@@ -231,4 +231,4 @@ def _cells(rows: Rows, kind: str, cell: type[C]) -> list[C]:
 
 
 def _text(value: bytes) -> str:
-    return xhtml_escape(printable(value.decode()[:MOST_TEXT]))  # tornado's templates hand on UTF-8
+    return xhtml_escape(printable(value.decode()[:MAX_TEXT]))  # tornado's templates hand on UTF-8

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Name = tuple[str, str]
 """(agent_id, session_id)."""
-LEAST = 3.0
+MIN_WIDTH = 3.0
 """Thousandths of the whole that a bar is wide, so that what took no time is seen, too."""
 DEEPEST = 12
 """Levels that are indented; a hostile chain of a thousand agents stays on the page."""
@@ -65,7 +65,7 @@ def waterfall(trace: Trace, findings: Sequence[Finding]) -> list[Bar]:
             sum(one.failed for one in own), len(own),
             sum(one.tokens or 0 for one in own), sum(costs) if costs else None,
             [finding for finding in findings if _concerns(finding, name, done)],
-            min(1000 - LEAST, (started - begin) * scale), max(LEAST, (at - started) * scale),
+            min(1000 - MIN_WIDTH, (started - begin) * scale), max(MIN_WIDTH, (at - started) * scale),
         )  # fmt: skip
 
     def draw(name: Name, depth: int) -> Iterator[Bar]:
