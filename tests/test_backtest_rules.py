@@ -415,7 +415,7 @@ def found(kind: str, agent: str, session: str, second: int) -> Finding:
 def killed(findings, config: str) -> list[str]:
     """The summary's lines about it."""
     nothing = past(parse(""), ["/dev/null"])
-    return list(report.summary(backtest.Told(nothing, findings, []), None, parse(config)))[1:]
+    return list(report.summary(backtest.BacktestResult(nothing, findings, []), None, parse(config)))[1:]
 
 
 def test_a_session_is_killed_once_and_only_where_that_is_configured():

@@ -430,7 +430,7 @@ def test_a_loop_is_stopped_if_the_config_wants_it(rig):
     rig.say(*round_and_round(rig))
     rig.wait(4)
     [mine] = rig.calls
-    assert (mine.reason, mine.evidence["loop"], mine.spoke) == ("loop", "repeat", "/logs/runaway/a.log")
+    assert (mine.reason, mine.evidence["loop"], mine.origin) == ("loop", "repeat", "/logs/runaway/a.log")
 
 
 def test_a_loop_with_a_foreign_line_in_it_is_observed(tmp_path):

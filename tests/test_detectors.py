@@ -475,7 +475,7 @@ def test_sessions_that_are_over_are_not_held_for_their_lines():
 
 def test_a_trace_that_no_session_is_left_of_makes_room_first_and_uncounted(monkeypatch):
     """A day that is read in a minute has more traces than the table, and none of them is missed."""
-    monkeypatch.setattr("agent_exporter.crowded.CROWDED", 8)
+    monkeypatch.setattr("agent_exporter.sweep.SWEEP_FROM", 8)
     exporter = Exporter()
     sinks = exporter.stages.pipeline.sinks
     sinks.detectors.traces._look_at = sinks.sessions._look_at = 8

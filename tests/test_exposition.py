@@ -16,7 +16,7 @@ from prometheus_client.utils import floatToGoString
 from test_metrics import HOSTILE, OPENMETRICS, run
 
 from agent_exporter.metrics import exposition
-from agent_exporter.metrics.collector import Collector, Exposition, Given
+from agent_exporter.metrics.collector import Collector, Exposition, StaticCollector
 from agent_exporter.metrics.exposition import Text, write
 from agent_exporter.metrics.families import FAMILIES, LE
 from agent_exporter.stages import Stages, render
@@ -163,7 +163,7 @@ def test_a_page_escapes_any_label_and_writes_any_number_as_prometheus_client_doe
     page = BytesIO()
     text.finish(page, live)
     end = b"# EOF\n" if openmetrics else b""
-    assert page.getvalue() + end == encode(Given(families.families.values()))
+    assert page.getvalue() + end == encode(StaticCollector(families.families.values()))
 
 
 @given(st.integers() | st.floats() | st.booleans())
@@ -226,4 +226,4 @@ def test_every_accept_header_gets_what_prometheus_client_would_answer(accept):
     families = Collector(rows, live, created="openmetrics" in content_type).collect()
     page = BytesIO()
     assert render(page, rows, live, accept, [other]) == content_type
-    assert page.getvalue() == encode(Given([*families, other]))
+    assert page.getvalue() == encode(StaticCollector([*families, other]))

@@ -30,7 +30,7 @@ from agent_exporter.state import MemoryStore
 from agent_exporter.status import pages, recent, words
 from agent_exporter.status.pages import Pages
 from agent_exporter.status.recent import Recent
-from agent_exporter.status.seen import see
+from agent_exporter.status.seen import take_snapshot
 from agent_exporter.status.waterfall import waterfall
 from agent_exporter.thresholds import FRESH, UNSEEN
 
@@ -98,7 +98,7 @@ class Site:
 
     def look(self, agent, trace_id):
         live = self.stages.live(self.now, checks=self.checks)
-        return see(self.stages.pipeline, live, self.problem, agent, trace_id)
+        return take_snapshot(self.stages.pipeline, live, self.problem, agent, trace_id)
 
     def __getitem__(self, path: str) -> Reader:
         return read(self.pages.render(path))

@@ -155,7 +155,7 @@ class Pipeline:
         add, join, detect = tally.add, sessions.add, detectors.add
         envelopes = batch.envelopes
         seen = duplicates.request() if envelopes else None
-        settle = self.prices.settle
+        settle = self.prices.fill_cost
         words = self._words
         now = self.now()
         live = self.live

@@ -39,7 +39,7 @@ from agent_exporter.spans.target import target
 from agent_exporter.stages import MIRRORED, Stages, agent_settings, open_sources, render
 from agent_exporter.state import MemoryStore, SQLiteStore, Store, Unavailable
 from agent_exporter.status.pages import Pages
-from agent_exporter.status.seen import Seen, see
+from agent_exporter.status.seen import Snapshot, take_snapshot
 from agent_exporter.stored import STORED
 
 if TYPE_CHECKING:
@@ -357,11 +357,11 @@ class Exporter:
             return f"state cannot be written, reading pauses: {self.stages.pipeline.unavailable}"
         return self._problem
 
-    def _look(self, agent: str | None, trace_id: str | None) -> Seen:
+    def _look(self, agent: str | None, trace_id: str | None) -> Snapshot:
         if self.stages is None:
-            return Seen({}, self._live(), self._problem, self.loaded_at)
+            return Snapshot({}, self._live(), self._problem, self.loaded_at)
         pipeline = self.stages.pipeline
-        look = pipeline.ask(lambda: see(pipeline, self._live(), self._unready(), agent, trace_id))
+        look = pipeline.ask(lambda: take_snapshot(pipeline, self._live(), self._unready(), agent, trace_id))
         return look.result(SCRAPE_WAIT)
 
 

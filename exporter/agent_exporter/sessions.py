@@ -26,9 +26,9 @@ import msgspec
 from msgspec import Struct
 
 from agent_exporter.action import FAILED
-from agent_exporter.crowded import enough, first_look, next_look
 from agent_exporter.detectors.steps import Trail
 from agent_exporter.state import row_key
+from agent_exporter.sweep import next_threshold, sweep_target, sweep_threshold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -160,7 +160,7 @@ class Sessions:
         self.evictions = 0
         self._late = self._repeated = 0
         self._most = most
-        self._look_at = first_look(most)
+        self._look_at = sweep_threshold(most)
         self._opened = opened
         self._closed = closed
         self._table: dict[tuple[str, str], Session] = {}
@@ -289,7 +289,7 @@ class Sessions:
 
         A file that is read later may go on with one, but only the clock could tell that none will.
         """
-        if len(self._table) > first_look(self._most):
+        if len(self._table) > sweep_threshold(self._most):
             self._forget_over(lambda session: session.closed or now - session.last_work > self._patience(session))
 
     def open(self) -> Iterator[Session]:
@@ -364,7 +364,7 @@ class Sessions:
         self._forget_over(lambda session: self._is_over(session, now))
         if len(self._table) >= self._most:
             self._evict()
-        self._look_at = next_look(len(self._table), self._most)
+        self._look_at = next_threshold(len(self._table), self._most)
 
     def _is_over(self, session: Session, now: float) -> bool:
         """Whether its agent's newest line is later by its idle time, and the clock too: that cannot be made up.
@@ -378,7 +378,7 @@ class Sessions:
         """The least recently read first."""
         over = [(key, session) for key, session in self._table.items() if is_over(session)]
         over.sort(key=lambda item: item[1].arrived)
-        for key, session in over[: max(0, len(self._table) - enough(self._most))]:
+        for key, session in over[: max(0, len(self._table) - sweep_target(self._most))]:
             self._close(key, session)
             self._forget(key, session)
 

@@ -12,13 +12,13 @@ from prometheus_client.exposition import choose_encoder
 
 from agent_exporter import __version__
 from agent_exporter.benchmark import history
-from agent_exporter.breaker import Audit, Breaker, Told
+from agent_exporter.breaker import Audit, Breaker, BreakerMetrics
 from agent_exporter.detectors import Detectors, cascade
 from agent_exporter.detectors import journal as findings
 from agent_exporter.detectors.journal import Journal
 from agent_exporter.duplicates import Duplicates
 from agent_exporter.metrics.cells import KINDS
-from agent_exporter.metrics.collector import Collector, Given
+from agent_exporter.metrics.collector import Collector, StaticCollector
 from agent_exporter.metrics.exposition import write
 from agent_exporter.metrics.families import AgentSettings, Live, TaskSettings
 from agent_exporter.metrics.limits import Limits
@@ -130,7 +130,7 @@ class Stages:
         recent = breaker = None
         if live:
             recent = Recent(time.time())
-            told = Told(tally.terminated, tally.unconfirmed)
+            told = BreakerMetrics(tally.terminated, tally.unconfirmed)
             breaker = Breaker(config, sessions, Audit(config.audit_log()), told, detectors.reconsider)
             self.listeners.append(lambda finding: breaker.found(finding, self.pipeline.now()))
         self.pipeline = Pipeline(
@@ -212,10 +212,10 @@ def render(file: BinaryIO, rows: Rows, live: Live, accept: str, others: Iterable
     encode, content_type = choose_encoder(accept)
     openmetrics = "openmetrics" in content_type
     if content_type.endswith(("escaping=dots", "escaping=values")):  # names change: rare, so it may be slow
-        file.write(encode(Given([*Collector(rows, live, created=openmetrics).collect(), *others])))
+        file.write(encode(StaticCollector([*Collector(rows, live, created=openmetrics).collect(), *others])))
     else:
         write(file, rows, live, openmetrics=openmetrics)
-        file.write(encode(Given(others)))
+        file.write(encode(StaticCollector(others)))
     return content_type
 
 

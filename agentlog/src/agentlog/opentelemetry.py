@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.trace import StatusCode
 
-from agentlog.errors import Told
+from agentlog.errors import ErrorInfo
 from agentlog.handoff import Origin
 from agentlog.quiet import quiet
 from agentlog.session import Session
@@ -140,7 +140,7 @@ class Processor(SpanProcessor):
         _tell_usage(action, part, span)
         action.end(at=_seconds(span.end_time), duration=0.0)
 
-    def _log_action(self, part: _Open, span: ReadableSpan, operation: str, error: Told | None) -> None:
+    def _log_action(self, part: _Open, span: ReadableSpan, operation: str, error: ErrorInfo | None) -> None:
         owner = _owner(part)
         owner.told = owner.told or error is not None
         tool = _first(span, TOOL)
@@ -243,13 +243,13 @@ def _content(span: ReadableSpan, names: tuple[str, ...]) -> Any:
     return content
 
 
-def _error(span: ReadableSpan) -> Told | None:
+def _error(span: ReadableSpan) -> ErrorInfo | None:
     attributes = span.attributes or {}
     kind = attributes.get("error.type")
     if kind is None and span.status.status_code is not StatusCode.ERROR:
         return None
     raised: Any = next((event.attributes for event in span.events if event.name == "exception"), None) or {}
-    return Told(
+    return ErrorInfo(
         str(kind or raised.get("exception.type") or "_OTHER").rpartition(".")[2],
         span.status.description or raised.get("exception.message"),
     )

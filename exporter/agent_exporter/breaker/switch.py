@@ -55,7 +55,7 @@ MOST_SHOWN = 100
 """Sessions in the answer to `breaker status`."""
 
 
-class Told(NamedTuple):
+class BreakerMetrics(NamedTuple):
     """What the breaker tells the metrics."""
 
     terminated: Callable[[str, str, str, float], None]
@@ -74,7 +74,7 @@ class Breaker:
         config: Config,
         sessions: Sessions,
         log_of: Audit,
-        told: Told,
+        told: BreakerMetrics,
         reconsider: Callable[[Session], None],
     ) -> None:
         self.call: Callable[[Intent], None] = lambda _: None
@@ -163,7 +163,7 @@ class Breaker:
             at=finding.at,
             evidence=finding.evidence,
             trace_id=finding.trace_id or "",
-            spoke=_shown(self._spoke.get(finding.agent_id, NOBODY)),
+            origin=_shown(self._spoke.get(finding.agent_id, NOBODY)),
             changed=now,
         )
         self._intents.add(new)
@@ -193,7 +193,7 @@ class Breaker:
                 if session.terminated:  # else another session has begun under the same id
                     self._confirmation.line(mine, action.at - self._offset(action.agent_id), session, now)
             elif allowed and not mine.hopeless and mine.status in OPEN:
-                mine.spoke = _shown(origin)
+                mine.origin = _shown(origin)
                 self._put_off(mine, now)
 
     def beat(self, agent_id: str, session: Session, origin: Origin) -> None:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from agent_exporter.action import trace_id_of
-from agent_exporter.crowded import enough, first_look, next_look
 from agent_exporter.detectors.cascade import key
 from agent_exporter.detectors.steps import Member, Trace
+from agent_exporter.sweep import next_threshold, sweep_target, sweep_threshold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -37,7 +37,7 @@ class Traces:
         self._sessions = sessions
         self._leaving = leaving
         self._most = most
-        self._look_at = first_look(most)
+        self._look_at = sweep_threshold(most)
         self._table: dict[str, Trace] = {}
         self._named: dict[str, Trace] = {}
         self._dirty: dict[str, Trace] = {}
@@ -145,13 +145,13 @@ class Traces:
     def _make_room(self) -> None:
         """Forget those of which no session is remembered, the ones begun first. Nothing is lost with them."""
         for trace in list(self._table.values()):
-            if len(self._table) <= enough(self._most):
+            if len(self._table) <= sweep_target(self._most):
                 break
             if not any(self._members(trace)):
                 self._forget(trace)
         if len(self._table) >= self._most:
             self._evict()
-        self._look_at = next_look(len(self._table), self._most)
+        self._look_at = next_threshold(len(self._table), self._most)
 
     def _evict(self) -> None:
         """Make room for an eighth. Those that have long been quiet are not counted: nothing is lost with them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from agent_exporter.status.recent import Done
+from agent_exporter.status.recent import ActionSummary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,10 +44,12 @@ def rows_of(task: Task) -> list[Row]:
     return rows
 
 
-def failed_first(task: Task) -> Done | None:
+def failed_first(task: Task) -> ActionSummary | None:
     """The action to be marked so; None if none failed first, and equal to no session's row."""
     trouble = task.trouble
-    return None if trouble is None or trouble.finding is not None or trouble.action is None else Done.of(trouble.action)
+    if trouble is None or trouble.finding is not None or trouble.action is None:
+        return None
+    return ActionSummary.of(trouble.action)
 
 
 def _alike(row: Row, bar: Bar) -> bool:

@@ -39,7 +39,7 @@ class Collector:
         self._arguments = rows, live, created
 
     def collect(self) -> Iterable[Metric]:
-        """Families in the order of FAMILIES; those without a sample are left in, so that HELP tells of them."""
+        """Families in the order of FAMILIES; those without a sample stay in, so that HELP names them."""
         rows, live, created = self._arguments
         page = Exposition(created=created)
         fill(page, rows, live)
@@ -52,14 +52,14 @@ class Collector:
             yield _TYPES[kind](name.removesuffix("_total"), text, labels=labels)
 
 
-class Given:
-    """Families that are there already, for an encoder of prometheus_client, which wants a collector."""
+class StaticCollector:
+    """Families that exist already, as a collector: the encoders of prometheus_client take nothing else."""
 
     def __init__(self, families: Iterable[Metric]) -> None:
         self._families = families
 
     def collect(self) -> Iterable[Metric]:
-        """They."""
+        """The families."""
         return self._families
 
 

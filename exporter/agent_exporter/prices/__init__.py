@@ -79,7 +79,7 @@ class Prices:
             price = self._known[model] = self._look_up(model)
             return price
 
-    def settle(self, tokens: Tokens) -> int:
+    def fill_cost(self, tokens: Tokens) -> int:
         """Fill in the cost if the line has none, and the cached tokens where `prompt` leaves them out.
 
         Returns what is odd, 0 or some of MISMATCH, UNPRICED, CACHE_APART. A logged cost within `prices.tolerance` of

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from agent_exporter.metrics.families import AgentSettings
     from agent_exporter.probes.check import Result
     from agent_exporter.state import Rows
-    from agent_exporter.status.seen import Seen
+    from agent_exporter.status.seen import Snapshot
 
 C = TypeVar("C", bound=Cell)
 
@@ -83,7 +83,7 @@ class Pages:
     `metrics` is whether a browser gets /metrics: it cannot where they want a token, and no page leads it there.
     """
 
-    def __init__(self, look: Callable[[str | None, str | None], Seen], *, metrics: bool = True) -> None:
+    def __init__(self, look: Callable[[str | None, str | None], Snapshot], *, metrics: bool = True) -> None:
         self._look = look
         names = {
             "text": _text, "words": words, "spark": spark, "gauge": gauge,
@@ -160,12 +160,12 @@ class Pages:
             trace=seen.trace, findings=findings,
         )  # fmt: skip
 
-    def _write(self, template: str, seen: Seen, refresh: int | None, **values: Any) -> str:
+    def _write(self, template: str, seen: Snapshot, refresh: int | None, **values: Any) -> str:
         page = self._templates.load(template).generate(seen=seen, now=seen.live.now, refresh=refresh, **values)
         return page.decode()
 
 
-def judge(seen: Seen) -> words.Pipe:
+def judge(seen: Snapshot) -> words.Pipe:
     """Whether the silence of agents is theirs."""
     agents = [
         (cell, seen.live.agent(cell.agent)) for cell in _cells(seen.rows, "agent", AgentCell) if cell.agent != OVERFLOW
@@ -174,7 +174,7 @@ def judge(seen: Seen) -> words.Pipe:
     return words.judge_pipe(agents, newest, seen.live.now, seen.since)
 
 
-def fleet(seen: Seen, pipe: words.Pipe) -> list[AgentRow]:
+def fleet(seen: Snapshot, pipe: words.Pipe) -> list[AgentRow]:
     """Every agent, those that want attention first, then the latest seen. `pipe` is what `judge` said of them."""
     now = seen.live.now
     today = int(now // DAY)

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from agent_exporter.pipeline import Pipeline
     from agent_exporter.sessions import Session
     from agent_exporter.state import Rows
-    from agent_exporter.status.recent import Done, Trace
+    from agent_exporter.status.recent import ActionSummary, Trace
 
 
-class Seen(NamedTuple):
+class Snapshot(NamedTuple):
     """A moment of the exporter."""
 
     rows: Rows
@@ -33,7 +33,7 @@ class Seen(NamedTuple):
     rates: Mapping[str, list[tuple[int, int, int]]] = {}
     findings: Sequence[Finding] = ()
     """Newest first."""
-    actions: Sequence[Done] = ()
+    actions: Sequence[ActionSummary] = ()
     """Of the agent asked for, newest first."""
     sessions: Sequence[Session] = ()
     """Of the agent asked for, those that are open."""
@@ -47,7 +47,9 @@ class Seen(NamedTuple):
     """Why it only observes, if it has stopped too much at once."""
 
 
-def see(pipeline: Pipeline, live: Live, problem: str | None, agent: str | None, trace_id: str | None) -> Seen:
+def take_snapshot(
+    pipeline: Pipeline, live: Live, problem: str | None, agent: str | None, trace_id: str | None
+) -> Snapshot:
     """What there is now; with an agent its actions and open sessions, with a trace id that trace."""
     recent, breaker = pipeline.sinks.recent, pipeline.sinks.breaker
     assert recent is not None
@@ -58,7 +60,7 @@ def see(pipeline: Pipeline, live: Live, problem: str | None, agent: str | None, 
         key=lambda finding: finding.at,
         reverse=True,
     )
-    return Seen(
+    return Snapshot(
         rows,
         live,
         problem,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from agent_exporter.lineage import caller
 from agent_exporter.spans.tree import root_id, session_span_id
-from agent_exporter.status.recent import Done
+from agent_exporter.status.recent import ActionSummary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +30,7 @@ class Bar(NamedTuple):
     session_id: str
     started: float
     at: float
-    done: Done | None
+    done: ActionSummary | None
     failed: int
     """Of a session: how many of its actions failed."""
     actions: int
@@ -48,14 +48,14 @@ def waterfall(trace: Trace, findings: Sequence[Finding]) -> list[Bar]:
     children: dict[Name | None, list[Name]] = {}
     for name, parent in parents(trace).items():
         children.setdefault(parent, []).append(name)
-    actions: dict[Name, list[Done]] = {}
+    actions: dict[Name, list[ActionSummary]] = {}
     for done in trace.actions:
         actions.setdefault((done.agent_id, done.session_id), []).append(done)
     begin = min(done.started for done in trace.actions)
     scale = 1000 / (max(done.at for done in trace.actions) - begin or 1.0)
     drawn: set[Name] = set()
 
-    def bar(depth: int, name: Name, done: Done | None) -> Bar:
+    def bar(depth: int, name: Name, done: ActionSummary | None) -> Bar:
         own = [done] if done is not None else actions.get(name, [])
         started = min((one.started for one in own), default=trace.members[name].started)
         at = max((one.at for one in own), default=started)
@@ -73,10 +73,10 @@ def waterfall(trace: Trace, findings: Sequence[Finding]) -> list[Bar]:
             return
         drawn.add(name)
         yield bar(depth, name, None)
-        below: list[tuple[float, Done | Name]] = [(done.started, done) for done in actions.get(name, [])]
+        below: list[tuple[float, ActionSummary | Name]] = [(done.started, done) for done in actions.get(name, [])]
         below += [(trace.members[child].started, child) for child in children.get(name, [])]
         for _, one in sorted(below, key=lambda pair: pair[0]):
-            if isinstance(one, Done):
+            if isinstance(one, ActionSummary):
                 yield bar(depth + 1, name, one)
             else:
                 yield from draw(one, depth + 1)
@@ -127,7 +127,7 @@ def parent_of(member: Member, trace: Trace, owners: Mapping[str, Name]) -> Name 
     return root.name if root is not None else None
 
 
-def _concerns(finding: Finding, name: Name, done: Done | None) -> bool:
+def _concerns(finding: Finding, name: Name, done: ActionSummary | None) -> bool:
     if finding.agent_id != name[0] or finding.session_id not in {None, name[1]}:
         return False
     if done is None:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from agent_exporter.metrics.cells import AgentCell, Day
     from agent_exporter.metrics.families import AgentSettings
     from agent_exporter.probes.check import Result
-    from agent_exporter.status.recent import Done
+    from agent_exporter.status.recent import ActionSummary
 
 NOTHING = "—"
 """Where there is no value."""
@@ -391,7 +391,7 @@ def stop_of(finding: Finding, stops: Mapping[tuple[str, str, str], Intent]) -> S
     return Standing(level, f"{said}: {intent.why}" if intent.why else said)
 
 
-def notes(done: Done) -> str:
+def notes(done: ActionSummary) -> str:
     """What else is worth knowing of an action: its model, its retries, its confidence, how it left the task."""
     said = [done.model or ""]
     if done.retries:
