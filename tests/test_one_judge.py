@@ -23,7 +23,7 @@ from agent_exporter.lines import Batch
 from agent_exporter.stages import MIRRORED, Stages
 from agent_exporter.state import MemoryStore
 from agent_exporter.status.pages import fleet, judge
-from agent_exporter.status.seen import see
+from agent_exporter.status.seen import take_snapshot
 
 EVERY = [
     rule
@@ -127,9 +127,9 @@ def stages_at(scenario: str):
 
 def shown(stages: Stages, at: int) -> set[tuple[str, str]]:
     """(alert, agent) of all that the page has to say that an alert says."""
-    seen = see(stages.pipeline, stages.live(DAY + at), None, None, None)
+    seen = take_snapshot(stages.pipeline, stages.live(DAY + at), None, None, None)
     pipe = judge(seen)
-    said = {(one.alert, row.name) for row in fleet(seen, pipe) for one in row.standings if one.alert}
+    said = {(one.alert, row.name) for row in fleet(seen, pipe) for one in row.conditions if one.alert}
     return said | ({("AgentLogPipeDead", "")} if pipe.dead is not None else set())
 
 

@@ -328,7 +328,7 @@ def test_findings_are_counted_beside_their_page_for_as_long_as_they_are_current(
 def said(cell: AgentCell, *, now: float = NOW, since: float = 0.0, today=None, **settings):
     base = AgentSettings(None, 300.0, quiet=False, daily_tokens=None, daily_cost_usd=None)
     return [
-        (one.level, one.words) for one in words.standings(cell, base._replace(**settings), today or Day(), now, since)
+        (one.level, one.words) for one in words.conditions(cell, base._replace(**settings), today or Day(), now, since)
     ]
 
 

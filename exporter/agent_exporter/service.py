@@ -26,7 +26,7 @@ from agent_exporter.breaker.terminator import Refused, Terminator
 from agent_exporter.config import Config, load
 from agent_exporter.config.strict import ConfigError
 from agent_exporter.eventloop import EventLoop
-from agent_exporter.metrics.families import Live
+from agent_exporter.metrics.families import ScrapeContext
 from agent_exporter.pipeline import RETRY_EVERY, Pipeline
 from agent_exporter.prices import Prices
 from agent_exporter.probes.prober import Prober
@@ -322,7 +322,7 @@ class Exporter:
         content_type = render(page, rows, self._live(), accept, self._process.collect())
         return content_type, page.getvalue()
 
-    def _live(self) -> Live:
+    def _live(self) -> ScrapeContext:
         now = time.time()
         gauges = {
             "agent_exporter_config_last_reload_successful": float(self.reload_ok),
@@ -330,7 +330,7 @@ class Exporter:
             "agent_exporter_state_available": 0.0,
         }
         if self.stages is None:
-            return Live(now, __version__, lambda name: agent_settings(self.config, name, now), {}, gauges)
+            return ScrapeContext(now, __version__, lambda name: agent_settings(self.config, name, now), {}, gauges)
         pipeline = self.stages.pipeline
         gauges["agent_exporter_state_available"] = float(pipeline.unavailable is None)
         gauges["agent_exporter_checkpoint_timestamp_seconds"] = pipeline.committed_at

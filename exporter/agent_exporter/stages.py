@@ -20,7 +20,7 @@ from agent_exporter.duplicates import Duplicates
 from agent_exporter.metrics.cells import KINDS
 from agent_exporter.metrics.collector import Collector, StaticCollector
 from agent_exporter.metrics.exposition import write
-from agent_exporter.metrics.families import AgentSettings, Live, TaskSettings
+from agent_exporter.metrics.families import AgentSettings, ScrapeContext, TaskSettings
 from agent_exporter.metrics.limits import Limits
 from agent_exporter.metrics.tally import Tally
 from agent_exporter.pipeline import Pipeline, Sinks
@@ -146,10 +146,10 @@ class Stages:
         self.pipeline.restore()
         tally.configure(config.names(), self.pipeline.now())
 
-    def live(self, now: float, gauges: dict[str, float] | None = None, checks: Sequence[Result] = ()) -> Live:
+    def live(self, now: float, gauges: dict[str, float] | None = None, checks: Sequence[Result] = ()) -> ScrapeContext:
         """What a scrape needs beside the committed rows."""
         config = self.config
-        return Live(
+        return ScrapeContext(
             now,
             __version__,
             lambda name: agent_settings(config, name, now),
@@ -204,7 +204,7 @@ def _task_settings(config: Config, name: str) -> TaskSettings:
     return TaskSettings(task.session_tokens, task.session_cost_usd, task.normal_duration, task.max_duration)
 
 
-def render(file: BinaryIO, rows: Rows, live: Live, accept: str, others: Iterable[Metric] = ()) -> str:
+def render(file: BinaryIO, rows: Rows, live: ScrapeContext, accept: str, others: Iterable[Metric] = ()) -> str:
     """Write an exposition in the format that the Accept header asks for; `others` come last. Returns its Content-Type.
 
     Only OpenMetrics tells of creation times and exemplars; in the old format they would be series of their own.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from agent_exporter.metrics import cells
-    from agent_exporter.metrics.families import Live
+    from agent_exporter.metrics.families import ScrapeContext
     from agent_exporter.state import Rows
 
 _TYPES = {
@@ -35,7 +35,7 @@ _TYPES = {
 class Collector:
     """The prometheus_client seam: `collect()` yields the families of one scrape."""
 
-    def __init__(self, rows: Rows, live: Live, *, created: bool) -> None:
+    def __init__(self, rows: Rows, live: ScrapeContext, *, created: bool) -> None:
         self._arguments = rows, live, created
 
     def collect(self) -> Iterable[Metric]:

@@ -57,7 +57,7 @@ class AgentRow(NamedTuple):
 
     name: str
     cell: AgentCell
-    standings: list[words.Standing]
+    conditions: list[words.Condition]
     today: Day
     rate: int
     """Tokens in the last RATE_WINDOW seconds."""
@@ -73,8 +73,8 @@ class AgentRow(NamedTuple):
 
     @property
     def level(self) -> str:
-        """Of its worst standing."""
-        return self.standings[0].level
+        """Of its worst condition."""
+        return self.conditions[0].level
 
 
 class Pages:
@@ -196,7 +196,7 @@ def fleet(seen: Snapshot, pipe: words.Pipe) -> list[AgentRow]:
             AgentRow(
                 cell.agent,
                 cell,
-                words.standings(cell, settings, spent, now, seen.since, checks[cell.agent], runs[cell.agent], pipe),
+                words.conditions(cell, settings, spent, now, seen.since, checks[cell.agent], runs[cell.agent], pipe),
                 spent,
                 sum(tokens for _, _, tokens in rates[-RATE_WINDOW // STEP :]),
                 _by_minute([tokens for _, _, tokens in rates]),

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from agent_exporter.breaker.intent import Intent
     from agent_exporter.detectors.finding import Finding
-    from agent_exporter.metrics.families import Live
+    from agent_exporter.metrics.families import ScrapeContext
     from agent_exporter.oddities import Example
     from agent_exporter.pipeline import Pipeline
     from agent_exporter.sessions import Session
@@ -25,7 +25,7 @@ class Snapshot(NamedTuple):
 
     rows: Rows
     """Committed cells."""
-    live: Live
+    live: ScrapeContext
     problem: str | None
     """Why the exporter is not ready."""
     since: float
@@ -48,7 +48,7 @@ class Snapshot(NamedTuple):
 
 
 def take_snapshot(
-    pipeline: Pipeline, live: Live, problem: str | None, agent: str | None, trace_id: str | None
+    pipeline: Pipeline, live: ScrapeContext, problem: str | None, agent: str | None, trace_id: str | None
 ) -> Snapshot:
     """What there is now; with an agent its actions and open sessions, with a trace id that trace."""
     recent, breaker = pipeline.sinks.recent, pipeline.sinks.breaker
