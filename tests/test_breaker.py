@@ -764,12 +764,12 @@ def test_what_is_wrong_in_the_breakers_config_is_told():
         "config: agents.b.terminate: needs url or argv, and not both",
         ('config: agents.b.trusted_sources: is required in enforce mode; ["*"] trusts every line'),
         "config: agents.c.terminate.argv: an id from a log line cannot be the command",
-        "config: agents.d.terminate.argv: nothing is put for {agent}; there are {session_id} and {agent_id}",
+        "config: agents.d.terminate.argv: unknown placeholder {agent}; there are {session_id} and {agent_id}",
         (
-            "config: agents.d.terminate.argv: an id from a log line cannot be part of a program's text: have it follow "
-            "as an argument of its own, and let the program take that ($1)"
+            "config: agents.d.terminate.argv: an id from a log line cannot be part of a program's text: pass it as "
+            "an argument of its own and use that in the program ($1)"
         ),
-        "config: breaker.mode: enforce needs state.path, so that a restart knows whom it has stopped",
+        "config: breaker.mode: enforce needs state.path, so that a restart knows which sessions it has stopped",
     ]
 
 
@@ -778,7 +778,7 @@ def test_enforcing_needs_a_state_and_sources():
         parse("breaker: {mode: enforce}\nagents: {a: {terminate: {url: 'http://h/x'}}}")
     assert told.value.faults == [
         'config: agents.a.trusted_sources: is required in enforce mode; ["*"] trusts every line',
-        "config: breaker.mode: enforce needs state.path, so that a restart knows whom it has stopped",
+        "config: breaker.mode: enforce needs state.path, so that a restart knows which sessions it has stopped",
     ]
 
 

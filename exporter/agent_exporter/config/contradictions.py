@@ -1,4 +1,4 @@
-"""What is wrong between keys of the file, or within a text: faults that no type tells."""
+"""Faults that types cannot express: keys that contradict each other, and invalid texts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def contradictions(config: Config) -> Iterator[str]:
-    """What is wrong between keys, or within a text."""
+    """Every fault between keys or within a text, as a sentence."""
     if bool(config.server.tls_cert_file) != bool(config.server.tls_key_file):
         yield "server: tls_cert_file and tls_key_file belong together"
     if config.server.tls_client_ca_file and not config.server.tls_cert_file:
@@ -48,16 +48,16 @@ def contradictions(config: Config) -> Iterator[str]:
                 yield f"agents.{name}.trusted_sources: {fault}"
         yield from _faults_of_terminate(config, name, agent)
     if config.breaker.mode == "enforce" and config.state.file is None:
-        yield "breaker.mode: enforce needs state.path, so that a restart knows whom it has stopped"
+        yield "breaker.mode: enforce needs state.path, so that a restart knows which sessions it has stopped"
     if config.health_checks or config.benchmarks or any(map(_is_asked, config.agents.values())):
-        # What asks over HTTP is 8 MB, that reading a log alone has no use for.
+        # The HTTP client takes 8 MB, which commands that only read a log do not need.
         from agent_exporter.probes import settings  # noqa: PLC0415
 
         yield from settings.faults(config)
 
 
 def _is_asked(agent: Agent) -> bool:
-    """Whether its section has to do with health checks or benchmarks."""
+    """Whether the section has keys for health checks or benchmarks."""
     return (agent.endpoint, agent.endpoint_headers_file, agent.health_checks) != (None, None, None)
 
 
@@ -79,12 +79,12 @@ def _faults_of_terminate(config: Config, name: str, agent: Agent) -> Iterator[st
         yield f"{where}.argv: an id from a log line cannot be the command"
     for key, text in [("url", how.url or ""), *(("argv", argument) for argument in how.argv or ())]:
         for place in set(_PLACES.findall(text)) - {"{session_id}", "{agent_id}"}:
-            yield f"{where}.{key}: nothing is put for {place}; there are {{session_id}} and {{agent_id}}"
+            yield f"{where}.{key}: unknown placeholder {place}; there are {{session_id}} and {{agent_id}}"
     for flag, text in pairwise(how.argv or ()):
         if flag in {"-c", "-e", "--eval"} and _PLACES.search(text):
             yield (
-                f"{where}.argv: an id from a log line cannot be part of a program's text: have it follow as an "
-                "argument of its own, and let the program take that ($1)"
+                f"{where}.argv: an id from a log line cannot be part of a program's text: pass it as "
+                "an argument of its own and use that in the program ($1)"
             )
     if config.breaker.mode == "enforce" and not agent.trusted_sources:
         yield f'agents.{name}.trusted_sources: is required in enforce mode; ["*"] trusts every line'

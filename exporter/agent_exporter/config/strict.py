@@ -1,4 +1,4 @@
-"""A YAML document into typed sections, strictly: every fault is told, with its path, all at once."""
+"""Reads a YAML document into typed sections. Strict: all faults are reported at once, each with its path."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class ConfigError(Exception):
-    """The file cannot be used. `faults` are sentences, each with the path of the key it is about."""
+    """The file is not valid. `faults` are sentences, each with the path of its key."""
 
     def __init__(self, faults: list[str]) -> None:
         super().__init__("\n".join(faults))
@@ -29,7 +29,7 @@ class ConfigError(Exception):
 
 
 class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Frozen: a reload replaces the whole configuration or nothing."""
+    """A part of the config. Frozen: a reload replaces the whole configuration or nothing."""
 
 
 S = TypeVar("S", bound=Section)
@@ -46,7 +46,7 @@ def text_of(path: Path) -> str:
 
 
 def read_strictly(text: str, name: str, wanted: type[S], contradictions: Callable[[S], Iterable[str]]) -> S:
-    """A YAML document as a section whose keys all have defaults. Raises ConfigError with every fault."""
+    """A YAML document as a section whose keys all have defaults. Raises ConfigError with all faults."""
     try:
         document = yaml.load(text, _Loader)  # noqa: S506  (a SafeLoader)
     except yaml.YAMLError as error:
@@ -59,7 +59,7 @@ def read_strictly(text: str, name: str, wanted: type[S], contradictions: Callabl
     document = {} if document is None else document
     faults = list(_faults(document, wanted, ""))
     if isinstance(document, Mapping):
-        # What is without a fault is looked at further, so that all faults are told at once.
+        # Check the valid parts further, so that all faults are reported at once.
         sound: Any = _sound(document, lambda part: any(_faults(part, wanted, "")), 3) if faults else document
         sound = {} if sound is msgspec.UNSET else sound
         of_names = {key for key, hint in get_type_hints(wanted).items() if get_origin(hint) is dict}
@@ -73,9 +73,9 @@ def read_strictly(text: str, name: str, wanted: type[S], contradictions: Callabl
 
 
 def _sound(value: Any, faulty: Callable[[Any], bool], depth: int) -> Any:
-    """A value without what is wrong in it, down to `depth` keys: of a section, a name in it, and a key of that.
+    """A value without its faulty parts, down to `depth` keys: a section, a name in it, and a key of that.
 
-    UNSET if nothing is left to look at.
+    UNSET if nothing is left.
     """
     if not faulty(value):
         return value
@@ -90,7 +90,7 @@ def _sound(value: Any, faulty: Callable[[Any], bool], depth: int) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that is given twice, which YAML forbids and PyYAML lets pass: the first would be lost silently."""
+    """Refuses a duplicate key, which YAML forbids and PyYAML accepts: the first value would be lost silently."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
         seen = set()
@@ -108,7 +108,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def _faults(value: Any, wanted: Any, path: str) -> Iterator[str]:
-    """Every fault in a value that is to have the type `wanted`."""
+    """Every fault in a value that must have the type `wanted`."""
     origin = get_origin(wanted)
     if origin in {Union, types.UnionType}:
         if value is None:
