@@ -140,9 +140,9 @@ def test_wrong_answers_and_errors_do_not_pass(tmp_path):
         agent.answers["/v1/test"] = lambda _: next(answers)
         done = report(agent, written(tmp_path))
     assert [outcome.why for outcome in done.outcomes] == [
-        "the answer does not tell the number 512: '5120'",
+        "the answer does not contain the number 512: '5120'",
         "HTTP status 429, not 200",
-        "the answer is no JSON: '<html>'",
+        "the answer is not JSON: '<html>'",
     ]
     assert done.regressed
 
@@ -361,7 +361,7 @@ def test_a_log_that_makes_no_suite_says_why(capsys, tmp_path):
     )  # fmt: skip
     assert recorded(capsys, tmp_path, *two, agent="b")[0] == 0
     assert recorded(capsys, tmp_path, *two, agent="c") == (
-        1, "", "agent-exporter: none of 0 sessions is good and tells both an input and an output\n",
+        1, "", "agent-exporter: none of 0 sessions is good and has both an input and an output\n",
     )  # fmt: skip
     assert command(["benchmark", "--record", "nowhere.log"]) == 2
 

@@ -205,7 +205,7 @@ def test_a_record_that_protobuf_refuses_leaves_its_neighbours_alone(body, reason
 @pytest.mark.parametrize("body", [b"{}", b"\x0a\x05x", b"\x0a", b"\xff" * 20, b"\x0a\x04\x12\x02\x12\x05"])
 def test_malformed_protobuf_is_a_value_error(body):
     """Cut off, of an unknown wire type, or something else altogether."""
-    with pytest.raises(ValueError, match="no ExportLogsServiceRequest"):
+    with pytest.raises(ValueError, match="not an ExportLogsServiceRequest"):
         decode_protobuf(body)
 
 
@@ -238,7 +238,7 @@ def test_depth_is_the_line_decoders():
 )
 def test_malformed_json_is_a_value_error(body):
     """Lone surrogates, numbers that are none, and wrong types."""
-    with pytest.raises(ValueError, match="no OTLP/JSON"):
+    with pytest.raises(ValueError, match="not OTLP/JSON"):
         decode_json(raw_json(body))
 
 

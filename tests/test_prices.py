@@ -254,7 +254,5 @@ def test_a_model_without_a_price_is_told_of_once_while_its_lines_tell_no_cost(ca
         for cost_usd in (0.5, None, None):
             odd = prices.fill_cost(Tokens(prompt=1, model="own-7b", cost_usd=cost_usd))
             assert odd == (UNPRICED if cost_usd is None else 0)
-    told = (
-        "model own-7b has no price and its lines tell no cost: no budget in dollars ends it; prices.models gives it one"
-    )
+    told = "model own-7b has no price and its lines have no cost: it never triggers a budget in dollars; add it to prices.models"
     assert caplog.messages == [told]

@@ -627,9 +627,9 @@ def test_gzip_is_unpacked_member_by_member(serve, pipeline):
         (b"\x1f", "cut off"),
         (gzip.compress(b"hello")[:-1], "cut off"),
         (gzip.compress(b"") + gzip.compress(b"x")[:9], "cut off"),
-        (b"hello", "no gzip"),
-        (gzip.compress(b"") + b"tail", "no gzip"),
-        (zlib.compress(b"x"), "no gzip"),
+        (b"hello", "not gzip"),
+        (gzip.compress(b"") + b"tail", "not gzip"),
+        (zlib.compress(b"x"), "not gzip"),
         (gzip.compress(b"") * 1001, "over 1000 members"),
         (gzip.compress(b"") * 1_000_000, "over 1000 members"),
     ],
@@ -671,11 +671,11 @@ def test_malformed_bodies_are_400_in_their_own_encoding(serve):
     answer = post(server, b"\xff\xff")
     status = Status.FromString(answer.body)
     assert (answer.status, answer.getheader("Content-Type"), status.code) == (400, PROTOBUF, 3)
-    assert status.message.startswith("the body is no ExportLogsServiceRequest")
+    assert status.message.startswith("the body is not an ExportLogsServiceRequest")
     answer = post(server, b"{", JSON + "; charset=utf-8")
     assert (answer.status, answer.getheader("Content-Type")) == (400, JSON)
     assert json.loads(answer.body)["code"] == 3
-    assert "no OTLP/JSON" in json.loads(answer.body)["message"]
+    assert "not OTLP/JSON" in json.loads(answer.body)["message"]
 
 
 def test_partial_success_is_told_in_both_encodings(serve):
@@ -694,7 +694,7 @@ def test_partial_success_is_told_in_both_encodings(serve):
     parsed = json_format.Parse(answer.body, ExportLogsServiceResponse())
     assert parsed == ExportLogsServiceResponse.FromString(post(server, export("bad", "x")).body)
     assert parsed.partial_success.rejected_log_records == 1
-    assert parsed.partial_success.error_message == "1 lines are no records; the last one: it is bad"
+    assert parsed.partial_success.error_message == "1 lines are not records; the last one: it is bad"
 
 
 def test_an_answer_waits_for_the_commit(serve, pipeline):

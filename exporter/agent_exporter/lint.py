@@ -92,7 +92,9 @@ class Lint:
             self._newest = max(self._newest, result.at)
             remarks = [*self._warnings(result, line, line, parsed)]
         remarks += [
-            Remark("field_misnamed", path, f"{visible(path)} is no field: did you mean {meant}?", _excerpt(line, path))
+            Remark(
+                "field_misnamed", path, f"{visible(path)} is not a field: did you mean {meant}?", _excerpt(line, path)
+            )
             for path, meant in misnamed.items()
         ]
         return result, remarks

@@ -9,7 +9,7 @@
     execute_tool                        an action named by `gen_ai.tool.name`
     any other gen_ai operation          an action of its name
     invoke_workflow, create_agent       nothing: in these nothing is done
-    spans that are no gen_ai operation  nothing
+    spans that are not a gen_ai operation  nothing
 
 A call counts once, however many instrumentations see it: where spans of a model enclose one another, as a framework's
 and the client library's, the innermost one with usage is the call, and those around it write nothing (but a failure).

@@ -33,7 +33,7 @@ MAX_CONTENT = 32_768
 MAX_TEXT = 1_000
 """Characters of an error's message, or of what an agent is at."""
 MAX_REPR = 500
-"""Characters of what stands for a value that is no JSON."""
+"""Characters of what stands for a value that is not JSON."""
 MAX_LEVELS = 32
 """How deep content may be nested; the exporter takes 64, the line around it included."""
 MAX_INT = 2**63
@@ -109,7 +109,7 @@ def result(value: object, confidence: object, most: int, note: Note) -> Fields |
 
 
 def described(value: object) -> str:
-    """What stands for a value that is no JSON: its repr, cut; without addresses, which differ in every run."""
+    """What stands for a value that is not JSON: its repr, cut; without addresses, which differ in every run."""
     try:
         said = repr(value)
     except Exception:  # noqa: BLE001  (anything may have any repr; an exit may be a signal's, which comes anywhere)

@@ -78,7 +78,7 @@ class Writer(logging.Handler):
             if dropped != self._told:  # all so far, not those since the last word of it: that line may be lost itself
                 fields["metadata"] = {**fields.get("metadata", {}), "lines_dropped": dropped}
             line = self.format(record) + "\n"
-        except Exception:  # noqa: BLE001  (whatever it is, it is no reason for the agent to fail)
+        except Exception:  # noqa: BLE001  (whatever it is, the agent must not fail for it)
             self._refused += 1
             return
         self._told = dropped

@@ -101,7 +101,7 @@ def record(paths: Iterable[str], agent: str | None) -> Recorded:
         if case is not None:
             cases.setdefault(msgspec.json.encode(case["input"]), case)
     if not cases:
-        raise NothingGood(f"none of {len(sessions):,} sessions is good and tells both an input and an output")
+        raise NothingGood(f"none of {len(sessions):,} sessions is good and has both an input and an output")
     chosen = [*cases.values()][:MAX_CASES]
     body = yaml.safe_dump({"cases": chosen}, sort_keys=False, allow_unicode=True, width=120)
     return Recorded(HEAD.format(agent=ascii(agents[0])) + body, len(chosen), len(good), len(sessions))

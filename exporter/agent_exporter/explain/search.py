@@ -209,7 +209,7 @@ class Search:
         return self._answer([line for line in lines if task_of(line) in ids], max(0, total - len(ids)))
 
     def _answer(self, lines: Iterable[Action], more: int) -> Found | None:
-        """A heartbeat is no work."""
+        """A heartbeat is not work."""
         ordered = sorted((line for line in lines if line.action != HEARTBEAT), key=lambda action: action.at)
         if not ordered:
             return None

@@ -80,11 +80,11 @@ class Prices:
             return price
 
     def fill_cost(self, tokens: Tokens) -> int:
-        """Fill in the cost if the line has none, and the cached tokens where `prompt` leaves them out.
+        """Fill in the cost if the line has none, and the cached tokens if `prompt` does not include them.
 
-        Returns what is odd, 0 or some of MISMATCH, UNPRICED, CACHE_APART. A logged cost within `prices.tolerance` of
-        the table's, or CENT, is no mismatch. Call it once per line, before anything else sees it: the decoder's struct
-        is completed in place, as copying it would cost as much as decoding it.
+        Returns 0, or flags of MISMATCH, UNPRICED and CACHE_APART. A logged cost within `prices.tolerance` of the
+        computed one, or within CENT, is not a mismatch. Call it once per line, before anything else reads the tokens:
+        it changes the decoder's struct in place, as a copy would cost as much as decoding.
         """
         odd = 0
         if tokens.cache_read or tokens.cache_write:
@@ -122,8 +122,8 @@ class Prices:
         if model is not None and model not in self._unpriced and len(self._unpriced) < MAX_NAMED:
             self._unpriced.add(model)
             log.warning(
-                "model %s has no price and its lines tell no cost: no budget in dollars ends it; prices.models gives it"
-                " one",
+                "model %s has no price and its lines have no cost: it never triggers a budget in dollars; add it to"
+                " prices.models",
                 model,
             )
 
@@ -142,7 +142,7 @@ class Prices:
 
 
 def cost(price: Price, tokens: Tokens) -> float:
-    """USD of one call. `prompt` includes cached tokens; those without a price of their own cost what others cost."""
+    """USD of one call. `prompt` includes cached tokens; without their own price they cost the same as input."""
     prompt, completion = tokens.prompt or 0, tokens.completion or 0
     rate: Price | LongPrompt = price
     if price.long_prompt is not None and prompt > price.long_prompt.above:

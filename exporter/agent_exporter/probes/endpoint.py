@@ -53,7 +53,7 @@ class Answer(NamedTuple):
         try:
             document = msgspec.json.decode(self.body)
         except (msgspec.DecodeError, RecursionError):
-            raise ValueError(f"is no JSON: {quoted(self.body.decode(errors='replace'))}") from None
+            raise ValueError(f"is not JSON: {quoted(self.body.decode(errors='replace'))}") from None
         found = path.of(document)
         if found is None:
             raise ValueError(f"has no {path}: {quoted(self.body.decode(errors='replace'))}")

@@ -1,4 +1,4 @@
-"""GET /v1/sessions/{id}/budget: an agent asks what is left, so that it stops before the call and not after it.
+"""GET /v1/sessions/{id}/budget: the rest of a session's budget, so that an agent stops before a call and not after it.
 
     GET /v1/sessions/sess_8f2a1b/budget?agent_id=research-agent-01&task_type=batch
     {"agent_id":"research-agent-01","session_id":"sess_8f2a1b","task_type":"batch","tokens":{"used":41200,"max":50000,
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from agent_exporter.sessions import Sessions
 
 MAX_ID = 256
-"""Characters of an id in a query; longer ones name nobody."""
+"""Characters of an id in a query; longer ones match no session."""
 
 
 def budget(
@@ -62,7 +62,7 @@ def _left(used: float, most: float) -> dict[str, float]:
 
 
 class Budget(Handler):
-    """The same for whoever may send lines."""
+    """Handler with the same access rules as /v1/logs."""
 
     server: ServerContext
 

@@ -1,7 +1,7 @@
-"""Connections: how many there may be, how long each may take, and who is given up for whom.
+"""Limits on connections: their number, their time, and which one is closed to make room.
 
-tornado has deadlines for headers and bodies, but none for readers, and no bound on connections or on what it keeps
-for those who do not read. Here they are, so that nobody can keep others out by holding connections open.
+tornado has deadlines for headers and bodies, but none for readers, and no bound on connections or on unsent answers.
+This module adds them, so that no client can keep others out by holding connections open.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ WRITE_DEADLINE = 10.0
 MAX_HEADERS = 16 << 10
 """Bytes."""
 MAX_IDLE_BODY = 64 << 10
-"""Bytes of a body that nobody asked for, a GET's: it is read and forgotten, so that the connection can go on."""
+"""Bytes of an unwanted body, such as that of a GET: it is read and discarded, so that the connection can continue."""
 MAX_UNSENT = 48 << 20
-"""Bytes of all answers that wait for their readers; beyond it the slowest readers are hung up on."""
+"""Bytes of all unsent answers; beyond it the connections of the slowest readers are closed."""
 MAX_CONNECTIONS = 100
-"""One Prometheus and a few collectors need ten. A further one takes the place of whoever has dawdled longest."""
+"""One Prometheus and a few collectors need ten. A further one replaces the slowest."""
 ACCEPT_AT_ONCE = 32
-"""Connections between two turns of the loop: well below MAX_CONNECTIONS, so that each is read once before it can be
-the longest dawdler."""
+"""Connections accepted per turn of the loop: well below MAX_CONNECTIONS, so that each is read once before it can be
+the slowest."""
 SLOW_READER = 1.0
 """Seconds after which a reader may be hung up on for the sake of a new connection."""
 

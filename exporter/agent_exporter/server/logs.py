@@ -1,6 +1,6 @@
-"""POST /v1/logs: OTLP log records. What is too much is refused before the body is taken in, or as soon as it shows.
+"""POST /v1/logs: OTLP log records. Requests that are too large are refused as early as possible.
 
-The answer waits for the commit of the lines, and comes in the encoding of the request, errors too.
+The answer waits for the commit of the lines. It has the encoding of the request, also for errors.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ ANSWER_DEADLINE = 25.0
 MAX_BODY = 20 << 20
 """Bytes, both before and after decompression: the default of a collector's own receiver."""
 MAX_BODIES = 64 << 20
-"""Bytes of all bodies that are being received or wait to be decoded; beyond it a sender is asked to try again."""
+"""Bytes of all bodies being received or waiting to be decoded; beyond it senders are asked to try again."""
 MAX_MEMBERS = 1000
-"""Of the gzip files that a body may be joined from."""
+"""Number of gzip members in one body."""
 _STEP = 64 << 10
 """Bytes that are decompressed at once."""
 
@@ -44,7 +44,7 @@ _INVALID_ARGUMENT = 3
 
 
 class Logs(Handler):
-    """OTLP log records. Whoever may not send, or sends too much, is told so before the body is taken in."""
+    """OTLP log records. Forbidden and too large requests are refused before the body is read."""
 
     server: ServerContext
     allow = "POST"
@@ -62,7 +62,7 @@ class Logs(Handler):
         if self.server.otlp is None:
             raise Refusal(404, "otlp_logs.enabled is false in the config")
         if self.server.token is None and not self.server.loopback:
-            raise Refusal(403, "lines from other machines need server.token_file, so that nobody else writes them")
+            raise Refusal(403, "lines from other machines need server.token_file, so that no one else writes them")
         if self.kind not in _DECODERS:
             raise Refusal(415, "Content-Type must be application/x-protobuf or application/json")
         if self.encoding not in {"identity", "gzip"}:
@@ -154,7 +154,7 @@ def _response(receipt: Receipt, kind: str) -> bytes:
     """An ExportLogsServiceResponse; empty, unless there is a partial success to tell of."""
     if not receipt.rejected:
         return b"{}" if kind == _JSON else b""
-    why = f"{receipt.rejected} lines are no records; the last one: {receipt.why}".encode("utf-8", "replace")
+    why = f"{receipt.rejected} lines are not records; the last one: {receipt.why}".encode("utf-8", "replace")
     if kind == _JSON:
         partial = {"rejectedLogRecords": str(receipt.rejected), "errorMessage": why.decode()}
         return msgspec.json.encode({"partialSuccess": partial})
@@ -194,7 +194,7 @@ def _gunzip(data: bytes | bytearray) -> bytes:
             try:
                 out.append(inflater.decompress(step, MAX_BODY + 1 - size))
             except zlib.error as error:
-                raise ValueError(f"the body is no gzip: {error}") from error
+                raise ValueError(f"the body is not gzip: {error}") from error
             size += len(out[-1])
             if size > MAX_BODY:
                 raise Refusal(413, f"the body is over {MAX_BODY >> 20} MiB when decompressed")

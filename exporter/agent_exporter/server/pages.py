@@ -57,7 +57,7 @@ class ServerContext(Protocol):
 
 
 class Refusal(HTTPError):  # noqa: N818
-    """An answer that is an error, with the one sentence that its client is told."""
+    """An error answer with one sentence for the client."""
 
     def __init__(self, status: int, sentence: str, **headers: str) -> None:
         super().__init__(status)
@@ -97,8 +97,8 @@ class Handler(RequestHandler):
             and token is not None
             and not token.allows(self.request.headers.get("Authorization", ""), as_password=self.for_browsers)
         ):
-            # A browser asks for a password then, and the token is one. Never where something can be changed: what a
-            # browser remembers it also sends along with another site's request.
+            # A browser then asks for a password, and the token is accepted as one. Never where something can be
+            # changed: a browser also sends a remembered password with a request from another site.
             scheme = 'Basic realm="agent-exporter: the token as password"' if self.for_browsers else "Bearer"
             raise Refusal(401, "a bearer token is required", WWW_Authenticate=scheme)
         if self.request.method not in self.allow.split(", "):
@@ -116,7 +116,7 @@ class Handler(RequestHandler):
             return False
 
     def data_received(self, chunk: bytes) -> None:
-        """Nobody wants it."""
+        """Discard the body."""
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error = kwargs.get("exc_info", (None, None, None))[1]
@@ -124,7 +124,7 @@ class Handler(RequestHandler):
             sentence = error.sentence
             for name, value in error.headers.items():
                 self.set_header(name, value)
-        elif isinstance(error, HTTPError):  # tornado's own: of what they say, nothing is ours to tell
+        elif isinstance(error, HTTPError):  # tornado's own errors: their texts are not for clients
             if status_code == 405:
                 self.set_header("Allow", self.allow)
             sentence = f"use {self.allow}" if status_code == 405 else self._reason

@@ -40,7 +40,7 @@ MAX_FIELDS = 4 * MAX_RECORDS
 MAX_RECORD = 4 * MAX_LINE
 """Bytes of a record. A larger one is handed on as it is, to be counted as too long: taken apart, twenty megabytes of
 empty attributes would take half a gigabyte."""
-_NO_REQUEST = "the body is no ExportLogsServiceRequest"
+_NO_REQUEST = "the body is not an ExportLogsServiceRequest"
 
 
 def decode_protobuf(body: bytes | bytearray) -> list[Record]:

@@ -136,7 +136,7 @@ class Sender:
 
 
 def _partial(body: bytes) -> tuple[int, str]:
-    """How many spans the collector refused, and why. An answer that is no protobuf refuses none."""
+    """How many spans the collector refused, and why. An answer that is not protobuf refuses none."""
     try:
         partial = ExportTraceServiceResponse.FromString(body).partial_success
     except DecodeError:
