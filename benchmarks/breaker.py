@@ -26,9 +26,9 @@ RATE = 1_000
 EVERY = 0.1
 """Seconds between two sessions that cross."""
 CONFIG = """
-agents: {{runaway: {{sources: ["{log}"], terminate: {{url: "http://127.0.0.1:{port}/{{session_id}}"}}}}}}
+agents: {{runaway: {{trusted_sources: ["{log}"], terminate: {{url: "http://127.0.0.1:{port}/{{session_id}}"}}}}}}
 state: {{path: {state}}}
-breaker: {{mode: enforce, max_kills_per_minute: 100000, max_kill_share: 1}}
+breaker: {{mode: enforce, max_terminations_per_minute: 100000, max_termination_share: 1}}
 """
 
 

@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 EXPORTER = (sys.executable, "-m", "agent_exporter")
 TICKS = os.sysconf("SC_CLK_TCK")
-FULL = "metrics: {max_series: 20000, max_samples: 1000000}\n"
+FULL = "metrics: {max_series_per_family: 20000, max_samples: 1000000}\n"
 """A config that gives every label set its series, as the peers do: the default bounds would fold some together."""
 
 

@@ -96,7 +96,7 @@ def build() -> Json:
                 ),
                 stat(
                     "Last line",
-                    "Time since its newest line. Over twice its expected cycle it is silent and pages.",
+                    "Time since its newest line. Over twice its expected interval it is silent and pages.",
                     "s",
                     now(f"time() - max(agent_last_active_timestamp_seconds{{{ME}}})"),
                     decimals=0,

@@ -160,7 +160,7 @@ def build() -> Json:
             [
                 timeseries(
                     "Counted under _overflow, per minute",
-                    "Beyond a cap of series. Totals stay exact, names are lost: somebody puts ids into names. Raise metrics.max_series "
+                    "Beyond a cap of series. Totals stay exact, names are lost: somebody puts ids into names. Raise metrics.max_series_per_family "
                     "only if the names are real.",
                     "none",
                     prom(

@@ -63,7 +63,7 @@ def build() -> Json:
                 ),
                 troubled(
                     "Silent",
-                    "Agents that logged nothing, not even a heartbeat, for over twice their expected cycle. They hang or "
+                    "Agents that logged nothing, not even a heartbeat, for over twice their expected interval. They hang or "
                     "are gone: look at the agent's process, then restart it.",
                     "count(agent:overdue:seconds) or vector(0)",
                 ),
@@ -254,7 +254,7 @@ def build() -> Json:
             "Is anybody silent?",
             [
                 bars(
-                    "Silence, in expected cycles",
+                    "Silence, in expected intervals",
                     "Time since an agent's newest line over the cycle that its config expects. Above 2 it is silent and pages, "
                     "unless it is in its quiet hours. Only agents with a cycle.",
                     "suffix: x",
@@ -266,7 +266,7 @@ def build() -> Json:
                     limits=thresholds((None, GOOD), (1, WARN), (2, BAD)),
                     most=4,
                     links=[TO_AGENT],
-                    none="no agent has an expected cycle",
+                    none="no agent has an expected interval",
                 ),
                 timeseries(
                     "Slowest actions",

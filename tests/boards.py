@@ -99,11 +99,11 @@ AGENT, SESSION, TRACE = "support-01", "sess_8f2a1b", "4bf92f3577b34da6a3ce929d0e
 """As docs/queries.md names them."""
 CONFIG = """
 agents:
-  support-01: {team: support, expected_cycle: 10s, daily_tokens: 1000, daily_cost_usd: 1, endpoint: ANSWERS,
-    sources: ["*"], terminate: {url: "ANSWERS/v1/sessions/{session_id}/terminate"}}
-  absent-01: {team: support, expected_cycle: 1h}
+  support-01: {team: support, expected_interval: 10s, daily_tokens: 1000, daily_cost_usd: 1, endpoint: ANSWERS,
+    trusted_sources: ["*"], terminate: {url: "ANSWERS/v1/sessions/{session_id}/terminate"}}
+  absent-01: {team: support, expected_interval: 1h}
 task_types: {support: {session_tokens: 15000, normal_duration: 20s, max_duration: 2m}}
-metrics: {max_series: 100}
+metrics: {max_series_per_family: 100}
 breaker: {mode: observe}
 benchmarks: {golden: {suite: SUITE, agents: [support-01], interval: 5s}}
 otlp: {endpoint: SPANS}

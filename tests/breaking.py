@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 CONFIG = """
 agents:
   runaway:
-    sources: ["/logs/runaway/*"]
+    trusted_sources: ["/logs/runaway/*"]
     terminate: {url: "http://127.0.0.1:9/{session_id}"}
   "loop-*":
-    sources: ["*"]
+    trusted_sources: ["*"]
     terminate: {url: "http://127.0.0.1:9/{session_id}"}
 task_types:
   default: {session_tokens: 1000}

@@ -12,7 +12,7 @@ from agent_exporter.config import parse
 from agent_exporter.lines import Batch
 from agent_exporter.sources import Source
 from agent_exporter.stages import Stages
-from agent_exporter.state import Memory
+from agent_exporter.state import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,7 +37,7 @@ def call(second: float, action: str = "search", wanted: Any = "x", came: Any = "
     return line(second, action=action, input={"q": wanted}, output={"text": came}, **fields)
 
 
-class Kept(Memory):
+class Kept(MemoryStore):
     """Rows that the next exporter finds again."""
 
     def __init__(self) -> None:

@@ -27,9 +27,9 @@ BUDGET, BATCH_BUDGET, IDLE, LIMIT, REVIEW_LIMIT = 20_000, 8_000, 300, 300, 1_800
 """Tokens, and seconds."""
 CONFIG = f"""
 task_types:
-  default: {{session_tokens: {BUDGET}, idle: {IDLE}s, max_duration: {LIMIT}s}}
-  batch: {{session_tokens: {BATCH_BUDGET}, idle: {IDLE}s, max_duration: 12h}}
-  review: {{session_tokens: {BUDGET}, idle: 12h, max_duration: {REVIEW_LIMIT}s}}
+  default: {{session_tokens: {BUDGET}, idle_timeout: {IDLE}s, max_duration: {LIMIT}s}}
+  batch: {{session_tokens: {BATCH_BUDGET}, idle_timeout: {IDLE}s, max_duration: 12h}}
+  review: {{session_tokens: {BUDGET}, idle_timeout: 12h, max_duration: {REVIEW_LIMIT}s}}
 """
 
 

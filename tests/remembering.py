@@ -27,7 +27,7 @@ from agent_exporter.sources.files import FileSource
 from agent_exporter.sources.otlp import OtlpSource
 from agent_exporter.sources.otlp_records import Record
 from agent_exporter.stages import MIRRORED, Stages, render
-from agent_exporter.state import FORMAT, File
+from agent_exporter.state import FORMAT, SQLiteStore
 from agent_exporter.stored import STORED
 
 if TYPE_CHECKING:
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 
 CONFIG = """
 agents:
-  runaway: {team: night, sources: ["*"], terminate: {url: "http://127.0.0.1:9/{session_id}"}}
-  never-seen: {expected_cycle: 60s}
+  runaway: {team: night, trusted_sources: ["*"], terminate: {url: "http://127.0.0.1:9/{session_id}"}}
+  never-seen: {expected_interval: 60s}
 task_types: {default: {session_tokens: 1000}, refund: {session_tokens: 100000}, report: {session_tokens: 100000}}
-otlp: {endpoint: "http://127.0.0.1:9", hold: 60s}
+otlp: {endpoint: "http://127.0.0.1:9", buffer_traces: 60s}
 breaker: {mode: enforce, reasons: [session_budget]}
 state: {path: FOLDER/state.db}
 """
@@ -63,7 +63,7 @@ class Remembering:
         self.files = FileSource("logs", str(folder / "*.log"), clock=self.clock)
         self.files.origin = lambda _: Origin(path="/logs/docker.log")
         self.otlp = OtlpSource(wake=lambda: None)
-        self.store = File(folder / "state.db", MIRRORED, STORED)
+        self.store = SQLiteStore(folder / "state.db", MIRRORED, STORED)
         config = parse(CONFIG.replace("FOLDER", str(folder)))
         with patch("time.time", self.clock), patch.dict(Pipeline.__init__.__kwdefaults__, clock=self.clock):
             self.stages = Stages(config, self.store, [self.files, self.otlp], write=self.printed.append)

@@ -333,8 +333,8 @@ def test_what_is_only_observed_stops_nobody_however_much_is_used(exporter):
     [
         (telling(1200, stop=True), "is to stop: 1200 of the 1000 tokens that the exporter allows are used"),
         (telling(100, dollars=1.25, stop=True), "is to stop: $1.25 of the $1 that the exporter allows are used"),
-        (telling(100, dollars=0.5, stop=True), "was told to stop, says the exporter"),
-        (telling(1200, enforced=False, stop=True), "was told to stop, says the exporter"),
+        (telling(100, dollars=0.5, stop=True), "was stopped by the exporter"),
+        (telling(1200, enforced=False, stop=True), "was stopped by the exporter"),
     ],
 )
 def test_a_session_is_told_what_it_is_stopped_for(exporter, answer, why):

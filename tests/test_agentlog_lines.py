@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from agent_exporter.action import Action, decode
 from agentlog import AgentLogger, current_action, current_session
-from agentlog.record import MOST_CONTENT
+from agentlog.record import MAX_CONTENT
 
 HEAD = {"agent_id": "planner", "session_id": "s1", "parent_trace_id": "ticket-1"}
 AT = {"timestamp": "2026-03-18T12:00:00.000000Z"}
@@ -736,7 +736,7 @@ def test_every_line_that_can_be_written_is_accepted(data):
     shared.flush()
     shared.text.seek(0)
     shared.text.truncate()
-    most = data.draw(st.sampled_from([1, 100, MOST_CONTENT, 10**9]))
+    most = data.draw(st.sampled_from([1, 100, MAX_CONTENT, 10**9]))
     log = AgentLogger(some(), team=some(), stream=shared.text, max_content=most)
     told = data.draw(
         st.none() | st.dictionaries(st.sampled_from(["traceparent", "agentlog-agent", "Agentlog-Task"]), anything)

@@ -71,7 +71,7 @@ def test_a_full_pipe_does_not_block_the_agent():
 
 def test_beyond_the_bound_the_newest_are_dropped_and_the_next_line_tells(monkeypatch):
     """What was written and what was dropped is what was said, to the unit."""
-    monkeypatch.setattr(writer, "MOST_QUEUED", 200_000)
+    monkeypatch.setattr(writer, "MAX_QUEUED", 200_000)
     pipe = Pipe()
     log = AgentLogger("a", stream=pipe.stream)
     for _ in range(5_000):

@@ -15,9 +15,9 @@ from agent_exporter.spans import encode
 CONFIG = """
 agents:
   runaway:
-    sources: ["/logs/runaway/*"]
+    trusted_sources: ["/logs/runaway/*"]
     terminate: {url: "http://127.0.0.1:9/{session_id}"}
-task_types: {default: {session_tokens: 1000, idle: 4s}}
+task_types: {default: {session_tokens: 1000, idle_timeout: 4s}}
 state: {path: PATH/state.db}
 otlp: {endpoint: "http://127.0.0.1:9"}
 breaker: {mode: enforce}

@@ -138,7 +138,7 @@ def test_entries_wait_for_a_file_that_cannot_be_written(tmp_path, caplog):
 
 
 def test_what_waits_is_bounded_and_the_next_line_says_how_much_went(tmp_path, monkeypatch):
-    monkeypatch.setattr("agent_exporter.breaker.audit.MOST", 3)
+    monkeypatch.setattr("agent_exporter.breaker.audit.MAX_WAITING", 3)
     path = tmp_path / "folder" / "audit.ndjson"
     kept, audit = Kept(), Audit(path)
     for n in range(5):

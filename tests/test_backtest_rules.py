@@ -235,8 +235,8 @@ def test_a_counter_that_is_only_read_over_long_windows_is_told_every_four_minute
 
 CONFIG = """
 agents:
-  a: {team: t, expected_cycle: 60s}
-  b: {team: t, expected_cycle: 60s, daily_tokens: 1000, terminate: {url: "http://127.0.0.1:9/stop"}}
+  a: {team: t, expected_interval: 60s}
+  b: {team: t, expected_interval: 60s, daily_tokens: 1000, terminate: {url: "http://127.0.0.1:9/stop"}}
 task_types:
   default: {session_tokens: 800}
 """
@@ -415,7 +415,7 @@ def found(kind: str, agent: str, session: str, second: int) -> Finding:
 def killed(findings, config: str) -> list[str]:
     """The summary's lines about it."""
     nothing = past(parse(""), ["/dev/null"])
-    return list(report.summary(backtest.Told(nothing, findings, []), None, parse(config)))[1:]
+    return list(report.summary(backtest.BacktestResult(nothing, findings, []), None, parse(config)))[1:]
 
 
 def test_a_session_is_killed_once_and_only_where_that_is_configured():

@@ -16,7 +16,7 @@ from standin import Agent, said
 from test_probes import in_virtual_time
 
 from agent_exporter.benchmark import schedule
-from agent_exporter.benchmark.history import MOST, ROW, History, Run, latest
+from agent_exporter.benchmark.history import MAX_RUNS, ROW, History, Run, latest
 from agent_exporter.benchmark.run import FLOOR, Outcome, Report, Unanswered, run
 from agent_exporter.benchmark.schedule import AGAIN, SOON, Schedule
 from agent_exporter.benchmark.suite import load
@@ -25,7 +25,7 @@ from agent_exporter.config import parse
 from agent_exporter.config.strict import ConfigError
 from agent_exporter.probes.endpoint import Endpoint
 from agent_exporter.probes.timers import JITTER
-from agent_exporter.state import FORMAT, File, Unavailable, peek
+from agent_exporter.state import FORMAT, SQLiteStore, Unavailable, peek
 
 SUITE = """
 cases:
@@ -124,7 +124,7 @@ def test_a_suite_may_go_to_another_endpoint_in_another_shape(tmp_path):
           path: /chat
           body: {messages: [{role: user, content: "Q: {input}"}]}
           status: 201
-          json_path: choices[0].text
+          jmespath: choices[0].text
         cases: [{input: hello, expect: {exact: "Q: hello"}}]
         """,
     )
@@ -140,9 +140,9 @@ def test_wrong_answers_and_errors_do_not_pass(tmp_path):
         agent.answers["/v1/test"] = lambda _: next(answers)
         done = report(agent, written(tmp_path))
     assert [outcome.why for outcome in done.outcomes] == [
-        "the answer does not tell the number 512: '5120'",
+        "the answer does not contain the number 512: '5120'",
         "HTTP status 429, not 200",
-        "the answer is no JSON: '<html>'",
+        "the answer is not JSON: '<html>'",
     ]
     assert done.regressed
 
@@ -181,15 +181,15 @@ def kept(passed: int, at: float = 1.0, agent: str = "a") -> Report:
 def test_history_keeps_the_latest_runs_and_survives_as_rows():
     """Bounded; with the names of what failed."""
     history, rows = History(), {}
-    for number in range(MOST + 20):
+    for number in range(MAX_RUNS + 20):
         for kind, key, value in history.add(kept((number + 1) % 3, number)):
             assert kind == ROW
             rows[key] = value
     again = History(rows.items())
-    last = Run(MOST + 19.0, 0, 2, ["x"])
+    last = Run(MAX_RUNS + 19.0, 0, 2, ["x"])
     assert again.last("a", "golden") == last == history.last("a", "golden")
     assert list(latest(rows.items())) == [("a", "golden", last)]
-    assert len(again._kept[next(iter(rows))].runs) == MOST
+    assert len(again._kept[next(iter(rows))].runs) == MAX_RUNS
     assert history.last("a", "other") is None
 
 
@@ -209,7 +209,7 @@ def test_a_state_file_that_is_in_use_can_be_peeked_at(tmp_path):
     """One of another format cannot, and none holds nothing."""
     path = tmp_path / "state.db"
     assert peek(path, ROW) == []
-    store = File(path)
+    store = SQLiteStore(path)
     store.commit([(ROW, "k", b"v"), ("other", "k", b"w")])
     assert peek(path, ROW) == [("k", b"v")]
     store._database.execute(f"PRAGMA user_version = {FORMAT + 1}")
@@ -247,7 +247,7 @@ def bench(tmp_path, capsys):
 
 def test_benchmark_prints_a_table_and_compares_with_the_last_run(bench, tmp_path, golden):
     """Exit code 0 if all is well, 1 if it has regressed."""
-    File(tmp_path / "state.db").close()
+    SQLiteStore(tmp_path / "state.db").close()
     with Agent() as agent:
         first = bench({"a": agent.url})
         agent.answer = lambda prompt: "5120" if "+" in prompt else "OK"
@@ -268,7 +268,7 @@ def test_benchmark_prints_json(bench, golden):
 
 def test_a_run_beside_the_running_exporter_is_compared_and_not_kept(bench, tmp_path):
     """Its state file is only read."""
-    store = File(tmp_path / "state.db")
+    store = SQLiteStore(tmp_path / "state.db")
     store.commit(History().add(kept(2, 1_773_825_332)))
     with Agent() as agent:
         code, printed, err = bench({"a": agent.url})
@@ -361,7 +361,7 @@ def test_a_log_that_makes_no_suite_says_why(capsys, tmp_path):
     )  # fmt: skip
     assert recorded(capsys, tmp_path, *two, agent="b")[0] == 0
     assert recorded(capsys, tmp_path, *two, agent="c") == (
-        1, "", "agent-exporter: none of 0 sessions is good and tells both an input and an output\n",
+        1, "", "agent-exporter: none of 0 sessions is good and has both an input and an output\n",
     )  # fmt: skip
     assert command(["benchmark", "--record", "nowhere.log"]) == 2
 
@@ -425,7 +425,7 @@ def test_run_shows_a_scheduled_run_and_a_restart_keeps_it(tmp_path, monkeypatch)
     """Until the config no longer wants it."""
     with Agent(lambda prompt: "5120" if "+" in prompt else "OK") as agent:
         config = {
-            "agents": {"a": {"endpoint": agent.url, "checks": []}},
+            "agents": {"a": {"endpoint": agent.url, "health_checks": []}},
             "benchmarks": {"golden": {"suite": str(written(tmp_path)), "agents": ["a"], "interval": "1s"}},
             "state": {"path": str(tmp_path / "state.db")},
         }

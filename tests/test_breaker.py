@@ -219,7 +219,7 @@ def test_a_forged_line_kills_nobody_and_the_true_ones_count(rig):
         (
             "session_budget 1",
             "observed",
-            "of its 5,100 tokens, $0.0000, lines from agents.NAME.sources tell only 100, $0.0000: within its budget",
+            "of its 5,100 tokens, $0.0000, lines from agents.NAME.trusted_sources tell only 100, $0.0000: within its budget",
         )
     ]
     rig.spend(800)
@@ -352,7 +352,7 @@ def test_an_agent_that_asks_is_to_stop_where_it_would_be_stopped(rig, tmp_path):
 
 def test_a_flood_of_findings_about_others_does_not_have_a_runaway_forgotten(rig, monkeypatch):
     """It is found before its time by a forged line, and the finding makes room for ever new ones."""
-    monkeypatch.setattr(intents, "MOST", 8)
+    monkeypatch.setattr(intents, "MAX_INTENTS", 8)
     rig.spend(5_000, origin=ELSEWHERE)
     for n in range(20):
         rig.spend(5_000, origin=ELSEWHERE, session_id=f"flood-{n}")
@@ -363,7 +363,7 @@ def test_a_flood_of_findings_about_others_does_not_have_a_runaway_forgotten(rig,
 
 def test_one_that_had_to_make_room_while_it_waited_is_called_once_and_its_answer_is_known(rig, monkeypatch):
     """Its own line and the flood come in one block."""
-    monkeypatch.setattr(intents, "MOST", 8)
+    monkeypatch.setattr(intents, "MAX_INTENTS", 8)
     rig.spend(5_000, origin=ELSEWHERE)
     over = {"agent_id": "runaway", "action": "llm_call", "tokens": {"prompt": 5_000, "completion": 0}}
     flood = [line(1, session_id=f"flood-{n}", **over) for n in range(20)]
@@ -376,7 +376,7 @@ def test_one_that_had_to_make_room_while_it_waited_is_called_once_and_its_answer
 
 def test_a_flood_of_findings_about_others_does_not_have_one_told_to_stop_again(rig, monkeypatch):
     """It still logs. What made room is counted, as it might still have been wanted."""
-    monkeypatch.setattr(intents, "MOST", 8)
+    monkeypatch.setattr(intents, "MAX_INTENTS", 8)
     rig.spend(1_001)
     rig.answer()
     rig.wait(12)
@@ -390,7 +390,7 @@ def test_a_flood_of_findings_about_others_does_not_have_one_told_to_stop_again(r
 
 def test_intents_of_sessions_that_are_over_make_room_first_and_uncounted(rig, monkeypatch):
     """Nothing is lost with them."""
-    monkeypatch.setattr(intents, "MOST", 8)
+    monkeypatch.setattr(intents, "MAX_INTENTS", 8)
     rig.spend(5_000, origin=ELSEWHERE, session_id="open")
     for n in range(20):
         rig.spend(1_001, origin=ELSEWHERE, session_id=f"over-{n}", metadata={"session_end": True})
@@ -468,18 +468,21 @@ def test_a_loop_is_stopped_if_the_config_wants_it(rig):
     rig.say(*round_and_round(rig))
     rig.wait(4)
     [mine] = rig.calls
-    assert (mine.reason, mine.evidence["loop"], mine.spoke) == ("loop", "repeat", "/logs/runaway/a.log")
+    assert (mine.reason, mine.evidence["loop"], mine.origin) == ("loop", "repeat", "/logs/runaway/a.log")
 
 
 def test_a_loop_with_a_foreign_line_in_it_is_observed(tmp_path):
-    rig = Rig(tmp_path, CONFIG.replace('"loop-*":\n    sources: ["*"]', '"loop-*":\n    sources: ["/logs/runaway/*"]'))
+    rig = Rig(
+        tmp_path,
+        CONFIG.replace('"loop-*":\n    trusted_sources: ["*"]', '"loop-*":\n    trusted_sources: ["/logs/runaway/*"]'),
+    )
     rig.say(*round_and_round(rig)[:2])
     rig.say(*round_and_round(rig)[2:], origin=ELSEWHERE)
     rig.wait(4)
     assert rig.calls == []
     assert rig.statuses[0][1:] == (
         "observed",
-        "a line of its session came from where agents.NAME.sources does not name",
+        "a line of its session came from where agents.NAME.trusted_sources does not name",
     )
 
 
@@ -532,7 +535,7 @@ def test_when_it_latches_what_was_decided_with_it_and_not_done_is_not_done(rig):
 
 def test_a_fifth_of_all_live_sessions_is_too_many(tmp_path):
     """Of twenty or more; below that a share says nothing."""
-    config = CONFIG.replace("breaker: {", "breaker: {max_kills_per_minute: 100, ")
+    config = CONFIG.replace("breaker: {", "breaker: {max_terminations_per_minute: 100, ")
     rig = Rig(tmp_path, config)
     rig.say(*[line(0, agent_id="quiet", session_id=f"q{n}") for n in range(20)])
     for n in range(6):
@@ -784,22 +787,22 @@ def test_what_is_wrong_in_the_breakers_config_is_told():
         parse(
             "breaker: {mode: enforce, reasons: [cascade]}\n"
             "agents:\n"
-            "  a: {terminate: {url: 'http://{agent_id}:1/x'}, sources: [relative/path, k=v]}\n"
+            "  a: {terminate: {url: 'http://{agent_id}:1/x'}, trusted_sources: [relative/path, k=v]}\n"
             "  b: {terminate: {url: 'http://h/x', argv: [kill]}}\n"
-            "  c: {terminate: {argv: ['{session_id}']}, sources: ['*']}\n"
-            "  d: {terminate: {argv: [sh, -c, 'stop {session_id}', '{agent}']}, sources: ['*']}\n"
+            "  c: {terminate: {argv: ['{session_id}']}, trusted_sources: ['*']}\n"
+            "  d: {terminate: {argv: [sh, -c, 'stop {session_id}', '{agent}']}, trusted_sources: ['*']}\n"
         )
     assert told.value.faults == [
         "config: breaker.reasons: must be session_budget or loop or action_anomaly, not 'cascade'",
         (
-            "config: agents.a.sources: 'relative/path' must be an absolute path, \"-\", "
+            "config: agents.a.trusted_sources: 'relative/path' must be an absolute path, \"-\", "
             'an attribute such as "k8s.pod.name=research-*", or "*"'
         ),
         "config: agents.a.terminate.url: an id from a log line cannot be part of the host",
         "config: agents.b.terminate: needs url or argv, and not both",
-        ('config: agents.b.sources: is required in enforce mode: whose lines may have it stopped? ["*"] is a choice'),
+        ('config: agents.b.trusted_sources: is required in enforce mode; ["*"] trusts every line'),
         "config: agents.c.terminate.argv: an id from a log line cannot be the command",
-        "config: agents.d.terminate.argv: nothing is put for {agent}; there are {session_id} and {agent_id}",
+        "config: agents.d.terminate.argv: unknown placeholder {agent}; there are {session_id} and {agent_id}",
         (
             "config: agents.d.terminate.argv: sh reads commands, and an id from a log line must not become one: call a "
             'program of your own with the id as an argument, or have a script read "$SESSION_ID" and "$AGENT_ID"'
@@ -808,7 +811,7 @@ def test_what_is_wrong_in_the_breakers_config_is_told():
             "config: agents.d.terminate.argv: stop {session_id}: an id from a log line must be an argument of its own "
             'that is not read as a program: the command also gets "$SESSION_ID" and "$AGENT_ID"'
         ),
-        "config: breaker.mode: enforce needs state.path, so that a restart knows whom it has stopped",
+        "config: breaker.mode: enforce needs state.path, so that a restart knows which sessions it has stopped",
     ]
 
 
@@ -850,8 +853,8 @@ def test_enforcing_needs_a_state_and_sources():
     with pytest.raises(ConfigError) as told:
         parse("breaker: {mode: enforce}\nagents: {a: {terminate: {url: 'http://h/x'}}}")
     assert told.value.faults == [
-        'config: agents.a.sources: is required in enforce mode: whose lines may have it stopped? ["*"] is a choice',
-        "config: breaker.mode: enforce needs state.path, so that a restart knows whom it has stopped",
+        'config: agents.a.trusted_sources: is required in enforce mode; ["*"] trusts every line',
+        "config: breaker.mode: enforce needs state.path, so that a restart knows which sessions it has stopped",
     ]
 
 

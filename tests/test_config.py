@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_exporter.config import Config, load, parse
-from agent_exporter.config.strict import ConfigError
+from agent_exporter.benchmark import suite  # noqa: F401  (its sections are renamed ones too)
+from agent_exporter.config import Anomaly, Config, load, parse
+from agent_exporter.config.renamed import NEW_NAMES
+from agent_exporter.config.strict import ConfigError, Section, read_strictly
 from agent_exporter.config.values import QuietHours, duration
 
 EXAMPLE = Path(__file__).parent / "config" / "every-key.yaml"
@@ -20,7 +23,7 @@ INVALID = sorted((Path(__file__).parent / "config").glob("invalid-*.yaml"))
 def test_without_a_file_everything_has_its_default():
     """An empty file is no fault."""
     assert parse("") == Config()
-    assert Config().agent("anyone").long_call == 300
+    assert Config().agent("anyone").max_action_duration == 300
     assert Config().task_type("anything").session_tokens == 50_000
     assert [Config().is_llm(name) for name in ("llm_call", "chat", "chat_x", "generate_text", "web_search", "LLM_call")] == [
         True, True, True, True, False, False,
@@ -46,6 +49,27 @@ def test_an_invalid_file_is_refused_for_these_reasons(path):
     with pytest.raises(ConfigError) as caught:
         load(path)
     assert [fault.removeprefix(f"{path}") for fault in caught.value.faults] == expected
+
+
+def test_every_new_name_is_a_key_and_no_old_name_is():
+    """A renamed key that is renamed again needs its row in the table mended."""
+    sections = {cls.__name__: cls for cls in Section.__subclasses__()}
+    rows = [(section, old, new) for section, names in NEW_NAMES.items() for old, new in names.items()]
+    known = {(section, key) for section in NEW_NAMES for key in sections[section].__struct_fields__}
+    assert [row for row in rows if (row[0], row[2]) not in known or row[:2] in known] == []
+
+
+class Rows(Section, frozen=True):
+    """A section with a list of sections, of which the config has none yet."""
+
+    rows: list[Anomaly] = msgspec.field(default_factory=list)
+
+
+def test_an_old_key_in_a_list_of_sections_names_the_new_key():
+    """The path has the place in the list."""
+    with pytest.raises(ConfigError) as caught:
+        read_strictly("rows: [{window_size: 1}, {window: 2}]", "f", Rows, lambda _: [])
+    assert caught.value.faults == ["f: rows[1].window: is called window_size now"]
 
 
 def test_a_name_wins_over_a_glob_and_the_first_glob_over_the_next():
@@ -127,8 +151,8 @@ def test_no_text_makes_it_raise_anything_else(text):
 
 def test_a_merge_key_takes_over_what_another_section_says():
     """As in YAML elsewhere; what is said beside it wins, and a key given twice is still an error."""
-    config = parse("agents: {a: &usual {team: research, expected_cycle: 30s}, b: {<<: *usual, team: support}}")
-    assert config.agent("b") == parse("agents: {b: {team: support, expected_cycle: 30s}}").agent("b")
+    config = parse("agents: {a: &usual {team: research, expected_interval: 30s}, b: {<<: *usual, team: support}}")
+    assert config.agent("b") == parse("agents: {b: {team: support, expected_interval: 30s}}").agent("b")
     with pytest.raises(ConfigError, match=r"line 1, column 63: the key 'team' is given twice$"):
         parse("agents: {a: &usual {team: research}, b: {<<: *usual, team: b, team: c}}")
     with pytest.raises(ConfigError, match=r"^config, line 1, column 18: expected a mapping or list of mappings"):

@@ -35,9 +35,9 @@ from agent_exporter.prices import Prices
 from agent_exporter.probes.check import perform
 from agent_exporter.probes.settings import checks_of
 from agent_exporter.stages import MIRRORED, Stages
-from agent_exporter.state import Memory
+from agent_exporter.state import MemoryStore
 from agent_exporter.status.pages import Pages
-from agent_exporter.status.seen import see
+from agent_exporter.status.seen import take_snapshot
 
 
 class Demo:
@@ -45,7 +45,7 @@ class Demo:
 
     def __init__(self, lines: list[bytes], past: list[bytes] = ()) -> None:
         source = Lines(name="agents.log")
-        self.stages = Stages(load(CONFIG), Memory(MIRRORED), [source])
+        self.stages = Stages(load(CONFIG), MemoryStore(MIRRORED), [source])
         self.pipeline = self.stages.pipeline
         self.pipeline.clock = lambda: self.now
         self.stages.recent.since = self.now = START
@@ -55,7 +55,7 @@ class Demo:
             self.pipeline.feed(source, Batch([line]))
             self.pipeline._tick()
         self.pipeline.commit()
-        pages = Pages(lambda agent, trace: see(self.stages, self.stages.live(self.now), None, agent, trace))
+        pages = Pages(lambda agent, trace: take_snapshot(self.stages, self.stages.live(self.now), None, agent, trace))
         self.fleet = {row[0].split()[0]: row[1] for row in read(pages.render("/")).rows if len(row) == 8}
         self.findings = [row for row in read(pages.render("/findings")).rows if len(row) == 6][1:]
         self.pages = pages
@@ -79,7 +79,7 @@ def test_a_healthy_day_at_any_speed_stays_within_its_budgets():
     for line in fleet_log(8_640):
         action = decode(line)
         if action.tokens is not None:
-            assert prices.settle(action.tokens) == 0
+            assert prices.fill_cost(action.tokens) == 0
             spent[action.agent_id] += action.tokens.cost_usd
     config = load(CONFIG)
     assert [agent for agent, cost in spent.items() if 10 * cost > 0.8 * config.agent(agent).daily_cost_usd] == []

@@ -20,7 +20,7 @@ from agent_exporter.lines import Batch
 from agent_exporter.metrics.cells import KINDS
 from agent_exporter.sources import Source
 from agent_exporter.stages import Stages
-from agent_exporter.state import Memory
+from agent_exporter.state import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -68,7 +68,7 @@ def test_dollars_have_a_budget_of_their_own():
 def test_live_a_budget_is_decided_on_arrival():
     """The breaker cannot wait for order."""
     found: list[Finding] = []
-    stages = Stages(parse(""), Memory(KINDS), [])
+    stages = Stages(parse(""), MemoryStore(KINDS), [])
     stages.listeners.append(found.append)
     source = Source()
     source.name = "test"
@@ -184,7 +184,7 @@ def test_a_cascade_is_told_again_only_after_a_minute_without_failures():
 
 CONFIG = """
 task_types: {default: {session_tokens: 900, normal_duration: 5s, max_duration: 20s}, batch: {session_tokens: 2000, session_cost_usd: 0.5}}
-detectors: {loop: {max_retries: 2}, action_anomaly: {window: 6, min_samples: 3}, cascade: {agents: 2, window: 5s}}
+detectors: {loop: {max_retries: 2}, action_anomaly: {window_size: 6, min_samples: 3}, cascade: {min_agents: 2, window: 5s}}
 """
 AGENTS = {"a": None, "b": "a", "c": "b"}
 IDLE = 300.0
@@ -289,7 +289,7 @@ class Clocked:
     def __init__(self) -> None:
         self.found: list[Finding] = []
         self.now = START
-        self.stages = Stages(parse(""), Memory(KINDS), [])
+        self.stages = Stages(parse(""), MemoryStore(KINDS), [])
         self.stages.listeners.append(self.found.append)
         self.pipeline = self.stages.pipeline
         self.pipeline.clock = lambda: self.now
@@ -359,8 +359,8 @@ def test_one_trace_for_everything_stays_small():
     exporter = Exporter()
     exporter.read(*[fail(n / 100, f"a{n}", span_id=f"{n + 1:016x}") for n in range(2_000)])
     [trace] = exporter.stages.detectors.traces
-    assert len(trace.members) <= traces.MOST_MEMBERS
-    assert len(trace.spans) <= traces.MOST_SPANS
+    assert len(trace.members) <= traces.MAX_MEMBERS
+    assert len(trace.spans) <= traces.MAX_SPANS
     assert len(trace.failures) <= 256
 
 
@@ -475,7 +475,7 @@ def test_sessions_that_are_over_are_not_held_for_their_lines():
 
 def test_a_trace_that_no_session_is_left_of_makes_room_first_and_uncounted(monkeypatch):
     """A day that is read in a minute has more traces than the table, and none of them is missed."""
-    monkeypatch.setattr("agent_exporter.crowded.CROWDED", 8)
+    monkeypatch.setattr("agent_exporter.sweep.SWEEP_FROM", 8)
     exporter = Exporter()
     stages = exporter.stages
     stages.detectors.traces._look_at = stages.sessions._look_at = 8

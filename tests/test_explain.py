@@ -307,7 +307,7 @@ def test_an_agents_tasks_are_the_worst_first_and_bounded(tmp_path, monkeypatch):
     assert text.startswith("40 tasks, the worst first; the log ends at 2026-03-18 09:16:40 UTC\n")
     assert [row for row in text.splitlines() if row.startswith("Task ")] == ["Task t20", "Task t39", "Task t38"]
     assert text.endswith("\n… 17 more tasks left out; a shorter --since has fewer, --trace NAME shows one\n")
-    monkeypatch.setattr(search, "MOST_TASKS", 5)
+    monkeypatch.setattr(search, "MAX_TASKS", 5)
     answer = found(path, agent="a", since=1000.0)
     assert ([task.names for task in answer.tasks], answer.more) == ([["t20"], ["t39"], ["t38"], ["t37"], ["t36"]], 35)
     assert [task.ended - task.started for task in found(path, trace="t0").tasks] == [50]
@@ -315,8 +315,8 @@ def test_an_agents_tasks_are_the_worst_first_and_bounded(tmp_path, monkeypatch):
 
 def test_a_huge_task_is_looked_at_as_far_as_it_fits(tmp_path, monkeypatch):
     """Its tree keeps what happened, and says how much it leaves out."""
-    monkeypatch.setattr(search, "MOST_LINES", 500)
-    monkeypatch.setattr(page, "MOST_LINES", 500)
+    monkeypatch.setattr(search, "MAX_LINES", 500)
+    monkeypatch.setattr(page, "MAX_LINES", 500)
     lines = [line(n, action=f"step{n % 7}", parent_trace_id="t") for n in range(600)]
     lines[400] = line(400, action="break", status="error", parent_trace_id="t")
     text = shown("--trace", "t", written(tmp_path / "log", *lines))
@@ -373,8 +373,8 @@ def test_progress_is_told_of_every_window(tmp_path):
 # --- the same as the rest of the program ----------------------------------------------------------------------------
 
 CONFIG = """
-detectors: {action_anomaly: {window: 6, min_samples: 3}, cascade: {agents: 2}}
-task_types: {default: {session_tokens: 900, max_duration: 60s, idle: 90s}}
+detectors: {action_anomaly: {window_size: 6, min_samples: 3}, cascade: {min_agents: 2}}
+task_types: {default: {session_tokens: 900, max_duration: 60s, idle_timeout: 90s}}
 """
 
 

@@ -16,7 +16,7 @@ from prometheus_client.utils import floatToGoString
 from test_metrics import HOSTILE, OPENMETRICS, run
 
 from agent_exporter.metrics import exposition
-from agent_exporter.metrics.collector import Collector, Exposition, Given
+from agent_exporter.metrics.collector import Collector, Exposition, StaticCollector
 from agent_exporter.metrics.exposition import Text, write
 from agent_exporter.metrics.families import FAMILIES, LE
 from agent_exporter.stages import Stages, render
@@ -63,7 +63,7 @@ def test_logs_of_the_world_are_written_as_prometheus_client_writes_them(name):
 
 SCENARIOS = {
     "empty": ([], ""),
-    "configured and silent": ([], "agents: {b: {expected_cycle: 60s, daily_tokens: 5, daily_cost_usd: 2.5}}"),
+    "configured and silent": ([], "agents: {b: {expected_interval: 60s, daily_tokens: 5, daily_cost_usd: 2.5}}"),
     "hostile names": (
         [full(agent_id=name, action=name, session_id=name, error={"type": name}, parent_trace_id=name,
               tokens={"prompt": 1, "model": name}, metadata={"team": name, "task_type": name}) for name in HOSTILE],
@@ -71,7 +71,7 @@ SCENARIOS = {
     ),
     "many agents": ([full(agent_id=f"a{n}", action=f"x{n % 7}", session_id=f"s{n}") for n in range(300)], ""),
     "overflow": (
-        [full(agent_id=f"a{n}", action=f"x{n}", session_id=f"s{n}") for n in range(300)], "metrics: {max_series: 20}",
+        [full(agent_id=f"a{n}", action=f"x{n}", session_id=f"s{n}") for n in range(300)], "metrics: {max_series_per_family: 20}",
     ),
     "heartbeats": (
         [line(), *(line(action="heartbeat", output={"state": state}) for state in ("idle", "working", "odd"))], "",
@@ -163,7 +163,7 @@ def test_a_page_escapes_any_label_and_writes_any_number_as_prometheus_client_doe
     page = BytesIO()
     text.finish(page, live)
     end = b"# EOF\n" if openmetrics else b""
-    assert page.getvalue() + end == encode(Given(families.families.values()))
+    assert page.getvalue() + end == encode(StaticCollector(families.families.values()))
 
 
 @given(st.integers() | st.floats() | st.booleans())
@@ -226,4 +226,4 @@ def test_every_accept_header_gets_what_prometheus_client_would_answer(accept):
     families = Collector(rows, live, created="openmetrics" in content_type).collect()
     page = BytesIO()
     assert render(page, rows, live, accept, [other]) == content_type
-    assert page.getvalue() == encode(Given([*families, other]))
+    assert page.getvalue() == encode(StaticCollector([*families, other]))

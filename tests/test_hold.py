@@ -1,4 +1,4 @@
-"""What otlp.hold promises: a trace goes out whole, or marked; nothing is lost on the way."""
+"""What otlp.buffer_traces promises: a trace goes out whole, or marked; nothing is lost on the way."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from running import Running, Sink, eventually
 from agent_exporter.spans import encode
 from agent_exporter.spans.hold import SETTLE, Hold
 from agent_exporter.spans.queue import SpanQueue
-from agent_exporter.state import File
+from agent_exporter.state import SQLiteStore
 
 TRACE = bytes(15) + b"\1"
 OTHER = bytes(15) + b"\2"
@@ -134,17 +134,17 @@ def test_held_spans_survive_a_restart():
 def test_what_was_held_is_sent_by_a_run_that_no_longer_holds(tmp_path):
     """Switching it off loses nothing, and leaves no rows behind."""
 
-    def queue(store: File) -> SpanQueue:
+    def queue(store: SQLiteStore) -> SpanQueue:
         return SpanQueue(store, lambda _result, _count: None, version="0", durable=True)
 
-    store = File(tmp_path / "s.db")
+    store = SQLiteStore(tmp_path / "s.db")
     first, held = queue(store), Held()
     held.hold.offer(TRACE, "a", span(TRACE, 1))
     held.hold.offer(OTHER, "b", span(OTHER, 2))
     store.commit([*held.hold.changes(), *first.changes()])
     assert first.length == 0
     store.close()
-    store = File(tmp_path / "s.db")
+    store = SQLiteStore(tmp_path / "s.db")
     second = queue(store)
     second.restore()
     store.commit(second.changes())
@@ -163,7 +163,7 @@ def test_an_exporter_that_holds_sends_a_trace_in_one_request_also_over_sigkill(t
     line = {"parent_trace_id": "t", "session_id": "s"}
     log.write_text(json.dumps(record(**line)) + "\n" + json.dumps(record(**line, action="b")) + "\n")
     with Sink() as sink:
-        arguments = ("--otlp.endpoint", sink.url, "--otlp.hold", "10m", "--state.path", tmp_path / "s.db", log)
+        arguments = ("--otlp.endpoint", sink.url, "--otlp.buffer-traces", "10m", "--state.path", tmp_path / "s.db", log)
         with Running(*arguments) as running:
             eventually(lambda: running.total("agent_exporter_lines_accepted_total") == 2)
             running.kill()

@@ -21,11 +21,11 @@ HERE = Path(__file__).parent
 CONFIG = """
 agents:
   runaway:
-    sources: ["LOG"]
+    trusted_sources: ["LOG"]
     terminate: {url: "http://127.0.0.1:PORT/v1/sessions/{session_id}/terminate"}
 task_types: {default: {session_tokens: 1000}}
 state: {path: STATE}
-breaker: {mode: enforce, max_kills_per_minute: 1000, max_kill_share: 1, grace: 2s, confirm_after: 1s}
+breaker: {mode: enforce, max_terminations_per_minute: 1000, max_termination_share: 1, termination_grace_period: 2s, confirm_after: 1s}
 """
 STAGES = ("none", "intended", "called", "confirmed")
 """What the audit log said last when the exporter was killed."""

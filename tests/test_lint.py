@@ -31,7 +31,7 @@ def test_all_faults_and_warnings_of_a_line_are_said_at_once():
     assert sorted(said(text)) == [
         "field_ignored: output.state must be a string, not a whole number: it is left out",
         "field_ignored: trace_id must be 32 hex digits, not all zero: it is left out",
-        "field_misnamed: durationMs is no field: did you mean duration_ms?",
+        "field_misnamed: durationMs is not a field: did you mean duration_ms?",
         "missing_field: agent_id is required; the line has agentId: did you mean agent_id?",
         "out_of_range: action must be 1 to 256 bytes of UTF-8",
         "out_of_range: tokens.prompt must be a whole number >= 0",
@@ -61,7 +61,7 @@ def test_all_faults_and_warnings_of_a_line_are_said_at_once():
 )
 def test_a_name_that_is_nearly_a_fields_is_asked_about(fields, written, meant):
     """At the top, in tokens and in metadata; common names of other loggers, too."""
-    assert said(line(**fields)) == [f"field_misnamed: {written} is no field: did you mean {meant}?"]
+    assert said(line(**fields)) == [f"field_misnamed: {written} is not a field: did you mean {meant}?"]
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from agent_exporter.metrics.families import FAMILIES
 from agent_exporter.metrics.limits import MAX_LABEL, SAMPLES, Limits, label
 from agent_exporter.sources import Source
 from agent_exporter.stages import Stages, agent_settings, render
-from agent_exporter.state import Memory
+from agent_exporter.state import MemoryStore
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
@@ -42,7 +42,7 @@ class Lines(Source):
 def run(*lines: bytes, config: str = "") -> Stages:
     """Everything that a log of the past goes through, but for spans."""
     settings = parse(config)
-    stages = Stages(settings, Memory(KINDS), [Lines(*lines)], live=False)
+    stages = Stages(settings, MemoryStore(KINDS), [Lines(*lines)], live=False)
     stages.pipeline.drain()
     return stages
 
@@ -85,8 +85,8 @@ def test_openmetrics_is_what_its_parser_accepts_with_exemplars_and_creation_time
 
 @pytest.mark.parametrize(("second", "quiet"), [(-1, True), (0, True), (119, True), (121, False), (3600, False)])
 def test_an_agent_is_silent_by_plan_until_its_first_line_after_its_quiet_hours_is_due(second, quiet):
-    """Two expected cycles, at which a rule calls it silent: it had no reason to log before."""
-    config = parse('agents: {a: {expected_cycle: 1m, quiet_hours: "22:00-06:00"}, b: {quiet_hours: "22:00-06:00"}}')
+    """Two expected intervals, at which a rule calls it silent: it had no reason to log before."""
+    config = parse('agents: {a: {expected_interval: 1m, quiet_hours: "22:00-06:00"}, b: {quiet_hours: "22:00-06:00"}}')
     six = 20_000 * 86_400 + 6 * 3600
     assert agent_settings(config, "a", six + second).quiet is quiet
     assert agent_settings(config, "b", six + second).quiet is (second < 0)
@@ -207,7 +207,7 @@ def test_a_configured_agent_is_there_before_its_first_line():
     """With its cycle and budgets, and without having ever been seen."""
     found = samples(
         run(
-            config="agents: {b: {expected_cycle: 60s, daily_tokens: 5, daily_cost_usd: 2}, 'x*': {}, old: {retired: true}}"
+            config="agents: {b: {expected_interval: 60s, daily_tokens: 5, daily_cost_usd: 2}, 'x*': {}, old: {retired: true}}"
         )
     )
     assert found["agent_info"] == {("b", ""): 1}
@@ -250,7 +250,7 @@ def test_many_agents_fill_the_cap_and_totals_stay_exact():
     lines = [
         line(agent_id=f"agent-{n}", session_id=f"s{n}", tokens={"prompt": 1, "cost_usd": 0.25}) for n in range(3_000)
     ]
-    stages = run(*lines, config="metrics: {max_series: 100}")
+    stages = run(*lines, config="metrics: {max_series_per_family: 100}")
     found = samples(stages)
     assert len(found["agent_info"]) <= 101
     assert ("_overflow", "") in found["agent_info"]
@@ -264,7 +264,7 @@ def test_many_agents_fill_the_cap_and_totals_stay_exact():
 def test_one_agent_takes_only_its_share():
     """Its own further actions become its `_overflow`; other agents still find room."""
     lines = [line(action=f"action-{n}") for n in range(1_000)] + [line(agent_id="b")]
-    found = samples(run(*lines, config="metrics: {max_series: 100}"))
+    found = samples(run(*lines, config="metrics: {max_series_per_family: 100}"))
     mine = [key for key in found["agent_retries_total"] if key[1] == "a"]
     assert len(mine) == 11
     assert found["agent_actions_total"][("_overflow", "a", "success")] == 990
@@ -276,7 +276,7 @@ def test_configured_agents_find_room_after_junk():
     junk = [line(agent_id=f"junk-{n}") for n in range(1_000)]
     wanted = [line(agent_id=f"wanted-{n}") for n in range(15)]
     names = ", ".join(f"wanted-{n}: {{}}" for n in range(15))
-    found = samples(run(*junk, *wanted, config=f"metrics: {{max_series: 100}}\nagents: {{{names}}}"))
+    found = samples(run(*junk, *wanted, config=f"metrics: {{max_series_per_family: 100}}\nagents: {{{names}}}"))
     assert all(("search", f"wanted-{n}", "success") in found["agent_actions_total"] for n in range(15))
 
 
@@ -317,7 +317,7 @@ def test_a_cell_makes_no_more_samples_than_the_budget_reckons(kind):
         tokens={"prompt": 1, "completion": 1, "model": "m", "cost_usd": 1}, parent_trace_id="t",
         metadata={"feedback": 0, "task_completed": True, "session_end": True, "retry_count": 1, "fallback_used": True},
     )  # fmt: skip
-    config = "agents: {a: {expected_cycle: 1s, daily_tokens: 1, daily_cost_usd: 1}}\nmetrics: {gen_ai: false}"
+    config = "agents: {a: {expected_interval: 1s, daily_tokens: 1, daily_cost_usd: 1}}\nmetrics: {gen_ai: false}"
     stages = run(full, config=config)
     name = {row: name for name, row in KINDS.items()}[kind]
     pipeline = stages.pipeline
@@ -399,7 +399,7 @@ actions = st.builds(
 @given(st.lists(actions, max_size=60), st.integers(10, 40))
 def test_totals_are_exact_under_any_caps(lines, cap):
     """Whatever overflows: the sums over all labels are the sums over the lines."""
-    found = samples(run(*lines, config=f"metrics: {{max_series: {cap}, max_samples: 1000}}"))
+    found = samples(run(*lines, config=f"metrics: {{max_series_per_family: {cap}, max_samples: 1000}}"))
     records = [json.loads(text) for text in lines]
     assert total(found, "agent_actions_total") == len(lines)
     assert total(found, "agent_tokens_total") == sum(record.get("tokens", {}).get("prompt", 0) for record in records)
@@ -411,7 +411,7 @@ def test_totals_are_exact_under_any_caps(lines, cap):
 
 def test_limits_keep_a_fifth_for_configured_agents():
     """Of label sets and of samples alike."""
-    limits = Limits(max_series=10, max_samples=10_000)
+    limits = Limits(max_series_per_family=10, max_samples=10_000)
     admitted = [limits.admit(cells.AgentCell, f"a{n}", configured=False) for n in range(12)]
     assert sum(admitted) == 8
     assert [limits.admit(cells.AgentCell, f"c{n}", configured=True) for n in range(3)] == [True, True, False]
@@ -420,7 +420,7 @@ def test_limits_keep_a_fifth_for_configured_agents():
 def test_a_line_that_finds_no_room_is_counted_once_in_series_overflow():
     """Even where its agent's own `_overflow` finds none either."""
     lines = [line(agent_id=f"a{n % 20}", action=f"x{n}", session_id="s") for n in range(2_000)]
-    found = samples(run(*lines, config="metrics: {max_series: 10, max_samples: 1000}"))
+    found = samples(run(*lines, config="metrics: {max_series_per_family: 10, max_samples: 1000}"))
     named = {key: value for key, value in found["agent_actions_total"].items() if "_overflow" not in key}
     assert found["agent_exporter_series_overflow_total"][("action",)] == 2_000 - sum(named.values())
 
@@ -429,5 +429,5 @@ def test_calls_of_models_are_told_from_tools_under_overflow_too():
     """The names are gone, the kind of each call is not."""
     lines = [line(action=f"tool-{n}", tokens={"prompt": 1, "model": "m"}) for n in range(50)]
     lines += [line(action=f"chat-{n}", tokens={"prompt": 1, "model": "m"}) for n in range(50)]
-    found = samples(run(*lines, config="metrics: {max_series: 10}"))
+    found = samples(run(*lines, config="metrics: {max_series_per_family: 10}"))
     assert found["gen_ai_client_token_usage_sum"][("chat", "m", "input")] == 50

@@ -92,7 +92,7 @@ def test_the_page_shows_what_is_odd_with_an_example_and_without_content():
     at = rows.index(["Warning", "Times", "For example"])
     assert rows[at + 1 :] == [
         ["status other", "2", f"status {evil} counts as other: `statuses` of the config has the words test, 0 s ago"],
-        ["field misnamed", "1", "durationMs is no field: did you mean duration_ms? test, 0 s ago"],
+        ["field misnamed", "1", "durationMs is not a field: did you mean duration_ms? test, 0 s ago"],
     ]
     assert "What is odd" not in Site(line()).pages.render("/")
 

@@ -21,9 +21,9 @@ from agent_exporter.config import parse
 from agent_exporter.detectors.kinds import TOPICS
 from agent_exporter.lines import Batch
 from agent_exporter.stages import MIRRORED, Stages
-from agent_exporter.state import Memory
+from agent_exporter.state import MemoryStore
 from agent_exporter.status.pages import fleet, judge
-from agent_exporter.status.seen import see
+from agent_exporter.status.seen import take_snapshot
 
 EVERY = [
     rule
@@ -70,13 +70,13 @@ def test_an_agent_never_seen_is_waited_for_as_long():
 
 CONFIG = {
     "agents": {
-        "a": {"expected_cycle": "30s"},
-        "b": {"expected_cycle": "30s"},
-        "c": {"expected_cycle": "1m"},
-        "never": {"expected_cycle": "1m"},
+        "a": {"expected_interval": "30s"},
+        "b": {"expected_interval": "30s"},
+        "c": {"expected_interval": "1m"},
+        "never": {"expected_interval": "1m"},
         "near": {"daily_tokens": 1000, "daily_cost_usd": 1},
         "over": {"daily_tokens": 1000, "daily_cost_usd": 1},
-        "stuck": {"long_call": "2m"},
+        "stuck": {"max_action_duration": "2m"},
     }
 }
 UNTIL = {  # seconds for which an agent logs, every 15
@@ -108,7 +108,7 @@ def stages_at(scenario: str):
     """(time since DAY, the stages then), every STEP seconds of half an hour, with the lines that were logged until then."""
     now = [DAY]
     source = Lines(name="test")
-    stages = Stages(parse(""), Memory(MIRRORED), [source])
+    stages = Stages(parse(""), MemoryStore(MIRRORED), [source])
     stages.pipeline.clock = lambda: now[0]
     stages.config = parse(yaml.safe_dump(CONFIG))
     stages.tally.configure(stages.config.names(), DAY)  # agents that the config names exist from now on
@@ -127,9 +127,9 @@ def stages_at(scenario: str):
 
 def shown(stages: Stages, at: int) -> set[tuple[str, str]]:
     """(alert, agent) of all that the page has to say that an alert says."""
-    seen = see(stages, stages.live(DAY + at), None, None, None)
+    seen = take_snapshot(stages, stages.live(DAY + at), None, None, None)
     pipe = judge(seen)
-    said = {(one.alert, row.name) for row in fleet(seen, pipe) for one in row.standings if one.alert}
+    said = {(one.alert, row.name) for row in fleet(seen, pipe) for one in row.conditions if one.alert}
     return said | ({("AgentLogPipeDead", "")} if pipe.dead is not None else set())
 
 

@@ -162,7 +162,7 @@ def test_of_an_id_that_several_agents_use_one_has_to_be_named():
 
 
 def test_what_anybody_can_write_has_no_agent_stop_itself():
-    """With agents.NAME.sources only the lines count that the breaker counts, and the type that they tell."""
+    """With agents.NAME.trusted_sources only the lines count that the breaker counts, and the type that they tell."""
     from agent_exporter.action import decode  # noqa: PLC0415
 
     sessions = Sessions(lambda _: 300.0, lambda _: None, lambda _: None)
@@ -171,7 +171,7 @@ def test_what_anybody_can_write_has_no_agent_stop_itself():
         b'"tokens":{"prompt":90000},"metadata":{"task_type":"tiny"}}'
     )
     sessions.add(action, 0.0)
-    config = parse('task_types: {tiny: {session_tokens: 7}}\nagents: {a: {sources: ["/logs/a/*"]}}')
+    config = parse('task_types: {tiny: {session_tokens: 7}}\nagents: {a: {trusted_sources: ["/logs/a/*"]}}')
     asked = {"agent_id": "a", "session_id": "s", "cost_usd": None, "enforced": True}
     assert budget(sessions, config, "s", "a", "default", enforced=True) == asked | {
         "task_type": "default",

@@ -17,7 +17,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from agent_exporter.action import Action, Rejection, decode
 from agent_exporter.lines import MAX_LINE, Batch
 from agent_exporter.sources import otlp, otlp_protobuf, otlp_records
-from agent_exporter.sources.otlp import KIND, Busy, OtlpSource, Receipt
+from agent_exporter.sources.otlp import KIND, OtlpSource, QueueFull, Receipt
 from agent_exporter.sources.otlp_json import decode_json
 from agent_exporter.sources.otlp_protobuf import decode_protobuf
 from agent_exporter.sources.otlp_records import Record
@@ -205,7 +205,7 @@ def test_a_record_that_protobuf_refuses_leaves_its_neighbours_alone(body, reason
 @pytest.mark.parametrize("body", [b"{}", b"\x0a\x05x", b"\x0a", b"\xff" * 20, b"\x0a\x04\x12\x02\x12\x05"])
 def test_malformed_protobuf_is_a_value_error(body):
     """Cut off, of an unknown wire type, or something else altogether."""
-    with pytest.raises(ValueError, match="no ExportLogsServiceRequest"):
+    with pytest.raises(ValueError, match="not an ExportLogsServiceRequest"):
         decode_protobuf(body)
 
 
@@ -238,7 +238,7 @@ def test_depth_is_the_line_decoders():
 )
 def test_malformed_json_is_a_value_error(body):
     """Lone surrogates, numbers that are none, and wrong types."""
-    with pytest.raises(ValueError, match="no OTLP/JSON"):
+    with pytest.raises(ValueError, match="not OTLP/JSON"):
         decode_json(raw_json(body))
 
 
@@ -252,7 +252,7 @@ def test_either_base64_is_read(alphabet):
 
 def test_the_number_of_records_is_bounded(monkeypatch):
     """Twenty megabytes of nothing would be ten million of them."""
-    monkeypatch.setattr(otlp_records, "MOST_RECORDS", 3)
+    monkeypatch.setattr(otlp_records, "MAX_RECORDS", 3)
     message = request(*"abcd")
     with pytest.raises(ValueError, match="send fewer"):
         decode_protobuf(message.SerializeToString())
@@ -262,7 +262,7 @@ def test_the_number_of_records_is_bounded(monkeypatch):
 
 def test_protobuf_of_nothing_but_fields_is_given_up_on(monkeypatch):
     """Ten million empty resources, scopes or records are no lines, but take time."""
-    monkeypatch.setattr(otlp_protobuf, "MOST_FIELDS", 100)
+    monkeypatch.setattr(otlp_protobuf, "MAX_FIELDS", 100)
     for message in (_field(1, b"") * 102, _field(1, _field(2, b"") * 102), b"\x08\x00" * 102):
         with pytest.raises(ValueError, match="send fewer"):
             decode_protobuf(message)
@@ -356,16 +356,16 @@ def test_a_full_queue_is_busy():
     """By requests, by bytes, and by the number of even the smallest records."""
     source = OtlpSource(wake=lambda: None, max_requests=2, max_bytes=1000)
     source.deliver([Record("s", b"x" * 5000)])  # a single one may be larger: it could never be taken otherwise
-    with pytest.raises(Busy):
+    with pytest.raises(QueueFull):
         source.deliver([Record("s", b"x")])
     pump(source)
     source.deliver([Record("s", b"x")] * 6)
-    with pytest.raises(Busy):
+    with pytest.raises(QueueFull):
         source.deliver([Record("s", b"x")])
     pump(source)
     source.deliver([])
     source.deliver([])
-    with pytest.raises(Busy):
+    with pytest.raises(QueueFull):
         source.deliver([])
     assert pump(source) == []
     assert source.deliver([]).cancel()
@@ -379,11 +379,11 @@ def test_a_refusing_disk_and_the_end_are_busy(source):
     waiting = source.deliver([Record("s", b"y")])
     source.refused()
     for answer in (read, waiting):
-        assert isinstance(answer.exception(0), Busy)
+        assert isinstance(answer.exception(0), QueueFull)
     again = source.deliver([Record("s", b"x")])
     source.close("shutting down")
     assert str(again.exception(0)) == "shutting down"
-    with pytest.raises(Busy, match="shutting down"):
+    with pytest.raises(QueueFull, match="shutting down"):
         source.deliver([Record("s", b"x")])
 
 
@@ -505,11 +505,11 @@ def test_pieces_of_a_refused_request_are_not_doubled_by_its_retry(source):
 def test_unfinished_pieces_are_bounded_and_never_lost_silently(monkeypatch):
     """The oldest are handed on as they are, so that they are counted as rejected."""
     source = OtlpSource(wake=lambda: None, max_requests=5000)
-    for number in range(otlp.MOST_STREAMS + 10):
+    for number in range(otlp.MAX_STREAMS + 10):
         source.deliver(pieces(CUT.format("P", f"piece {number}"), file=str(number)))
     assert pump(source) == [f"piece {number}".encode() for number in range(10)]
-    assert len(source._streams) == otlp.MOST_STREAMS
-    monkeypatch.setattr(otlp, "MOST_PIECES", source._held)
+    assert len(source._streams) == otlp.MAX_STREAMS
+    monkeypatch.setattr(otlp, "MAX_PIECES", source._held)
     source.deliver(pieces(CUT.format("P", "longer"), file="10"))
     assert pump(source) == [b"piece 11"]
     assert all(isinstance(decode(text, NOW), Rejection) for text in (b"piece 11",))
@@ -517,7 +517,7 @@ def test_unfinished_pieces_are_bounded_and_never_lost_silently(monkeypatch):
 
 def test_a_piece_that_grew_too_long_is_counted_when_it_is_given_up(monkeypatch, source):
     """Also when its end never comes."""
-    monkeypatch.setattr(otlp, "MOST_STREAMS", 1)
+    monkeypatch.setattr(otlp, "MAX_STREAMS", 1)
     source.deliver(pieces(CUT.format("P", "x" * MAX_LINE), CUT.format("P", "x")))
     assert pump(source) == []
     source.deliver(pieces(CUT.format("P", "y"), file="g"))

@@ -14,7 +14,7 @@ from agent_exporter.lines import Batch
 from agent_exporter.metrics.cells import KINDS
 from agent_exporter.sources import Source
 from agent_exporter.stages import Stages
-from agent_exporter.state import Memory
+from agent_exporter.state import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,7 +55,7 @@ def test_commits_are_rare_only_while_far_behind_or_slow_and_nobody_waits(monkeyp
     source, times = Endless(left), []
     source.impatient = impatient
 
-    class Noting(Memory):
+    class Noting(MemoryStore):
         def commit(self, rows: Iterable[Row]) -> None:
             super().commit(rows)
             times.append(source.clock)

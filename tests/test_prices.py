@@ -23,7 +23,7 @@ prices:
   models:
     fast: {input: 1, output: 4, cache_read: 0.1, cache_write: 1.25}
     "fast-*": {input: 2, output: 8}
-    long: {input: 1, output: 2, long: {above: 1000, input: 10, output: 20}}
+    long: {input: 1, output: 2, long_prompt: {above: 1000, input: 10, output: 20}}
 """
 
 
@@ -45,17 +45,17 @@ def own(text: str = OWN) -> Prices:
     ],
 )
 def test_a_cost_that_a_line_does_not_say_is_the_price_tables(tokens, dollars):
-    assert not own().settle(tokens) & MISMATCH
+    assert not own().fill_cost(tokens) & MISMATCH
     assert tokens.cost_usd == pytest.approx(dollars)
 
 
 def test_a_model_without_a_price_stays_without_a_cost():
     """Unknown is not zero."""
     for tokens in (Tokens(prompt=5, model="my-own"), Tokens(completion=5)):
-        assert own().settle(tokens) == UNPRICED
+        assert own().fill_cost(tokens) == UNPRICED
         assert tokens.cost_usd is None
     for tokens in (Tokens(model="my-own"), Tokens(prompt=5, model="my-own", cost_usd=1.0)):
-        assert own().settle(tokens) == 0
+        assert own().fill_cost(tokens) == 0
 
 
 @pytest.mark.parametrize(
@@ -64,12 +64,12 @@ def test_a_model_without_a_price_stays_without_a_cost():
 def test_a_logged_cost_is_kept_and_checked(logged, same):
     """Within a tenth it is the same: agents round, and sum up."""
     tokens = Tokens(prompt=1_000_000, completion=1_000_000, model="fast", cost_usd=logged)
-    assert own().settle(tokens) == (0 if same else MISMATCH)
+    assert own().fill_cost(tokens) == (0 if same else MISMATCH)
     assert tokens.cost_usd == logged
 
 
 def test_a_hundredth_of_a_cent_is_never_a_mismatch():
-    assert own().settle(Tokens(prompt=1, model="fast", cost_usd=0.0001)) == 0
+    assert own().fill_cost(Tokens(prompt=1, model="fast", cost_usd=0.0001)) == 0
 
 
 def test_an_exact_name_wins_over_a_glob_and_the_config_over_what_is_shipped():
@@ -169,8 +169,8 @@ def test_any_name_is_looked_up_in_bounded_time(name):
 def test_cached_tokens_beyond_the_prompt_are_added_to_it(logged, prompt, odd):
     """A part cannot be more than the whole: then it was none, and all three are the prompt. Once is enough."""
     tokens = Tokens(**logged, model="fast")
-    assert (own().settle(tokens), tokens.prompt) == (odd, prompt)
-    assert (own().settle(tokens), tokens.prompt) == (0, prompt)
+    assert (own().fill_cost(tokens), tokens.prompt) == (odd, prompt)
+    assert (own().fill_cost(tokens), tokens.prompt) == (0, prompt)
 
 
 def test_corrected_tokens_are_those_of_metrics_budgets_and_findings():
@@ -220,13 +220,13 @@ def test_a_cost_is_never_negative_and_always_finite(prompt, completion, read, wr
 def test_what_is_wrong_in_a_price_table_is_told_with_its_path():
     with pytest.raises(ConfigError) as told:
         parse(
-            "prices: {tolerance: -1, models: {a: {input: 1}, b: {input: x, output: 1, long: {above: 0, input: 1, output: 1}}}}"
+            "prices: {tolerance: -1, models: {a: {input: 1}, b: {input: x, output: 1, long_prompt: {above: 0, input: 1, output: 1}}}}"
         )
     assert told.value.faults == [
         "config: prices.tolerance: must be a number >= 0.0, not -1",
         "config: prices.models.a.output: is required",
         "config: prices.models.b.input: must be a number, not 'x'",
-        "config: prices.models.b.long.above: must be a whole number >= 1, not 0",
+        "config: prices.models.b.long_prompt.above: must be a whole number >= 1, not 0",
     ]
 
 
@@ -252,9 +252,7 @@ def test_a_model_without_a_price_is_told_of_once_while_its_lines_tell_no_cost(ca
     for live in (False, True):
         prices = Prices(live=live)
         for cost_usd in (0.5, None, None):
-            odd = prices.settle(Tokens(prompt=1, model="own-7b", cost_usd=cost_usd))
+            odd = prices.fill_cost(Tokens(prompt=1, model="own-7b", cost_usd=cost_usd))
             assert odd == (UNPRICED if cost_usd is None else 0)
-    told = (
-        "model own-7b has no price and its lines tell no cost: no budget in dollars ends it; prices.models gives it one"
-    )
+    told = "model own-7b has no price and its lines have no cost: it never triggers a budget in dollars; add it to prices.models"
     assert caplog.messages == [told]

@@ -19,10 +19,10 @@ from virtual import VirtualLoop
 
 from agent_exporter.cli import command
 from agent_exporter.config import parse
-from agent_exporter.config.values import JSONPath
+from agent_exporter.config.values import JMESPath
 from agent_exporter.probes.check import Result, perform, verdict
-from agent_exporter.probes.endpoint import MOST_BODY, Answer, Unasked
-from agent_exporter.probes.prober import AGAIN, MOST_AT_ONCE, SOON, Prober
+from agent_exporter.probes.endpoint import MAX_BODY, Answer, RequestError
+from agent_exporter.probes.prober import AGAIN, MAX_AT_ONCE, SOON, Prober
 from agent_exporter.probes.settings import CHECKS, checks_of
 from agent_exporter.probes.timers import JITTER
 
@@ -63,7 +63,7 @@ def test_the_articles_four_checks_are_what_an_agent_is_asked():
 def test_the_sum_is_another_each_time():
     """No cache knows it."""
     with Agent() as agent:
-        config = config_of(agent, checks=["reasoning_quality"])
+        config = config_of(agent, health_checks=["reasoning_quality"])
         for _ in range(5):
             assert reasons(config) == {"reasoning_quality": None}
         assert len({body["prompt"] for *_, body in agent.requests}) > 1
@@ -81,16 +81,16 @@ def test_durations_are_measured():
     [
         ("liveness", "/health", (500, {}, b""), "HTTP status 500, not 200"),
         ("liveness", "/health", (204, {}, b""), "HTTP status 204, not 200"),
-        ("liveness", "/health", (200, {}, b"x" * (MOST_BODY + 1)), "no answer: closed too early, longer than 64 KiB, or no HTTP"),
+        ("liveness", "/health", (200, {}, b"x" * (MAX_BODY + 1)), "no answer: closed too early, longer than 64 KiB, or no HTTP"),
         ("model_connectivity", "/v1/test", said({"response": "ok!"}), None),
         ("model_connectivity", "/v1/test", said({"response": "**OK**"}), None),
         ("model_connectivity", "/v1/test", said({"response": "invalid TOKEN"}), r"the answer does not match '(?i)\bok\b': 'invalid TOKEN'"),
         ("model_connectivity", "/v1/test", said({"response": ""}), r"the answer does not match '(?i)\bok\b': ''"),
         ("model_connectivity", "/v1/test", said({"error": "quota"}), "the answer has no response: '{\"error\": \"quota\"}'"),
         ("model_connectivity", "/v1/test", said(["OK"]), "the answer has no response: '[\"OK\"]'"),
-        ("model_connectivity", "/v1/test", (200, {}, b"OK"), "the answer is no JSON: 'OK'"),
-        ("model_connectivity", "/v1/test", (200, {}, b"\xff\x1b[2Jred\n"), "the answer is no JSON: '\ufffd[2Jred'"),
-        ("model_connectivity", "/v1/test", (200, {}, b"[" * 60_000), f"the answer is no JSON: '{'[' * 80}...'"),
+        ("model_connectivity", "/v1/test", (200, {}, b"OK"), "the answer is not JSON: 'OK'"),
+        ("model_connectivity", "/v1/test", (200, {}, b"\xff\x1b[2Jred\n"), "the answer is not JSON: '\ufffd[2Jred'"),
+        ("model_connectivity", "/v1/test", (200, {}, b"[" * 60_000), f"the answer is not JSON: '{'[' * 80}...'"),
         ("memory_access", "/v1/memory/status", said({"connected": False}), "the answer is not exactly 'true': 'false'"),
         ("memory_access", "/v1/memory/status", said({"connected": 1}), "the answer is not exactly 'true': '1'"),
         ("memory_access", "/v1/memory/status", said({"connected": "true"}), "the answer is not exactly 'true': 'true'"),
@@ -102,7 +102,7 @@ def test_an_answer_passes_or_says_why_not(check, path, answer, why):
     """On one line, short, and without what steers a terminal."""
     with Agent() as agent:
         agent.answers[path] = answer
-        assert reasons(config_of(agent, checks=[check])) == {check: why}
+        assert reasons(config_of(agent, health_checks=[check])) == {check: why}
 
 
 @pytest.mark.parametrize(
@@ -120,14 +120,14 @@ def test_an_answer_passes_or_says_why_not(check, path, answer, why):
 def test_a_wrong_sum_does_not_pass(answer, passes):
     """Nor does the question."""
     with Agent(answer) as agent:
-        assert run(config_of(agent, checks=["reasoning_quality"]))["reasoning_quality"].passed is passes
+        assert run(config_of(agent, health_checks=["reasoning_quality"]))["reasoning_quality"].passed is passes
 
 
 def test_a_custom_check_has_a_request_and_expectations_of_its_own():
     """All that is given has to hold; a sum may be asked for in it, too."""
     checks = """"health_checks": {
-        "quota": {"path": "/v1/quota?of=me", "status": 202, "json_path": "quotas[?name=='day'].left | [0]", "expect": {"number": 90, "tolerance": 10}},
-        "sum": {"path": "/chat", "body": {"messages": [{"content": "Add: {sum}"}]}, "json_path": "choices[0].text", "expect": {"regex": "^[0-9]+$"}},
+        "quota": {"path": "/v1/quota?of=me", "status": 202, "jmespath": "quotas[?name=='day'].left | [0]", "expect": {"number": 90, "tolerance": 10}},
+        "sum": {"path": "/chat", "body": {"messages": [{"content": "Add: {sum}"}]}, "jmespath": "choices[0].text", "expect": {"regex": "^[0-9]+$"}},
         "page": {"path": "/page", "expect": {"contains": "welcome"}}}"""  # fmt: skip
     with Agent() as agent:
         agent.answers["/v1/quota?of=me"] = said({"quotas": [{"name": "day", "left": 95}]}, 202)
@@ -135,7 +135,7 @@ def test_a_custom_check_has_a_request_and_expectations_of_its_own():
             {"choices": [{"text": arithmetic(body["messages"][0]["content"]).strip("*.").replace(",", "")}]}
         )
         agent.answers["/page"] = (200, {}, b"<h1>not found</h1>")
-        config = config_of(agent, checks, checks=["quota", "sum", "page"])
+        config = config_of(agent, checks, health_checks=["quota", "sum", "page"])
         assert reasons(config) == {
             "quota": None,
             "sum": None,
@@ -155,7 +155,7 @@ def test_redirects_are_not_followed():
     """Only addresses of the config are called."""
     with Agent() as agent, Agent() as other:
         agent.answers["/health"] = (302, {"Location": f"{other.url}/health"}, b"")
-        assert reasons(config_of(agent, checks=["liveness"])) == {"liveness": "HTTP status 302, not 200"}
+        assert reasons(config_of(agent, health_checks=["liveness"])) == {"liveness": "HTTP status 302, not 200"}
         assert other.requests == []
 
 
@@ -208,7 +208,7 @@ def test_whatever_an_agent_sends_the_check_ends_in_time(send, why):
         thread.start()
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
         checks = f"health_checks: {{liveness: {{timeout: {'300ms' if send is dripping else '30s'}}}}}"
-        config = parse(f"agents: {{a: {{endpoint: {url!r}, checks: [liveness]}}}}\n{checks}")
+        config = parse(f"agents: {{a: {{endpoint: {url!r}, health_checks: [liveness]}}}}\n{checks}")
         assert reasons(config) == {"liveness": f"no answer: {why}"}
     thread.join(5)
 
@@ -227,7 +227,7 @@ def test_no_answer_makes_judging_it_raise(expect):
     bodies += [b'{"response": 1e99999}', b'{"response": "\\ud800"}', b'{"response": NaN}', b"null", b"", b"\xff\xfe"]
     bodies += [b'{"response": "1e9999 1e-9999"}', b'{"response": "%s"}' % (b"9" * 60_000)]
     for body in bodies:
-        for path in (None, *map(JSONPath, ("response", "length(response)", "response[0]"))):
+        for path in (None, *map(JMESPath, ("response", "length(response)", "response[0]"))):
             assert isinstance(verdict(Answer(200, body, 0.1), 200, path, config.health_checks["x"].expect), str | None)
 
 
@@ -236,7 +236,7 @@ def test_an_agent_that_hangs_or_is_down_fails_in_time():
     with Agent() as agent:
         agent.answers["/health"] = Agent.HANG
         more = '"health_checks": {"liveness": {"timeout": "200ms"}}'
-        config = config_of(agent, more, checks=["liveness"])
+        config = config_of(agent, more, health_checks=["liveness"])
         result = run(config)["liveness"]
         assert result.why == "no answer: not within 0.2 s"
         assert 0.2 <= result.seconds < 2
@@ -247,8 +247,8 @@ def test_a_token_comes_from_a_file_and_is_read_each_time(tmp_path):
     """A file that is not there says nothing of the agent."""
     path = tmp_path / "headers"
     with Agent() as agent:
-        config = config_of(agent, checks=["liveness"], endpoint_headers_file=str(path))
-        with pytest.raises(Unasked, match="headers: No such file or directory"):
+        config = config_of(agent, health_checks=["liveness"], endpoint_headers_file=str(path))
+        with pytest.raises(RequestError, match="headers: No such file or directory"):
             run(config)
         for token in ("one", "two"):
             path.write_text(f"Authorization: Bearer {token}\n")
@@ -258,7 +258,9 @@ def test_a_token_comes_from_a_file_and_is_read_each_time(tmp_path):
 
 def test_a_retired_agent_and_one_without_an_endpoint_are_asked_nothing():
     """Nor is one whose list is empty."""
-    config = parse("agents: {a: {}, b: {endpoint: 'http://h', checks: []}, c: {endpoint: 'http://h', retired: true}}")
+    config = parse(
+        "agents: {a: {}, b: {endpoint: 'http://h', health_checks: []}, c: {endpoint: 'http://h', retired: true}}"
+    )
     assert [checks_of(config, name) for name in config.names()] == [[], []]
 
 
@@ -336,7 +338,7 @@ def in_virtual_time(work):
 
 def agents(*names: str, checks=("liveness",), more: str = ""):
     """A config with these."""
-    entries = ", ".join(f"{name}: {{endpoint: 'http://h', checks: [{', '.join(checks)}]}}" for name in names)
+    entries = ", ".join(f"{name}: {{endpoint: 'http://h', health_checks: [{', '.join(checks)}]}}" for name in names)
     return parse(f"agents: {{{entries}}}\n{more}")
 
 
@@ -387,13 +389,13 @@ def test_an_agent_that_hangs_delays_nobody():
         await asyncio.sleep(600)
 
     in_virtual_time(work)
-    assert asked.most <= MOST_AT_ONCE
+    assert asked.most <= MAX_AT_ONCE
     assert min(len(asked.times(name, "liveness")) for name in names[200:]) >= 9
 
 
 def test_more_requests_than_the_bound_wait_for_one_to_end():
     """Even if all hang."""
-    names = [f"a{number}" for number in range(MOST_AT_ONCE + 50)]
+    names = [f"a{number}" for number in range(MAX_AT_ONCE + 50)]
     asked = Asked()
     asked.hanging |= set(names)
 
@@ -402,7 +404,7 @@ def test_more_requests_than_the_bound_wait_for_one_to_end():
         await asyncio.sleep(60)
 
     in_virtual_time(work)
-    assert asked.most == MOST_AT_ONCE
+    assert asked.most == MAX_AT_ONCE
     assert {agent for _, agent, _ in asked.at} == set(names)
 
 
@@ -431,7 +433,7 @@ def test_a_check_that_cannot_be_asked_keeps_its_last_result(caplog):
     """That it grows old is what is told; the log says why, once."""
 
     async def refuses(check):
-        raise Unasked("headers: No such file or directory")
+        raise RequestError("headers: No such file or directory")
 
     async def breaks(check):
         raise RuntimeError("ours")
@@ -467,7 +469,7 @@ def test_run_shows_the_checks_and_a_reload_takes_them_away(tmp_path):
         hanging.answers["/health"] = Agent.HANG
         path = tmp_path / "config.yaml"
         first = {
-            "agents": {"a": {"endpoint": agent.url}, "b": {"endpoint": hanging.url, "checks": ["liveness"]}},
+            "agents": {"a": {"endpoint": agent.url}, "b": {"endpoint": hanging.url, "health_checks": ["liveness"]}},
             "health_checks": {name: {"interval": "1s", "timeout": "1s"} for name in CHECKS},
         }
         path.write_text(json.dumps(first))

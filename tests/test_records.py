@@ -19,7 +19,7 @@ from agent_exporter.metrics.cells import KINDS
 from agent_exporter.records import EXCERPT, Foreign, read
 from agent_exporter.sources import Source
 from agent_exporter.stages import Stages
-from agent_exporter.state import Memory
+from agent_exporter.state import MemoryStore
 
 RECORD = (
     b'{"timestamp": "2026-03-18T09:15:32Z", "agent_id": "billing", "session_id": "s-1", "action": "refund", '
@@ -224,8 +224,8 @@ def test_json_of_another_program_is_told_from_a_record_with_faults():
 CONFIG = """
 sources:
   both: {path: /logs/a, ignore_plain_text: true}
-  strict: {path: /logs/b, foreign: count}
-otlp_logs: {foreign: count}
+  strict: {path: /logs/b, foreign_json: count}
+otlp_logs: {foreign_json: count}
 """
 
 
@@ -233,7 +233,7 @@ otlp_logs: {foreign: count}
 def test_every_line_read_is_accepted_rejected_duplicate_or_ignored(lines):
     """To the unit, whatever the config of its source."""
     for name, counted in (("both", False), ("strict", True), ("otlp", True), ("-", False)):
-        stages = Stages(parse(CONFIG), Memory(KINDS), [], live=False)
+        stages = Stages(parse(CONFIG), MemoryStore(KINDS), [], live=False)
         source = Source()
         source.name = name
         envelopes = [b""] * len(lines) if name == "otlp" else ()

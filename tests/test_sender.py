@@ -14,7 +14,7 @@ from agent_exporter.spans import encode, sender
 from agent_exporter.spans.queue import KIND, SpanQueue
 from agent_exporter.spans.sender import Sender
 from agent_exporter.spans.target import Target
-from agent_exporter.state import File, Memory
+from agent_exporter.state import MemoryStore, SQLiteStore
 
 
 def span(number: int, size: int = 0) -> bytes:
@@ -27,8 +27,10 @@ class Sending:
 
     def __init__(self, url: str, store=None, *, compress: bool = True, **bounds) -> None:
         self.counts = {"sent": 0, "dropped": 0}
-        self.store = store or Memory()
-        self.queue = SpanQueue(self.store, self.count, version="1", durable=isinstance(self.store, File), **bounds)
+        self.store = store or MemoryStore()
+        self.queue = SpanQueue(
+            self.store, self.count, version="1", durable=isinstance(self.store, SQLiteStore), **bounds
+        )
         self.sender = Sender(self.queue, Target(f"{url}/v1/traces", compress=compress))
         self.queue.wake = self.sender.wake
 
@@ -249,7 +251,7 @@ def test_without_a_file_the_oldest_spans_go_when_memory_is_full():
 
 def test_with_a_file_spans_wait_on_disk_and_come_back(tmp_path):
     """Far more than memory holds, in the order in which they came, over a restart too."""
-    store = File(tmp_path / "s.db")
+    store = SQLiteStore(tmp_path / "s.db")
     before = Sending("http://127.0.0.1:9", store, memory_bytes=100_000)
     for start in range(1, 20_001, 1000):
         before.offer(1000, start)
@@ -259,7 +261,7 @@ def test_with_a_file_spans_wait_on_disk_and_come_back(tmp_path):
     assert before.queue.spooled > 500_000
     store.close()
     with Sink() as sink:
-        store = File(tmp_path / "s.db")
+        store = SQLiteStore(tmp_path / "s.db")
         with Sending(sink.url, store, memory_bytes=100_000) as after:
             after.queue.restore()
             after.sender.wake()
@@ -274,7 +276,7 @@ def test_with_a_file_spans_wait_on_disk_and_come_back(tmp_path):
 
 def test_the_spool_is_bounded_and_what_it_loses_is_counted(tmp_path):
     """The oldest go first."""
-    store = File(tmp_path / "s.db")
+    store = SQLiteStore(tmp_path / "s.db")
     sending = Sending("http://127.0.0.1:9", store, memory_bytes=50_000, spool_bytes=200_000)
     for start in range(1, 20_001, 1000):
         sending.offer(1000, start)
@@ -287,7 +289,7 @@ def test_the_spool_is_bounded_and_what_it_loses_is_counted(tmp_path):
 
 def test_what_is_refused_for_good_leaves_the_spool(tmp_path):
     """And does not come back after a restart."""
-    store = File(tmp_path / "s.db")
+    store = SQLiteStore(tmp_path / "s.db")
     with Sink() as sink, Sending(sink.url, store) as sending:
         sink.answer = lambda _: (503, {}, b"")
         sending.offer(100)

@@ -27,8 +27,8 @@ from agent_exporter.eventloop import EventLoop
 from agent_exporter.server import PAGE_THREADS, THREADS, Server, logs
 from agent_exporter.server import connections as bounds
 from agent_exporter.server.access import Certificate, Token
-from agent_exporter.server.connections import MOST_CONNECTIONS
-from agent_exporter.server.logs import MOST_BODY
+from agent_exporter.server.connections import MAX_CONNECTIONS
+from agent_exporter.server.logs import MAX_BODY
 from agent_exporter.sources.otlp import OtlpSource
 
 _STATUS = descriptor_pb2.FileDescriptorProto(name="status.proto", package="test.rpc", syntax="proto3")
@@ -444,13 +444,13 @@ def test_nothing_is_taken_in_before_authorisation(serve, token, monkeypatch):
     server = serve(token_file=token, body_deadline=5.0)
     for method, path in (("POST", "/v1/logs"), ("GET", "/metrics"), ("POST", "/metrics")):
         tracemalloc.start()
-        answer = talk(server, head(f"Content-Length: {MOST_BODY}\r\n", path, method), *[bytes(1 << 20)] * 8)
+        answer = talk(server, head(f"Content-Length: {MAX_BODY}\r\n", path, method), *[bytes(1 << 20)] * 8)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert answer == b"" or answer.startswith((b"HTTP/1.1 401 ", b"HTTP/1.1 400 ")), answer
         assert peak < 5 << 20
     with connect(server) as client:
-        client.sendall(head(f"Content-Length: {MOST_BODY}\r\n"))
+        client.sendall(head(f"Content-Length: {MAX_BODY}\r\n"))
         assert everything(client).startswith(b"HTTP/1.1 401 ")
     assert server.receiving == 0
 
@@ -532,7 +532,7 @@ def test_ipv6_is_served(serve):
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
-        (f"Content-Length: {MOST_BODY + 1}\r\n", 413),
+        (f"Content-Length: {MAX_BODY + 1}\r\n", 413),
         ("Content-Length: " + "9" * 5000 + "\r\n", 413),
         ("", 411),
         ("Content-Length: -1\r\n", 400),
@@ -582,13 +582,13 @@ def test_chunks_are_joined(serve, pipeline):
 
 def test_the_largest_body_is_taken(serve):
     """20 MiB to the byte; it is read before it is found to be nonsense."""
-    answer = post(serve(body_deadline=10.0), b"\xff" * MOST_BODY)
+    answer = post(serve(body_deadline=10.0), b"\xff" * MAX_BODY)
     assert answer.status == 400
 
 
 def test_all_bodies_together_are_bounded(serve, monkeypatch):
     """Beyond it a sender is asked to try again, at once; what was held is given back."""
-    monkeypatch.setattr(logs, "MOST_BODIES", 1 << 20)
+    monkeypatch.setattr(logs, "MAX_BODIES", 1 << 20)
     server = serve(body_deadline=5.0)
     with connect(server) as first:
         first.sendall(head("Content-Length: 800000\r\n") + bytes(700_000))
@@ -627,9 +627,9 @@ def test_gzip_is_unpacked_member_by_member(serve, pipeline):
         (b"\x1f", "cut off"),
         (gzip.compress(b"hello")[:-1], "cut off"),
         (gzip.compress(b"") + gzip.compress(b"x")[:9], "cut off"),
-        (b"hello", "no gzip"),
-        (gzip.compress(b"") + b"tail", "no gzip"),
-        (zlib.compress(b"x"), "no gzip"),
+        (b"hello", "not gzip"),
+        (gzip.compress(b"") + b"tail", "not gzip"),
+        (zlib.compress(b"x"), "not gzip"),
         (gzip.compress(b"") * 1001, "over 1000 members"),
         (gzip.compress(b"") * 1_000_000, "over 1000 members"),
     ],
@@ -671,11 +671,11 @@ def test_malformed_bodies_are_400_in_their_own_encoding(serve):
     answer = post(server, b"\xff\xff")
     status = Status.FromString(answer.body)
     assert (answer.status, answer.getheader("Content-Type"), status.code) == (400, PROTOBUF, 3)
-    assert status.message.startswith("the body is no ExportLogsServiceRequest")
+    assert status.message.startswith("the body is not an ExportLogsServiceRequest")
     answer = post(server, b"{", JSON + "; charset=utf-8")
     assert (answer.status, answer.getheader("Content-Type")) == (400, JSON)
     assert json.loads(answer.body)["code"] == 3
-    assert "no OTLP/JSON" in json.loads(answer.body)["message"]
+    assert "not OTLP/JSON" in json.loads(answer.body)["message"]
 
 
 def test_partial_success_is_told_in_both_encodings(serve):
@@ -694,7 +694,7 @@ def test_partial_success_is_told_in_both_encodings(serve):
     parsed = json_format.Parse(answer.body, ExportLogsServiceResponse())
     assert parsed == ExportLogsServiceResponse.FromString(post(server, export("bad", "x")).body)
     assert parsed.partial_success.rejected_log_records == 1
-    assert parsed.partial_success.error_message == "1 lines are no records; the last one: it is bad"
+    assert parsed.partial_success.error_message == "1 lines are not records; the last one: it is bad"
 
 
 def test_an_answer_waits_for_the_commit(serve, pipeline):
@@ -819,7 +819,7 @@ def test_dawdlers_do_not_keep_a_scraper_out(serve, start):
                     with contextlib.suppress(OSError):
                         client.sendall(b"x")
                 assert ask(server).body == PAGE
-                assert connections(server) <= MOST_CONNECTIONS
+                assert connections(server) <= MAX_CONNECTIONS
         assert threading.active_count() <= threads + THREADS + PAGE_THREADS
         dripping = time.monotonic()
         while connections(server):
@@ -835,7 +835,7 @@ def test_dawdlers_do_not_keep_a_scraper_out(serve, start):
 
 def test_those_who_are_being_answered_are_not_given_up(serve, monkeypatch):
     """A newcomer is, when all others wait for us."""
-    monkeypatch.setattr(bounds, "MOST_CONNECTIONS", 2)
+    monkeypatch.setattr(bounds, "MAX_CONNECTIONS", 2)
     page = Future()
     server = serve(metrics=lambda _: page)
     clients = [connect(server) for _ in range(2)]
@@ -882,7 +882,7 @@ def test_slow_readers_hold_a_bounded_number_of_bytes(serve):
         eventually(lambda: any(peer.stage == 2 for peer in server._http._peers.values()))
         assert ask(server, path="/-/healthy").status == 200
         held.append(sum(len(stream._write_buffer or b"") for stream in list(server._http._peers)))
-    assert max(held) <= bounds.MOST_UNSENT
+    assert max(held) <= bounds.MAX_UNSENT
     assert connections(server) < 10
     assert len(ask(server).body) == 10 << 20
     for client in clients:

@@ -234,7 +234,7 @@ def test_a_session_spans_from_its_first_start_to_its_last_end_in_any_order():
 
 def test_a_log_of_the_past_forgets_sessions_that_are_over_only_while_there_are_too_many(monkeypatch):
     """Those not read from for longest. One that is at work stays, and so do those that were read from since."""
-    monkeypatch.setattr("agent_exporter.crowded.CROWDED", 8)
+    monkeypatch.setattr("agent_exporter.sweep.SWEEP_FROM", 8)
     watched = Watched()
     for number in range(8):
         watched.add(number, f"s{number}", now=number - 100, **end() if number % 2 else {})
@@ -250,7 +250,7 @@ def test_a_log_of_the_past_forgets_sessions_that_are_over_only_while_there_are_t
 
 def test_a_day_that_is_read_in_a_minute_does_not_fill_the_table(monkeypatch):
     """The clock cannot tell that any of it is over; its agent's newer lines can. Nothing is evicted."""
-    monkeypatch.setattr("agent_exporter.crowded.CROWDED", 8)
+    monkeypatch.setattr("agent_exporter.sweep.SWEEP_FROM", 8)
     watched = Watched()
     tomorrow = START + 1_000_000
     for number in range(1000):
@@ -263,7 +263,7 @@ def test_a_day_that_is_read_in_a_minute_does_not_fill_the_table(monkeypatch):
 
 def test_a_crowd_at_work_is_kept_until_the_table_is_full(monkeypatch):
     """As is a session whose agent says nothing newer: its next line may be read later than those of others."""
-    monkeypatch.setattr("agent_exporter.crowded.CROWDED", 8)
+    monkeypatch.setattr("agent_exporter.sweep.SWEEP_FROM", 8)
     watched = Watched()
     watched.add(-80_000, "late", agent_id="b", now=START)
     for number in range(100):
@@ -278,7 +278,7 @@ def test_a_crowd_at_work_is_kept_until_the_table_is_full(monkeypatch):
 
 def test_lines_of_the_future_have_no_session_forgotten_that_may_be_stopped(monkeypatch):
     """Nor do an end that others tell of it, or a crowd: its sum would begin at zero."""
-    monkeypatch.setattr("agent_exporter.crowded.CROWDED", 8)
+    monkeypatch.setattr("agent_exporter.sweep.SWEEP_FROM", 8)
     watched = Watched()
     watched.add(0, "mine", now=START).attested_tokens = 900
     watched.add(1, "mine", now=START + 1, **end())

@@ -267,7 +267,7 @@ def test_the_table_of_traces_is_bounded():
 
 def test_traces_that_are_over_make_room_first_and_uncounted(monkeypatch):
     """Also while the clock cannot tell, as a day of them is read in a minute."""
-    monkeypatch.setattr("agent_exporter.crowded.CROWDED", 80)
+    monkeypatch.setattr("agent_exporter.sweep.SWEEP_FROM", 80)
     collector = Collector()
     for n in range(1000):
         name = {"session_id": f"s{n}", "parent_trace_id": f"t{n}", "metadata": {"session_end": n > 0}}

@@ -142,7 +142,7 @@ def test_compose_accepts_the_file_and_one_variable_brings_sampling(percent):
     )
     services = json.loads(done.stdout)["services"]
     assert ("--config=/etc/otelcol/sampling.yaml" in services["otel-collector"]["command"]) is bool(percent)
-    assert ("--otlp.hold" in services["exporter"]["command"]) is bool(percent)
+    assert ("--otlp.buffer-traces" in services["exporter"]["command"]) is bool(percent)
 
 
 def test_the_exporters_config_is_fine_and_knows_the_demos_fleet():
@@ -154,7 +154,7 @@ def test_the_exporters_config_is_fine_and_knows_the_demos_fleet():
     )
     config = load(ROOT / "docker" / "stack.yaml")
     assert config.names() == []
-    assert all(config.agent(name).expected_cycle == 10 for name in demo["agents"])
+    assert all(config.agent(name).expected_interval == 10 for name in demo["agents"])
     ours_["agents"] = {name.replace("[1]", "1"): agent for name, agent in ours_["agents"].items()}
     assert {key: ours_[key] for key in demo} == demo
 
@@ -536,7 +536,7 @@ def test_a_share_of_the_traces_is_kept_and_all_in_which_something_happened(progr
     log.write_text("".join(json.dumps(line) + "\n" for line in lines))
     with Sink() as sink:
         collector, url = tracing(program, tmp_path, sink, "sampling.yaml")
-        with collector, Running("--otlp.endpoint", url, "--otlp.hold", "10m", log) as running:
+        with collector, Running("--otlp.endpoint", url, "--otlp.buffer-traces", "10m", log) as running:
             spans = len(lines) + len(told) + healthy  # of actions and of sessions
             eventually(lambda: running.total("agent_exporter_spans_sent_total") >= spans)
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_exporter import state
-from agent_exporter.state import FORMAT, File, Locked, Memory, Unavailable
+from agent_exporter.state import FORMAT, Locked, MemoryStore, SQLiteStore, Unavailable
 
 
 @pytest.fixture
@@ -23,11 +23,11 @@ def path(tmp_path):
 
 def test_rows_are_found_again_and_deleted_rows_are_not(path):
     """Across closing and opening."""
-    store = File(path)
+    store = SQLiteStore(path)
     store.commit([("a", "1", b"x"), ("a", "2", b"y"), ("b", "1", b"z")])
     store.commit([("a", "1", None), ("a", "2", b"new")])
     store.close()
-    store = File(path)
+    store = SQLiteStore(path)
     assert (list(store.rows("a")), list(store.rows("b"))) == ([("2", b"new")], [("1", b"z")])
     assert (store.get("b", "1"), store.get("b", "2")) == (b"z", None)
     store.close()
@@ -35,7 +35,7 @@ def test_rows_are_found_again_and_deleted_rows_are_not(path):
 
 def test_the_mirror_is_what_is_on_disk(path):
     """Scrapes are made from it: no row of a failed commit is in it."""
-    store = File(path, ["a"])
+    store = SQLiteStore(path, ["a"])
     store.commit([("a", "1", b"x"), ("b", "1", b"y")])
     assert store.committed == {"a": {"1": b"x"}}
     store._database.execute("PRAGMA query_only = ON")
@@ -46,23 +46,23 @@ def test_the_mirror_is_what_is_on_disk(path):
     store.commit([("a", "2", b"newer")])
     assert store.committed == {"a": {"1": b"lost?", "2": b"newer"}}
     store.close()
-    assert dict(File(path).rows("a")) == {"1": b"lost?", "2": b"newer"}
+    assert dict(SQLiteStore(path).rows("a")) == {"1": b"lost?", "2": b"newer"}
 
 
 def test_a_second_owner_is_refused_with_a_sentence(path):
     """Two writers would each take back what the other counted."""
-    store = File(path)
+    store = SQLiteStore(path)
     with pytest.raises(Locked, match=rf"state\.db is in use by another agent-exporter \(process {os.getpid()}\)"):
-        File(path)
+        SQLiteStore(path)
     store.close()
-    File(path).close()
+    SQLiteStore(path).close()
 
 
 def test_the_lock_ends_with_its_process(path):
     """However that ended."""
-    code = f"from pathlib import Path; from agent_exporter.state import File; File(Path({str(path)!r})); import os; os.kill(os.getpid(), 9)"
+    code = f"from pathlib import Path; from agent_exporter.state import SQLiteStore; SQLiteStore(Path({str(path)!r})); import os; os.kill(os.getpid(), 9)"
     subprocess.run([sys.executable, "-c", code], check=False)
-    File(path).close()
+    SQLiteStore(path).close()
 
 
 @pytest.mark.parametrize(
@@ -77,11 +77,11 @@ def test_the_lock_ends_with_its_process(path):
 )
 def test_a_damaged_file_is_set_aside_and_a_new_one_begun(path, damage, caplog):
     """And a line says so. What was there is kept for whoever wants to look."""
-    store = File(path)
+    store = SQLiteStore(path)
     store.commit([("a", str(number), b"x" * 500) for number in range(100)])
     store.close()
     damage(path)
-    store = File(path)
+    store = SQLiteStore(path)
     assert list(store.rows("a")) == []
     store.commit([("a", "1", b"new")])
     assert store.set_aside.exists()
@@ -94,16 +94,16 @@ def test_an_empty_file_is_begun_anew(path):
     """SQLite's own view of an empty file."""
     path.parent.mkdir()
     path.touch()
-    store = File(path)
+    store = SQLiteStore(path)
     store.commit([("a", "1", b"x")])
     assert store.set_aside is None
 
 
 def test_a_file_of_a_newer_version_is_set_aside(path, caplog):
     """Going back a version must not destroy what the newer one wrote."""
-    File(path).close()
+    SQLiteStore(path).close()
     sqlite3.connect(path, isolation_level=None).execute(f"PRAGMA user_version = {FORMAT + 1}")
-    store = File(path)
+    store = SQLiteStore(path)
     assert ".newer-" in store.set_aside.name
     assert "newer" in caplog.text
 
@@ -112,12 +112,12 @@ def test_a_directory_that_cannot_be_made_is_a_sentence(tmp_path):
     """Not a traceback."""
     (tmp_path / "file").touch()
     with pytest.raises(Unavailable, match="file/state.db: Not a directory"):
-        File(tmp_path / "file" / "state.db")
+        SQLiteStore(tmp_path / "file" / "state.db")
 
 
 def test_a_full_disk_loses_nothing(path):
     """The rows wait and go with the next commit that succeeds."""
-    store = File(path, ["a"])
+    store = SQLiteStore(path, ["a"])
     store._database.execute("PRAGMA max_page_count = 10")
     with pytest.raises(Unavailable, match="full"):
         store.commit([("a", str(number), os.urandom(4000)) for number in range(50)])
@@ -136,8 +136,8 @@ rows = st.lists(
 @given(st.lists(rows, max_size=5))
 def test_a_file_and_memory_hold_the_same(tmp_path_factory, commits):
     """Any sequence of commits."""
-    file = File(tmp_path_factory.mktemp("state") / "s.db", "ab")
-    memory = Memory("ab")
+    file = SQLiteStore(tmp_path_factory.mktemp("state") / "s.db", "ab")
+    memory = MemoryStore("ab")
     for commit in commits:
         file.commit(commit)
         memory.commit(commit)
@@ -147,7 +147,7 @@ def test_a_file_and_memory_hold_the_same(tmp_path_factory, commits):
 
 
 def _commit_for_ever(path, start):
-    store = File(path)
+    store = SQLiteStore(path)
     [(_, value)] = list(store.rows("count")) or [("", b"0")]
     number = int(value)
     start.set()
@@ -168,7 +168,7 @@ def test_a_kill_at_any_moment_leaves_one_whole_commit(path):
         process.join(0.003 * (round_ + 1))
         process.kill()
         process.join()
-        store = File(path)
+        store = SQLiteStore(path)
         number = int(dict(store.rows("count")).get("n", b"0"))
         sums = [int(value) for _, value in store.rows("sum")]
         assert max(sums, default=0) == number >= before
@@ -178,7 +178,7 @@ def test_a_kill_at_any_moment_leaves_one_whole_commit(path):
 
 def test_the_file_is_its_owners_alone(path):
     """It holds the first bytes of logs, and those may be private."""
-    store = File(path)
+    store = SQLiteStore(path)
     store.commit([("a", "1", b"x")])
     assert {found.stat().st_mode & 0o077 for found in path.parent.iterdir()} == {0}
     store.close()
@@ -189,7 +189,7 @@ def test_the_file_is_its_owners_alone(path):
 
 def older(path, version=FORMAT - 1):
     """A state file of an older format, with two rows."""
-    store = File(path)
+    store = SQLiteStore(path)
     store.commit([("a", "1", b"x"), ("a", "2", b"y")])
     store.close()
     sqlite3.connect(path, isolation_level=None).execute(f"PRAGMA user_version = {version}")
@@ -217,7 +217,7 @@ def test_a_file_of_an_older_format_is_migrated_step_by_step(path, monkeypatch):
     monkeypatch.setattr(state, "MIGRATIONS", {FORMAT - 1: doubled, FORMAT: doubled})
     older(path)
     for _ in range(2):
-        store = File(path)
+        store = SQLiteStore(path)
         assert (store.set_aside, dict(store.rows("a"))) == (None, {"1": b"xxxx", "2": b"yyyy"})
         store.close()
     assert contents(path) == (FORMAT + 1, [("1", b"xxxx"), ("2", b"yyyy")])
@@ -232,7 +232,7 @@ def test_a_migration_that_fails_leaves_the_old_file_whole(path, monkeypatch, cap
 
     monkeypatch.setattr(state, "MIGRATIONS", {FORMAT - 1: fails})
     older(path)
-    store = File(path)
+    store = SQLiteStore(path)
     assert list(store.rows("a")) == []
     store.close()
     assert ".older-" in store.set_aside.name
@@ -249,7 +249,7 @@ def test_a_kill_in_the_middle_of_a_migration_leaves_the_old_file_whole(path):
         "    database.execute(\"UPDATE row SET value = 'half'\")\n"
         "    os.kill(os.getpid(), 9)\n"
         f"state.MIGRATIONS[{FORMAT - 1}] = killed\n"
-        f"state.File(Path({str(path)!r}))"
+        f"state.SQLiteStore(Path({str(path)!r}))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
     assert contents(path) == (FORMAT - 1, [("1", b"x"), ("2", b"y")])
@@ -258,7 +258,7 @@ def test_a_kill_in_the_middle_of_a_migration_leaves_the_old_file_whole(path):
 def test_a_format_that_no_migration_begins_at_is_set_aside(path, caplog):
     """With a sentence that says so."""
     older(path)
-    store = File(path)
+    store = SQLiteStore(path)
     assert ".older-" in store.set_aside.name
     assert f"format {FORMAT - 1}, this version knows {FORMAT} and cannot migrate it" in caplog.text
     store.close()

@@ -13,7 +13,7 @@ from agent_exporter.cli.state_folder import base, folder, with_state
 from agent_exporter.config import parse
 from agent_exporter.service import until_caught_up
 from agent_exporter.stages import MIRRORED, Stages
-from agent_exporter.state import Memory
+from agent_exporter.state import MemoryStore
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_restart_without_options_neither_loses_nor_doubles_a_line(tmp_path):
 
 def test_a_first_start_refuses_scrapes_until_it_has_caught_up():
     """Prometheus would take the growing counters for work that is done now; and after a minute it sees them anyway."""
-    pipeline = Stages(parse(""), Memory(MIRRORED), []).pipeline
+    pipeline = Stages(parse(""), MemoryStore(MIRRORED), []).pipeline
     assert [until_caught_up(pipeline, left) for left in (60, 2.5, 0, -1)] == [5, 3, 0, 0]
     pipeline.caught_up = True
     assert until_caught_up(pipeline, 60) == 0
@@ -82,7 +82,7 @@ def test_a_first_start_refuses_scrapes_until_it_has_caught_up():
 
 def test_a_second_start_shows_its_counters_at_once():
     """They go on from where they were."""
-    pipeline = Stages(parse(""), Memory(MIRRORED), []).pipeline
+    pipeline = Stages(parse(""), MemoryStore(MIRRORED), []).pipeline
     pipeline.began_empty = False
     assert until_caught_up(pipeline, 60) == 0
 

@@ -27,11 +27,11 @@ from agent_exporter.metrics.families import AgentSettings
 from agent_exporter.probes.check import Result
 from agent_exporter.stage import Reading
 from agent_exporter.stages import MIRRORED, Stages
-from agent_exporter.state import Memory
+from agent_exporter.state import MemoryStore
 from agent_exporter.status import pages, recent, words
 from agent_exporter.status.pages import Pages
 from agent_exporter.status.recent import Recent
-from agent_exporter.status.seen import see
+from agent_exporter.status.seen import take_snapshot
 from agent_exporter.status.waterfall import waterfall
 from agent_exporter.thresholds import FRESH, UNSEEN
 
@@ -87,7 +87,7 @@ class Site:
 
     def __init__(self, *lines: bytes, config: str = "", now: float = NOW, problem: str | None = None) -> None:
         source = Lines(name="test")
-        self.stages = Stages(parse(config), Memory(MIRRORED), [source])
+        self.stages = Stages(parse(config), MemoryStore(MIRRORED), [source])
         self.stages.pipeline.clock = lambda: now
         self.stages.recent.since = 0.0
         self.stages.pipeline.feed(source, Batch(list(lines)))
@@ -99,7 +99,7 @@ class Site:
 
     def look(self, agent, trace_id):
         live = self.stages.live(self.now, checks=self.checks)
-        return see(self.stages, live, self.problem, agent, trace_id)
+        return take_snapshot(self.stages, live, self.problem, agent, trace_id)
 
     def __getitem__(self, path: str) -> Reader:
         return read(self.pages.render(path))
@@ -206,7 +206,7 @@ def test_what_nobody_remembers_has_no_page():
 
 def test_no_page_leads_to_metrics_that_a_browser_does_not_get(monkeypatch):
     """Which want a bearer token, where there is one: the password of a page is none."""
-    monkeypatch.setattr(pages, "MOST_AGENTS", 1)
+    monkeypatch.setattr(pages, "MAX_AGENTS", 1)
     site = Site(line(), line(agent_id="b"))
     assert site["/"].links.count("/metrics") == 2
     site.pages = Pages(site.look, metrics=False)
@@ -329,7 +329,7 @@ def test_findings_are_counted_beside_their_page_for_as_long_as_they_are_current(
 def said(cell: AgentCell, *, now: float = NOW, since: float = 0.0, today=None, **settings):
     base = AgentSettings(None, 300.0, quiet=False, daily_tokens=None, daily_cost_usd=None)
     return [
-        (one.level, one.words) for one in words.standings(cell, base._replace(**settings), today or Day(), now, since)
+        (one.level, one.words) for one in words.conditions(cell, base._replace(**settings), today or Day(), now, since)
     ]
 
 
@@ -343,21 +343,21 @@ def cell(**fields) -> AgentCell:
 def test_silence_is_told_by_the_cycle_and_forgiven_by_plan_and_at_the_start():
     """As the rule does: more than twice the cycle, no quiet hours, the exporter up for a minute."""
     silent = cell(last_active=NOW - 61, last_action=NOW - 61)
-    assert said(silent, expected_cycle=30.0) == [("bad", "silent for 1 min 1 s; expected every 30 s")]
-    assert said(silent, expected_cycle=31.0) == [("good", "between tasks")]
-    assert said(silent, expected_cycle=30.0, quiet=True) == [("quiet", "silent by plan (quiet hours)")]
-    assert said(silent, expected_cycle=30.0, since=NOW - 59) == [("good", "between tasks")]
+    assert said(silent, expected_interval=30.0) == [("bad", "silent for 1 min 1 s; expected every 30 s")]
+    assert said(silent, expected_interval=31.0) == [("good", "between tasks")]
+    assert said(silent, expected_interval=30.0, quiet=True) == [("quiet", "silent by plan (quiet hours)")]
+    assert said(silent, expected_interval=30.0, since=NOW - 59) == [("good", "between tasks")]
     assert said(silent) == [("good", "between tasks")]
 
 
 def test_an_agent_that_never_logged_is_worth_a_look_once_it_is_overdue_and_wakes_nobody():
     """As the rule does: after ten minutes, of which the first since a start does not count, and not in quiet hours."""
     unseen = "not seen yet; expected every 30 s"
-    assert said(cell(), expected_cycle=30.0) == [("warn", unseen)]
-    assert said(cell(created=NOW - 599), expected_cycle=30.0) == [("quiet", unseen)]
-    assert said(cell(), expected_cycle=30.0, since=NOW - 659) == [("quiet", unseen)]
-    assert said(cell(), expected_cycle=30.0, since=NOW - 660) == [("warn", unseen)]
-    assert said(cell(), expected_cycle=30.0, quiet=True) == [("quiet", unseen)]
+    assert said(cell(), expected_interval=30.0) == [("warn", unseen)]
+    assert said(cell(created=NOW - 599), expected_interval=30.0) == [("quiet", unseen)]
+    assert said(cell(), expected_interval=30.0, since=NOW - 659) == [("quiet", unseen)]
+    assert said(cell(), expected_interval=30.0, since=NOW - 660) == [("warn", unseen)]
+    assert said(cell(), expected_interval=30.0, quiet=True) == [("quiet", unseen)]
     assert said(cell()) == [("quiet", "not seen yet")]
 
 
@@ -366,7 +366,7 @@ def test_the_page_and_the_rules_agree_on_agents_that_never_logged():
     [rule] = [rule for group in yaml.safe_load((RULES / "silence.rules.yml").read_text())["groups"]
               for rule in group["rules"] if rule.get("alert") == "AgentNeverSeen"]  # fmt: skip
     assert (seconds(rule["for"]), rule["labels"]["severity"]) == (UNSEEN, "warning")
-    agents = {f"a{number}": {"expected_cycle": "30s"} for number in range(10)}
+    agents = {f"a{number}": {"expected_interval": "30s"} for number in range(10)}
     site = Site(config=yaml.safe_dump({"agents": agents}), now=time.time())
     assert "10 agents 0 want a person now 0 worth a look" in site["/"].text
     site.now += 3600
@@ -375,7 +375,7 @@ def test_the_page_and_the_rules_agree_on_agents_that_never_logged():
 
 def test_a_dead_pipe_is_said_once_and_calls_no_agent_silent():
     """Three agents that fell silent together; one that was silent before still is."""
-    config = yaml.safe_dump({"agents": {name: {"expected_cycle": "30s"} for name in "abcd"}})
+    config = yaml.safe_dump({"agents": {name: {"expected_interval": "30s"} for name in "abcd"}})
     stamps = {"a": "09:16:30", "b": "09:16:31", "c": "09:16:32", "d": "09:10:00"}
     lines = [line(agent_id=name, timestamp=f"2026-03-18T{at}Z") for name, at in stamps.items()]
     site = Site(*lines, config=config)
@@ -394,9 +394,9 @@ def test_stuck_is_told_from_a_long_call():
     """It says that it works, and has not acted for longer than a call may take."""
     stuck = cell(last_active=NOW, last_action=NOW - 301, states={"idle": NOW - 400, "working": NOW - 5})
     assert said(stuck) == [("bad", "stuck: says it works, no action for 5 min 1 s")]
-    assert said(stuck, long_call=400.0) == [("good", "idle")]
-    assert said(stuck, expected_cycle=30.0) == [("good", "idle")]  # it said so 296 s after its last action
-    assert said(stuck, expected_cycle=30.0, long_call=295.0)[0][0] == "bad"
+    assert said(stuck, max_action_duration=400.0) == [("good", "idle")]
+    assert said(stuck, expected_interval=30.0) == [("good", "idle")]  # it said so 296 s after its last action
+    assert said(stuck, expected_interval=30.0, max_action_duration=295.0)[0][0] == "bad"
     idle = cell(last_active=NOW, last_action=NOW - 301, states={"idle": NOW - 5, "working": NOW - 10})
     assert said(idle) == [("good", "idle")]
 

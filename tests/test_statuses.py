@@ -12,7 +12,7 @@ from agent_exporter.config import parse
 from agent_exporter.explain import explain
 from agent_exporter.explain.document import write
 from agent_exporter.explain.unpack import open_logs
-from agent_exporter.status.recent import Done
+from agent_exporter.status.recent import ActionSummary
 
 
 def failing(status: str) -> list[bytes]:
@@ -38,7 +38,7 @@ def test_a_failure_is_one_in_whatever_word(word, tmp_path):
     assert 'agent_loops_total{agent_id="a",kind="repeat"} 1.0' in text(run(*other))
     told = [write(found(written(tmp_path / "a.log", *lines), trace="t"), content=False) for lines in (other, usual)]
     assert told[0] == told[1]
-    assert [Done.of(decode(one)) for one in other] == [Done.of(decode(one)) for one in usual]
+    assert [ActionSummary.of(decode(one)) for one in other] == [ActionSummary.of(decode(one)) for one in usual]
 
 
 def test_the_configs_words_are_those_of_metrics_and_of_explain(tmp_path):

@@ -316,7 +316,7 @@ def test_what_an_unreadable_agent_had_begins_at_zero_together(made, tmp_path):
 
 def test_rows_that_are_set_aside_are_bounded(made, tmp_path, monkeypatch):
     """Beyond the bound they are dropped, and counted."""
-    monkeypatch.setattr(state, "MOST_UNREADABLE", 3)
+    monkeypatch.setattr(state, "MAX_UNREADABLE", 3)
     rows = damaged(made, tmp_path, "action", DAMAGES)
     _, page = starts_and_goes_on(tmp_path)
     assert f'agent_exporter_table_evictions_total{{table="unreadable"}} {float(rows - 3)}' in page

@@ -204,7 +204,7 @@ class Mended(Action, frozen=True):
 
 
 class Rejection(NamedTuple):
-    """A line that is no record. `reason` is the label; `detail` tells the author of the line what to change."""
+    """A line that is not a record. `reason` is the label; `detail` tells the author of the line what to change."""
 
     reason: Reason
     detail: str
@@ -295,7 +295,7 @@ _HEX32 = re.compile("(?!0{32})[0-9a-fA-F]{32}")
 def depth(line: bytes) -> int:
     """How deep objects and arrays are nested; brackets inside of strings do not count.
 
-    Works on text that is no JSON, too, and in time linear in its length for any depth up to MAX_DEPTH: each round
+    Works on text that is not JSON, too, and in time linear in its length for any depth up to MAX_DEPTH: each round
     takes the innermost pairs away.
     """
     brackets = _TEXT.sub(b"", line).translate(None, _NOT_BRACKETS)
@@ -364,7 +364,7 @@ def _mend(line: bytes, fault: Exception) -> Mended | Rejection:
         parsed = parse(line)
         if not isinstance(parsed, dict):
             return _explain(line, fault)
-        # Whatever is no JSON fits no field outside of input and output: an empty list stands for it.
+        # Whatever is not JSON fits no field outside of input and output: an empty list stands for it.
         fields = _decode_fields(json.dumps(_clean(parsed, list, lambda _: [])))
         kept = json.dumps(_clean(parsed, lambda: None, lambda text: _SURROGATE.sub("\ufffd", text))).encode()
     as_read = dict(fields)

@@ -53,7 +53,7 @@ def own_trace(agent_id: str, session_id: str) -> str:
 
 
 def caller(member: M, members: Iterable[M]) -> M | None:
-    """The session that handed over: the named agent's latest one that began earlier, so A -> B -> A is no cycle."""
+    """The session that handed over: the named agent's latest one that began earlier, so A -> B -> A is not a cycle."""
     parent = member.parent_agent_id
     if not parent:
         return None

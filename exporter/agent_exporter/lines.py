@@ -1,4 +1,4 @@
-"""What flows from sources and formats to the decoder: lines, where they came from, and how long they may be."""
+"""Lines on their way from sources and formats to the decoder: batches, origins, and the limit of length."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ BLOCK = 64 << 10
 
 
 class Origin(NamedTuple):
-    """Where a line came from; the writer of the line cannot choose it."""
+    """Origin of a line; the writer of the line cannot forge it."""
 
     path: str = ""
-    """Of a file, absolute; "-" for standard input; "" for OTLP."""
+    """Absolute path of the file; "-" for standard input; "" for OTLP."""
     attributes: tuple[tuple[str, str], ...] = ()
-    """Of the OTLP resource: what the collector says of the container or pod."""
+    """Attributes of the OTLP resource, which the collector sets for the container or pod."""
 
 
 NOBODY = Origin()
@@ -35,8 +35,8 @@ class Batch(NamedTuple):
     nul_bytes: int = 0
     """NUL bytes that stood before a line and were dropped."""
     envelopes: Sequence[bytes] = ()
-    """Of a request that its sender may deliver again: for each line, what tells its record from equal ones. Empty for
-    files and standard input, where nothing is delivered twice.
+    """For OTLP, where a request may be delivered again: for each line, the rest of its record, which distinguishes it
+    from equal lines. Empty for files and standard input, where nothing is delivered twice.
     """
 
     def counting(self, *others: Batch) -> Batch:

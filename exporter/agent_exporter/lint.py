@@ -92,7 +92,9 @@ class Lint:
             self._newest = max(self._newest, result.at)
             remarks = [*self._warnings(result, line, line, parsed)]
         remarks += [
-            Remark("field_misnamed", path, f"{visible(path)} is no field: did you mean {meant}?", _excerpt(line, path))
+            Remark(
+                "field_misnamed", path, f"{visible(path)} is not a field: did you mean {meant}?", _excerpt(line, path)
+            )
             for path, meant in misnamed.items()
         ]
         return result, remarks
@@ -156,7 +158,7 @@ class Lint:
             detail = f"status {visible(str(parsed['status']))} counts as other: `statuses` of the config has the words"
             yield Remark("status_other", "status", detail, _excerpt(line, "status"))
         if action.tokens is not None:
-            odd = self._prices.settle(action.tokens)
+            odd = self._prices.fill_cost(action.tokens)
             model = action.tokens.model
             if odd & UNPRICED and model is not None:
                 detail = f"the model {visible(model)} has no price, and the line no cost_usd: it counts as $0"

@@ -149,7 +149,7 @@ class Pipeline:
         take = chain.take
         envelopes = batch.envelopes
         delivered = duplicates.request() if envelopes else None
-        settle = self.prices.settle
+        settle = self.prices.fill_cost
         words = self._words
         latest = self.clock() + MAX_AHEAD
         newest = self.newest

@@ -1,8 +1,8 @@
-"""From a line to an Action, for lines that are not a bare record, too.
+"""Reads an Action from a line, also if the line is not a bare record.
 
-The decoder (`action`) is strict and fast. What it refuses is looked at once more here: a record may stand behind a
-prefix (`formats.prefixed`), or the line may be the JSON of another program. Every command that reads lines reads them
-by `read`, so that all agree on what counts.
+The decoder (`action`) is strict and fast. This module checks lines that it refuses again: a record may follow a
+prefix (`formats.prefixed`), or the line may be the JSON of another program. Every command uses `read`, so that all
+count the same lines.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 EXCERPT = 48
-"""Bytes of a line that its rejection quotes: enough to find it by, and no more of what may be private."""
+"""Bytes of a line that its rejection quotes: enough to find the line, with little of its private content."""
 
 _NO_RECORD = frozenset({"not_json", "bad_encoding", "too_deep"})
-"""Reasons that a prefix or a colour may be the cause of."""
+"""Reasons that a prefix or a colour may have caused."""
 _AT = re.compile(r"\bbyte (\d+)")
 
 
@@ -32,15 +32,15 @@ _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class Foreign(Rejection):
-    """A JSON object that another program wrote, as an ordinary logger: it has no agent_id, session_id or action.
+    """A JSON object of another program's logger: without agent_id, session_id and action.
 
-    A timestamp and a status are no sign, as every logger has them. A field that is named alike (`agentId`) is one: such
-    a line is rejected with what to change.
+    A timestamp and a status do not make it ours, as every logger has them. A similar name (`agentId`) does: such a
+    line is rejected, with what to change.
     """
 
 
 def read(line: bytes, latest: float = float("inf"), words: Mapping[str, str] = WORDS) -> Action | Rejection:
-    """The record of a line, or why there is none. `latest` and `words` as for `decode`. Never raises."""
+    """The record of a line, or the reason for its rejection. `latest` and `words` as for `decode`. Never raises."""
     action = decode(line, latest, words)
     return action if isinstance(action, Action) else read_again(line, action, latest, words)
 

@@ -13,10 +13,10 @@ from prometheus_client.openmetrics.exposition import generate_latest
 from agent_exporter.action import MAX_AHEAD, Action
 from agent_exporter.lines import Batch
 from agent_exporter.metrics.cells import KINDS
-from agent_exporter.metrics.collector import Collector, Given
+from agent_exporter.metrics.collector import Collector, StaticCollector
 from agent_exporter.records import read
 from agent_exporter.stages import Stages, open_sources
-from agent_exporter.state import Memory
+from agent_exporter.state import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -102,7 +102,7 @@ def replay_in_steps(config: Config, paths: Sequence[str], step: float) -> Iterat
     stages = past(config, paths)
     for at in in_steps(stages, step, lambda _: None):
         families = Collector(stages.pipeline.store.committed, stages.live(at), created=True).collect()
-        stamped = Given([_stamped(family, at) for family in families if family.samples])
+        stamped = StaticCollector([_stamped(family, at) for family in families if family.samples])
         page: bytes = generate_latest(stamped)  # type: ignore[no-untyped-call]
         yield page.removesuffix(b"# EOF\n")
     yield b"# EOF\n"
@@ -110,7 +110,7 @@ def replay_in_steps(config: Config, paths: Sequence[str], step: float) -> Iterat
 
 def past(config: Config, paths: Sequence[str]) -> Stages:
     """The stages, for logs that are read to their end. Raises OSError for a file that is not there."""
-    return Stages(config, Memory(KINDS), open_sources(config, paths, follow=False), live=False)
+    return Stages(config, MemoryStore(KINDS), open_sources(config, paths, follow=False), live=False)
 
 
 def in_steps(stages: Stages, step: float, progress: Callable[[Source], None]) -> Iterator[float]:

@@ -26,7 +26,7 @@ from agent_exporter.breaker.terminator import Refused, Terminator
 from agent_exporter.config import Config, load
 from agent_exporter.config.strict import ConfigError
 from agent_exporter.eventloop import EventLoop
-from agent_exporter.metrics.families import Live
+from agent_exporter.metrics.families import ScrapeContext
 from agent_exporter.pipeline import RETRY_EVERY, Pipeline
 from agent_exporter.prices import Prices
 from agent_exporter.probes.prober import Prober
@@ -37,9 +37,9 @@ from agent_exporter.sources.otlp import OtlpSource
 from agent_exporter.spans.sender import Sender
 from agent_exporter.spans.target import target
 from agent_exporter.stages import MIRRORED, Stages, agent_settings, open_sources, render
-from agent_exporter.state import File, Memory, Store, Unavailable
+from agent_exporter.state import MemoryStore, SQLiteStore, Store, Unavailable
 from agent_exporter.status.pages import Pages
-from agent_exporter.status.seen import Seen, see
+from agent_exporter.status.seen import Snapshot, take_snapshot
 from agent_exporter.stored import STORED
 
 if TYPE_CHECKING:
@@ -138,9 +138,9 @@ class Exporter:
         path = self.config.state.path
         if path is None:
             log.warning("no state: after a restart counters begin at zero, and files are read from their beginning")
-            return Memory(MIRRORED)
+            return MemoryStore(MIRRORED)
         try:
-            return File(Path(path), MIRRORED, STORED)
+            return SQLiteStore(Path(path), MIRRORED, STORED)
         except Unavailable as error:
             sentence = f"state cannot be opened, nothing is read until it can: {error}"
             if self._problem != sentence:
@@ -308,7 +308,9 @@ class Exporter:
     def _scrape(self, accept: str) -> tuple[str, bytes]:
         rows: Rows = {}
         if self.stages is not None:
-            wait = until_caught_up(self.stages.pipeline, self.config.metrics.catch_up - (time.time() - self._began))
+            wait = until_caught_up(
+                self.stages.pipeline, self.config.metrics.catch_up_timeout - (time.time() - self._began)
+            )
             if wait:
                 raise CatchingUp(wait)
             rows = self.stages.pipeline.ask(self.stages.pipeline.snapshot).result(SCRAPE_WAIT)
@@ -316,7 +318,7 @@ class Exporter:
         content_type = render(page, rows, self._live(), accept, self._process.collect())
         return content_type, page.getvalue()
 
-    def _live(self) -> Live:
+    def _live(self) -> ScrapeContext:
         now = time.time()
         gauges = {
             "agent_exporter_config_last_reload_successful": float(self.reload_ok),
@@ -324,7 +326,7 @@ class Exporter:
             "agent_exporter_state_available": 0.0,
         }
         if self.stages is None:
-            return Live(now, __version__, lambda name: agent_settings(self.config, name, now), {}, gauges)
+            return ScrapeContext(now, __version__, lambda name: agent_settings(self.config, name, now), {}, gauges)
         pipeline = self.stages.pipeline
         gauges["agent_exporter_state_available"] = float(pipeline.unavailable is None)
         gauges["agent_exporter_checkpoint_timestamp_seconds"] = pipeline.committed_at
@@ -350,11 +352,11 @@ class Exporter:
             return f"state cannot be written, reading pauses: {self.stages.pipeline.unavailable}"
         return self._problem
 
-    def _look(self, agent: str | None, trace_id: str | None) -> Seen:
+    def _look(self, agent: str | None, trace_id: str | None) -> Snapshot:
         if self.stages is None:
-            return Seen({}, self._live(), self._problem, self.loaded_at)
+            return Snapshot({}, self._live(), self._problem, self.loaded_at)
         stages = self.stages
-        look = stages.pipeline.ask(lambda: see(stages, self._live(), self._unready(), agent, trace_id))
+        look = stages.pipeline.ask(lambda: take_snapshot(stages, self._live(), self._unready(), agent, trace_id))
         return look.result(SCRAPE_WAIT)
 
 

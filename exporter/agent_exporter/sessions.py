@@ -5,7 +5,7 @@ when its agent has not worked on it for the idle time of its task type: from its
 action, or a `working` heartbeat) to the begin of the next action. A call that takes longer than the idle time is work.
 
 The line of a call comes when the call ends, so the clock alone cannot tell a long call from an abandoned session. A
-quiet session is closed as abandoned when the idle time and the longest call (`agents.NAME.long_call`) have passed. It
+quiet session is closed as abandoned when the idle time and the agent's `max_action_duration` have passed. It
 is remembered for MAX_CALL more: the line of a call that took even longer goes on with it, and its end is not counted
 twice. Lines may come a little late, so an ended session is closed only after the reorder window, and is remembered for
 its idle time.
@@ -26,10 +26,10 @@ import msgspec
 from msgspec import Struct
 
 from agent_exporter.action import FAILED
-from agent_exporter.crowded import enough, first_look, next_look
 from agent_exporter.detectors.steps import Trail
 from agent_exporter.stage import Stage
 from agent_exporter.state import row_key
+from agent_exporter.sweep import next_threshold, sweep_target, sweep_threshold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -47,7 +47,7 @@ KIND = "session"
 MOST = 65_536
 """Sessions held at once, about 2.6 KB each. At 1 million sessions a day, 3,500 begin in an idle time of 5 min."""
 MAX_CALL = 3600.0
-"""Seconds after which no line of a running call is expected any more; beyond `long_call` an agent counts as stuck."""
+"""Seconds after which no line of a running call is expected any more; beyond `max_action_duration` it is stuck."""
 MAX_PAUSE = 7 * 86_400.0
 """Seconds that a session may wait for a person; as long as an agent's series stay (`metrics.agent_ttl`)."""
 
@@ -164,7 +164,7 @@ class Sessions(Stage):
         self.evictions = 0
         self._late = self._repeated = 0
         self._most = most
-        self._look_at = first_look(most)
+        self._look_at = sweep_threshold(most)
         self._opened = opened
         self._closed = closed
         self._table: dict[tuple[str, str], Session] = {}
@@ -290,7 +290,7 @@ class Sessions(Stage):
         A file that is read later may go on with one, but only a clock could say that none will.
         """
         self._close_ended(newest)
-        if len(self._table) > first_look(self._most):
+        if len(self._table) > sweep_threshold(self._most):
             self._forget_over(lambda session: session.closed or newest - session.last_work > self._patience(session))
 
     def finish(self, newest: float) -> None:
@@ -385,7 +385,7 @@ class Sessions(Stage):
         self._forget_over(lambda session: self._is_over(session, now))
         if len(self._table) >= self._most:
             self._evict()
-        self._look_at = next_look(len(self._table), self._most)
+        self._look_at = next_threshold(len(self._table), self._most)
 
     def _is_over(self, session: Session, now: float) -> bool:
         """Whether its agent's newest line is later by its idle time, and the clock too: that cannot be made up.
@@ -399,7 +399,7 @@ class Sessions(Stage):
         """The least recently read first."""
         over = [(key, session) for key, session in self._table.items() if is_over(session)]
         over.sort(key=lambda item: item[1].arrived)
-        for key, session in over[: max(0, len(self._table) - enough(self._most))]:
+        for key, session in over[: max(0, len(self._table) - sweep_target(self._most))]:
             self._close(key, session)
             self._forget(key, session)
 

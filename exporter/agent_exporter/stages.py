@@ -12,16 +12,16 @@ from prometheus_client.exposition import choose_encoder
 
 from agent_exporter import __version__
 from agent_exporter.benchmark import history
-from agent_exporter.breaker import Audit, Breaker, Told, latch
+from agent_exporter.breaker import Audit, Breaker, BreakerMetrics, latch
 from agent_exporter.detectors import Detectors, cascade
 from agent_exporter.detectors import journal as findings
 from agent_exporter.detectors.journal import Journal
 from agent_exporter.duplicates import KIND as DUPLICATES
 from agent_exporter.duplicates import Duplicates
 from agent_exporter.metrics.cells import KINDS
-from agent_exporter.metrics.collector import Collector, Given
+from agent_exporter.metrics.collector import Collector, StaticCollector
 from agent_exporter.metrics.exposition import write
-from agent_exporter.metrics.families import AgentSettings, Live, TaskSettings
+from agent_exporter.metrics.families import AgentSettings, ScrapeContext, TaskSettings
 from agent_exporter.metrics.limits import Limits
 from agent_exporter.metrics.tally import Tally
 from agent_exporter.pipeline import Pipeline
@@ -38,7 +38,7 @@ from agent_exporter.spans.queue import SpanQueue
 from agent_exporter.spans.tree import KIND as INVOCATION
 from agent_exporter.spans.tree import Tree
 from agent_exporter.stage import Chain
-from agent_exporter.state import File, Store
+from agent_exporter.state import SQLiteStore, Store
 from agent_exporter.status.recent import Recent
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Stages:
         self.listeners: list[Callable[[Finding], None]] = []
         tally = Tally(
             self._is_llm,
-            limits=Limits(config.metrics.max_series, config.metrics.max_samples),
+            limits=Limits(config.metrics.max_series_per_family, config.metrics.max_samples),
             team=lambda name: self.config.agent(name).team,
             configured=config.names(),
             baseline_from=self._baseline_from,
@@ -95,13 +95,13 @@ class Stages:
                 store,
                 lambda result, count: tally.count("spans", result, count, self.pipeline.now()),
                 version=__version__,
-                durable=isinstance(store, File),
+                durable=isinstance(store, SQLiteStore),
                 spool_bytes=config.otlp.spool_bytes,
             )
-            if live and config.otlp.hold is not None:
+            if live and config.otlp.buffer_traces is not None:
                 hold = Hold(
                     queue.offer,
-                    config.otlp.hold,
+                    config.otlp.buffer_traces,
                     is_open=lambda trace: tree is not None and tree.is_open(trace.hex()),
                     clock=time.time,
                     durable=queue.durable,
@@ -129,23 +129,23 @@ class Stages:
             if tree is not None:
                 tree.end(session)
 
-        idle = {"default": float(config.task_type("default").idle)}
-        idle |= {name: float(task.idle) for name, task in config.task_types.items()}
+        idle = {"default": float(config.task_type("default").idle_timeout)}
+        idle |= {name: float(task.idle_timeout) for name, task in config.task_types.items()}
         self._idle = idle
         sessions = Sessions(
             self._idle_of,
             opened,
             closed,
-            reorder=config.detectors.reorder,
+            reorder=config.detectors.reorder_window,
             shortest_idle=min(idle.values()),
-            longest_call=lambda name: self.config.agent(name).long_call,
+            longest_call=lambda name: self.config.agent(name).max_action_duration,
         )
         detectors = Detectors(config, sessions, found, averaged=tally.average, live=live)
-        duplicates = Duplicates(time.time(), stored=isinstance(store, File))
+        duplicates = Duplicates(time.time(), stored=isinstance(store, SQLiteStore))
         recent = breaker = None
         if live:
             recent = Recent(time.time())
-            told = Told(tally.terminated, tally.unconfirmed)
+            told = BreakerMetrics(tally.terminated, tally.unconfirmed)
             breaker = Breaker(config, sessions, Audit(config.audit_log()), told, detectors.reconsider)
             self.listeners.append(lambda finding: breaker.found(finding, self.pipeline.now()))
         self.tally = tally
@@ -195,10 +195,10 @@ class Stages:
         self.duplicates.restore(rows(DUPLICATES))
         self.pipeline.restore()
 
-    def live(self, now: float, gauges: dict[str, float] | None = None, checks: Sequence[Result] = ()) -> Live:
+    def live(self, now: float, gauges: dict[str, float] | None = None, checks: Sequence[Result] = ()) -> ScrapeContext:
         """What a scrape needs beside the committed rows."""
         config = self.config
-        return Live(
+        return ScrapeContext(
             now,
             __version__,
             lambda name: agent_settings(config, name, now),
@@ -218,7 +218,7 @@ class Stages:
         """Whether to ignore a line that does not decode: plain text, or the JSON of another program."""
         own = self.config.otlp_logs if source == "otlp" else self.config.sources.get(source)
         if isinstance(rejection, Foreign):
-            return own is None or own.foreign == "ignore"
+            return own is None or own.foreign_json == "ignore"
         return own is not None and own.ignore_plain_text and rejection.reason == "not_json" and line[:1] != b"{"
 
     def _baseline_from(self, name: str) -> float:
@@ -231,9 +231,11 @@ def agent_settings(config: Config, name: str, now: float) -> AgentSettings:
     """What the config says of an agent, as a scrape shows it."""
     agent = config.agent(name)
     # Silent by plan until its first line after them is due: it has had no reason to log before they ended.
-    due = 2 * (agent.expected_cycle or 0.0)
+    due = 2 * (agent.expected_interval or 0.0)
     quiet = agent.quiet_hours is not None and (agent.quiet_hours.contain(now) or agent.quiet_hours.contain(now - due))
-    return AgentSettings(agent.expected_cycle, agent.long_call, quiet, agent.daily_tokens, agent.daily_cost_usd)
+    return AgentSettings(
+        agent.expected_interval, agent.max_action_duration, quiet, agent.daily_tokens, agent.daily_cost_usd
+    )
 
 
 def _task_settings(config: Config, name: str) -> TaskSettings:
@@ -241,7 +243,7 @@ def _task_settings(config: Config, name: str) -> TaskSettings:
     return TaskSettings(task.session_tokens, task.session_cost_usd, task.normal_duration, task.max_duration)
 
 
-def render(file: BinaryIO, rows: Rows, live: Live, accept: str, others: Iterable[Metric] = ()) -> str:
+def render(file: BinaryIO, rows: Rows, live: ScrapeContext, accept: str, others: Iterable[Metric] = ()) -> str:
     """Write an exposition in the format that the Accept header asks for; `others` come last. Returns its Content-Type.
 
     Only OpenMetrics tells of creation times and exemplars; in the old format they would be series of their own.
@@ -249,10 +251,10 @@ def render(file: BinaryIO, rows: Rows, live: Live, accept: str, others: Iterable
     encode, content_type = choose_encoder(accept)
     openmetrics = "openmetrics" in content_type
     if content_type.endswith(("escaping=dots", "escaping=values")):  # names change: rare, so it may be slow
-        file.write(encode(Given([*Collector(rows, live, created=openmetrics).collect(), *others])))
+        file.write(encode(StaticCollector([*Collector(rows, live, created=openmetrics).collect(), *others])))
     else:
         write(file, rows, live, openmetrics=openmetrics)
-        file.write(encode(Given(others)))
+        file.write(encode(StaticCollector(others)))
     return content_type
 
 

@@ -1,11 +1,11 @@
-"""One SQLite file for all that a restart must find again: rows of (kind, key, value), committed together.
+"""One SQLite file for the state that must survive a restart: rows of (kind, key, value), committed together.
 
 A stage yields its changed rows; the pipeline commits the rows of all stages in one transaction, so the offset of a
 line and what the line did to every counter are on disk together or not at all. SQLite because it gives exactly that,
 over SIGKILL and power cuts, in the standard library.
 
-`Memory` keeps the same promise about scrapes without a file: both hold the rows last committed, and a scrape is made
-from those alone. So no scrape shows a value that a restart takes back, not even while the disk is full.
+`MemoryStore` keeps the same promise about scrapes without a file: both hold the rows last committed, and a scrape
+reads only those. So no scrape shows a value that a restart takes back, not even while the disk is full.
 """
 
 from __future__ import annotations
@@ -32,14 +32,15 @@ Row = tuple[str, str, bytes | None]
 """(kind, key, value); None deletes the row."""
 
 FORMAT = 2
-"""Of the rows; 1 was never released. A file with a higher one was written by a newer version and is set aside."""
+"""Version of the rows; 1 was never released. A file with a higher one comes from a newer version and is set aside."""
 MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {}
-"""What makes a file of one format one of the next, by the older one. Called in a transaction, which also covers the new
-number, so a kill or an error leaves the file as it was. A file of a format that none begins at is set aside.
+"""Migrations by the format they start from; each changes a file to the next one. Called in a transaction that sets
+the new number, too, so a kill or an error leaves the file unchanged. A file of a format without a migration is set
+aside.
 """
 UNREADABLE = "unreadable"
 """The kind of the rows that were set aside; their keys hold the kind, the key and the second."""
-MOST_UNREADABLE, MOST_UNREADABLE_BYTES = 1_000, 16 << 20
+MAX_UNREADABLE, MAX_UNREADABLE_BYTES = 1_000, 16 << 20
 """Rows that are set aside, and bytes of them. What comes after that is dropped, and counted."""
 
 Rows = dict[str, dict[str, bytes]]
@@ -47,28 +48,28 @@ Rows = dict[str, dict[str, bytes]]
 
 
 class Stored(NamedTuple):
-    """What is known of a kind of row. `read` takes a key and a value; it raises for those that a restart cannot use."""
+    """A kind of row. `read` takes a key and a value, and raises if a restart cannot use them."""
 
     read: Callable[[str, bytes], object]
     lost: str
-    """What it means if a row cannot be read."""
+    """The consequence if a row cannot be read, for the log."""
 
 
 def row_key(*names: str) -> str:
-    """The key of a row; no two lists of names share one, whatever the names hold."""
+    """The key of a row: different for any two lists of names, whatever characters they contain."""
     return "".join(f"{len(name)}:{name}" for name in names)
 
 
 class Locked(Exception):  # noqa: N818  (reads as what it says)
-    """Another process works on this file."""
+    """Another process has this file open."""
 
 
 class Unavailable(Exception):  # noqa: N818
-    """The disk refuses. Nothing is lost: the rows are kept and go with the next commit."""
+    """The file cannot be written. Nothing is lost: the rows are kept for the next commit."""
 
 
 def peek(path: Path, kind: str) -> list[tuple[str, bytes]]:
-    """The rows of a kind in a file that another process may work on; none if there is no file. Raises Unavailable."""
+    """The rows of a kind in a file that another process may have open; none without a file. Raises Unavailable."""
     if not path.exists():
         return []
     try:
@@ -77,7 +78,7 @@ def peek(path: Path, kind: str) -> list[tuple[str, bytes]]:
         ) as database:
             [(version,)] = database.execute("PRAGMA user_version")
             if version != FORMAT:
-                older = ": a start of this version makes it that" if version < FORMAT else ""
+                older = ": a start of this version migrates it" if version < FORMAT else ""
                 raise Unavailable(f"{path}: format {version}, this version knows {FORMAT}{older}")
             return database.execute("SELECT key, value FROM row WHERE kind = ? ORDER BY rowid", (kind,)).fetchall()
     except sqlite3.Error as error:
@@ -85,13 +86,13 @@ def peek(path: Path, kind: str) -> list[tuple[str, bytes]]:
 
 
 class Store(Protocol):
-    """Where rows go. `committed` is what a restart would find, for the kinds that were asked for."""
+    """Where rows are stored. `committed` has the rows that a restart would read, for the mirrored kinds."""
 
     committed: Rows
     unreadable: Mapping[str, int]
-    """How many rows were set aside at opening, by each kind that was looked at."""
+    """Number of rows set aside at opening, by kind."""
     unreadable_dropped: int
-    """How many of them there was no room to keep."""
+    """Number of these rows that were dropped for lack of room."""
 
     def rows(self, kind: str) -> Iterable[tuple[str, bytes]]:
         """All rows of a kind as they were at opening."""
@@ -100,14 +101,14 @@ class Store(Protocol):
         """One row, as committed."""
 
     def commit(self, rows: Iterable[Row]) -> None:
-        """All of them or none; raises Unavailable."""
+        """Commit all rows or none; raises Unavailable."""
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
 
 
-class Memory:
-    """Rows that end with the process."""
+class MemoryStore:
+    """Rows in memory, lost when the process ends."""
 
     def __init__(self, mirror: Iterable[str] = ()) -> None:
         self.committed: Rows = {kind: {} for kind in mirror}
@@ -130,7 +131,7 @@ class Memory:
         """Nothing to let go of."""
 
 
-class File:
+class SQLiteStore:
     """Rows in a SQLite file. `mirror` names the kinds of which the committed rows are kept in memory as well.
 
     Raises Locked when another process has the file, Unavailable when the directory or disk refuses. A damaged or
@@ -214,7 +215,7 @@ class File:
         except _Unusable as error:
             self.set_aside = _set_aside(self.path, error.word)
             log.error(  # noqa: TRY400  (a sentence, not a traceback)
-                "state file %s is %s (%s): set aside as %s; starting anew, all counters at zero",
+                "state file %s is %s (%s): set aside as %s; starting again, all counters at zero",
                 self.path, error.word, error, self.set_aside.name,
             )  # fmt: skip
             return self._connect()
@@ -238,7 +239,7 @@ class File:
                 first.setdefault(kind, f"{str(key)[:200]!r}: {type(error).__name__}: {printable(str(error))[:200]}")
                 self._pending[kind, key] = None
                 rows, size = rows + 1, size + length
-                if rows > MOST_UNREADABLE or size > MOST_UNREADABLE_BYTES:
+                if rows > MAX_UNREADABLE or size > MAX_UNREADABLE_BYTES:
                     rows, size = rows - 1, size - length
                     self.unreadable_dropped += 1
                 else:

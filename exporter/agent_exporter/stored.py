@@ -1,7 +1,7 @@
 """Every kind of row in the state file: what reads it, and what it means if a row cannot be read.
 
-`state.File` tries the readers on all rows when it opens a file, and sets aside what they refuse: whatever restores rows
-meets none that its own reader does not take.
+`state.SQLiteStore` tries the readers on all rows when it opens a file, and sets aside the rows that they refuse. So no
+stage is given a row that its own reader refuses.
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ _SERIES = "the series that were made from it begin at zero"
 
 STORED: dict[str, Stored] = {
     **{kind: Stored(Reader(cell), _SERIES) for kind, cell in KINDS.items()},
-    sessions.KIND: Stored(_session, "the session begins anew with its next line"),
+    sessions.KIND: Stored(_session, "the session starts again with its next line"),
     traces.ROW: Stored(_trace, "loops and cascades of the trace are found from its next line on"),
-    action_anomaly.ROW: Stored(_window, "the rolling average of the action begins anew"),
+    action_anomaly.ROW: Stored(_window, "the rolling average of the action starts again"),
     journal.ROW: Stored(journal.read, "the finding is shown no more, and if it was not printed yet, it never will be"),
     duplicates.KIND: Stored(duplicates.read, "records that an OTLP sender delivers again may count twice"),
     tree.KIND: Stored(_invocation, "the span of the session has no totals of its earlier actions"),
     queue.KIND: Stored(queue.read, "the spans in it are lost"),
     hold.KIND: Stored(hold.read, "the spans in it are lost"),
-    intent.ROW: Stored(_intent, "a session that was told to stop may be told again, with the same key"),
+    intent.ROW: Stored(_intent, "a session may get a second call to stop, with the same key"),
     latch.ROW: Stored(latch.read, "the breaker only observes until an operator unlatches it"),
     audit.ROW: Stored(audit.read, "the entry is missing in the audit log"),
     history.ROW: Stored(history.read, "former runs of the benchmark are forgotten"),

@@ -13,7 +13,7 @@ from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any
 
 from agentlog import ids, record
-from agentlog.errors import RetriesExhausted, status_of, told_of
+from agentlog.errors import RetriesExhausted, error_fields, status_of
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -184,7 +184,7 @@ class Action:
         if duration is not None:
             fields["duration_ms"] = round(min(max(duration * 1000, 0.0), record.MAX_DURATION_MS), 3)
         if error is not None:
-            fields["error"] = told_of(error, message=log.content)
+            fields["error"] = error_fields(error, message=log.content)
         if self._left_out:
             self._metadata["left_out"] = self._left_out
         fields["metadata"] = self._metadata

@@ -38,7 +38,7 @@ SETTLED = 30.0
 does not count any more, as after its own idle time."""
 DUST = 1e-9
 """Dollars by which sums may differ for the order in which they were added."""
-MOST = 64 * 1024
+MAX_ANSWER = 64 * 1024
 """Bytes of an answer, its headers included."""
 
 _logger = logging.getLogger("agentlog")
@@ -125,7 +125,7 @@ class Account:
     def refusal(self, held: int, tokens: int) -> str | None:
         """Why the session may not begin an action of so many tokens, if it may not."""
         if not self._enforced:
-            return "was told to stop, says the exporter" if self._stop else None
+            return "was stopped by the exporter" if self._stop else None
         used, most = self._tokens.used, self._tokens.most
         if used > most:
             return f"is to stop: {used} of the {most} tokens that the exporter allows are used"
@@ -133,7 +133,7 @@ class Account:
         if dollars > ceiling + DUST:
             return f"is to stop: ${dollars:.6g} of the ${ceiling:.6g} that the exporter allows are used"
         if self._stop:
-            return "was told to stop, says the exporter"
+            return "was stopped by the exporter"
         if used + held + tokens > most:
             return (
                 f"may use {most} tokens, says the exporter: {used} are used, {held} held by open actions, "
@@ -188,7 +188,7 @@ class Budget:
             return None
         try:
             return self._answer(session, until)
-        except Exception as error:  # noqa: BLE001  (whatever is at that address, it is no reason for the agent to fail)
+        except Exception as error:  # noqa: BLE001  (whatever is at that address, the agent must not fail for it)
             self._resting_until = now + REST
             _logger.warning(
                 "the exporter does not tell budgets, agents go on without: %s", str(error) or type(error).__name__
@@ -237,12 +237,12 @@ class Budget:
                 if left <= 0:
                     raise TimeoutError(f"no whole answer within {PATIENCE * 1000:.0f} ms")
                 connection.sock.settimeout(left)
-                part = connection.sock.recv(MOST)
+                part = connection.sock.recv(MAX_ANSWER)
                 if not part:
                     break
                 received += part
-                if len(received) > MOST:
-                    raise ValueError(f"it answers with more than {MOST} bytes")
+                if len(received) > MAX_ANSWER:
+                    raise ValueError(f"it answers with more than {MAX_ANSWER} bytes")
         finally:
             connection.close()
         answer = http.client.HTTPResponse(_Received(received))  # type: ignore[arg-type]
@@ -274,7 +274,7 @@ def _understood(body: bytes) -> Answer:
 def _sums(told: dict[str, float]) -> tuple[float, float]:
     used, most = told["used"], told["max"]
     if not (math.isfinite(used) and math.isfinite(most)):
-        raise ValueError("it tells no numbers")
+        raise ValueError("it has no numbers")
     return used, most
 
 

@@ -39,7 +39,7 @@ class Calls:
     def __call__(self, function: F) -> F:
         """TypeError for a generator function: its call does nothing yet. Use `with` inside of it.
 
-        And for what is no function: a classmethod becomes one's method only within its class.
+        And for what is not a function: a classmethod becomes one's method only within its class.
         """
         if isinstance(function, (classmethod, staticmethod)):
             kind = type(function).__name__

@@ -10,8 +10,8 @@ from agentlog import record
 Status = Literal["success", "error", "timeout", "cancelled"]
 
 
-class Told(Exception):  # noqa: N818
-    """An error of which only its type's name and its message are known: how frameworks pass errors on."""
+class ErrorInfo(Exception):  # noqa: N818
+    """An error as frameworks pass it on: only the name of its type and its message are known."""
 
     def __init__(self, kind: object, message: object = None) -> None:
         super().__init__("" if message is None else message)
@@ -33,13 +33,13 @@ def status_of(error: BaseException | None) -> Status:
     if isinstance(error, _CANCELLED):
         return "cancelled"
     # The timeouts of HTTP clients descend from no class in common (ReadTimeout, APITimeoutError): their names tell.
-    names = [error.kind] if isinstance(error, Told) else [kind.__name__ for kind in type(error).__mro__]
+    names = [error.kind] if isinstance(error, ErrorInfo) else [kind.__name__ for kind in type(error).__mro__]
     return "timeout" if any(name.lower().endswith(_TIMEOUTS) for name in names) else "error"
 
 
-def told_of(error: BaseException, *, message: bool) -> record.Fields:
+def error_fields(error: BaseException, *, message: bool) -> record.Fields:
     """The line's `error`; a message may quote what is private."""
-    told = {"type": error.kind if isinstance(error, Told) else record.name(type(error).__name__)}
+    told = {"type": error.kind if isinstance(error, ErrorInfo) else record.name(type(error).__name__)}
     return {**told, "message": record.text(error)} if message else told
 
 

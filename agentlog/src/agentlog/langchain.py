@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from langchain_core.callbacks import BaseCallbackHandler
 
 from agentlog import settings
-from agentlog.errors import BudgetExceeded, Told
+from agentlog.errors import BudgetExceeded, ErrorInfo
 from agentlog.quiet import quiet
 from agentlog.session import current_session
 
@@ -183,7 +183,7 @@ class Handler(BaseCallbackHandler):
         if action is not None:
             action.output = getattr(output, "content", output)
         failed = getattr(output, "status", None) == "error"
-        self._end(run_id, Told("ToolError", getattr(output, "content", None)) if failed else None)
+        self._end(run_id, ErrorInfo("ToolError", getattr(output, "content", None)) if failed else None)
 
     @quiet
     def on_tool_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:

@@ -44,7 +44,7 @@ class AgentLogger:
         stream: TextIO | None = None,
         path: str | os.PathLike[str] | None = None,
         content: bool = True,
-        max_content: int = record.MAX_CONTENT,
+        max_content: int = record.DEFAULT_CONTENT,
         exporter: str | None = None,
         exporter_token_file: str | os.PathLike[str] | None = None,
         clock: Clock = Clock(),  # noqa: B008  (frozen)

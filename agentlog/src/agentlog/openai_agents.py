@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from agents.tracing import TracingProcessor
 
-from agentlog.errors import Told
+from agentlog.errors import ErrorInfo
 from agentlog.quiet import quiet
 from agentlog.session import current_session
 
@@ -236,11 +236,11 @@ def _parsed(text: Any) -> Any:
         return text
 
 
-def _error(error: Any) -> Told | None:
+def _error(error: Any) -> ErrorInfo | None:
     """The SDK tells no class, but says what happened in a few fixed words: those are the type."""
     if not error:
         return None
     words = re.findall(r"[A-Za-z]+", str(error.get("message")))[:4]
     detail = str((error.get("data") or {}).get("error", error.get("message")))
     timeout = "Timeout" if "timed out" in detail.lower() else ""
-    return Told("".join(word[:1].upper() + word[1:] for word in words) + timeout, detail)
+    return ErrorInfo("".join(word[:1].upper() + word[1:] for word in words) + timeout, detail)

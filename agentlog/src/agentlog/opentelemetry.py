@@ -9,7 +9,7 @@
     execute_tool                        an action named by `gen_ai.tool.name`
     any other gen_ai operation          an action of its name
     invoke_workflow, create_agent       nothing: in these nothing is done
-    spans that are no gen_ai operation  nothing
+    spans that are not a gen_ai operation  nothing
 
 A call counts once, however many instrumentations see it: where spans of a model enclose one another, as a framework's
 and the client library's, the innermost one with usage is the call, and those around it write nothing (but a failure).
@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.trace import StatusCode
 
-from agentlog.errors import Told
+from agentlog.errors import ErrorInfo
 from agentlog.handoff import Origin
 from agentlog.quiet import quiet
 from agentlog.session import Session
@@ -140,7 +140,7 @@ class Processor(SpanProcessor):
         _tell_usage(action, part, span)
         action.end(at=_seconds(span.end_time), duration=0.0)
 
-    def _log_action(self, part: _Open, span: ReadableSpan, operation: str, error: Told | None) -> None:
+    def _log_action(self, part: _Open, span: ReadableSpan, operation: str, error: ErrorInfo | None) -> None:
         owner = _owner(part)
         owner.told = owner.told or error is not None
         tool = _first(span, TOOL)
@@ -243,13 +243,13 @@ def _content(span: ReadableSpan, names: tuple[str, ...]) -> Any:
     return content
 
 
-def _error(span: ReadableSpan) -> Told | None:
+def _error(span: ReadableSpan) -> ErrorInfo | None:
     attributes = span.attributes or {}
     kind = attributes.get("error.type")
     if kind is None and span.status.status_code is not StatusCode.ERROR:
         return None
     raised: Any = next((event.attributes for event in span.events if event.name == "exception"), None) or {}
-    return Told(
+    return ErrorInfo(
         str(kind or raised.get("exception.type") or "_OTHER").rpartition(".")[2],
         span.status.description or raised.get("exception.message"),
     )

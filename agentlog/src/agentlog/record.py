@@ -26,14 +26,14 @@ MAX_COST_USD = 10_000.0
 MAX_DURATION_MS = 366 * 86_400_000.0
 MAX_COUNT = 2**31 - 1
 
-MAX_CONTENT = 16_384
+DEFAULT_CONTENT = 16_384
 """Characters of an input or an output by default: enough to compare two calls, and to read what went wrong."""
-MOST_CONTENT = 32_768
+MAX_CONTENT = 32_768
 """The largest that can be asked for. A character takes 12 bytes at most as JSON, and a line has room for 1 MiB."""
 MAX_TEXT = 1_000
 """Characters of an error's message, or of what an agent is at."""
 MAX_REPR = 500
-"""Characters of what stands for a value that is no JSON."""
+"""Characters of what stands for a value that is not JSON."""
 MAX_LEVELS = 32
 """How deep content may be nested; the exporter takes 64, the line around it included."""
 MAX_INT = 2**63
@@ -89,7 +89,7 @@ def content(value: object, most: int) -> Fields | str | None:
     """An input or output: an object or text of about `most` characters; another value becomes {"value": ...}."""
     if value is None:
         return None
-    tidied = _Tidy(min(max(most, 1), MOST_CONTENT)).value(value, 0)
+    tidied = _Tidy(min(max(most, 1), MAX_CONTENT)).value(value, 0)
     return tidied if isinstance(tidied, (dict, str)) else {"value": tidied}
 
 
@@ -109,7 +109,7 @@ def result(value: object, confidence: object, most: int, note: Note) -> Fields |
 
 
 def described(value: object) -> str:
-    """What stands for a value that is no JSON: its repr, cut; without addresses, which differ in every run."""
+    """What stands for a value that is not JSON: its repr, cut; without addresses, which differ in every run."""
     try:
         said = repr(value)
     except Exception:  # noqa: BLE001  (anything may have any repr; an exit may be a signal's, which comes anywhere)

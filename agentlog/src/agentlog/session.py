@@ -16,7 +16,7 @@ from agentlog.action import Action, leave
 from agentlog.attempts import Attempts
 from agentlog.budget import Account, Answer
 from agentlog.clock import written
-from agentlog.errors import BudgetExceeded, status_of, told_of
+from agentlog.errors import BudgetExceeded, error_fields, status_of
 from agentlog.handoff import Origin, sent
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ class Session:
             metadata["task_completed"] = self._completed
         fields: record.Fields = {"action": END, "status": "success", "metadata": metadata}
         if error is not None and not self._has_told(error) and not self._has_told(error.__cause__):
-            fields |= {"status": status_of(error), "error": told_of(error, message=self.log.content)}
+            fields |= {"status": status_of(error), "error": error_fields(error, message=self.log.content)}
         self._say(fields, at)
 
     def pause(self) -> None:
@@ -253,7 +253,7 @@ class Session:
     def say(self, action: Action, error: BaseException | None, at: float | None, duration: float | None) -> None:
         """Write an action's line."""
         if error is not None:
-            self._told = told_of(error, message=True)
+            self._told = error_fields(error, message=True)
         self._say(action.fields(error, duration), at)
 
     @property
@@ -263,7 +263,7 @@ class Session:
         return f"{actions[-1].name} in {self.id}" if actions else self.id
 
     def _has_told(self, error: BaseException | None) -> bool:
-        return error is not None and told_of(error, message=True) == self._told
+        return error is not None and error_fields(error, message=True) == self._told
 
     def _say(self, fields: record.Fields, at: float | None = None) -> None:
         fields["metadata"] = {**self._metadata, **fields["metadata"]}

@@ -3,8 +3,8 @@
     token_ceiling=os.environ["CEILING"]         TypeError: token_ceiling must be a number, not '50'
     timeout=float("nan")                        ValueError: timeout must be a number, not nan
 
-A text is no number, whatever it says: the author knows whether it is one, and `int()` is theirs to call. What an agent
-tells of its work is another matter: there a wrong number is left out of the line, and nothing raises (`record`).
+A text is not a number: the author knows whether to call `int()`. What an agent logs about its work is treated
+differently: there a wrong number is left out of the line, and nothing raises (`record`).
 """
 
 from __future__ import annotations

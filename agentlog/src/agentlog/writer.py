@@ -1,7 +1,7 @@
 """Lines on their way out: formatted where they come from, written by a thread of their own.
 
 An agent never waits for its log. A line goes into a queue; whoever reads the other end of a pipe too slowly, or a disk
-that is full, costs lines and not time: beyond MOST_QUEUED the newest are dropped and counted, and the next line that
+that is full, costs lines and not time: beyond MAX_QUEUED the newest are dropped and counted, and the next line that
 finds room tells how many there were so far, in `metadata.lines_dropped`.
 
 All loggers of a process that write to the same place share one writer, so that lines stay whole.
@@ -24,9 +24,9 @@ from typing import Any, Protocol, TextIO
 
 from pythonjsonlogger.json import JsonFormatter
 
-MOST_QUEUED = 16 * 2**20
+MAX_QUEUED = 16 * 2**20
 """Bytes. At a kilobyte a line, what an agent that acts a thousand times a second says in 16 s."""
-MOST_AT_ONCE = 1_000
+MAX_AT_ONCE = 1_000
 """Lines of one write."""
 IDLE = 10.0
 """Seconds without a line until the thread ends and the file is closed; the next line begins both anew."""
@@ -69,7 +69,7 @@ class Writer(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Queue a record whose message is the line's fields. Never raises, never waits for the place."""
-        if self._taken - self._done > MOST_QUEUED:
+        if self._taken - self._done > MAX_QUEUED:
             self._refused += 1
             return
         try:
@@ -78,7 +78,7 @@ class Writer(logging.Handler):
             if dropped != self._told:  # all so far, not those since the last word of it: that line may be lost itself
                 fields["metadata"] = {**fields.get("metadata", {}), "lines_dropped": dropped}
             line = self.format(record) + "\n"
-        except Exception:  # noqa: BLE001  (whatever it is, it is no reason for the agent to fail)
+        except Exception:  # noqa: BLE001  (whatever it is, the agent must not fail for it)
             self._refused += 1
             return
         self._told = dropped
@@ -134,7 +134,7 @@ class Writer(logging.Handler):
                     lines.append(item)
                 else:
                     waiting.append(item)
-                if len(lines) == MOST_AT_ONCE:
+                if len(lines) == MAX_AT_ONCE:
                     break
                 item = self._lines.get_nowait()
         text = "".join(lines)

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from agent_exporter.stages import Stages
 
 
-class Told(NamedTuple):
-    """What a log told."""
+class BacktestResult(NamedTuple):
+    """What a backtest found in the logs."""
 
     stages: Stages
     """As they stand after the last line."""
@@ -59,7 +59,7 @@ def read(
     paths: Sequence[str],
     progress: Progress,
     scrape: Callable[[Stages, float], None] = lambda _, __: None,
-) -> Told:
+) -> BacktestResult:
     """Read logs to their end, without sending spans; `scrape` is called at every step of their time.
 
     Raises OSError for a file that is not there.
@@ -76,10 +76,12 @@ def read(
             stretches.append((at, at))
     stages.pipeline.drain()
     findings.sort(key=lambda finding: (finding.at, finding.to_json()))
-    return Told(stages, findings, stretches)
+    return BacktestResult(stages, findings, stretches)
 
 
-def evaluate(config: Config, paths: Sequence[str], progress: Progress, plan: Plan, programs: Programs) -> Told:
+def evaluate(
+    config: Config, paths: Sequence[str], progress: Progress, plan: Plan, programs: Programs
+) -> BacktestResult:
     """The same, and the alerts that would have fired.
 
     What lies on disk meanwhile is in a folder of its own, which is removed whatever happens. Raises OSError, and Failed
@@ -89,7 +91,7 @@ def evaluate(config: Config, paths: Sequence[str], progress: Progress, plan: Pla
         database = Database(programs, Path(folder))
         series = Series(plan.series, plan.stamped, plan.windows)
         try:
-            told = read(
+            result = read(
                 config,
                 paths,
                 progress,
@@ -98,13 +100,13 @@ def evaluate(config: Config, paths: Sequence[str], progress: Progress, plan: Pla
             database.finish()
             for number, level in enumerate(plan.levels, 1):
                 progress.say(f"recording rules, {number} of {len(plan.levels)}")
-                for start, end in told.stretches:
+                for start, end in result.stretches:
                     database.record(level, start, end)
             alerts = []
             with database.server() as server:
                 for number, rule in enumerate(plan.alerts, 1):
                     progress.say(f"alert {number} of {len(plan.alerts)}: {rule.name}")
-                    for start, end in told.stretches:
+                    for start, end in result.stretches:
                         watch = Watch(rule)
                         for labels, at, value in server.query(rule, start, end):
                             watch.see(labels, at, value)
@@ -113,4 +115,4 @@ def evaluate(config: Config, paths: Sequence[str], progress: Progress, plan: Pla
         finally:
             database.close()
     alerts.sort(key=lambda alert: (alert.at, alert.rule.name, alert.labels))
-    return told._replace(alerts=alerts)
+    return result._replace(alerts=alerts)

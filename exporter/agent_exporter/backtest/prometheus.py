@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 BLOCK = 18 * 3600
 """Seconds in a block, the longest that promtool makes when allowed a day. It reads its input anew for each block."""
-MOST_BYTES = 128 << 20
+MAX_BYTES = 128 << 20
 """Of samples as text that lie on disk before they are blocks; twice that, as the next ones are written meanwhile."""
-MOST_POINTS = 10_000
+MAX_POINTS = 10_000
 """Evaluations asked for at once; Prometheus answers up to 11,000."""
 QUERY_TIMEOUT = 600.0
-"""Seconds for one query over MOST_POINTS."""
+"""Seconds for one query over MAX_POINTS."""
 
 
 RECORD = "record.yml"
@@ -84,7 +84,7 @@ class Database:
 
     def add(self, lines: str, at: float) -> None:
         """Samples of one time, in seconds since 1970, or a little before; times never go back."""
-        if self._text is not None and (at // BLOCK != self._block or self._text.tell() > MOST_BYTES):
+        if self._text is not None and (at // BLOCK != self._block or self._text.tell() > MAX_BYTES):
             self._make_blocks()
         if self._text is None:
             self._block = int(at // BLOCK)
@@ -202,7 +202,7 @@ class Server:
         step = rule.interval
         start = -(-start // step) * step
         while start <= end:
-            last = min(end, start + (MOST_POINTS - 1) * step)
+            last = min(end, start + (MAX_POINTS - 1) * step)
             for series in self._ask(query=rule.expr, start=start, end=last, step=step)["result"]:
                 labels = tuple(sorted((name, text) for name, text in series["metric"].items() if name != "__name__"))
                 for at, value in series["values"]:

@@ -13,7 +13,7 @@ from agent_exporter.action import stamp
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from agent_exporter.backtest import Told
+    from agent_exporter.backtest import BacktestResult
     from agent_exporter.backtest.alerts import Alert
     from agent_exporter.backtest.rules import Plan
     from agent_exporter.config import Config
@@ -49,10 +49,10 @@ def alert_line(alert: Alert) -> bytes:
     return msgspec.json.encode(shown | {"at": stamp(alert.at), "evidence": evidence})
 
 
-def lines(told: Told) -> Iterator[bytes]:
+def lines(result: BacktestResult) -> Iterator[bytes]:
     """Everything in order of time."""
-    rows = [(finding.at, finding.to_json(w3c=False)) for finding in told.findings]
-    rows += [(alert.at, alert_line(alert)) for alert in told.alerts or ()]
+    rows = [(finding.at, finding.to_json(w3c=False)) for finding in result.findings]
+    rows += [(alert.at, alert_line(alert)) for alert in result.alerts or ()]
     rows.sort()
     return (line for _, line in rows)
 
@@ -60,30 +60,32 @@ def lines(told: Told) -> Iterator[bytes]:
 # --- the summary ---------------------------------------------------------------------------------------------------
 
 
-def summary(told: Told, plan: Plan | None, config: Config) -> Iterator[str]:
+def summary(result: BacktestResult, plan: Plan | None, config: Config) -> Iterator[str]:
     """For a person who wants to know what last week would have been like, in lines: the first says what was read."""
-    yield _read(told)
+    yield _read(result)
     if plan is not None:
         yield from _left_out(plan)
-    if told.alerts is not None:
-        yield from _alerts(told.alerts, "page", "Would have paged somebody")
-        yield from _alerts(told.alerts, "digest", "Would have been in the daily digest")
-        yield from _alerts(told.alerts, "unknown", "Would have fired, with a severity that has no route here")
-    yield from _killed(told.findings, config)
+    if result.alerts is not None:
+        yield from _alerts(result.alerts, "page", "Would have paged somebody")
+        yield from _alerts(result.alerts, "digest", "Would have been in the daily digest")
+        yield from _alerts(result.alerts, "unknown", "Would have fired, with a severity that has no route here")
+    yield from _killed(result.findings, config)
 
 
-def _read(told: Told) -> str:
-    tally = told.stages.tally
+def _read(result: BacktestResult) -> str:
+    tally = result.stages.tally
     lines = sum(source.read for source in tally.sources.values())
     agents = sum(1 for agent in tally.agents.values() if agent.cell.last_active)
     kinds = Counter(
         f"{finding.kind} ({finding.evidence['loop']})" if finding.kind == "loop" else finding.kind
-        for finding in told.findings
+        for finding in result.findings
     )
     names = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
-    span = f" from {_minute(told.stretches[0][0])} to {_minute(told.stretches[-1][1])} UTC" if told.stretches else ""
+    span = (
+        f" from {_minute(result.stretches[0][0])} to {_minute(result.stretches[-1][1])} UTC" if result.stretches else ""
+    )
     of = _count(agents, "agent")
-    found = _count(len(told.findings), "finding")
+    found = _count(len(result.findings), "finding")
     return f"{_count(lines, 'line')} of {of}{span}; {found}{': ' + names if names else ''}"
 
 
@@ -114,7 +116,7 @@ def _killed(findings: Iterable[Finding], config: Config) -> Iterator[str]:
     yield f"Would have been killed{mode}: {_sessions(len(killed))}"
     if killed:
         yield f"  {_who(killed)}"
-    most = breaker.max_kills_per_minute
+    most = breaker.max_terminations_per_minute
     for before, finding in zip(killed, killed[most:], strict=False):
         if finding.at - before.at < 60:
             yield f"  over {most} within a minute at {_minute(finding.at)}: the breaker would have latched there"
@@ -158,11 +160,11 @@ def _minute(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
 
 
-MOST_NAMES = 8
+MAX_NAMES = 8
 """Agents that are named of each alert; the NDJSON has all."""
 
 
 def _names(agents: Counter[str]) -> str:
-    named = [f"{name} {count:,}" if count > 1 else name for name, count in agents.most_common(MOST_NAMES) if name]
-    more = len(agents) - MOST_NAMES
+    named = [f"{name} {count:,}" if count > 1 else name for name, count in agents.most_common(MAX_NAMES) if name]
+    more = len(agents) - MAX_NAMES
     return f": {', '.join(named)}{f' and {more:,} more' if more > 0 else ''}" if named else ""

@@ -126,7 +126,7 @@ def _rule(rule: dict[str, Any], interval: float, group: str) -> Rule:
 def seconds(text: str) -> float:
     """A duration as Prometheus writes it, `90s` or `1h30m`. Raises ValueError."""
     if not re.fullmatch(r"0|([0-9]+(ms|[smhdwy]))+", text):
-        raise ValueError(f"{text!r} is no duration")
+        raise ValueError(f"{text!r} is not a duration")
     return sum(int(number) * _UNITS[unit] for number, unit in re.findall(r"([0-9]+)(ms|[smhdwy])", text))
 
 

@@ -18,7 +18,7 @@ from agent_exporter.metrics.families import FAMILIES, LE, fill
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
 
-    from agent_exporter.metrics.families import Live
+    from agent_exporter.metrics.families import ScrapeContext
     from agent_exporter.state import Rows
 
 STEP = 15.0
@@ -63,7 +63,7 @@ class Series:
         self._texts: dict[tuple[str, str], tuple[bytes, str, str]] = {}
         """(row, its lines, its seldom lines) of all others by (kind, key): most do not change within a minute."""
 
-    def at(self, rows: Rows, live: Live) -> str:
+    def at(self, rows: Rows, live: ScrapeContext) -> str:
         """The lines of a step, from rows that are committed."""
         self._at = live.now
         self._counting = live.now % MINUTE == 0
@@ -89,7 +89,7 @@ class Series:
         before = self._rows[kind]
         return {key: row for key, row in rows.items() if before.get(key) is not row}
 
-    def _others(self, rows: Rows, live: Live) -> Iterable[tuple[str, str]]:
+    def _others(self, rows: Rows, live: ScrapeContext) -> Iterable[tuple[str, str]]:
         """The lines of the rows that hold counters; those of a row that is the same as a minute ago are kept."""
         alone = live._replace(tasks={}, gauges={})
         before, self._texts = self._texts, {}

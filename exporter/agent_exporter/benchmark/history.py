@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 ROW = "benchmark"
 """The kind of its rows."""
-MOST = 100
+MAX_RUNS = 100
 """Runs of one suite on one agent: three months of daily ones."""
-MOST_NAMED = 20
+MAX_NAMED = 20
 """Failing cases that are kept by name, of one run."""
 
 
@@ -65,8 +65,8 @@ class History:
         key = row_key(report.agent, report.suite)
         before = self._kept.get(key)
         failed = [outcome.name for outcome in report.outcomes if outcome.passed < outcome.of]
-        run = Run(report.at, report.passed, report.of, failed[:MOST_NAMED])
-        kept = Kept(report.agent, report.suite, [*(before.runs if before else ()), run][-MOST:])
+        run = Run(report.at, report.passed, report.of, failed[:MAX_NAMED])
+        kept = Kept(report.agent, report.suite, [*(before.runs if before else ()), run][-MAX_RUNS:])
         self._kept[key] = kept
         return [(ROW, key, msgspec.msgpack.encode(kept))]
 

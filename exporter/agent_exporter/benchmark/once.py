@@ -10,7 +10,7 @@ from agent_exporter.benchmark import suite
 from agent_exporter.benchmark.history import ROW, History
 from agent_exporter.benchmark.run import Unanswered, run
 from agent_exporter.probes.settings import endpoint_of
-from agent_exporter.state import File, Locked, Memory, Unavailable, peek
+from agent_exporter.state import Locked, MemoryStore, SQLiteStore, Unavailable, peek
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 def runs_of(
     config: Config, pairs: Sequence[Name], *, progress: Callable[[str], None], say: Callable[[str], None]
 ) -> Iterator[tuple[Report, Run | None]]:
-    """Each pair of agent and suite: its run, and the one before, if the agent answers. Raises ConfigError, Unasked.
+    """Run each pair of agent and suite; yield its run and the one before. Raises ConfigError, RequestError.
 
-    `progress` is told how far it is, `say` a sentence if an agent does not answer, or a run will not be kept.
+    Calls `progress` with how far it is, and `say` with a sentence if an agent does not answer or a run is not kept.
     """
     suites = {name: suite.load(Path(config.benchmarks[name].suite)) for _, name in pairs}  # all faults before any run
     history, store = _open(config, say)
@@ -70,14 +70,14 @@ def _open(config: Config, say: Callable[[str], None]) -> tuple[History, Store]:
     """Former runs, and where to keep these. A file in use is only read. None is made: it might get the wrong owner."""
     path = None if config.state.path is None else Path(config.state.path)
     if path is None or not path.exists():
-        return History(), Memory()
+        return History(), MemoryStore()
     try:
         history = History(peek(path, ROW))
     except (Unavailable, ValueError) as error:  # of msgspec, too
         say(f"former runs are not known, and this one is not kept: {error}")
-        return History(), Memory()
+        return History(), MemoryStore()
     try:
-        return history, File(path)
+        return history, SQLiteStore(path)
     except (Locked, Unavailable) as error:
         say(f"this run is compared with the last one of the exporter that is running, and not kept ({error})")
-        return history, Memory()
+        return history, MemoryStore()

@@ -20,11 +20,11 @@ from agent_exporter.sources.once import numbered
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-MOST = 50
+MAX_CASES = 50
 """Cases: at some seconds each, a run takes minutes."""
-MOST_TEXT = 4_000
+MAX_TEXT = 4_000
 """Characters of an input or an answer; longer ones are no good cases."""
-MOST_SESSIONS = 100_000
+MAX_SESSIONS = 100_000
 ASKED = ("prompt", "question", "query", "message", "content", "task", "text", "input")
 """Keys under which an input has its text."""
 ANSWERED = ("response", "answer", "content", "text", "message", "summary", "result", "output")
@@ -85,7 +85,7 @@ def record(paths: Iterable[str], agent: str | None) -> Recorded:
         if not isinstance(action, Action) or action.action == HEARTBEAT or (agent and action.agent_id != agent):
             continue
         key = action.agent_id, action.session_id
-        if key in sessions or len(sessions) < MOST_SESSIONS:
+        if key in sessions or len(sessions) < MAX_SESSIONS:
             try:
                 told = content(action.line)
             except ValueError:  # a number beyond 64 bits somewhere in it
@@ -101,8 +101,8 @@ def record(paths: Iterable[str], agent: str | None) -> Recorded:
         if case is not None:
             cases.setdefault(msgspec.json.encode(case["input"]), case)
     if not cases:
-        raise NothingGood(f"none of {len(sessions):,} sessions is good and tells both an input and an output")
-    chosen = [*cases.values()][:MOST]
+        raise NothingGood(f"none of {len(sessions):,} sessions is good and has both an input and an output")
+    chosen = [*cases.values()][:MAX_CASES]
     body = yaml.safe_dump({"cases": chosen}, sort_keys=False, allow_unicode=True, width=120)
     return Recorded(HEAD.format(agent=ascii(agents[0])) + body, len(chosen), len(good), len(sessions))
 
@@ -118,7 +118,7 @@ def _case(session: _Session) -> dict[str, Any] | None:
     asked, answered = _text(session.asked, ASKED), _text(outcome_of(session.answered), ANSWERED)
     if not asked or answered in (None, "", {}, []):
         return None
-    if max(len(msgspec.json.encode(asked)), len(msgspec.json.encode(answered))) > MOST_TEXT:
+    if max(len(msgspec.json.encode(asked)), len(msgspec.json.encode(answered))) > MAX_TEXT:
         return None
     return {"input": asked, "expect": {"similar" if isinstance(answered, str) else "json": answered}}
 

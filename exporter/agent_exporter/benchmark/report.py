@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from agent_exporter.benchmark.history import Run
     from agent_exporter.benchmark.run import Report
 
-MOST_NAME = 40
+MAX_NAME = 40
 """Characters of a case's name in a table."""
 
 
@@ -79,7 +79,7 @@ def _lost(report: Report, before: Run | None) -> str:
 
 def _cut(name: str) -> str:
     name = printable(name)
-    return name if len(name) <= MOST_NAME else f"{name[: MOST_NAME - 3]}..."
+    return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 3]}..."
 
 
 def _moment(at: float) -> str:

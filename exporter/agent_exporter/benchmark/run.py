@@ -78,7 +78,7 @@ async def run(
     within: float = 60.0,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Report:
-    """Give every input to an agent. `progress` is told how many answers came. Raises Unasked, Unanswered."""
+    """Give every input to an agent. `progress` is told how many answers came. Raises RequestError, Unanswered."""
     outcomes: list[Outcome] = []
     answered = asked = 0
     request = suite.request
@@ -91,7 +91,7 @@ async def run(
             if not answered and asked == min(HOPELESS, len(suite.cases) * repetitions):
                 raise Unanswered(answer.problem or f"HTTP status {answer.status}")
             progress(asked)
-            wrong = verdict(answer, request.status, request.json_path, case.expect)
+            wrong = verdict(answer, request.status, request.jmespath, case.expect)
             passed += wrong is None
             seconds += answer.seconds
             why = why or wrong

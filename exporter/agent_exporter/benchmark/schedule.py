@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from agent_exporter.benchmark.run import Unanswered, run
 from agent_exporter.benchmark.suite import load
 from agent_exporter.config.strict import ConfigError
-from agent_exporter.probes.endpoint import Unasked
+from agent_exporter.probes.endpoint import RequestError
 from agent_exporter.probes.settings import endpoint_of
 from agent_exporter.probes.timers import Timers, jittered
 
@@ -31,9 +31,9 @@ SOON = 60.0
 """Seconds after the start within which a suite that is due begins: health checks come first."""
 AGAIN = 300.0
 """Seconds at most from a run that could not be made to the next try."""
-MOST_AT_ONCE = 16
+MAX_AT_ONCE = 16
 """Runs; each has one request under way."""
-MOST_NAMED = 5
+MAX_NAMED = 5
 """Failing cases that the log names."""
 
 
@@ -52,7 +52,7 @@ class Schedule:
         self._last = last
         self._keep = keep
         self._timers = Timers(self._watch)
-        self._slots = asyncio.Semaphore(MOST_AT_ONCE)
+        self._slots = asyncio.Semaphore(MAX_AT_ONCE)
 
     async def configure(self, config: Config) -> None:
         """Begin what is new, let go of what is no longer wanted; a run under way whose settings stayed goes on."""
@@ -88,7 +88,7 @@ class Schedule:
                 repetitions=due.benchmark.repetitions,
                 within=due.benchmark.timeout,
             )
-        except (ConfigError, Unasked, Unanswered) as error:
+        except (ConfigError, RequestError, Unanswered) as error:
             log.error("benchmark %s cannot be run on %s: %s", ascii(name), ascii(agent), error)  # noqa: TRY400
             return False
         except Exception:  # a fault of ours must not end the runs that come after
@@ -102,7 +102,7 @@ class Schedule:
             ascii(agent),
             report.passed,
             report.of,
-            f", fails {', '.join(map(ascii, failed[:MOST_NAMED]))}" if failed else "",
+            f", fails {', '.join(map(ascii, failed[:MAX_NAMED]))}" if failed else "",
         )
         self._keep(report)
         return True

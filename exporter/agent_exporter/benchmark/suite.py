@@ -14,7 +14,7 @@ from msgspec import Meta, field
 
 from agent_exporter.config import Expect  # noqa: TC001  (msgspec reads the annotations)
 from agent_exporter.config.strict import ConfigError, Section, read_strictly, text_of
-from agent_exporter.config.values import JSONPath
+from agent_exporter.config.values import JMESPath
 from agent_exporter.probes.check import filled
 from agent_exporter.probes.expectation import EXPECTATIONS
 from agent_exporter.probes.settings import expect_faults, path_fault
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 INPUT = "{input}"
 """In a text of the request's body: the input of a case."""
-MOST_CASES = 1_000
+MAX_CASES = 1_000
 
 
 class Case(Section, frozen=True):
@@ -42,7 +42,7 @@ class Request(Section, frozen=True):
     path: str = "/v1/test"
     body: dict[str, Any] = field(default_factory=lambda: {"prompt": INPUT})
     status: Annotated[int, Meta(ge=100, le=599)] = 200
-    json_path: JSONPath | None = JSONPath("response")
+    jmespath: JMESPath | None = JMESPath("response")
     """The part of the answer that is judged."""
 
 
@@ -81,8 +81,8 @@ def body_of(suite: Suite, case: Case) -> dict[str, Any]:
 
 
 def _faults(suite: Suite) -> Iterator[str]:
-    if not 0 < len(suite.cases) <= MOST_CASES:
-        yield f"cases: must be 1 to {MOST_CASES:,}, not {len(suite.cases):,}"
+    if not 0 < len(suite.cases) <= MAX_CASES:
+        yield f"cases: must be 1 to {MAX_CASES:,}, not {len(suite.cases):,}"
     if fault := path_fault(suite.request.path):
         yield f"request.path: {fault}"
     names = [name_of(case, number) for number, case in enumerate(suite.cases, 1)]

@@ -14,6 +14,6 @@ operate       what they are shown
 """
 
 from agent_exporter.breaker.audit import Audit
-from agent_exporter.breaker.switch import Breaker, Told
+from agent_exporter.breaker.switch import Breaker, BreakerMetrics
 
-__all__ = ["Audit", "Breaker", "Told"]
+__all__ = ["Audit", "Breaker", "BreakerMetrics"]

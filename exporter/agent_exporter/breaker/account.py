@@ -1,7 +1,7 @@
-"""What a session has used of its budget: in one reckoning for the breaker, and for an agent that asks what is left.
+"""What a session has used of its budget: one sum for the breaker and for an agent that asks what is left.
 
-Where `agents.NAME.sources` says whose lines may have an agent stopped, only their sums and task types count. A session
-whose lines name no task type is of `default`, by whose budget it is stopped.
+If an agent has `trusted_sources`, only the sums and task types of lines from them count. A session whose lines name no
+task type has the budget of `default`.
 """
 
 from __future__ import annotations
@@ -32,8 +32,11 @@ class Account(NamedTuple):
 
 
 def account(session: Session, config: Config, *, vouched: bool, asked: str = "default") -> Account:
-    """`vouched` is whether the agent has `sources`. `asked` is the task type while nothing is used and none is named:
-    what others write in its name must not give a session that is about to begin a smaller budget.
+    """The account of a session.
+
+    vouched: whether the agent has `trusted_sources`.
+    asked: the task type to use while nothing is used and no line names one. Lines that others write in the agent's
+    name must not give a session that is about to begin a smaller budget.
     """
     if vouched:
         task_type, tokens, cost_usd = session.attested_type, session.attested_tokens, session.attested_cost_usd

@@ -36,10 +36,10 @@ GENESIS = "0" * 64
 """What stands before the first line."""
 LAST = 256 << 10
 """Bytes at the end of a file in which its last line is looked for; a line of ours is shorter."""
-MOST_OBSERVED = 100
+MAX_OBSERVED = 100
 """Entries a minute of sessions that are left alone: made-up ones cost nothing, and must not fill the disk. `dropped` of
 the next line counts the others, and agent_terminations_total has them all."""
-MOST = 10_000
+MAX_WAITING = 10_000
 """Entries that wait for a file that cannot be written; the oldest go, and the next that is written says how many."""
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
@@ -83,7 +83,7 @@ class Audit:
             if not 0 <= now - self._minute < 60:
                 self._minute, self._observed = now, 0
             self._observed += 1
-            if self._observed > MOST_OBSERVED:
+            if self._observed > MAX_OBSERVED:
                 self._dropped += 1
                 return
         self._number += 1
@@ -101,7 +101,7 @@ class Audit:
         if self._written != self._noted:
             self._noted = self._written
             yield ROW, HEAD, _encode(Head(self._written, self.head))
-        while len(self._waiting) > MOST:
+        while len(self._waiting) > MAX_WAITING:
             self._gone.append(self._waiting.popleft()[0])
             self._dropped += 1
 

@@ -1,11 +1,11 @@
-"""Whose lines may have an agent stopped. A line can name any agent; only where it comes from its writer cannot choose.
+"""Which lines may have an agent stopped. A line can name any agent, but its writer cannot choose where it comes from.
 
     agents:
-      research-01: {sources: ["/var/log/agents/research/*"], ...}          files, by their path ("-" is standard input)
-      "support-*": {sources: ["k8s.pod.name=support-*"], ...}              OTLP, by an attribute of the resource
+      research-01: {trusted_sources: ["/var/log/agents/research/*"], ...}    files, by path ("-" is standard input)
+      "support-*": {trusted_sources: ["k8s.pod.name=support-*"], ...}        OTLP, by an attribute of the resource
 
-Resource attributes are what the collector says of the container or pod; without `server.token_file` anybody on this
-machine could say them, so they count for nothing then. `"*"` lets every line speak, as a choice.
+The collector sets the resource attributes of the container or pod. Without `server.token_file` anybody on this machine
+could set them, so they do not count then. `"*"` trusts every line.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from agent_exporter.lines import Origin
 
 ANYBODY = "*"
-MOST = 4_096
+MAX_REMEMBERED = 4_096
 """Answers remembered."""
 
 
 class Authority:
-    """Answers for a config; a reload makes a new one."""
+    """Answers for one config. A reload creates a new instance."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -48,7 +48,7 @@ class Authority:
     def _settings(self, agent_id: str) -> tuple[bool, bool]:
         found = self._known.get(agent_id)
         if found is None:
-            if len(self._known) >= MOST:
+            if len(self._known) >= MAX_REMEMBERED:
                 self._known.clear()
             found = self._known[agent_id] = _of_interest(self._config.agent(agent_id))
         return found
@@ -57,9 +57,9 @@ class Authority:
         """Whether a line from there may have the agent stopped."""
         found = self._allows.get((agent_id, origin))
         if found is None:
-            if len(self._allows) >= MOST:
+            if len(self._allows) >= MAX_REMEMBERED:
                 self._allows.clear()
-            globs = self._config.agent(agent_id).sources or ()
+            globs = self._config.agent(agent_id).trusted_sources or ()
             found = self._allows[agent_id, origin] = any(self._fits(glob, origin) for glob in globs)
         return found
 
@@ -75,4 +75,4 @@ class Authority:
 
 def _of_interest(agent: Agent) -> tuple[bool, bool]:
     """Whether the config says how it is stopped, and whose lines may have it stopped."""
-    return agent.terminate is not None, agent.sources is not None
+    return agent.terminate is not None, agent.trusted_sources is not None

@@ -1,10 +1,10 @@
-"""Whether sessions that were told to stop did: their end, or quiet, confirms it; one that still logs pages.
+"""Whether sessions that should stop did stop. Their end, or silence, confirms it; a session that still logs pages.
 
     called -> confirmed      its end was read, or it was quiet for `confirm_after` (10 s)
-           -> unconfirmed    it still logs `grace` (30 s) after the call was taken
+           -> unconfirmed    it still logs `termination_grace_period` (30 s) after the call was taken
     confirmed -> called      it was only quiet, and goes on
 
-`late` are the intents of sessions that still log although they were to stop, those that could not be told among them.
+`late` holds the intents of sessions that should have stopped and still log, also where no call was taken.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ENDED = "its end is in the log"
 
 
 class Confirmation:
-    """`show` is told of an agent how many of its sessions are late: (agent_id, number, now). `now` is the clock."""
+    """Calls `show` when an agent's number of late sessions changes: (agent_id, number, now). `now` is the clock."""
 
     def __init__(
         self, intents: Intents, sessions: Sessions, settings: Breaker, show: Callable[[str, int, float], None]
@@ -39,49 +39,53 @@ class Confirmation:
         self._show = show
         self._shown: Counter[str] = Counter()
 
-    def line(self, mine: Intent, at: float, session: Session, now: float) -> None:
+    def line(self, intent: Intent, at: float, session: Session, now: float) -> None:
         """A line of a session that was told to stop; `at` is its own time."""
-        if mine.status == "unconfirmed":
-            self.late[mine.key] = mine
+        if intent.status == "unconfirmed":
+            self.late[intent.key] = intent
             return
         settings = self.settings
-        mine.last = now
-        self._intents.touch(mine)
-        # By its own time, as lines from before the call may come late; a clock that lags must not hide it for ever.
-        on = at - mine.called
-        if on <= settings.grace and now - mine.called > settings.grace + settings.max_line_age:
-            on = now - mine.called
+        intent.last = now
+        self._intents.touch(intent)
+        # Use the line's own time, as lines from before the call may come late. A clock that lags must not hide the
+        # session for ever: then use the time of arrival.
+        on = at - intent.called
+        if (
+            on <= settings.termination_grace_period
+            and now - intent.called > settings.termination_grace_period + settings.max_line_age
+        ):
+            on = now - intent.called
         if session.attested_end:
-            if mine.status == "called":
-                self.confirm(mine, ENDED, now)
-        elif on > settings.grace:
-            self._intents.change(mine, "unconfirmed", f"it still logs {on:.0f} s after it was told", now)
-            self.late[mine.key] = mine
-            log.error("session %s of %s was told to stop and still logs", mine.session_id, mine.agent_id)
-        elif on > 0 and mine.status == "confirmed":  # quiet for a while was not the end
-            mine.status = "called"
+            if intent.status == "called":
+                self.confirm(intent, ENDED, now)
+        elif on > settings.termination_grace_period:
+            self._intents.change(intent, "unconfirmed", f"it still logs {on:.0f} s after it was told", now)
+            self.late[intent.key] = intent
+            log.error("session %s of %s was told to stop and still logs", intent.session_id, intent.agent_id)
+        elif on > 0 and intent.status == "confirmed":  # quiet for a while was not the end
+            intent.status = "called"
 
-    def confirm(self, mine: Intent, why: str, now: float) -> None:
-        """It has stopped, perhaps before it could be told."""
-        self.late.pop(mine.key, None)
-        self._intents.change(mine, "confirmed", why if mine.called else f"{why}, though no call was taken", now)
+    def confirm(self, intent: Intent, why: str, now: float) -> None:
+        """The session has stopped, perhaps before a call was taken."""
+        self.late.pop(intent.key, None)
+        self._intents.change(intent, "confirmed", why if intent.called else f"{why}, though no call was taken", now)
 
-    def fail(self, mine: Intent, why: str, now: float) -> None:
-        """It could not be told."""
-        self._intents.change(mine, "failed", why, now)
-        self.late[mine.key] = mine
-        log.error("session %s of %s could not be stopped: %s", mine.session_id, mine.agent_id, why)
+    def fail(self, intent: Intent, why: str, now: float) -> None:
+        """No call was taken."""
+        self._intents.change(intent, "failed", why, now)
+        self.late[intent.key] = intent
+        log.error("session %s of %s could not be stopped: %s", intent.session_id, intent.agent_id, why)
 
     def tick(self, now: float) -> None:
-        """About once a second: who has ended, or gone quiet."""
-        for mine in [mine for mine in self._intents if mine.status == "called"]:
-            session = self._sessions.get(mine.agent_id, mine.session_id)
+        """Confirm sessions that have ended or gone quiet. Call it about once a second."""
+        for intent in [intent for intent in self._intents if intent.status == "called"]:
+            session = self._sessions.get(intent.agent_id, intent.session_id)
             if session is None or session.attested_end:
-                self.confirm(mine, ENDED, now)
-            elif now - max(mine.called, mine.last) >= self.settings.confirm_after:
-                self.confirm(mine, f"it has been quiet for {self.settings.confirm_after:g} s", now)
-        for key, mine in list(self.late.items()):
-            session = self._sessions.get(mine.agent_id, mine.session_id)
+                self.confirm(intent, ENDED, now)
+            elif now - max(intent.called, intent.last) >= self.settings.confirm_after:
+                self.confirm(intent, f"it has been quiet for {self.settings.confirm_after:g} s", now)
+        for key, intent in list(self.late.items()):
+            session = self._sessions.get(intent.agent_id, intent.session_id)
             if session is None or session.closed:
                 del self.late[key]
         counts = self._counts()
@@ -91,12 +95,12 @@ class Confirmation:
         self._shown = counts
 
     def restore(self) -> None:
-        """From the intents of a former run; how many it showed is in the state of the metrics."""
-        for mine in self._intents:
-            if mine.status in {"unconfirmed", "failed"}:
-                self.late[mine.key] = mine
+        """Restore from the intents of a former run. The numbers it has shown are in the state of the metrics."""
+        for intent in self._intents:
+            if intent.status in {"unconfirmed", "failed"}:
+                self.late[intent.key] = intent
         self._shown = self._counts()
 
     def _counts(self) -> Counter[str]:
-        """By agent."""
-        return Counter(mine.agent_id for mine in self.late.values())
+        """Late sessions by agent."""
+        return Counter(intent.agent_id for intent in self.late.values())

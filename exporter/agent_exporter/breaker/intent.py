@@ -38,9 +38,9 @@ class Intent(Struct, array_like=True, kw_only=True, eq=False):
     trace_id: str = ""
     status: Status = "met"
     why: str = ""
-    """Why it was only observed, or what the last call that was not taken said."""
-    spoke: str = ""
-    """Where the lines come from on which it was decided."""
+    """Why it was only observed, or why the last call was not taken."""
+    origin: str = ""
+    """Origin of the lines that decided it."""
     intended: float = 0.0
     attempts: int = 0
     """Calls that were not taken."""

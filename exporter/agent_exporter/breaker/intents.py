@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from agent_exporter.sessions import Sessions
     from agent_exporter.state import Row
 
-MOST = 10_000
+MAX_INTENTS = 10_000
 """Intents remembered: at a hundred a day those of three months."""
 
 
 class Intents:
-    """Iterate over it for all of them, oldest first. `count` is told of results: (agent_id, reason, result, now).
+    """Iterates over all intents, oldest first. Calls `count` with each result: (agent_id, reason, result, now).
 
-    `evictions` counts those that had to make room though their session goes on.
+    `evictions` counts intents that had to make room although their session goes on.
     """
 
     def __init__(self, sessions: Sessions, audit: Audit, count: Callable[[str, str, str, float], None]) -> None:
@@ -45,26 +45,26 @@ class Intents:
         return len(self._all)
 
     def get(self, key: str) -> Intent | None:
-        """By the key of its row."""
+        """The intent with a row key, or None."""
         return self._all.get(key)
 
     def of(self, agent_id: str, session_id: str) -> Sequence[Intent]:
-        """Those of a session."""
+        """The intents of a session."""
         return self._of_session.get((agent_id, session_id), ())
 
     def add(self, intent: Intent) -> None:
-        """One that is new."""
-        if len(self._all) >= MOST:
+        """Add a new intent."""
+        if len(self._all) >= MAX_INTENTS:
             self._evict()
         self._keep(intent)
         self.touch(intent)
 
     def touch(self, intent: Intent) -> None:
-        """It has changed."""
+        """Mark an intent as changed."""
         self._dirty.add(intent)
 
     def change(self, intent: Intent, status: Status, why: str, now: float) -> None:
-        """It has another status, for a reason that may be empty."""
+        """Change the status, for a reason that may be empty; count and log it."""
         intent.status, intent.why, intent.changed = status, why, now
         self.touch(intent)
         if status in RESULTS:
@@ -72,7 +72,7 @@ class Intents:
         self.write(status, intent, now, **({"why": why} if why else {}))
 
     def write(self, event: str, intent: Intent, now: float, **more: Any) -> None:
-        """Have it in the audit log."""
+        """Write an entry to the audit log."""
         self._audit.write(
             event,
             now,
@@ -83,12 +83,12 @@ class Intents:
             generation=intent.generation,
             idempotency_key=intent.idempotency_key,
             evidence=intent.evidence,
-            source=intent.spoke,
+            source=intent.origin,
             **more,
         )
 
     def changes(self) -> Iterator[Row]:
-        """Rows of what changed."""
+        """Rows that changed since the last call."""
         for key in self._gone:
             yield ROW, key, None
         self._gone.clear()
@@ -97,7 +97,7 @@ class Intents:
         self._dirty.clear()
 
     def restore(self, rows: Iterable[tuple[str, bytes]]) -> None:
-        """Take up those of a former run."""
+        """Restore from committed rows."""
         decode = msgspec.msgpack.Decoder(Intent).decode
         for _, value in rows:
             self._keep(decode(value))
@@ -107,8 +107,8 @@ class Intents:
         self._of_session.setdefault((intent.agent_id, intent.session_id), []).append(intent)
 
     def _evict(self) -> None:
-        """Make room for an eighth. Those of sessions that are over go first, uncounted: nothing is lost with them. Of
-        the others those that were called go last, so that no flood of made-up sessions has one told twice.
+        """Remove an eighth. Intents of sessions that are over go first and are not counted: nothing is lost with them.
+        Of the others those that were called go last, so that a flood of made-up sessions causes no second call.
         """
         idle = [
             (self._goes_on(intent), intent.called > 0, intent.changed, intent)
@@ -116,7 +116,7 @@ class Intents:
             if intent.status not in {"met", "intended", "called"}
         ]
         idle.sort(key=itemgetter(0, 1, 2))
-        for goes_on, *_, intent in idle[: MOST // 8]:
+        for goes_on, *_, intent in idle[: MAX_INTENTS // 8]:
             self.evictions += goes_on
             del self._all[intent.key]
             self._dirty.discard(intent)

@@ -1,7 +1,7 @@
 """Too many sessions to stop at once: likelier a wrong ceiling, a wrong price or a forger than that many runaways.
 
-Beyond `max_kills_per_minute` (5), or beyond `max_kill_share` (20 %) of at least `min_live_sessions` (20), the breaker
-latches: it only observes from then on, over restarts too, until an operator unlatches it.
+Beyond `max_terminations_per_minute` (5), or beyond `max_termination_share` (20 %) of at least `min_live_sessions` (20),
+the breaker latches: it only observes from then on, also after restarts, until an operator unlatches it.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ class Latch:
             self._kills.popleft()
         kills = len(self._kills) + 1
         self._dirty = True
-        if kills > settings.max_kills_per_minute:
+        if kills > settings.max_terminations_per_minute:
             self.since, self.why = now, f"{kills} sessions to be stopped within a minute"
-        elif live >= settings.min_live_sessions and kills > settings.max_kill_share * live:
+        elif live >= settings.min_live_sessions and kills > settings.max_termination_share * live:
             self.since, self.why = now, f"{kills} of {live} live sessions to be stopped within a minute"
         else:
             self._kills.append(now)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Refused", "order", "verified"]
 
-MOST_FAULTS = 20
+MAX_FAULTS = 20
 """That are printed."""
 
 
@@ -84,9 +84,9 @@ def status(told: dict[str, Any], now: float) -> str:
 def verified(path: Path) -> tuple[list[str], bool]:
     """(sentences, whether the chain is sound) of an audit log. Raises OSError."""
     verdict = verify(path)
-    sentences = [f"{path}: {fault}" for fault in verdict.faults[:MOST_FAULTS]]
-    if len(verdict.faults) > MOST_FAULTS:
-        sentences.append(f"{path}: and {len(verdict.faults) - MOST_FAULTS:,} more like these")
+    sentences = [f"{path}: {fault}" for fault in verdict.faults[:MAX_FAULTS]]
+    if len(verdict.faults) > MAX_FAULTS:
+        sentences.append(f"{path}: and {len(verdict.faults) - MAX_FAULTS:,} more like these")
     if verdict.start != GENESIS:
         sentences.append(f"{path}: goes on from an older file, which ends with hash {verdict.start}")
     word = "broken" if verdict.faults else "sound"

@@ -57,7 +57,7 @@ MOST_SHOWN = 100
 """Sessions in the answer to `breaker status`."""
 
 
-class Told(NamedTuple):
+class BreakerMetrics(NamedTuple):
     """What the breaker tells the metrics."""
 
     terminated: Callable[[str, str, str, float], None]
@@ -76,7 +76,7 @@ class Breaker(Stage):
         config: Config,
         sessions: Sessions,
         log_of: Audit,
-        told: Told,
+        told: BreakerMetrics,
         reconsider: Callable[[Session], None],
     ) -> None:
         self.call: Callable[[Intent], None] = lambda _: None
@@ -105,7 +105,7 @@ class Breaker(Stage):
         """Take up new settings. A raised ceiling begins a new generation, as an operator's extension does."""
         before, self._config, self._settings = self._settings, config, config.breaker
         self._confirmation.settings = config.breaker
-        self._reorder = float(config.detectors.reorder)
+        self._reorder = float(config.detectors.reorder_window)
         self._authority = Authority(config)
         self.watches = self._authority.watches
         self.inactive = self._authority.idle
@@ -165,7 +165,7 @@ class Breaker(Stage):
             at=finding.at,
             evidence=finding.evidence,
             trace_id=finding.trace_id or "",
-            spoke=_shown(self._spoke.get(finding.agent_id, NOBODY)),
+            origin=_shown(self._spoke.get(finding.agent_id, NOBODY)),
             changed=now,
         )
         self._intents.add(new)
@@ -199,7 +199,7 @@ class Breaker(Stage):
                 if session.terminated and allowed:
                     self._confirmation.line(mine, action.at - self._offset(action.agent_id), session, now)
             elif allowed and not mine.hopeless and mine.status in OPEN:
-                mine.spoke = _shown(origin)
+                mine.origin = _shown(origin)
                 self._put_off(mine, now)
 
     def may_begin(self, action: Action, reading: Reading) -> bool:
@@ -319,11 +319,12 @@ class Breaker(Stage):
         if mine.reason == BUDGET:
             if self._account(session).excess is None:
                 return (
-                    f"of its {session.tokens:,} tokens, ${session.cost_usd:.4f}, lines from agents.NAME.sources tell "
-                    f"only {session.attested_tokens:,}, ${session.attested_cost_usd:.4f}: within its budget"
+                    f"of its {session.tokens:,} tokens, ${session.cost_usd:.4f}, lines from "
+                    f"agents.NAME.trusted_sources tell only {session.attested_tokens:,}, "
+                    f"${session.attested_cost_usd:.4f}: within its budget"
                 )
         elif session.foreign:
-            return "a line of its session came from where agents.NAME.sources does not name"
+            return "a line of its session came from where agents.NAME.trusted_sources does not name"
         return None
 
     def _offset(self, agent_id: str) -> float:
@@ -405,7 +406,7 @@ class Breaker(Stage):
         if mine.attempts == 1:
             log.warning("session %s of %s is not stopped yet: %s", mine.session_id, mine.agent_id, refusal)
             self._intents.write("refused", mine, now, why=refusal)
-        if not refused.final and now - mine.intended < self._settings.grace:
+        if not refused.final and now - mine.intended < self._settings.termination_grace_period:
             return True
         mine.hopeless = refused.final
         self._confirmation.fail(mine, refusal, now)

@@ -32,12 +32,12 @@ TIMEOUT = 5.0
 """Seconds for one attempt, connecting included."""
 FIRST_BACKOFF, LAST_BACKOFF = 0.25, 5.0
 """Seconds between attempts, doubled each time; the grace period of 30 s has room for eight of them."""
-MOST_ANSWER = 64 << 10
+MAX_ANSWER = 64 << 10
 """Bytes of an answer that are read."""
-MOST_WORDS = 200
+MAX_WORDS = 200
 """Characters that are kept of why it was not taken: the agent says them."""
-MOST_CALLS = 64
-"""At once; max_kills_per_minute is usually far below."""
+MAX_CALLS = 64
+"""At once; max_terminations_per_minute is usually far below."""
 _PLACE = re.compile(r"\{(session_id|agent_id)\}")
 GONE = frozenset({404, 410})
 """There is no such session: what was wanted."""
@@ -67,7 +67,7 @@ class Terminator:
         self._how = how
         self._answered = answered
         self._wanted = wanted
-        self._room = asyncio.Semaphore(MOST_CALLS)
+        self._room = asyncio.Semaphore(MAX_CALLS)
 
     async def carry_out(self, intent: Intent) -> None:
         """Attempts, until one is taken or there is no point."""
@@ -141,16 +141,16 @@ async def _post(intent: Intent, how: Terminate, template: str) -> None:
         follow_redirects=False,
         decompress_response=False,  # of the answer only its status is of interest
     )
-    client = SimpleAsyncHTTPClient(force_instance=True, max_body_size=MOST_ANSWER)
+    client = SimpleAsyncHTTPClient(force_instance=True, max_body_size=MAX_ANSWER)
     try:
         answer = await client.fetch(request, raise_error=False)
     except Exception as error:  # whatever an agent answers, endless headers too: it is tried again
         why = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
-        raise Refused(f"{place}: {why[:MOST_WORDS]}") from error
+        raise Refused(f"{place}: {why[:MAX_WORDS]}") from error
     finally:
         client.close()
     if not (200 <= answer.code < 300 or answer.code in GONE):
-        raise Refused(f"{place}: HTTP {answer.code} {answer.reason[:MOST_WORDS]}")
+        raise Refused(f"{place}: HTTP {answer.code} {answer.reason[:MAX_WORDS]}")
 
 
 async def _execute(intent: Intent, argv: list[str]) -> None:

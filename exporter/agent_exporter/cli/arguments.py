@@ -59,7 +59,7 @@ def _run(commands: _Commands) -> None:
     )  # fmt: skip
     _endpoint_option(parser)
     parser.add_argument(
-        "--otlp.hold", dest="hold", type=_duration, metavar="10m",
+        "--otlp.buffer-traces", dest="buffer_traces", type=_duration, metavar="10m",
         help="for a collector that samples: send a trace's spans together, at its end or after this long",
     )  # fmt: skip
     parser.add_argument(

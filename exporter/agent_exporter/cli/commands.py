@@ -47,7 +47,7 @@ MOST_MODELS = 10
 
 
 def _run(options: argparse.Namespace) -> int:
-    from agent_exporter.server import Taken  # noqa: PLC0415
+    from agent_exporter.server import AddressInUse  # noqa: PLC0415
     from agent_exporter.service import Exporter  # noqa: PLC0415
 
     config = config_of(options)
@@ -55,7 +55,7 @@ def _run(options: argparse.Namespace) -> int:
     try:
         paths = list(map(os.path.expanduser, options.paths))  # the shell has done it, but for what is quoted
         return Exporter(with_state(config, paths), path, paths).run()
-    except Taken as error:
+    except AddressInUse as error:
         raise Usage(f"{error}; --web.listen-address HOST:PORT names another") from error
     except OSError as error:
         raise unread(error) from error
@@ -228,7 +228,7 @@ def _schema(_: argparse.Namespace) -> int:
 def _probe(options: argparse.Namespace) -> int:
     import asyncio  # noqa: PLC0415
 
-    from agent_exporter.probes.endpoint import Unasked  # noqa: PLC0415
+    from agent_exporter.probes.endpoint import RequestError  # noqa: PLC0415
     from agent_exporter.probes.once import probe  # noqa: PLC0415
     from agent_exporter.probes.settings import checks_of  # noqa: PLC0415
 
@@ -238,7 +238,7 @@ def _probe(options: argparse.Namespace) -> int:
         raise Usage("no agent has both an endpoint and a check: agents.NAME.endpoint in the file of --config")
     try:
         documents = asyncio.run(probe(asked))
-    except Unasked as error:
+    except RequestError as error:
         raise Usage(str(error)) from error
     for document in documents:
         print(json.dumps(document, indent=2))
@@ -248,7 +248,7 @@ def _probe(options: argparse.Namespace) -> int:
 def _benchmark(options: argparse.Namespace) -> int:
     from agent_exporter.benchmark.once import runs_of  # noqa: PLC0415
     from agent_exporter.benchmark.report import document, table  # noqa: PLC0415
-    from agent_exporter.probes.endpoint import Unasked  # noqa: PLC0415
+    from agent_exporter.probes.endpoint import RequestError  # noqa: PLC0415
 
     if options.record:
         return _record(options)
@@ -262,7 +262,7 @@ def _benchmark(options: argparse.Namespace) -> int:
             done.append(run)
             if not options.json:
                 print(table(*run), flush=True)
-    except Unasked as error:
+    except RequestError as error:
         raise Usage(str(error)) from error
     finally:
         progress.clear()

@@ -27,8 +27,8 @@ def config_of(options: argparse.Namespace) -> Config:
         if fault := url_fault(given["endpoint"]):
             raise Usage(f"--otlp.endpoint: {fault}")
         config = _with(config, "otlp", endpoint=given["endpoint"])
-    if "hold" in given:
-        config = _with(config, "otlp", hold=Duration(given["hold"]))
+    if "buffer_traces" in given:
+        config = _with(config, "otlp", buffer_traces=Duration(given["buffer_traces"]))
     if "state" in given:
         try:
             config = _with(config, "state", path=FilePath(given["state"]))

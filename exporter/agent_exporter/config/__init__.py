@@ -1,9 +1,10 @@
-"""The configuration: one YAML file, strict. Every fault is told, with its path, all at once.
+"""The configuration: one strict YAML file. All errors are reported at once, each with the path of its key.
 
-With no file at all everything works with the defaults that the sections below state.
+Without a file the defaults of the sections below apply.
 
     values.py           durations, hours, expressions, addresses
     strict.py           YAML into sections
+    renamed.py          old keys and their new names
     contradictions.py   between keys
 """
 
@@ -21,13 +22,13 @@ from msgspec import Meta, field
 from agent_exporter import statuses
 from agent_exporter.config.contradictions import contradictions
 from agent_exporter.config.strict import Section, read_strictly, text_of
-from agent_exporter.config.values import DEFAULT_LISTEN, Duration, FilePath, JSONPath, QuietHours, Regex, is_glob
+from agent_exporter.config.values import DEFAULT_LISTEN, Duration, FilePath, JMESPath, QuietHours, Regex, is_glob
 
 Positive = Annotated[int, Meta(ge=1)]
 PositiveUSD = Annotated[float, Meta(gt=0)]
 USD = Annotated[float, Meta(ge=0)]
 NO_STATE = "none"
-"""What `state.path` says for no state at all."""
+"""The value of `state.path` that turns the state file off."""
 
 
 class Terminate(Section, frozen=True):
@@ -37,11 +38,11 @@ class Terminate(Section, frozen=True):
 
 
 class Agent(Section, frozen=True):
-    """One agent, by name or glob; a name wins over a glob, and the first glob that fits over those after it."""
+    """One agent, by name or glob: an exact name wins over globs, and the first matching glob over later ones."""
 
     team: str | None = None
-    expected_cycle: Duration | None = None
-    long_call: Duration = Duration(300.0)
+    expected_interval: Duration | None = None
+    max_action_duration: Duration = Duration(300.0)
     quiet_hours: QuietHours | None = None
     daily_tokens: Positive | None = None
     daily_cost_usd: PositiveUSD | None = None
@@ -49,25 +50,25 @@ class Agent(Section, frozen=True):
     retired: bool = False
     endpoint: str | None = None
     endpoint_headers_file: FilePath | None = None
-    """Lines `Name: value`, for a token that does not belong into this file."""
-    checks: list[str] | None = None
-    """Which health checks it is given; None: the article's four."""
-    sources: list[str] | None = None
+    """A file of lines `Name: value`, for a token that must not be in the config."""
+    health_checks: list[str] | None = None
+    """Names of its health checks; None: the four built-in ones."""
+    trusted_sources: list[str] | None = None
     terminate: Terminate | None = None
 
 
 class TaskType(Section, frozen=True):
-    """Budgets and times of the sessions of one task type. Defaults: after the article named in the README."""
+    """Budgets and times of the sessions of one task type. The defaults come from the article named in the README."""
 
     session_tokens: Positive = 50_000
     session_cost_usd: PositiveUSD | None = None
     normal_duration: Duration = Duration(30.0)
     max_duration: Duration = Duration(300.0)
-    idle: Duration = Duration(300.0)
+    idle_timeout: Duration = Duration(300.0)
 
 
 class Statuses(Section, frozen=True):
-    """The words that count as each status, in any case; a status is always a word of its own."""
+    """The words that count as each status, in any case; the name of a status always counts as itself."""
 
     success: list[str] = field(default_factory=lambda: [*statuses.DEFAULTS["success"]])
     error: list[str] = field(default_factory=lambda: [*statuses.DEFAULTS["error"]])
@@ -89,7 +90,7 @@ class FileSource(Section, frozen=True):
     path: FilePath
     start_at: Literal["beginning", "end"] = "beginning"
     ignore_plain_text: bool = False
-    foreign: Literal["ignore", "count"] = "ignore"
+    foreign_json: Literal["ignore", "count"] = "ignore"
 
 
 class Server(Section, frozen=True):
@@ -99,46 +100,46 @@ class Server(Section, frozen=True):
     tls_key_file: FilePath | None = None
     tls_client_ca_file: FilePath | None = None
     allowed_hosts: list[str] = []
-    """Names by which a server on loopback may be asked, beside localhost and addresses."""
+    """Further Host headers that a server on loopback accepts, beside localhost and addresses."""
 
 
 class Metrics(Section, frozen=True):
-    max_series: Annotated[int, Meta(ge=10)] = 2_000
+    max_series_per_family: Annotated[int, Meta(ge=10)] = 2_000
     max_samples: Annotated[int, Meta(ge=1_000)] = 100_000
     agent_ttl: Duration = Duration(7 * 86400.0)
     gen_ai: bool = True
-    catch_up: Duration = Duration(60.0)
-    """How long scrapes are refused while a first start reads what there is."""
+    catch_up_timeout: Duration = Duration(60.0)
+    """Longest time that scrapes get 503 while a first start reads the existing logs."""
 
 
 class OTLP(Section, frozen=True):
-    """Where spans go. Without an endpoint none are made."""
+    """Where spans are sent. Without an endpoint there are no spans."""
 
     endpoint: str | None = None
     compression: Literal["gzip", "none"] = "gzip"
     headers_file: FilePath | None = None
-    """Lines `Name: value`, for a token that does not belong into this file."""
+    """A file of lines `Name: value`, for a token that must not be in the config."""
     ca_file: FilePath | None = None
     spool_bytes: Annotated[int, Meta(ge=1 << 20)] = 256 << 20
-    hold: Duration | None = None
-    """Keep a trace's spans together until its sessions have ended, no longer than this."""
+    buffer_traces: Duration | None = None
+    """Keep the spans of a trace until its sessions have ended, for at most this time, and send them together."""
 
 
 class OTLPLogs(Section, frozen=True):
-    """What arrives at /v1/logs."""
+    """Lines that arrive at /v1/logs."""
 
     enabled: bool = True
     ignore_plain_text: bool = False
-    foreign: Literal["ignore", "count"] = "ignore"
+    foreign_json: Literal["ignore", "count"] = "ignore"
 
 
 class State(Section, frozen=True):
     path: FilePath | None = None
-    """NO_STATE for those who want none; without one, `run` chooses a place."""
+    """NO_STATE turns it off; None: `run` chooses a place."""
 
     @property
     def file(self) -> Path | None:
-        """The file, if one is named."""
+        """The path, or None."""
         return None if self.path in {None, NO_STATE} else Path(str(self.path))
 
 
@@ -153,24 +154,24 @@ class Loop(Section, frozen=True):
 
 class Anomaly(Section, frozen=True):
     factor: Annotated[float, Meta(gt=1)] = 2.0
-    window: Positive = 50
+    window_size: Positive = 50
     min_samples: Positive = 20
 
 
 class Cascade(Section, frozen=True):
-    agents: Annotated[int, Meta(ge=2)] = 3
+    min_agents: Annotated[int, Meta(ge=2)] = 3
     window: Duration = Duration(60.0)
 
 
 class Detectors(Section, frozen=True):
-    reorder: Duration = Duration(3.0)
+    reorder_window: Duration = Duration(3.0)
     loop: Loop = field(default_factory=Loop)
     action_anomaly: Anomaly = field(default_factory=Anomaly)
     cascade: Cascade = field(default_factory=Cascade)
 
 
-class Long(Section, frozen=True):
-    """The price of a call whose prompt is longer than so many tokens."""
+class LongPrompt(Section, frozen=True):
+    """The price of a call whose prompt has more than `above` tokens."""
 
     above: Positive
     input: USD
@@ -180,81 +181,81 @@ class Long(Section, frozen=True):
 
 
 class Price(Section, frozen=True):
-    """Of a model, USD per million tokens. Cached tokens without a price of their own cost what others cost."""
+    """Price of a model, USD per million tokens. Cached tokens without their own price cost the same as input."""
 
     input: USD
     output: USD
     cache_read: USD | None = None
     cache_write: USD | None = None
-    long: Long | None = None
+    long_prompt: LongPrompt | None = None
 
 
 class Prices(Section, frozen=True):
-    """Costs that lines do not say, and a check of those that they do."""
+    """Computes costs that lines do not log, and checks those that they do."""
 
     use_shipped: bool = True
-    """The table that comes with the exporter, for models that `models` does not name."""
+    """Use the shipped table for models that `models` does not name."""
     tolerance: Annotated[float, Meta(ge=0)] = 0.1
-    """Share of the table's cost by which a logged one may differ: rounding, and calls summed up in one line."""
+    """Share of the computed cost by which a logged one may differ: rounding, or several calls in one line."""
     models: dict[str, Price] = {}
 
 
 class Breaker(Section, frozen=True):
-    """Stops sessions; docs/breaker.md has the reasons for the defaults."""
+    """When sessions are stopped; docs/breaker.md has the reasons for the defaults."""
 
     mode: Literal["observe", "enforce"] = "observe"
     reasons: list[Literal["session_budget", "loop", "action_anomaly"]] = field(
         default_factory=lambda: ["session_budget"]
     )
     audit_log: FilePath | None = None
-    """Without one: `audit.ndjson` beside the state file."""
-    grace: Duration = Duration(30.0)
+    """None: `audit.ndjson` beside the state file."""
+    termination_grace_period: Duration = Duration(30.0)
     confirm_after: Duration = Duration(10.0)
     max_line_age: Duration = Duration(60.0)
-    max_kills_per_minute: Positive = 5
-    max_kill_share: Annotated[float, Meta(gt=0, le=1)] = 0.2
+    max_terminations_per_minute: Positive = 5
+    max_termination_share: Annotated[float, Meta(gt=0, le=1)] = 0.2
     min_live_sessions: Positive = 20
 
 
 class Expect(Section, frozen=True):
-    """What an answer has to be; where several are given, all of them."""
+    """What an answer must be; if there are several expectations, all must hold."""
 
     exact: Any = None
     contains: str | None = None
     regex: Regex | None = None
     json: Any = None
-    """These keys and values; there may be others."""
+    """These keys and values; the answer may have others."""
     number: float | None = None
     tolerance: Annotated[float, Meta(ge=0)] = 0.0
     similar: str | None = None
     similarity: Annotated[float, Meta(gt=0, le=1)] = 0.7
-    """At least this much, 0 to 1. Measured on tests/logs: answers of one agent to two questions are less alike in 98 of
-    100 pairs; another wording of one answer is 0.6 to 0.8. A rough measure: better is what can be said exactly."""
+    """Lowest similarity, 0 to 1. Measured on tests/logs: answers of one agent to two questions are less similar in 98
+    of 100 pairs; another wording of one answer has 0.6 to 0.8. A rough measure: prefer an exact expectation."""
 
 
 class HealthCheck(Section, frozen=True):
-    """One check. What one of the article's four leaves out here is as it is built in (`exporter.probes.checks`)."""
+    """One check. For the four built-in ones, a key left out here keeps its built-in value (`probes.settings`)."""
 
     path: str | None = None
     body: dict[str, Any] | None = None
-    """With one it is a POST of JSON."""
+    """JSON to POST; None: the request is a GET."""
     status: Annotated[int, Meta(ge=100, le=599)] | None = None
-    json_path: JSONPath | None = None
+    jmespath: JMESPath | None = None
     expect: Expect | None = None
     interval: Duration | None = None
     timeout: Duration | None = None
 
 
 class Benchmark(Section, frozen=True):
-    """A suite of known-good inputs, and who is given it."""
+    """A suite of inputs with known good answers, and the agents that get it."""
 
     suite: FilePath
     agents: list[str]
     interval: Duration | None = None
-    """None: it is run by command alone."""
+    """None: only the command runs it."""
     repetitions: Annotated[int, Meta(ge=1, le=100)] = 1
     timeout: Duration = Duration(60.0)
-    """For one answer."""
+    """Time for one answer."""
 
 
 class Config(Section, frozen=True):
@@ -277,26 +278,26 @@ class Config(Section, frozen=True):
     benchmarks: dict[str, Benchmark] = {}
 
     def agent(self, name: str) -> Agent:
-        """The settings of an agent: its own, or the first glob's that fits it, or the defaults."""
+        """The settings of an agent: its own, or those of the first matching glob, or the defaults."""
         own = self.agents.get(name)
         if own is not None:
             return own
-        return next((agent for glob, agent in self.agents.items() if fnmatchcase(name, glob)), _NOBODY)
+        return next((agent for glob, agent in self.agents.items() if fnmatchcase(name, glob)), _DEFAULT_AGENT)
 
     def names(self) -> list[str]:
-        """Agents that are configured by name, those retired left out."""
+        """Agents with a section of their exact name that are not retired."""
         return [name for name, agent in self.agents.items() if not is_glob(name) and not agent.retired]
 
     def task_type(self, name: str) -> TaskType:
         """The settings of a task type: its own, or those of `default`."""
-        return self.task_types.get(name) or self.task_types.get("default") or _ANY_TASK
+        return self.task_types.get(name) or self.task_types.get("default") or _DEFAULT_TASK
 
     def is_llm(self, action: str) -> bool:
-        """Whether an action is a call of a model; every other one is a tool call."""
+        """Whether an action is a model call; all others are tool calls."""
         return _any_of(*self.llm_actions).match(action) is not None
 
     def missing_files(self) -> list[tuple[str, str]]:
-        """(key, path) of files that are named and not there. No fault: it may be checked on another machine."""
+        """(key, path) of files that the config names and that do not exist: only a warning, it may run elsewhere."""
         named = {
             "server.token_file": self.server.token_file,
             "server.tls_cert_file": self.server.tls_cert_file,
@@ -315,31 +316,31 @@ class Config(Section, frozen=True):
         return [(key, path) for key, path in named.items() if path is not None and not Path(path).exists()]
 
     def control_socket(self) -> Path | None:
-        """Where operators are listened to."""
+        """The socket for operators."""
         return None if self.state.file is None else Path(f"{self.state.file}.sock").absolute()
 
     def audit_log(self) -> Path | None:
-        """Where the breaker writes down what it does."""
+        """The path of the breaker's audit log."""
         if self.breaker.audit_log is not None:
             return Path(self.breaker.audit_log)
         return None if self.state.file is None else self.state.file.with_name("audit.ndjson")
 
 
-_NOBODY = Agent()
-_ANY_TASK = TaskType()
+_DEFAULT_AGENT = Agent()
+_DEFAULT_TASK = TaskType()
 
 
 def load(path: Path) -> Config:
-    """Read and check a file. Raises ConfigError with every fault."""
+    """Read and check a file. Raises ConfigError with all faults."""
     return parse(text_of(path), str(path))
 
 
 def parse(text: str, name: str = "config") -> Config:
-    """Check a YAML document. Raises ConfigError with every fault, each beginning with `name`."""
+    """Check a YAML document. Raises ConfigError with all faults, each starting with `name`."""
     return read_strictly(text, name, Config, contradictions)
 
 
 @lru_cache(maxsize=8)
 def _any_of(*globs: str) -> re.Pattern[str]:
-    """Matches what one of the globs does. Asked for every line whose action has no series of its own."""
+    """Matches if any of the globs does. Used for each line whose action has no series of its own."""
     return re.compile("|".join(map(translate, globs)) or r"(?!)")

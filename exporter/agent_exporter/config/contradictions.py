@@ -1,4 +1,4 @@
-"""What is wrong between keys of the file, or within a text: faults that no type tells."""
+"""Faults that types cannot express: keys that contradict each other, and invalid texts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def contradictions(config: Config) -> Iterator[str]:
-    """What is wrong between keys, or within a text."""
+    """Every fault between keys or within a text, as a sentence."""
     if bool(config.server.tls_cert_file) != bool(config.server.tls_key_file):
         yield "server: tls_cert_file and tls_key_file belong together"
     if config.server.tls_client_ca_file and not config.server.tls_cert_file:
@@ -43,22 +43,22 @@ def contradictions(config: Config) -> Iterator[str]:
         if task.normal_duration > task.max_duration:
             yield f"task_types.{name}: normal_duration is longer than max_duration"
     for name, agent in config.agents.items():
-        for source in agent.sources or ():
+        for source in agent.trusted_sources or ():
             if fault := source_fault(source):
-                yield f"agents.{name}.sources: {fault}"
+                yield f"agents.{name}.trusted_sources: {fault}"
         yield from _faults_of_terminate(config, name, agent)
     if config.breaker.mode == "enforce" and config.state.file is None:
-        yield "breaker.mode: enforce needs state.path, so that a restart knows whom it has stopped"
+        yield "breaker.mode: enforce needs state.path, so that a restart knows which sessions it has stopped"
     if config.health_checks or config.benchmarks or any(map(_is_asked, config.agents.values())):
-        # What asks over HTTP is 8 MB, that reading a log alone has no use for.
+        # The HTTP client takes 8 MB, which commands that only read a log do not need.
         from agent_exporter.probes import settings  # noqa: PLC0415
 
         yield from settings.faults(config)
 
 
 def _is_asked(agent: Agent) -> bool:
-    """Whether its section has to do with health checks or benchmarks."""
-    return (agent.endpoint, agent.endpoint_headers_file, agent.checks) != (None, None, None)
+    """Whether the section has keys for health checks or benchmarks."""
+    return (agent.endpoint, agent.endpoint_headers_file, agent.health_checks) != (None, None, None)
 
 
 _PLACES = re.compile(r"\{\w*\}")
@@ -77,11 +77,11 @@ def _faults_of_terminate(config: Config, name: str, agent: Agent) -> Iterator[st
         yield f"{where}.url: an id from a log line cannot be part of the host"
     for key, text in [("url", how.url or ""), *(("argv", argument) for argument in how.argv or ())]:
         for place in set(_PLACES.findall(text)) - {"{session_id}", "{agent_id}"}:
-            yield f"{where}.{key}: nothing is put for {place}; there are {{session_id}} and {{agent_id}}"
+            yield f"{where}.{key}: unknown placeholder {place}; there are {{session_id}} and {{agent_id}}"
     for fault in _faults_of_argv(how.argv or []):
         yield f"{where}.argv: {fault}"
-    if config.breaker.mode == "enforce" and not agent.sources:
-        yield f'agents.{name}.sources: is required in enforce mode: whose lines may have it stopped? ["*"] is a choice'
+    if config.breaker.mode == "enforce" and not agent.trusted_sources:
+        yield f'agents.{name}.trusted_sources: is required in enforce mode; ["*"] trusts every line'
 
 
 _SHELLS = {"sh", "ash", "bash", "dash", "zsh", "ksh", "mksh", "fish", "csh", "tcsh", "pwsh", "powershell", "ssh", "rsh"}

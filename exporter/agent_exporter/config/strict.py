@@ -1,4 +1,4 @@
-"""A YAML document into typed sections, strictly: every fault is told, with its path, all at once."""
+"""Reads a YAML document into typed sections. Strict: all faults are reported at once, each with its path."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import msgspec
 import yaml
 from msgspec import Struct
 
-from agent_exporter.config.values import Duration, FilePath, JSONPath, QuietHours, Regex, duration
+from agent_exporter.config.renamed import NEW_NAMES
+from agent_exporter.config.values import Duration, FilePath, JMESPath, QuietHours, Regex, duration
 from agent_exporter.text import plain
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class ConfigError(Exception):
-    """The file cannot be used. `faults` are sentences, each with the path of the key it is about."""
+    """The file is not valid. `faults` are sentences, each with the path of its key."""
 
     def __init__(self, faults: list[str]) -> None:
         super().__init__("\n".join(faults))
@@ -28,7 +29,7 @@ class ConfigError(Exception):
 
 
 class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Frozen: a reload replaces the whole configuration or nothing."""
+    """A part of the config. Frozen: a reload replaces the whole configuration or nothing."""
 
 
 S = TypeVar("S", bound=Section)
@@ -44,8 +45,8 @@ def text_of(path: Path) -> str:
         raise ConfigError([f"{path}: not UTF-8 ({error.reason} at byte {error.start})"]) from error
 
 
-def read_strictly(text: str, name: str, wanted: type[S], contradictions: Callable[[S], Iterable[str]]) -> S:
-    """A YAML document as a section whose keys all have defaults. Raises ConfigError with every fault."""
+def read_strictly(text: str, name: str, expected: type[S], contradictions: Callable[[S], Iterable[str]]) -> S:
+    """A YAML document as a section whose keys all have defaults. Raises ConfigError with all faults."""
     try:
         document = yaml.load(text, _Loader)  # noqa: S506  (a SafeLoader)
     except yaml.YAMLError as error:
@@ -56,15 +57,15 @@ def read_strictly(text: str, name: str, wanted: type[S], contradictions: Callabl
     except RecursionError as error:
         raise ConfigError([f"{name}: nested too deeply"]) from error
     document = {} if document is None else document
-    faults = list(_faults(document, wanted, ""))
+    faults = list(_faults(document, expected, ""))
     if isinstance(document, Mapping):
-        # What is without a fault is looked at further, so that all faults are told at once.
-        sound: Any = _sound(document, lambda part: any(_faults(part, wanted, "")), 3) if faults else document
+        # Check the valid parts further, so that all faults are reported at once.
+        sound: Any = _sound(document, lambda part: any(_faults(part, expected, "")), 3) if faults else document
         sound = {} if sound is msgspec.UNSET else sound
-        of_names = {key for key, hint in get_type_hints(wanted).items() if get_origin(hint) is dict}
+        of_names = {key for key, hint in get_type_hints(expected).items() if get_origin(hint) is dict}
         for section in of_names & sound.keys():  # `name:` with nothing after it is a name with the defaults
             sound[section] = {name: {} if inner is None else inner for name, inner in sound[section].items()}
-        config = msgspec.convert(sound, wanted, dec_hook=_decode)
+        config = msgspec.convert(sound, expected, dec_hook=_decode)
         faults += contradictions(config)
         if not faults:
             return config
@@ -72,9 +73,9 @@ def read_strictly(text: str, name: str, wanted: type[S], contradictions: Callabl
 
 
 def _sound(value: Any, faulty: Callable[[Any], bool], depth: int) -> Any:
-    """A value without what is wrong in it, down to `depth` keys: of a section, a name in it, and a key of that.
+    """A value without its faulty parts, down to `depth` keys: a section, a name in it, and a key of that.
 
-    UNSET if nothing is left to look at.
+    UNSET if nothing is left.
     """
     if not faulty(value):
         return value
@@ -89,7 +90,7 @@ def _sound(value: Any, faulty: Callable[[Any], bool], depth: int) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that is given twice, which YAML forbids and PyYAML lets pass: the first would be lost silently."""
+    """Refuses a duplicate key, which YAML forbids and PyYAML accepts: the first value would be lost silently."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
         seen = set()
@@ -106,16 +107,16 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _faults(value: Any, wanted: Any, path: str) -> Iterator[str]:
-    """Every fault in a value that is to have the type `wanted`."""
-    origin = get_origin(wanted)
+def _faults(value: Any, expected: Any, path: str) -> Iterator[str]:
+    """Every fault in a value that must have the type `expected`."""
+    origin = get_origin(expected)
     if origin in {Union, types.UnionType}:
         if value is None:
             return
-        wanted = next(kind for kind in get_args(wanted) if kind is not type(None))
-        origin = get_origin(wanted)
-    if _is_section(wanted):
-        yield from _faults_of_section(value, wanted, path)
+        expected = next(kind for kind in get_args(expected) if kind is not type(None))
+        origin = get_origin(expected)
+    if _is_section(expected):
+        yield from _faults_of_section(value, expected, path)
     elif origin is dict:
         if not isinstance(value, Mapping):
             yield f"{path}: must be a mapping of names, not {_shown(value)}"
@@ -126,54 +127,58 @@ def _faults(value: Any, wanted: Any, path: str) -> Iterator[str]:
             elif not key or len(key.encode()) > 256:
                 yield f"{_join(path, key)}: the name must be 1 to 256 bytes"
             else:
-                yield from _faults({} if inner is None else inner, get_args(wanted)[1], _join(path, key))
-    elif origin is list and isinstance(value, list) and _is_section(get_args(wanted)[0]):
+                yield from _faults({} if inner is None else inner, get_args(expected)[1], _join(path, key))
+    elif origin is list and isinstance(value, list) and _is_section(get_args(expected)[0]):
         for number, inner in enumerate(value):
-            yield from _faults(inner, get_args(wanted)[0], f"{path}[{number}]")
-    elif origin is list and isinstance(value, list) and get_origin(get_args(wanted)[0]) is Literal:
+            yield from _faults(inner, get_args(expected)[0], f"{path}[{number}]")
+    elif origin is list and isinstance(value, list) and get_origin(get_args(expected)[0]) is Literal:
         for inner in value:
-            yield from _faults(inner, get_args(wanted)[0], path)
+            yield from _faults(inner, get_args(expected)[0], path)
     elif origin is Literal:
-        if value not in get_args(wanted):
-            yield f"{path}: must be {' or '.join(get_args(wanted))}, not {_shown(value)}"
+        if value not in get_args(expected):
+            yield f"{path}: must be {' or '.join(get_args(expected))}, not {_shown(value)}"
     else:
         try:
-            msgspec.convert(value, wanted, dec_hook=_decode)
+            msgspec.convert(value, expected, dec_hook=_decode)
         except msgspec.ValidationError as error:
             yield f"{path}: {_sentence(error, value)}"
 
 
-def _is_section(wanted: Any) -> bool:
-    return isinstance(wanted, type) and issubclass(wanted, Section)
+def _is_section(expected: Any) -> bool:
+    return isinstance(expected, type) and issubclass(expected, Section)
 
 
-def _faults_of_section(value: Any, wanted: type[Section], path: str) -> Iterator[str]:
+def _faults_of_section(value: Any, expected: type[Section], path: str) -> Iterator[str]:
     if not isinstance(value, Mapping):
         yield f"{path or 'the file'}: must be a mapping, not {_shown(value)}"
         return
-    hints = get_type_hints(wanted, include_extras=True)
+    hints = get_type_hints(expected, include_extras=True)
     for key, inner in value.items():
         if key in hints:
             yield from _faults(inner, hints[key], _join(path, key))
         else:
+            renamed = NEW_NAMES.get(expected.__name__, {}).get(str(key))
+            if renamed is not None:
+                yield f"{_join(path, str(key))}: is called {renamed} now"
+                continue
             close = difflib.get_close_matches(str(key), hints, n=1)
             hint = f"; did you mean {close[0]}?" if close else f"; known are {', '.join(hints)}"
             yield f"{_join(path, str(key))}: unknown key{hint}"
-    for info in msgspec.structs.fields(wanted):
+    for info in msgspec.structs.fields(expected):
         if info.required and info.name not in value:
             yield f"{_join(path, info.name)}: is required"
 
 
-def _decode(wanted: type, value: Any) -> Any:
-    if wanted is Duration:
+def _decode(expected: type, value: Any) -> Any:
+    if expected is Duration:
         return duration(value if isinstance(value, str) else "")
-    if wanted is QuietHours:
+    if expected is QuietHours:
         return QuietHours(value if isinstance(value, str) else "")
-    if wanted in {FilePath, Regex, JSONPath}:
+    if expected in {FilePath, Regex, JMESPath}:
         if not isinstance(value, str):
             raise ValueError("must be text")
-        return wanted(value)
-    raise NotImplementedError(wanted)
+        return expected(value)
+    raise NotImplementedError(expected)
 
 
 def _sentence(error: msgspec.ValidationError, value: Any) -> str:

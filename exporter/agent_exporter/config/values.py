@@ -1,4 +1,4 @@
-"""What a value of the file may be beside numbers and text, and what is wrong with one that is not."""
+"""Types of config values beside numbers and text, and what is wrong with an invalid one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DEFAULT_LISTEN = "127.0.0.1:10777"
-"""9100 to 9999 are all allocated to other exporters."""
+"""Ports 9100 to 9999 are all allocated to other exporters."""
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -21,7 +21,7 @@ class Duration(float):
 
 
 class QuietHours:
-    """Minutes of the UTC day from `start` until `end`, written "22:00-06:00"; may pass midnight."""
+    """A span of the UTC day, in minutes from `start` to `end`, written "22:00-06:00"; may cross midnight."""
 
     def __init__(self, text: str) -> None:
         match = re.fullmatch(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)", text)
@@ -31,7 +31,7 @@ class QuietHours:
         self.start, self.end = hours[0] * 60 + hours[1], hours[2] * 60 + hours[3]
 
     def contain(self, now: float) -> bool:
-        """Whether a time, in seconds since 1970, lies within them."""
+        """Whether a time, in seconds since 1970, is within the span."""
         minute = int(now % 86400) // 60
         if self.start <= self.end:
             return self.start <= minute < self.end
@@ -39,7 +39,7 @@ class QuietHours:
 
 
 class FilePath(str):
-    """A path, or a glob of paths. `~` stands for the home folder; of the environment nothing is filled in."""
+    """A path, or a glob of paths. `~` is the home folder; environment variables are not replaced."""
 
     __slots__ = ()
 
@@ -54,7 +54,7 @@ class FilePath(str):
 
 
 class Regex(str):
-    """A regular expression as RE2 knows it: whatever an agent answers, matching takes time in proportion to it."""
+    """A regular expression for RE2: matching takes linear time, whatever an agent answers."""
 
     __slots__ = ()
 
@@ -77,8 +77,8 @@ class Regex(str):
         return re2.search(self, text) is not None
 
 
-class JSONPath(str):
-    """A JMESPath expression, such as `choices[0].message.content`: it names one value, as an answer is one."""
+class JMESPath(str):
+    """A JMESPath expression, such as `choices[0].message.content`: it selects one value of an answer."""
 
     __slots__ = ()
 
@@ -93,7 +93,7 @@ class JSONPath(str):
         return super().__new__(cls, text)
 
     def of(self, document: Any) -> Any:
-        """What it names in a document; None if that is not there. Raises ValueError where a function does not fit."""
+        """The selected value of a document, or None. Raises ValueError if a function does not fit its argument."""
         import jmespath  # noqa: PLC0415
 
         return jmespath.search(self, document)
@@ -109,7 +109,7 @@ def duration(text: str) -> Duration:
 
 
 def listen_fault(text: str) -> str | None:
-    """What is wrong with an address to listen at, or None."""
+    """What is wrong with an address to listen on, or None."""
     host, _, port = text.rpartition(":")
     if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
         return f"{text!r} must be HOST:PORT, such as {DEFAULT_LISTEN} or [::1]:10777"
@@ -122,14 +122,14 @@ def listen_fault(text: str) -> str | None:
 
 
 def host_fault(name: str) -> str | None:
-    """What is wrong with a name that a Host header may have, or None."""
+    """What is wrong with a host name for a Host header, or None."""
     if re.fullmatch(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", name):
         return None
     return f"{name!r} must be a host's name without scheme and port, such as host.docker.internal"
 
 
 def source_fault(glob: str) -> str | None:
-    """What is wrong with an entry of `sources`, or None; `breaker.authority` says what they mean."""
+    """What is wrong with an entry of `trusted_sources`, or None; `breaker.authority` says what they mean."""
     if glob in {"*", "-"} or glob.startswith("/") or glob.partition("=")[0] not in {"", glob}:
         return None
     return f'{glob!r} must be an absolute path, "-", an attribute such as "k8s.pod.name=research-*", or "*"'
@@ -154,12 +154,12 @@ def headers_in(path: Path) -> dict[str, str]:
 
 
 def is_glob(name: str) -> bool:
-    """Whether it stands for many names."""
+    """Whether the name is a glob."""
     return any(character in name for character in "*?[")
 
 
 def _word(error: Exception) -> str:
-    """The first line of what another library says, which may be bytes."""
+    """The first line of a library's error message, which may be bytes."""
     said = error.args[0] if error.args and isinstance(error.args[0], bytes) else str(error)
     text = said.decode(errors="replace") if isinstance(said, bytes) else said
     return text.splitlines()[0].rstrip(":") if text else type(error).__name__

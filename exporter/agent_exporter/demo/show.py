@@ -108,7 +108,9 @@ def _enforcing(config: Config, log: Path, port: int) -> Config:
     """The same, with every agent's sessions to be stopped at the fleet's mailbox."""
     terminate = Terminate(url=f"http://127.0.0.1:{port}/v1/sessions/{{session_id}}/terminate")
     replace = msgspec.structs.replace
-    agents = {name: replace(agent, sources=[str(log)], terminate=terminate) for name, agent in config.agents.items()}
+    agents = {
+        name: replace(agent, trusted_sources=[str(log)], terminate=terminate) for name, agent in config.agents.items()
+    }
     return replace(config, agents=agents, breaker=Breaker(mode="enforce", reasons=["session_budget", "loop"]))
 
 

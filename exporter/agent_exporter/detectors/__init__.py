@@ -90,7 +90,7 @@ class Detectors(Stage):
         """Take up new settings."""
         self._config = config
         self._settings = config.detectors
-        self._reorder = float(config.detectors.reorder)
+        self._reorder = float(config.detectors.reorder_window)
         self._shapes = loop.shapes(config.detectors.loop)
         self._cycles = self._shapes[1:]
         self._longest = max(config.detectors.loop.stalled_calls, *(total for _, total in self._shapes))

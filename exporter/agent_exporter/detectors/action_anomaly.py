@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 KIND = "action_anomaly"
 ROW = "window"
-MOST = 8_192
+MAX_WINDOWS = 8_192
 """Pairs of agent and action, up to 2 KB each; the least recently used go first, counted in `evictions`."""
 
 
@@ -60,7 +60,7 @@ class Averages:
         settings: Anomaly,
         found: Callable[[str, Sample, dict[str, Any]], None],
         reorder: float = 3.0,
-        most: int = MOST,
+        most: int = MAX_WINDOWS,
     ) -> None:
         self.settings = settings
         self.reorder = reorder
@@ -146,7 +146,7 @@ class Averages:
                 self._found(window.agent_id, sample, evidence)
             tokens.append(spent)
             window.total += spent
-            while len(tokens) > settings.window:
+            while len(tokens) > settings.window_size:
                 window.total -= tokens.pop(0)
 
     def _open(self, agent_id: str, action: str) -> Window:

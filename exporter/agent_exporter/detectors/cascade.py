@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from agent_exporter.detectors.steps import Step, Trace
 
 KIND, MEMBER = "cascade", "cascade_member"
-MOST_FAILURES = 256
+MAX_FAILURES = 256
 """Held per trace, the latest: one agent that fails all the time must not fill the memory."""
 
 
@@ -40,7 +40,7 @@ def note(trace: Trace, step: Step) -> Failure:
     failures = trace.failures
     if failure not in failures:
         insort(failures, failure)
-        del failures[: max(0, len(failures) - MOST_FAILURES)]
+        del failures[: max(0, len(failures) - MAX_FAILURES)]
     return failure
 
 
@@ -57,7 +57,7 @@ def failed(trace: Trace, step: Step, settings: Cascade) -> Fallen | None:
     if trace.failing:
         trace.failing.append(step.agent_id)
         return Fallen([failure], None)
-    if len(first) < settings.agents:
+    if len(first) < settings.min_agents:
         return None
     trace.failing = list(first)
     return Fallen(sorted(first.values()), root(trace, list(first.values())))

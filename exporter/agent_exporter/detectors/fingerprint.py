@@ -88,7 +88,7 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 def _call(line: bytes) -> _Call | None:
-    """The call of a line, an error within its output moved to where other lines have theirs; None if it is no JSON."""
+    """The call of a line, an error within its output moved to where other lines have theirs; None if it is not JSON."""
     try:
         call = _decode_call(line)
     except ValueError:  # a number beyond 64 bits somewhere in it

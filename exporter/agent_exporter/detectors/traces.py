@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from agent_exporter.action import trace_id_of
-from agent_exporter.crowded import enough, first_look, next_look
 from agent_exporter.detectors.cascade import key
 from agent_exporter.detectors.steps import Member, Trace
+from agent_exporter.sweep import next_threshold, sweep_target, sweep_threshold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -19,25 +19,25 @@ if TYPE_CHECKING:
     from agent_exporter.state import Row
 
 ROW = "lineage"
-MOST = 16_384
+MAX_TRACES = 16_384
 """Traces held at once, 1 KB for one of one session; the least recently used go first, counted in `evictions`."""
 LINGER = 600.0
 """Seconds that a trace is remembered after its last line; as the tree of spans has it."""
-MOST_MEMBERS = 512
+MAX_MEMBERS = 512
 """Sessions remembered in a trace, the latest: some agents give all that they do one trace."""
-MOST_SPANS = 256
+MAX_SPANS = 256
 """W3C span ids remembered in a trace, the latest."""
 
 
 class Traces:
     """`leaving` is told of a trace that is forgotten, to decide what still waits in it; `sessions` has its members'."""
 
-    def __init__(self, sessions: Sessions, leaving: Callable[[Trace], None], most: int = MOST) -> None:
+    def __init__(self, sessions: Sessions, leaving: Callable[[Trace], None], most: int = MAX_TRACES) -> None:
         self.evictions = 0
         self._sessions = sessions
         self._leaving = leaving
         self._most = most
-        self._look_at = first_look(most)
+        self._look_at = sweep_threshold(most)
         self._table: dict[str, Trace] = {}
         self._named: dict[str, Trace] = {}
         self._dirty: dict[str, Trace] = {}
@@ -54,7 +54,7 @@ class Traces:
             trace = self._open(name)
         who = key(session.agent_id, session.session_id)
         if who not in trace.members:
-            if len(trace.members) >= MOST_MEMBERS:
+            if len(trace.members) >= MAX_MEMBERS:
                 del trace.members[next(iter(trace.members))]
             told = action.metadata
             trace.members[who] = Member(
@@ -69,7 +69,7 @@ class Traces:
 
     def keep_span(self, trace: Trace, span_id: str, session: Session) -> None:
         """Remember whose span this W3C id is: another session may name it as its parent."""
-        if len(trace.spans) >= MOST_SPANS:
+        if len(trace.spans) >= MAX_SPANS:
             del trace.spans[next(iter(trace.spans))]
         trace.spans[span_id.lower()] = key(session.agent_id, session.session_id)
         self.touch(trace)
@@ -145,13 +145,13 @@ class Traces:
     def _make_room(self) -> None:
         """Forget those of which no session is remembered, the ones begun first. Nothing is lost with them."""
         for trace in list(self._table.values()):
-            if len(self._table) <= enough(self._most):
+            if len(self._table) <= sweep_target(self._most):
                 break
             if not any(self._members(trace)):
                 self._forget(trace)
         if len(self._table) >= self._most:
             self._evict()
-        self._look_at = next_look(len(self._table), self._most)
+        self._look_at = next_threshold(len(self._table), self._most)
 
     def _evict(self) -> None:
         """Make room for an eighth. Those that have long been quiet are not counted: nothing is lost with them."""

@@ -88,7 +88,7 @@ def explain(
     prices = Prices(config.prices)
     for action in lines:
         if action.tokens is not None:
-            prices.settle(action.tokens)
+            prices.fill_cost(action.tokens)
     told = findings(config, sorted(lines, key=lambda action: action.at))
     tasks = [build(trace_id, actions, told) for trace_id, actions in found.tasks.items()]
     tasks.sort(key=lambda task: (words.LEVELS.index(task.level), not task.paging, -task.ended))

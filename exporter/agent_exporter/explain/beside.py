@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 FAR = 3600.0
 """Seconds before a task from which lines are kept if a log that is out of order has them at hand."""
-MOST_BESIDE = 50_000
+MAX_BESIDE = 50_000
 """Lines; more are there only for agents that do thousands of actions a minute."""
 
 Pair = tuple[str, str]
@@ -44,9 +44,9 @@ class Surroundings:
 
     def __init__(self, blocks: Sequence[Block], config: Config) -> None:
         self._blocks = blocks
-        self._window = config.detectors.action_anomaly.window
+        self._window = config.detectors.action_anomaly.window_size
         tasks = [config.task_type("default"), *(config.task_type(name) for name in config.task_types)]
-        self._margin = max(float(task.idle) for task in tasks) + max(float(task.max_duration) for task in tasks)
+        self._margin = max(float(task.idle_timeout) for task in tasks) + max(float(task.max_duration) for task in tasks)
         """Seconds: a session goes on after silences up to its idle time, and may be at work until its time is up."""
 
     def of(self, task: list[Action]) -> list[Action]:
@@ -96,7 +96,7 @@ class Surroundings:
                 return taken, unread
             unread = [block for block in unread if not (block.latest >= earliest and block.earliest <= latest)]
             for block in near:
-                if len(taken) < MOST_BESIDE:
+                if len(taken) < MAX_BESIDE:
                     more = [action for action in block.actions(*looked_for) if wanted(action)]
                     begin = min([begin, *(began(action) for action in more if carries_on(action))])
                     taken += more

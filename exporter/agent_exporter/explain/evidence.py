@@ -24,11 +24,11 @@ def findings(config: Config, actions: Iterable[Action]) -> list[Finding]:
         detectors.flush(session)
 
     sessions = Sessions(
-        lambda task_type: config.task_type(task_type).idle,
+        lambda task_type: config.task_type(task_type).idle_timeout,
         lambda _: None,
         closed,
-        reorder=config.detectors.reorder,
-        longest_call=lambda name: config.agent(name).long_call,
+        reorder=config.detectors.reorder_window,
+        longest_call=lambda name: config.agent(name).max_action_duration,
     )
     detectors = Detectors(config, sessions, found.append, live=False)
     chain = Chain(sessions, [sessions, detectors])

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from agent_exporter.action import Action
 
-MOST_TEXT = 2_000
+MAX_TEXT = 2_000
 """Characters of an input, an output or an error message that are told."""
 
 
@@ -25,14 +25,14 @@ def sizes(action: Action) -> Iterator[str]:
 def contents(action: Action, columns: int) -> Iterator[str]:
     """The texts, harmless and cut, in lines of so many columns at most."""
     for what, text in parts(action).items():
-        told = "not in the log" if text is None else shortened(safe(text[: 2 * MOST_TEXT]))
+        told = "not in the log" if text is None else shortened(safe(text[: 2 * MAX_TEXT]))
         for number, line in enumerate(wrap(told, columns - 8)):
             yield f"{what if not number else '':8}{line}"
 
 
 def shortened(text: str) -> str:
-    """Cut at MOST_TEXT characters."""
-    return text if len(text) <= MOST_TEXT else f"{text[:MOST_TEXT]}… (cut)"
+    """Cut at MAX_TEXT characters."""
+    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}… (cut)"
 
 
 def parts(action: Action) -> dict[str, str | None]:

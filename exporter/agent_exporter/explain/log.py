@@ -30,7 +30,7 @@ HEAD = 8 << 10
 """Bytes of a block in which its first record is looked for, before all of it is."""
 SLACK = 60.0
 """Seconds that lines may be out of order: 3 s for the detectors, the rest for writers that do not agree on the time."""
-MOST_SEAMS = 8
+MAX_SEAMS = 8
 """A log in which one block of so many goes back in time has no order at all."""
 _PARENT_TRACE = re.compile(rb'"parent_trace_id"[ \t]*:[ \t]*"([^"\\]*(?:\\.[^"\\]*)*)"')
 UNKNOWN = float("-inf"), float("inf")
@@ -59,13 +59,13 @@ class Block(NamedTuple):
 
 
 class Log:
-    """A file of plain lines. `told` hears of every block that is read; records after `latest` are none."""
+    """A file of plain lines. Calls `report` after each block; ignores records after `latest`."""
 
     def __init__(
         self,
         name: str,
         file: IO[bytes],
-        told: Callable[[Reading], None],
+        report: Callable[[Reading], None],
         latest: float,
         words: Mapping[str, str] = WORDS,
     ) -> None:
@@ -77,7 +77,7 @@ class Log:
         self.rejected = 0
         """Lines with what was searched for that are no records."""
         self._file = file
-        self._told = told
+        self._report = report
         self._size = os.fstat(file.fileno()).st_size
         self._read = self._expected = 0
         """Bytes, of all that is read of it one time after the other."""
@@ -92,7 +92,7 @@ class Log:
         """The lines that begin in a block, whole."""
         start = number * BLOCK
         self._read, self._expected = self._read + min(BLOCK, self._size - start), 0
-        self._told(self)
+        self._report(self)
         # From the byte before on, as that one says whether a line begins with the block.
         data = self._pread(start - 1, BLOCK + 1) if start else self._pread(0, BLOCK)
         # A run of NULs, which may be longer than a line, ends what comes before it.
@@ -136,7 +136,7 @@ class Log:
         while read := os.preadv(self._file.fileno(), [view[held : held + min(SCAN, self._size - offset)]], offset):
             offset += read
             self._read += read
-            self._told(self)
+            self._report(self)
             end = held + read
             whole = text.rfind(b"\n", 0, end) + 1
             if offset >= self._size or (not whole and end > MAX_LINE):
@@ -165,7 +165,7 @@ class Log:
         if starts:
             starts.append(max((action.at for action in self.actions(len(self) - 1)), default=None))
         spans = [_span(*pair) for pair in pairwise(starts)]
-        if spans.count(UNKNOWN) * MOST_SEAMS > len(spans):
+        if spans.count(UNKNOWN) * MAX_SEAMS > len(spans):
             spans = [UNKNOWN] * len(spans)
         return [Block(self, number, *span) for number, span in enumerate(spans)]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from agent_exporter.explain import story
 from agent_exporter.explain.rows import branches, failed_first, fit, rows_of
-from agent_exporter.explain.search import MOST_LINES
+from agent_exporter.explain.search import MAX_LINES
 from agent_exporter.explain.story import plural
 from agent_exporter.explain.terminal import cut, cut_end, pad, safe, width, wrap
 from agent_exporter.status import words
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from agent_exporter.explain.task import Task, Trouble
     from agent_exporter.explain.terminal import Paint
 
-MOST_FINDINGS = 20
+MAX_FINDINGS = 20
 """Of one task."""
-MOST_FULL, MOST_BRIEF = 3, 20
+MAX_FULL, MAX_BRIEF = 3, 20
 """Tasks that are shown in full, and further ones with a line each."""
-MOST_LINES_EACH = 4
+MAX_LINES_EACH = 4
 """Of one finding."""
-LEAST_COLUMNS, MOST_COLUMNS = 80, 160
+MIN_COLUMNS, MAX_COLUMNS = 80, 160
 NUMBERS = (("TOOK", 10), ("TOKENS", 7), ("COST", 8), ("RETRY", 5), ("CONF", 4))
 """Columns of numbers, set to the right."""
 STATUS = 9
@@ -42,7 +42,7 @@ class Page:
 
     def __init__(self, paint: Paint, columns: int, asked: Callable[[str, str], bool]) -> None:
         self._paint = paint
-        self._columns = max(LEAST_COLUMNS, min(MOST_COLUMNS, columns))
+        self._columns = max(MIN_COLUMNS, min(MAX_COLUMNS, columns))
         self._asked = asked
 
     def task(self, task: Task, given: Sequence[str]) -> Iterator[str]:
@@ -67,10 +67,10 @@ class Page:
         if task.findings:
             yield ""
             yield paint("Found", "strong")
-            for finding in task.findings[:MOST_FINDINGS]:
+            for finding in task.findings[:MAX_FINDINGS]:
                 yield from self._found(finding)
-            if len(task.findings) > MOST_FINDINGS:
-                yield f"  … and {len(task.findings) - MOST_FINDINGS:,} more"
+            if len(task.findings) > MAX_FINDINGS:
+                yield f"  … and {len(task.findings) - MAX_FINDINGS:,} more"
 
     def answer(self, answer: Answer, given: Callable[[Action], Iterable[str]]) -> Iterator[str]:
         """Some tasks in full, some in a line each, and how many are not shown."""
@@ -79,20 +79,20 @@ class Page:
             said = f"{plural(len(tasks) + answer.more, 'task')}, the worst first; the log ends at {_moment(answer.now)}"
             yield self._paint(cut_end(said, self._columns), "strong")
             yield ""
-        for number, task in enumerate(tasks[:MOST_FULL]):
+        for number, task in enumerate(tasks[:MAX_FULL]):
             if number:
                 yield from ("", "─" * self._columns, "")
             action = task.trouble and task.trouble.action
             yield from self.task(task, list(given(action)) if action else [])
-        brief = tasks[MOST_FULL : MOST_FULL + MOST_BRIEF]
+        brief = tasks[MAX_FULL : MAX_FULL + MAX_BRIEF]
         if brief:
             yield from ("", "─" * self._columns, "")
             yield from self._brief(brief)
-        left_out = len(tasks) - MOST_FULL - len(brief) + answer.more
+        left_out = len(tasks) - MAX_FULL - len(brief) + answer.more
         if left_out > 0:
             yield f"… {plural(left_out, 'more task')} left out; a shorter --since has fewer, --trace NAME shows one"
         if answer.dropped:
-            yield f"… {plural(answer.dropped, 'more line')} left out: the first {MOST_LINES:,} are looked at"
+            yield f"… {plural(answer.dropped, 'more line')} left out: the first {MAX_LINES:,} are looked at"
 
     def _brief(self, tasks: Sequence[Task]) -> Iterator[str]:
         """Tasks in a line each."""
@@ -193,7 +193,7 @@ class Page:
         who = finding.agent_id if finding.session_id is None else f"{finding.agent_id} {finding.session_id}"
         told = f"{words.clock(finding.at)} {_title(finding)}, {who}: {words.evidence(finding)}"
         mark = words.MARKS[level]
-        for line in wrap(cut_end(safe(told), MOST_LINES_EACH * self._columns), self._columns - 2):
+        for line in wrap(cut_end(safe(told), MAX_LINES_EACH * self._columns), self._columns - 2):
             yield self._paint(f"{mark} {line}", level)
             mark = " "
 
@@ -204,7 +204,7 @@ class Page:
         title = f"{what}: {action.action} of {action.agent_id} {action.session_id}, {words.clock(action.at)}"
         yield self._paint(cut_end(safe(title), self._columns), "strong")
         by = "asked by"
-        for asker in trouble.asked_by[:MOST_FINDINGS]:
+        for asker in trouble.asked_by[:MAX_FINDINGS]:
             told = f"{by} {asker.agent_id} {asker.session_id or '(the log has no line of it)'}"
             if asker.latest is not None:
                 told += f", after its {asker.latest.action} at {words.clock(asker.latest.at)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from agent_exporter.status.recent import Done
+from agent_exporter.status.recent import ActionSummary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from agent_exporter.explain.task import Task
     from agent_exporter.status.waterfall import Bar
 
-MOST_ROWS = 120
+MAX_ROWS = 120
 """Of one tree; beyond it what went well makes room."""
 
 
@@ -44,10 +44,12 @@ def rows_of(task: Task) -> list[Row]:
     return rows
 
 
-def failed_first(task: Task) -> Done | None:
+def failed_first(task: Task) -> ActionSummary | None:
     """The action to be marked so; None if none failed first, and equal to no session's row."""
     trouble = task.trouble
-    return None if trouble is None or trouble.finding is not None or trouble.action is None else Done.of(trouble.action)
+    if trouble is None or trouble.finding is not None or trouble.action is None:
+        return None
+    return ActionSummary.of(trouble.action)
 
 
 def _alike(row: Row, bar: Bar) -> bool:
@@ -60,19 +62,19 @@ def _alike(row: Row, bar: Bar) -> bool:
 
 
 def fit(rows: list[Row]) -> tuple[list[Row], int]:
-    """At most MOST_ROWS, and how many actions are left out: what happened, with the way to it, comes first."""
-    if len(rows) <= MOST_ROWS:
+    """At most MAX_ROWS, and how many actions are left out: what happened, with the way to it, comes first."""
+    if len(rows) <= MAX_ROWS:
         return rows, 0
     chosen: set[int] = set()
     for index, row in enumerate(rows):
-        if row.eventful and len(chosen) < MOST_ROWS:
+        if row.eventful and len(chosen) < MAX_ROWS:
             depth = row.bar.depth + 1
             for above in range(index, -1, -1):
                 if rows[above].bar.depth < depth:
                     chosen.add(above)
                     depth = rows[above].bar.depth
     for index in range(len(rows)):
-        if len(chosen) >= MOST_ROWS:
+        if len(chosen) >= MAX_ROWS:
             break
         chosen.add(index)
     left_out = [row for index, row in enumerate(rows) if index not in chosen]

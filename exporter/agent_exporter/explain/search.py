@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from agent_exporter.config import Config
     from agent_exporter.explain.log import Block, Log
 
-MOST_TASKS = 100
+MAX_TASKS = 100
 """Tasks that are looked into: those in which the agent failed or repeated itself, then the latest."""
-MOST_LINES = 50_000
+MAX_LINES = 50_000
 """Lines of these tasks, the first; some 100 MB."""
 
 
@@ -40,7 +40,7 @@ class Found(NamedTuple):
     more: int = 0
     """Tasks that are not looked into."""
     dropped: int = 0
-    """Lines of the tasks beyond MOST_LINES."""
+    """Lines of the tasks beyond MAX_LINES."""
 
 
 class _Names(msgspec.Struct, gc=False):
@@ -156,7 +156,7 @@ class Search:
     def _held(self, actions: Iterable[Action]) -> list[Action]:
         """As many as memory has room for; the others are counted, once in two searches for the same ones."""
         actions = iter(actions)
-        held = list(islice(actions, MOST_LINES))
+        held = list(islice(actions, MAX_LINES))
         self._dropped = max(self._dropped, sum(1 for _ in actions))
         return held
 
@@ -209,13 +209,13 @@ class Search:
         return self._answer([line for line in lines if task_of(line) in ids], max(0, total - len(ids)))
 
     def _answer(self, lines: Iterable[Action], more: int) -> Found | None:
-        """A heartbeat is no work."""
+        """A heartbeat is not work."""
         ordered = sorted((line for line in lines if line.action != HEARTBEAT), key=lambda action: action.at)
         if not ordered:
             return None
         own = {line.line for line in ordered}
-        self._dropped += max(0, len(ordered) - MOST_LINES)
-        del ordered[MOST_LINES:]
+        self._dropped += max(0, len(ordered) - MAX_LINES)
+        del ordered[MAX_LINES:]
         tasks: defaultdict[str, list[Action]] = defaultdict(list)
         for action in ordered:
             tasks[task_of(action)].append(action)
@@ -239,5 +239,5 @@ def _troubled(action: Action) -> bool:
 
 
 def _latest(ids: list[str]) -> set[str]:
-    """The last that are named, MOST_TASKS at most."""
-    return set(list(dict.fromkeys(reversed(ids)))[:MOST_TASKS])
+    """The last that are named, MAX_TASKS at most."""
+    return set(list(dict.fromkeys(reversed(ids)))[:MAX_TASKS])

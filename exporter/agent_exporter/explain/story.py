@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from agent_exporter.detectors.finding import Finding
     from agent_exporter.explain.task import Sums, Task, Trouble
 
-MOST_NAMED = 4
+MAX_NAMED = 4
 """Agents that a sentence names; of more it says how many."""
-MOST_NAME, MOST_EVIDENCE = 40, 300
+MAX_NAME, MAX_EVIDENCE = 40, 300
 """Columns of a name, and of what a finding rests on."""
 
 
@@ -48,7 +48,7 @@ def _first(trouble: Trouble) -> str:
         what = f"its {short(trouble.action.action)} ended in {_failure(trouble.action)} at {at}"
         return f"{short(trouble.agent_id)} failed first: {what}{asked}."
     kind = trouble.finding.topic.doing
-    told = cut(safe(words.evidence(trouble.finding)), MOST_EVIDENCE)
+    told = cut(safe(words.evidence(trouble.finding)), MAX_EVIDENCE)
     return f"{short(trouble.agent_id)} went wrong first: {kind} at {at}{asked}; {told}."
 
 
@@ -68,7 +68,7 @@ def _asked(trouble: Trouble) -> str:
 
 
 def _middle(names: list[str]) -> list[str]:
-    return names if len(names) <= MOST_NAMED + 1 else [*names[:2], "…", *names[-2:]]
+    return names if len(names) <= MAX_NAMED + 1 else [*names[:2], "…", *names[-2:]]
 
 
 def _then(task: Task, trouble: Trouble) -> str:
@@ -115,7 +115,7 @@ def _spent(sums: Sums) -> list[str]:
 
 def named(agents: Sequence[str]) -> str:
     """Some agents, or how many they are."""
-    return listed([short(agent) for agent in agents]) if len(agents) <= MOST_NAMED else f"{len(agents):,} agents"
+    return listed([short(agent) for agent in agents]) if len(agents) <= MAX_NAMED else f"{len(agents):,} agents"
 
 
 def listed(parts: Sequence[str]) -> str:
@@ -125,7 +125,7 @@ def listed(parts: Sequence[str]) -> str:
 
 def short(name: str) -> str:
     """A name from a log in a sentence."""
-    return cut(safe(name), MOST_NAME)
+    return cut(safe(name), MAX_NAME)
 
 
 def plural(number: int, noun: str) -> str:

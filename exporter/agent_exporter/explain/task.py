@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from agent_exporter.action import FAILED
 from agent_exporter.explain.beside import began
 from agent_exporter.lineage import trace_name
-from agent_exporter.status.recent import MAX_NAME, Done, Trace
+from agent_exporter.status.recent import MAX_NAME, ActionSummary, Trace
 from agent_exporter.status.waterfall import Bar, parents, waterfall
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from agent_exporter.detectors.finding import Finding
     from agent_exporter.status.waterfall import Name
 
-MOST_ACTIONS = 5_000
+MAX_ACTIONS = 5_000
 """Actions that a tree holds; further ones are in the sums alone."""
 
 
@@ -106,9 +106,9 @@ class Task(NamedTuple):
 
 def build(trace_id: str, actions: Sequence[Action], findings: Iterable[Finding]) -> Task:
     """A task from its actions, in order of time, and from what was found in them and beside them."""
-    trace = Trace(MOST_ACTIONS)
+    trace = Trace(MAX_ACTIONS)
     for action in actions:
-        trace.add(action, Done.of(action))
+        trace.add(action, ActionSummary.of(action))
     started, ended = min(map(began, actions)), actions[-1].at
     spans: dict[Name, tuple[float, float]] = {}
     for action in actions:

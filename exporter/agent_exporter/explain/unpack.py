@@ -42,7 +42,7 @@ class Unpacking:
 
 @contextmanager
 def open_logs(
-    paths: Iterable[str], told: Callable[[Reading], None], clock: float, words: Mapping[str, str] = WORDS
+    paths: Iterable[str], report: Callable[[Reading], None], clock: float, words: Mapping[str, str] = WORDS
 ) -> Iterator[list[Log]]:
     """The logs of files, globs and "-", each file once. Raises OSError for one that is not there."""
     seen: set[Identity] = set()
@@ -57,14 +57,14 @@ def open_logs(
                 st = os.stat(0 if name == "-" else name)  # noqa: PTH116
                 if (st.st_dev, st.st_ino) not in seen:
                     seen.add((st.st_dev, st.st_ino))
-                    file, problem = _plain(name, st, told)
+                    file, problem = _plain(name, st, report)
                     stack.enter_context(file)
-                    logs.append(Log(name, file, told, clock + MAX_AHEAD, words))
+                    logs.append(Log(name, file, report, clock + MAX_AHEAD, words))
                     logs[-1].problem = problem
         yield logs
 
 
-def _plain(name: str, st: os.stat_result, told: Callable[[Reading], None]) -> tuple[IO[bytes], str | None]:
+def _plain(name: str, st: os.stat_result, report: Callable[[Reading], None]) -> tuple[IO[bytes], str | None]:
     """A file of plain lines, and why it is not whole."""
     if stat.S_ISREG(st.st_mode) and not name.endswith(".gz"):
         file = open(0 if name == "-" else name, "rb", buffering=0, closefd=name != "-")  # noqa: SIM115  (the caller's)
@@ -74,10 +74,10 @@ def _plain(name: str, st: os.stat_result, told: Callable[[Reading], None]) -> tu
         if format_.passes and not head.startswith((BOM, b"\0")):
             return file, None
         file.close()
-    return _unpacked(name, told)
+    return _unpacked(name, report)
 
 
-def _unpacked(name: str, told: Callable[[Reading], None]) -> tuple[IO[bytes], str | None]:
+def _unpacked(name: str, report: Callable[[Reading], None]) -> tuple[IO[bytes], str | None]:
     """The same for a copy without a name."""
     problem = None
     stream = Stream()
@@ -88,7 +88,7 @@ def _unpacked(name: str, told: Callable[[Reading], None]) -> tuple[IO[bytes], st
             while data := file.read1(BLOCK):
                 copy.writelines(line + b"\n" for line in stream.feed(data).lines)
                 unpacking.done += len(data)
-                told(unpacking)
+                report(unpacking)
         except (EOFError, OSError, zlib.error) as error:
             problem = str(error)
     copy.writelines(line + b"\n" for line in stream.end().lines)

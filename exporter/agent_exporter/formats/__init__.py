@@ -1,6 +1,6 @@
-"""What turns the lines of a source into lines of ours.
+"""Formats turn the lines of a source into lines of our schema.
 
-    sources  ->  lines as they were written  ->  Format  ->  lines of ours  ->  action
+    sources  ->  lines as they were written  ->  Format  ->  our lines  ->  action
 
 A format is made for each stream (a file, standard input, a container's output) and may remember what it has seen of
 it: how the stream is wrapped, and a record that is not complete. What it remembers is committed with the offset of
@@ -30,11 +30,11 @@ class Format(Protocol):
 
     @property
     def passes(self) -> bool:
-        """The lines seen so far were handed on as they are: whoever seeks in the file may read it directly."""
+        """Whether all lines so far were passed on unchanged: then the file may be read directly."""
 
     @property
     def unfinished(self) -> Collection[str]:
-        """Names of the records that have begun and not ended; at most one for each output stream of the writer."""
+        """Names of unfinished records; at most one for each output stream of the writer."""
 
     @property
     def held(self) -> int:
@@ -44,24 +44,24 @@ class Format(Protocol):
         """The records that these lines complete, in order. Blank lines give none. Never raises."""
 
     def end(self) -> Batch:
-        """The stream has ended: unfinished records are handed on as they are, to be rejected with a reason."""
+        """End of the stream: unfinished records are passed on as they are, to be rejected with a reason."""
 
     def dump(self) -> bytes:
-        """What is remembered, for a row of state."""
+        """The remembered state, for a row."""
 
     @classmethod
     def load(cls, data: bytes) -> Self:
-        """What `dump` gave. Raises msgspec.MsgspecError for anything else."""
+        """Restore from `dump`. Raises msgspec.MsgspecError for anything else."""
 
     def take_over(self, before: Self) -> None:
         """Continue the unfinished records of the file that had this one's name before it was rotated away."""
 
 
 def new() -> Format:
-    """The format of a stream of which nothing was read."""
+    """The format of a new stream."""
     return ContainerFormat()
 
 
 def load(data: bytes) -> Format:
-    """The format that was dumped; for no data a new one. Raises msgspec.MsgspecError if the data is not readable."""
+    """The dumped format; a new one if `data` is empty. Raises msgspec.MsgspecError if the data is not readable."""
     return ContainerFormat.load(data) if data else new()

@@ -6,7 +6,7 @@ r"""A record behind something else on its line: what compose, kubectl, syslog or
     2026-03-18 09:15:32,441 INFO agent: {"timestamp": ...}
     \x1b[32m{"timestamp": ...}\x1b[0m
 
-This is looked for only in lines that are no JSON as they are. What is found must be JSON to the end of the line:
+This is looked for only in lines that are not JSON as they are. What is found must be JSON to the end of the line:
 a record that garbage follows stays rejected.
 
 A record must not be smuggled in by text that somebody else wrote into another record. So only the first `{` of a line

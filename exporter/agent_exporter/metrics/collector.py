@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from agent_exporter.metrics import cells
-    from agent_exporter.metrics.families import Live
+    from agent_exporter.metrics.families import ScrapeContext
     from agent_exporter.state import Rows
 
 _TYPES = {
@@ -35,11 +35,11 @@ _TYPES = {
 class Collector:
     """The prometheus_client seam: `collect()` yields the families of one scrape."""
 
-    def __init__(self, rows: Rows, live: Live, *, created: bool) -> None:
+    def __init__(self, rows: Rows, live: ScrapeContext, *, created: bool) -> None:
         self._arguments = rows, live, created
 
     def collect(self) -> Iterable[Metric]:
-        """Families in the order of FAMILIES; those without a sample are left in, so that HELP tells of them."""
+        """Families in the order of FAMILIES; those without a sample stay in, so that HELP names them."""
         rows, live, created = self._arguments
         page = Exposition(created=created)
         fill(page, rows, live)
@@ -52,14 +52,14 @@ class Collector:
             yield _TYPES[kind](name.removesuffix("_total"), text, labels=labels)
 
 
-class Given:
-    """Families that are there already, for an encoder of prometheus_client, which wants a collector."""
+class StaticCollector:
+    """Families that exist already, as a collector: the encoders of prometheus_client take nothing else."""
 
     def __init__(self, families: Iterable[Metric]) -> None:
         self._families = families
 
     def collect(self) -> Iterable[Metric]:
-        """They."""
+        """The families."""
         return self._families
 
 

@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from agent_exporter.metrics.cells import Exemplar
-    from agent_exporter.metrics.families import Family, Live
+    from agent_exporter.metrics.families import Family, ScrapeContext
     from agent_exporter.state import Rows
 
 
-def write(file: BinaryIO, rows: Rows, live: Live, *, openmetrics: bool) -> None:
+def write(file: BinaryIO, rows: Rows, live: ScrapeContext, *, openmetrics: bool) -> None:
     """The page, without the `# EOF` of OpenMetrics: others may have more to tell."""
     page = Text(openmetrics=openmetrics)
     fill(page, rows, live)
@@ -46,7 +46,7 @@ class Text:
         self._openmetrics = openmetrics
         self._lines: dict[str, list[str]] = {name: [] for name in FAMILIES}
 
-    def finish(self, file: BinaryIO, live: Live) -> None:
+    def finish(self, file: BinaryIO, live: ScrapeContext) -> None:
         """All of them, each family below its head. Lines go as they are written, or the page would be held thrice."""
         for family in shown(live):
             file.write(_head(family, openmetrics=self._openmetrics))

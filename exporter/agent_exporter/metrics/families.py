@@ -60,12 +60,12 @@ class Family(NamedTuple):
 class AgentSettings(NamedTuple):
     """What the config says of one agent; None is not configured."""
 
-    expected_cycle: float | None
+    expected_interval: float | None
     """Seconds."""
-    long_call: float
+    max_action_duration: float
     """Seconds."""
     quiet: bool
-    """It is within its quiet hours now, or they ended less than two expected cycles ago."""
+    """It is within its quiet hours now, or they ended less than two expected intervals ago."""
     daily_tokens: int | None
     daily_cost_usd: float | None
 
@@ -81,7 +81,7 @@ class TaskSettings(NamedTuple):
     """Seconds."""
 
 
-class Live(NamedTuple):
+class ScrapeContext(NamedTuple):
     """What is read off the running process at the scrape, as no restart need find it again."""
 
     now: float
@@ -319,12 +319,12 @@ LE = {
 """The label `le` of buckets, by their bounds."""
 
 
-def shown(live: Live) -> Iterator[Family]:
+def shown(live: ScrapeContext) -> Iterator[Family]:
     """The families that a page has, whether there are samples or not: HELP tells of what there may be."""
     return (family for family in FAMILIES.values() if live.gen_ai or not family.name.startswith("gen_ai_"))
 
 
-def fill(page: Page, rows: Rows, live: Live) -> None:
+def fill(page: Page, rows: Rows, live: ScrapeContext) -> None:
     """Put all samples of one scrape on a page, from rows that are committed.
 
     Pure: the same rows and the same `live` give the same samples.
@@ -356,20 +356,20 @@ def fill(page: Page, rows: Rows, live: Live) -> None:
     page.gauge("agent_exporter_build_info", (live.version,), 1)
 
 
-def _agent(page: Page, cell: AgentCell, live: Live) -> None:
+def _agent(page: Page, cell: AgentCell, live: ScrapeContext) -> None:
     who = label(cell.agent)
     a = (who,)
     settings = live.agent(cell.agent)
     page.gauge("agent_info", (who, label(cell.team)), 1)
     # An agent that the config names and that has not logged yet has budgets and a cycle, and nothing it did.
     for name, wanted in (
-        ("agent_expected_cycle_seconds", settings.expected_cycle),
+        ("agent_expected_cycle_seconds", settings.expected_interval),
         ("agent_daily_token_budget", settings.daily_tokens),
         ("agent_daily_cost_budget_usd", settings.daily_cost_usd),
     ):
         if wanted is not None:
             page.gauge(name, a, wanted)
-    page.gauge("agent_long_call_seconds", a, settings.long_call)
+    page.gauge("agent_long_call_seconds", a, settings.max_action_duration)
     page.gauge("agent_quiet_hours", a, int(settings.quiet))
     today = cell.days.get(int(live.now // DAY)) or Day()
     page.gauge("agent_tokens_today", a, today.tokens)
@@ -401,7 +401,7 @@ def _agent(page: Page, cell: AgentCell, live: Live) -> None:
             page.gauge("agent_baseline_ratio", (who, metric), baseline.total / baseline.count)
 
 
-def _action(page: Page, cell: ActionCell, _: Live) -> None:
+def _action(page: Page, cell: ActionCell, _: ScrapeContext) -> None:
     names = label(cell.agent), label(cell.action)
     outcomes = {"success": cell.successes, **cell.others}
     page.counters("agent_actions_total", names, outcomes, cell.created, cell.status_exemplars)
@@ -416,7 +416,7 @@ def _action(page: Page, cell: ActionCell, _: Live) -> None:
         page.gauge("agent_action_tokens_rolling_average", names, cell.average)
 
 
-def _model(page: Page, cell: ModelCell, _: Live) -> None:
+def _model(page: Page, cell: ModelCell, _: ScrapeContext) -> None:
     names = label(cell.agent), label(cell.model)
     tokens = {"prompt": cell.prompt, "completion": cell.completion}
     page.counters("agent_tokens_total", names, tokens, cell.created)
@@ -426,11 +426,11 @@ def _model(page: Page, cell: ModelCell, _: Live) -> None:
     page.counter("agent_prompts_without_cache_total", names, cell.cache_apart, cell.created)
 
 
-def _error(page: Page, cell: ErrorCell, _: Live) -> None:
+def _error(page: Page, cell: ErrorCell, _: ScrapeContext) -> None:
     page.counter("agent_errors_total", (label(cell.agent), label(cell.error_type)), cell.errors, cell.created)
 
 
-def _task(page: Page, cell: TaskCell, _: Live) -> None:
+def _task(page: Page, cell: TaskCell, _: ScrapeContext) -> None:
     names = (label(cell.agent), label(cell.task_type))
     page.counters("agent_sessions_total", names, cell.outcomes, cell.created)
     page.histogram(
@@ -440,7 +440,7 @@ def _task(page: Page, cell: TaskCell, _: Live) -> None:
     page.counter("agent_session_budget_exceeded_total", names, cell.over_budget, cell.created)
 
 
-def _gen_ai(page: Page, cell: GenAICell, _: Live) -> None:
+def _gen_ai(page: Page, cell: GenAICell, _: ScrapeContext) -> None:
     names = ("chat", label(cell.model))
     for what, counts, total in (("input", cell.input, cell.input_sum), ("output", cell.output, cell.output_sum)):
         page.histogram("gen_ai_client_token_usage", (*names, what), GEN_AI_TOKENS, counts, total, cell.created)
@@ -449,7 +449,7 @@ def _gen_ai(page: Page, cell: GenAICell, _: Live) -> None:
     )
 
 
-def _source(page: Page, cell: SourceCell, live: Live) -> None:
+def _source(page: Page, cell: SourceCell, live: ScrapeContext) -> None:
     s = (label(cell.source),)
     page.counter("agent_exporter_lines_read_total", s, cell.read, cell.created)
     page.counter("agent_exporter_lines_accepted_total", s, cell.accepted, cell.created)
@@ -465,27 +465,27 @@ def _source(page: Page, cell: SourceCell, live: Live) -> None:
         page.gauge("agent_exporter_last_line_timestamp_seconds", s, min(cell.last_line, live.now))
 
 
-def _overflowed(page: Page, cell: CountCell, _: Live) -> None:
+def _overflowed(page: Page, cell: CountCell, _: ScrapeContext) -> None:
     page.counter("agent_exporter_series_overflow_total", (cell.label,), cell.count, cell.created)
 
 
-def _evicted(page: Page, cell: CountCell, _: Live) -> None:
+def _evicted(page: Page, cell: CountCell, _: ScrapeContext) -> None:
     page.counter("agent_exporter_table_evictions_total", (cell.label,), cell.count, cell.created)
 
 
-def _spans(page: Page, cell: CountCell, _: Live) -> None:
+def _spans(page: Page, cell: CountCell, _: ScrapeContext) -> None:
     page.counter(_SPANS[cell.label], (), cell.count, cell.created)
 
 
-def _line_warning(page: Page, cell: CountCell, _: Live) -> None:
+def _line_warning(page: Page, cell: CountCell, _: ScrapeContext) -> None:
     page.counter("agent_exporter_line_warnings_total", (cell.label,), cell.count, cell.created)
 
 
-def _ignored_field(page: Page, cell: CountCell, _: Live) -> None:
+def _ignored_field(page: Page, cell: CountCell, _: ScrapeContext) -> None:
     page.counter("agent_exporter_fields_ignored_total", (cell.label,), cell.count, cell.created)
 
 
-def _unreadable_row(page: Page, cell: CountCell, _: Live) -> None:
+def _unreadable_row(page: Page, cell: CountCell, _: ScrapeContext) -> None:
     page.counter("agent_exporter_state_rows_unreadable_total", (cell.label,), cell.count, cell.created)
 
 

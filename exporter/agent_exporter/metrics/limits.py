@@ -3,7 +3,7 @@
 Measured: a million counters are 0.9 GB and a scrape of 16 s, longer than Prometheus waits, so one agent that invents
 names would blind everyone. Three bounds, each counted in label sets or in samples of the exposition:
 
-- each family has at most `max_series` label sets;
+- each family has at most `max_series_per_family` label sets;
 - all together make at most `max_samples` samples, which is to lie below Prometheus' `sample_limit`;
 - one agent holds at most its SHARE of a family.
 
@@ -49,8 +49,8 @@ SAMPLES: dict[type[cells.Cell], int] = {
 class Limits:
     """Says whether one more cell may be made."""
 
-    def __init__(self, max_series: int = MAX_SERIES, max_samples: int = MAX_SAMPLES) -> None:
-        self.max_series = max_series
+    def __init__(self, max_series_per_family: int = MAX_SERIES, max_samples: int = MAX_SAMPLES) -> None:
+        self.max_series_per_family = max_series_per_family
         self.max_samples = max_samples
         self.samples = 0
         self.sets: dict[type[cells.Cell], int] = dict.fromkeys(SAMPLES, 0)
@@ -59,10 +59,13 @@ class Limits:
     def admit(self, kind: type[cells.Cell], agent: str, *, configured: bool, within_share: bool = True) -> bool:
         """Count one more cell of this kind if the bounds allow it."""
         held = self._of_agent.get((kind, agent), 0)
-        if within_share and held >= max(1, self.max_series // SHARE):
+        if within_share and held >= max(1, self.max_series_per_family // SHARE):
             return False
         rest = 1 if configured else 1 - 1 / KEPT
-        if self.sets[kind] >= self.max_series * rest or self.samples + SAMPLES[kind] > self.max_samples * rest:
+        if (
+            self.sets[kind] >= self.max_series_per_family * rest
+            or self.samples + SAMPLES[kind] > self.max_samples * rest
+        ):
             return False
         self.count(kind, agent)
         return True

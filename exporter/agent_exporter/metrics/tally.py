@@ -152,7 +152,7 @@ class Tally(Table, Stage):
         self.on_action(action, None, reading)
 
     def odd_tokens(self, action: Action, odd: int, now: float) -> None:
-        """What `Prices.settle` found odd about an action's tokens. Called before `on_action`."""
+        """What `Prices.fill_cost` found odd about an action's tokens. Called before `on_action`."""
         assert action.tokens is not None
         agent = self.agents.get(action.agent_id) or self._agent(action.agent_id, now)
         name = action.tokens.model

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import force_setattr
 
-from agent_exporter.config import Long, Price
+from agent_exporter.config import LongPrompt, Price
 from agent_exporter.config import Prices as Settings
 from agent_exporter.prices.names import is_free, plainer
 
@@ -34,9 +34,9 @@ CENT = 0.0001
 MISMATCH, UNPRICED, CACHE_APART = 1, 2, 4
 """What is odd about a line's tokens: its cost is not the table's; no price is known; `prompt` lacks the cache."""
 FREE = Price(input=0, output=0)
-MOST = 1_024
+MAX_MODELS = 1_024
 """Names of models whose prices are remembered."""
-MOST_TOLD = 100
+MAX_NAMED = 100
 """Models without a price that the log names: their names come from lines."""
 
 
@@ -74,17 +74,17 @@ class Prices:
         try:
             return self._known[model]
         except KeyError:
-            if len(self._known) >= MOST:
+            if len(self._known) >= MAX_MODELS:
                 self._known.clear()
             price = self._known[model] = self._look_up(model)
             return price
 
-    def settle(self, tokens: Tokens) -> int:
-        """Fill in the cost if the line has none, and the cached tokens where `prompt` leaves them out.
+    def fill_cost(self, tokens: Tokens) -> int:
+        """Fill in the cost if the line has none, and the cached tokens if `prompt` does not include them.
 
-        Returns what is odd, 0 or some of MISMATCH, UNPRICED, CACHE_APART. A logged cost within `prices.tolerance` of
-        the table's, or CENT, is no mismatch. Call it once per line, before anything else sees it: the decoder's struct
-        is completed in place, as copying it would cost as much as decoding it.
+        Returns 0, or flags of MISMATCH, UNPRICED and CACHE_APART. A logged cost within `prices.tolerance` of the
+        computed one, or within CENT, is not a mismatch. Call it once per line, before anything else reads the tokens:
+        it changes the decoder's struct in place, as a copy would cost as much as decoding.
         """
         odd = 0
         if tokens.cache_read or tokens.cache_write:
@@ -109,7 +109,7 @@ class Prices:
 
     def tell_of_cache(self, agent_id: str) -> None:
         """Log that an agent's `prompt` leaves out the cache: once each, and only when reading live."""
-        if self._live and agent_id not in self._apart and len(self._apart) < MOST_TOLD:
+        if self._live and agent_id not in self._apart and len(self._apart) < MAX_NAMED:
             self._apart.add(agent_id)
             log.warning(
                 "agent %a logs a prompt without its cached tokens, as Anthropic counts: they are added; log the sum of"
@@ -119,11 +119,11 @@ class Prices:
 
     def _tell(self, model: str | None) -> None:
         """Once each."""
-        if model is not None and model not in self._unpriced and len(self._unpriced) < MOST_TOLD:
+        if model is not None and model not in self._unpriced and len(self._unpriced) < MAX_NAMED:
             self._unpriced.add(model)
             log.warning(
-                "model %s has no price and its lines tell no cost: no budget in dollars ends it; prices.models gives it"
-                " one",
+                "model %s has no price and its lines have no cost: it never triggers a budget in dollars; add it to"
+                " prices.models",
                 model,
             )
 
@@ -142,11 +142,11 @@ class Prices:
 
 
 def cost(price: Price, tokens: Tokens) -> float:
-    """USD of one call. `prompt` includes cached tokens; those without a price of their own cost what others cost."""
+    """USD of one call. `prompt` includes cached tokens; without their own price they cost the same as input."""
     prompt, completion = tokens.prompt or 0, tokens.completion or 0
-    rate: Price | Long = price
-    if price.long is not None and prompt > price.long.above:
-        rate = price.long
+    rate: Price | LongPrompt = price
+    if price.long_prompt is not None and prompt > price.long_prompt.above:
+        rate = price.long_prompt
     read, write = tokens.cache_read or 0, tokens.cache_write or 0
     fresh = max(0, prompt - read - write)
     return (

@@ -69,7 +69,7 @@ def _price(prices: Any) -> dict[str, Any] | None:
             for key, value in told.items()
             if value is not None
         }
-        plain["long"] = {"above": starts.pop(), **dear}
+        plain["long_prompt"] = {"above": starts.pop(), **dear}
     return plain
 
 

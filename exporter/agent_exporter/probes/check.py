@@ -14,7 +14,7 @@ from agent_exporter.probes.expectation import judge
 from agent_exporter.probes.settings import SUM
 
 if TYPE_CHECKING:
-    from agent_exporter.config.values import JSONPath
+    from agent_exporter.config.values import JMESPath
     from agent_exporter.probes.endpoint import Answer
     from agent_exporter.probes.settings import Check
 
@@ -39,24 +39,24 @@ class Result(NamedTuple):
 
 
 async def perform(check: Check) -> Result:
-    """Ask, and judge. Raises Unasked."""
+    """Ask, and judge. Raises RequestError."""
     body, expect = drawn(check.body, check.expect)
     answer = await ask(check.endpoint, check.path, body, check.timeout)
-    why = verdict(answer, check.status, check.json_path, expect)
+    why = verdict(answer, check.status, check.jmespath, expect)
     now = time.time()
     return Result(check.agent, check.name, why is None, answer.seconds, now, check.interval, why, now)
 
 
-def verdict(answer: Answer, status: int, json_path: JSONPath | None, expect: Expect) -> str | None:
+def verdict(answer: Answer, status: int, jmespath: JMESPath | None, expect: Expect) -> str | None:
     """Why an answer does not pass, or None."""
     if answer.problem is not None:
         return answer.problem
     if answer.status != status:
         return f"HTTP status {answer.status}, not {status}"
-    if json_path is None and expect == Expect():
-        return None  # that it answers is all that is wanted
+    if jmespath is None and expect == Expect():
+        return None  # any answer passes
     try:
-        why = judge(expect, answer.part(json_path))
+        why = judge(expect, answer.part(jmespath))
     except ValueError as error:
         why = str(error)
     except RecursionError:

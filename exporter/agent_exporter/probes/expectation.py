@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from agent_exporter.config import Expect
 
-MOST = 16_384
+MAX_ANSWER = 16_384
 """Characters of an answer that are judged; beyond it, no more than an answer's length can be got wrong."""
 SHOWN = 80
 """Characters of an answer that a sentence quotes."""
@@ -31,7 +31,7 @@ def judge(expect: Expect, answer: Any) -> str | None:
 
 def text_of(answer: Any) -> str:
     """A JSON value as text: text as it is, all else as JSON."""
-    return (answer if isinstance(answer, str) else msgspec.json.encode(answer).decode())[:MOST]
+    return (answer if isinstance(answer, str) else msgspec.json.encode(answer).decode())[:MAX_ANSWER]
 
 
 def quoted(text: str) -> str:
@@ -41,11 +41,11 @@ def quoted(text: str) -> str:
 
 
 def _exact(expect: Expect, answer: Any) -> str | None:
-    wanted = _plain(expect.exact)
-    same = answer.strip() == wanted.strip() if isinstance(answer, str) and isinstance(wanted, str) else (
-        _has(wanted, answer) and _has(answer, wanted)
+    expected = _plain(expect.exact)
+    same = answer.strip() == expected.strip() if isinstance(answer, str) and isinstance(expected, str) else (
+        _has(expected, answer) and _has(answer, expected)
     )  # fmt: skip
-    return None if same else f"is not exactly {quoted(text_of(wanted))}: {quoted(text_of(answer))}"
+    return None if same else f"is not exactly {quoted(text_of(expected))}: {quoted(text_of(answer))}"
 
 
 def _contains(expect: Expect, answer: Any) -> str | None:
@@ -65,19 +65,19 @@ def _json(expect: Expect, answer: Any) -> str | None:
         try:
             answer = msgspec.json.decode(answer.encode())
         except (msgspec.DecodeError, RecursionError):
-            return f"is no JSON: {quoted(answer)}"
-    wanted = _plain(expect.json)
-    return None if _has(answer, wanted) else f"does not hold {quoted(text_of(wanted))}: {quoted(text_of(answer))}"
+            return f"is not JSON: {quoted(answer)}"
+    expected = _plain(expect.json)
+    return None if _has(answer, expected) else f"does not hold {quoted(text_of(expected))}: {quoted(text_of(answer))}"
 
 
 def _number(expect: Expect, answer: Any) -> str | None:
     assert expect.number is not None
-    wanted, tolerance = Decimal(repr(expect.number)), Decimal(repr(expect.tolerance))
+    expected, tolerance = Decimal(repr(expect.number)), Decimal(repr(expect.tolerance))
     text = text_of(answer)
-    if any(wanted - tolerance <= number <= wanted + tolerance for number in numbers_in(text)):
+    if any(expected - tolerance <= number <= expected + tolerance for number in numbers_in(text)):
         return None
     within = f" within {expect.tolerance:g}" if expect.tolerance else ""
-    return f"does not tell the number {expect.number:.15g}{within}: {quoted(text)}"
+    return f"does not contain the number {expect.number:.15g}{within}: {quoted(text)}"
 
 
 def _similar(expect: Expect, answer: Any) -> str | None:
@@ -108,12 +108,12 @@ def _plain(value: Any) -> Any:
     return msgspec.json.decode(msgspec.json.encode(value))
 
 
-def _has(value: Any, wanted: Any) -> bool:
-    """Whether all of `wanted` is in a JSON value: keys of mappings; lists item by item. True is not 1."""
-    if isinstance(wanted, dict):
+def _has(value: Any, expected: Any) -> bool:
+    """Whether all of `expected` is in a JSON value: keys of mappings; lists item by item. True is not 1."""
+    if isinstance(expected, dict):
         return isinstance(value, dict) and all(
-            key in value and _has(value[key], inner) for key, inner in wanted.items()
+            key in value and _has(value[key], inner) for key, inner in expected.items()
         )
-    if isinstance(wanted, list):
-        return isinstance(value, list) and len(value) == len(wanted) and all(map(_has, value, wanted))
-    return isinstance(value, bool) == isinstance(wanted, bool) and bool(value == wanted)
+    if isinstance(expected, list):
+        return isinstance(value, list) and len(value) == len(expected) and all(map(_has, value, expected))
+    return isinstance(value, bool) == isinstance(expected, bool) and bool(value == expected)

@@ -16,7 +16,7 @@ from functools import lru_cache
 
 from text_to_num import alpha2digit
 
-MOST = 4_000
+MAX_TEXT = 4_000
 """Characters looked at: an answer to a sum is short."""
 NEAR = 32
 """Characters before and after a number that are looked at."""
@@ -44,7 +44,7 @@ _LONG = re.compile(r"\b(thousand|million|billion),\s+", re.IGNORECASE)
 
 def numbers_in(text: str) -> list[Decimal]:
     """Every number of a text that stands for itself, in their order."""
-    text = _in_digits(text[:MOST])
+    text = _in_digits(text[:MAX_TEXT])
     found = []
     for match in _NUMBER.finditer(text):
         start, end = match.span()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 async def probe(agents: Sequence[Sequence[Check]]) -> list[dict[str, Any]]:
-    """A document for each agent's checks. Raises Unasked.
+    """A document for each agent's checks. Raises RequestError.
 
     One check of an agent after the other, as the article does and so that they do not slow each other down; agents at
     the same time.

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from agent_exporter.probes.check import perform
-from agent_exporter.probes.endpoint import Unasked
+from agent_exporter.probes.endpoint import RequestError
 from agent_exporter.probes.settings import checks_of
 from agent_exporter.probes.timers import Timers, jittered
 
@@ -31,7 +31,7 @@ SOON = 5.0
 """Seconds after the start within which every check has begun for the first time."""
 AGAIN = 60.0
 """Seconds at most from a failure to the next try, however long the interval: the rules want three in 200 s."""
-MOST_AT_ONCE = 256
+MAX_AT_ONCE = 256
 """Requests: more than the agents of most fleets, fewer than the files that a process may open."""
 RESOLVERS = 32
 """Threads that ask for addresses: as a name server may hang, too."""
@@ -45,7 +45,7 @@ class Prober:
         self._timers = Timers(self._watch)
         self._results: dict[Name, Result] = {}
         self._unasked: dict[Name, str] = {}
-        self._slots = asyncio.Semaphore(MOST_AT_ONCE)
+        self._slots = asyncio.Semaphore(MAX_AT_ONCE)
         self._resolvers = ThreadPoolExecutor(RESOLVERS, thread_name_prefix="resolve")
 
     def results(self) -> list[Result]:
@@ -75,7 +75,7 @@ class Prober:
         """A check that could not be asked has no new result: that it is overdue is what there is to tell."""
         try:
             result = await self._perform(check)
-        except Unasked as error:
+        except RequestError as error:
             if self._unasked.get(pair) != str(error):
                 log.error("%s cannot be asked for %s: %s", ascii(check.agent), ascii(check.name), error)  # noqa: TRY400
             self._unasked[pair] = str(error)

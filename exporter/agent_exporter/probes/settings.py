@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from agent_exporter.config import Expect, HealthCheck
-from agent_exporter.config.values import Duration, JSONPath, Regex, is_glob, url_fault
+from agent_exporter.config.values import Duration, JMESPath, Regex, is_glob, url_fault
 from agent_exporter.probes.endpoint import Endpoint
 
 if TYPE_CHECKING:
@@ -29,18 +29,18 @@ CHECKS = {
     "model_connectivity": HealthCheck(
         path="/v1/test",
         body={"prompt": "Reply with exactly: OK", "max_tokens": 10},
-        json_path=JSONPath("response"),
+        jmespath=JMESPath("response"),
         expect=Expect(regex=Regex(r"(?i)\bok\b")),  # a word: the article's "OK" is in "invalid TOKEN", too
         timeout=THINKING,
     ),
     "reasoning_quality": HealthCheck(
         path="/v1/test",
         body={"prompt": f"What is {SUM}?", "max_tokens": 20},
-        json_path=JSONPath("response"),
+        jmespath=JMESPath("response"),
         timeout=THINKING,
     ),
     "memory_access": HealthCheck(
-        path="/v1/memory/status", json_path=JSONPath("connected"), expect=Expect(exact=True), timeout=QUICK
+        path="/v1/memory/status", jmespath=JMESPath("connected"), expect=Expect(exact=True), timeout=QUICK
     ),
 }
 """The article's four, which an agent with an endpoint is given unless it says otherwise. A new one is a line here."""
@@ -55,7 +55,7 @@ class Check(NamedTuple):
     path: str
     body: dict[str, Any] | None
     status: int
-    json_path: JSONPath | None
+    jmespath: JMESPath | None
     expect: Expect
     interval: float
     timeout: float
@@ -67,7 +67,7 @@ def checks_of(config: Config, agent: str) -> list[Check]:
     endpoint = endpoint_of(config, agent)
     if endpoint is None:
         return []
-    names = own.checks if own.checks is not None else CHECKS
+    names = own.health_checks if own.health_checks is not None else CHECKS
     return [_settled(agent, name, endpoint, config.health_checks.get(name)) for name in names]
 
 
@@ -88,7 +88,7 @@ def _settled(agent: str, name: str, endpoint: Endpoint, changed: HealthCheck | N
         parts["path"],
         parts["body"],
         parts["status"] or 200,
-        parts["json_path"],
+        parts["jmespath"],
         parts["expect"] or Expect(),
         parts["interval"] or INTERVAL,
         parts["timeout"] or QUICK,
@@ -104,7 +104,7 @@ def faults(config: Config) -> Iterator[str]:
     for name, agent in config.agents.items():
         at = f"agents.{name}"
         if agent.endpoint is None:
-            for key in ("endpoint_headers_file", "checks"):
+            for key in ("endpoint_headers_file", "health_checks"):
                 if getattr(agent, key) is not None:
                     yield f"{at}.{key}: has no meaning without endpoint"
         elif is_glob(name):
@@ -112,7 +112,7 @@ def faults(config: Config) -> Iterator[str]:
             yield f"{at}.endpoint: is of one agent, and not of all that a glob fits: name the agent"
         elif fault := endpoint_fault(agent.endpoint):
             yield f"{at}.endpoint: {fault}"
-        yield from _unknown(f"{at}.checks", "check", agent.checks or (), known)
+        yield from _unknown(f"{at}.health_checks", "check", agent.health_checks or (), known)
     for name, check in config.health_checks.items():
         yield from _check_faults(f"health_checks.{name}", name, check)
     asked = [name for name in config.names() if config.agent(name).endpoint is not None]

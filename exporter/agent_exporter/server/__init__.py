@@ -23,8 +23,8 @@ from tornado.web import Application, RequestHandler
 from agent_exporter.server.access import Certificate, Token, is_loopback
 from agent_exporter.server.budget import Budget
 from agent_exporter.server.connections import BODY_DEADLINE, HEADER_DEADLINE, WRITE_DEADLINE, BoundedServer
-from agent_exporter.server.logs import ANSWER_DEADLINE, Intake, Logs
-from agent_exporter.server.pages import Asset, Exposition, Healthy, NotFound, Ready, Status
+from agent_exporter.server.logs import ANSWER_DEADLINE, Logs
+from agent_exporter.server.pages import Asset, Exposition, Healthy, NotFound, Ready, ServerContext, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -55,7 +55,7 @@ COUNTS = {
 """What an answer counts as; all others are bad requests. Nothing that a client sends makes a new name."""
 
 
-class Taken(OSError):  # noqa: N818  (a sentence)
+class AddressInUse(OSError):  # noqa: N818  (a sentence)
     """The address cannot be listened at; the sentence says why."""
 
 
@@ -107,7 +107,7 @@ class Server:
         """Answers by what they said, and connections that were closed for dawdling. Changed on the loop alone."""
         certificate = None if tls is None else Certificate(*tls)
         self.asks_certificate = certificate is not None and certificate.asks
-        shared: dict[str, Intake] = {"server": self}
+        shared: dict[str, ServerContext] = {"server": self}
         self._http = BoundedServer(
             Application(
                 [(path, handler, shared) for path, handler in ROUTES],
@@ -151,7 +151,7 @@ class Server:
             sockets = _bind(self._host, self._port)
         except OSError as error:
             why = os.strerror(error.errno) if error.errno and error.errno > 0 else error
-            raise Taken(f"cannot listen at {self._listen}: {why}") from error
+            raise AddressInUse(f"cannot listen at {self._listen}: {why}") from error
         self._http.add_sockets(sockets)
         self.port = sockets[0].getsockname()[1]
 

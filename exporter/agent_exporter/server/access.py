@@ -1,4 +1,4 @@
-"""Who may come in: whoever has the token, over TLS if it is configured, and without either only this machine."""
+"""Access: requests need the token, over TLS if configured. Without a token only this machine has access."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ log = logging.getLogger(__name__)
 
 
 class Token:
-    """The bearer token in a file, read for each request: it may change. An empty or missing file lets nobody in."""
+    """The bearer token in a file, read for each request. While it is empty or missing, all are refused."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
             _warn_if_shared("server.token_file", path)
         except OSError as error:
-            log.warning("server.token_file %s: %s; nobody is let in until it is there", path, error.strerror)
+            log.warning("server.token_file %s: %s; no request is accepted until it exists", path, error.strerror)
 
     def allows(self, authorization: str, *, as_password: bool = False) -> bool:
-        """Whether a header `Bearer TOKEN` has it; takes the same time for every wrong one.
+        """Whether a header `Bearer TOKEN` has the token. Takes the same time for every wrong one.
 
-        With `as_password` also `Basic` with the token as password, whoever the user: what a browser can send.
+        With `as_password` also accepts `Basic` with the token as the password of any user, which browsers can send.
         """
         scheme, _, given = authorization.partition(" ")
         if as_password and scheme.lower() == "basic":
@@ -73,17 +73,17 @@ class Certificate:
         try:
             # Into new contexts: a certificate without its key would leave the old ones with neither.
             self._contexts = self._load()
-            log.info("TLS certificate %s loaded anew", self._certificate)
+            log.info("TLS certificate %s loaded again", self._certificate)
         except OSError as error:
             log.error("%s; the former ones stay in use", self._sentence(error))  # noqa: TRY400
 
     @property
     def asks(self) -> bool:
-        """Whether clients need a certificate of their own."""
+        """Whether clients need a certificate."""
         return self._client_ca is not None
 
     def context(self, *, here: bool) -> ssl.SSLContext:
-        """For a connection. Who is `here`, on this machine, comes in without a certificate: the probes answer him."""
+        """The context for a connection. From this machine (`here`) the certificate is optional, for the probes."""
         return self._contexts[here]
 
     def _look(self) -> list[tuple[int, int, int]]:
@@ -120,7 +120,7 @@ def _warn_if_shared(key: str, path: Path) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a server that listens there."""
+    """Whether an address to listen on is reachable only from this machine."""
     return host == "localhost" or ip_address(host).is_loopback
 
 

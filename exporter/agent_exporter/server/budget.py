@@ -1,4 +1,4 @@
-"""GET /v1/sessions/{id}/budget: an agent asks what is left, so that it stops before the call and not after it.
+"""GET /v1/sessions/{id}/budget: the rest of a session's budget, so that an agent stops before a call and not after it.
 
     GET /v1/sessions/sess_8f2a1b/budget?agent_id=research-agent-01&task_type=batch
     {"agent_id":"research-agent-01","session_id":"sess_8f2a1b","task_type":"batch","tokens":{"used":41200,"max":50000,
@@ -11,21 +11,19 @@ stops sessions over their budget now; where it does not, `stop` is true only for
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from agent_exporter.breaker.account import Account, account
-from agent_exporter.server.pages import Handler, Refusal, Site
+from agent_exporter.server.pages import Handler, Refusal, ServerContext
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from agent_exporter.config import Config
     from agent_exporter.sessions import Sessions
 
-MOST = 256
-"""Characters of an id in a query; longer ones name nobody."""
+MAX_ID = 256
+"""Characters of an id in a query; longer ones match no session."""
 
 
 def budget(
@@ -46,7 +44,7 @@ def budget(
         task = config.task_type(task_type)
         spent = Account(task_type, 0, 0.0, task.session_tokens, task.session_cost_usd)
     else:
-        vouched = config.agent(session.agent_id).sources is not None
+        vouched = config.agent(session.agent_id).trusted_sources is not None
         spent = account(session, config, vouched=vouched, asked=task_type)
     return {
         "agent_id": agent_id if session is None else session.agent_id,
@@ -63,16 +61,10 @@ def _left(used: float, most: float) -> dict[str, float]:
     return {"used": used, "max": most, "left": max(0, most - used)}
 
 
-class Asked(Site, Protocol):
-    """What this handler needs of the server."""
-
-    budget: Callable[[str, str | None, str], dict[str, Any]]
-
-
 class Budget(Handler):
-    """The same for whoever may send lines."""
+    """Handler with the same access rules as /v1/logs."""
 
-    server: Asked
+    server: ServerContext
 
     def prepare(self) -> None:
         super().prepare()
@@ -83,8 +75,8 @@ class Budget(Handler):
         """One session."""
         agent_id = self.get_query_argument("agent_id", None)
         task_type = self.get_query_argument("task_type", "default")
-        if any(len(name or "") > MOST for name in (session_id, agent_id, task_type)):
-            raise Refusal(400, f"an id has at most {MOST} characters")
+        if any(len(name or "") > MAX_ID for name in (session_id, agent_id, task_type)):
+            raise Refusal(400, f"an id has at most {MAX_ID} characters")
         try:
             answer = self.server.budget(session_id, agent_id, task_type)
         except LookupError as error:

@@ -1,7 +1,7 @@
-"""Connections: how many there may be, how long each may take, and who is given up for whom.
+"""Limits on connections: their number, their time, and which one is closed to make room.
 
-tornado has deadlines for headers and bodies, but none for readers, and no bound on connections or on what it keeps
-for those who do not read. Here they are, so that nobody can keep others out by holding connections open.
+tornado has deadlines for headers and bodies, but none for readers, and no bound on connections or on unsent answers.
+This module adds them, so that no client can keep others out by holding connections open.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ BODY_DEADLINE = 10.0
 """Seconds for a whole body."""
 WRITE_DEADLINE = 10.0
 """Seconds for the reader of an answer: Prometheus' own scrape timeout."""
-MOST_HEADERS = 16 << 10
+MAX_HEADERS = 16 << 10
 """Bytes."""
-MOST_IDLE_BODY = 64 << 10
-"""Bytes of a body that nobody asked for, a GET's: it is read and forgotten, so that the connection can go on."""
-MOST_UNSENT = 48 << 20
-"""Bytes of all answers that wait for their readers; beyond it the slowest readers are hung up on."""
-MOST_CONNECTIONS = 100
-"""One Prometheus and a few collectors need ten. A further one takes the place of whoever has dawdled longest."""
+MAX_IDLE_BODY = 64 << 10
+"""Bytes of an unwanted body, such as that of a GET: it is read and discarded, so that the connection can continue."""
+MAX_UNSENT = 48 << 20
+"""Bytes of all unsent answers; beyond it the connections of the slowest readers are closed."""
+MAX_CONNECTIONS = 100
+"""One Prometheus and a few collectors need ten. A further one replaces the slowest."""
 ACCEPT_AT_ONCE = 32
-"""Connections between two turns of the loop: well below MOST_CONNECTIONS, so that each is read once before it can be
-the longest dawdler."""
+"""Connections accepted per turn of the loop: well below MAX_CONNECTIONS, so that each is read once before it can be
+the slowest."""
 SLOW_READER = 1.0
 """Seconds after which a reader may be hung up on for the sake of a new connection."""
 
@@ -107,8 +107,8 @@ class BoundedServer(HTTPServer):
             application,
             idle_connection_timeout=header_deadline,
             body_timeout=body_deadline,
-            max_header_size=MOST_HEADERS,
-            max_body_size=MOST_IDLE_BODY,
+            max_header_size=MAX_HEADERS,
+            max_body_size=MAX_IDLE_BODY,
         )
         self._peers: dict[IOStream, _Peer] = {}
         self._counts = counts
@@ -141,7 +141,7 @@ class BoundedServer(HTTPServer):
                 connection.close()
 
     def _handle_connection(self, connection: socket.socket, address: Any) -> None:
-        if len(self._peers) >= MOST_CONNECTIONS and not self._give_one_up():
+        if len(self._peers) >= MAX_CONNECTIONS and not self._give_one_up():
             self._counts["dropped_connections"] += 1
             connection.close()
             return
@@ -182,7 +182,7 @@ class BoundedServer(HTTPServer):
     def make_room(self, size: int) -> None:
         """Close the connections of the slowest readers until an answer of so many bytes fits beside the others'."""
         unsent = {stream: len(stream._write_buffer) for stream in self._peers if stream._write_buffer}  # noqa: SLF001
-        excess = sum(unsent.values()) + size - MOST_UNSENT
+        excess = sum(unsent.values()) + size - MAX_UNSENT
         for stream in sorted(unsent, key=lambda stream: self._peers[stream].writing or self._peers[stream].since):
             if excess <= 0:
                 return

@@ -1,37 +1,35 @@
-"""POST /v1/logs: OTLP log records. What is too much is refused before the body is taken in, or as soon as it shows.
+"""POST /v1/logs: OTLP log records. Requests that are too large are refused as early as possible.
 
-The answer waits for the commit of the lines, and comes in the encoding of the request, errors too.
+The answer waits for the commit of the lines. It has the encoding of the request, also for errors.
 """
 
 from __future__ import annotations
 
 import asyncio
 import zlib
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from agent_exporter.server.pages import Handler, Refusal, Site
-from agent_exporter.sources.otlp import Busy, Receipt
+from agent_exporter.server.pages import Handler, Refusal, ServerContext
+from agent_exporter.sources.otlp import QueueFull, Receipt
 from agent_exporter.sources.otlp_json import decode_json
 from agent_exporter.sources.otlp_protobuf import decode_protobuf
 from agent_exporter.spans.encode import field, varint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from concurrent.futures import ThreadPoolExecutor
 
-    from agent_exporter.sources.otlp import OtlpSource
     from agent_exporter.sources.otlp_records import Record
 
 ANSWER_DEADLINE = 25.0
 """Seconds that a sender waits for the commit of its lines: less than the collector's timeout of 30."""
-MOST_BODY = 20 << 20
+MAX_BODY = 20 << 20
 """Bytes, both before and after decompression: the default of a collector's own receiver."""
-MOST_BODIES = 64 << 20
-"""Bytes of all bodies that are being received or wait to be decoded; beyond it a sender is asked to try again."""
-MOST_MEMBERS = 1000
-"""Of the gzip files that a body may be joined from."""
+MAX_BODIES = 64 << 20
+"""Bytes of all bodies being received or waiting to be decoded; beyond it senders are asked to try again."""
+MAX_MEMBERS = 1000
+"""Number of gzip members in one body."""
 _STEP = 64 << 10
 """Bytes that are decompressed at once."""
 
@@ -45,19 +43,10 @@ _CODES = {401: 16, 403: 7, 404: 12, 405: 12, 500: 13, 503: 14}
 _INVALID_ARGUMENT = 3
 
 
-class Intake(Site, Protocol):
-    """What this handler needs of the server."""
-
-    otlp: OtlpSource | None
-    decoders: ThreadPoolExecutor
-    receiving: int
-    answer_deadline: float
-
-
 class Logs(Handler):
-    """OTLP log records. Whoever may not send, or sends too much, is told so before the body is taken in."""
+    """OTLP log records. Forbidden and too large requests are refused before the body is read."""
 
-    server: Intake
+    server: ServerContext
     allow = "POST"
 
     def initialize(self, server: Any) -> None:
@@ -73,7 +62,7 @@ class Logs(Handler):
         if self.server.otlp is None:
             raise Refusal(404, "otlp_logs.enabled is false in the config")
         if self.server.token is None and not self.server.loopback:
-            raise Refusal(403, "lines from other machines need server.token_file, so that nobody else writes them")
+            raise Refusal(403, "lines from other machines need server.token_file, so that no one else writes them")
         if self.kind not in _DECODERS:
             raise Refusal(415, "Content-Type must be application/x-protobuf or application/json")
         if self.encoding not in {"identity", "gzip"}:
@@ -93,16 +82,16 @@ class Logs(Handler):
         first = lengths.pop()
         if lengths or not first.isascii() or not first.isdigit():
             raise Refusal(400, "Content-Length must be one number")
-        if len(first) > 15 or int(first) > MOST_BODY:
+        if len(first) > 15 or int(first) > MAX_BODY:
             raise _too_large()
 
     def data_received(self, chunk: bytes) -> None:
         if self._finished:
             return
         size = len(chunk)
-        if self.held + size > MOST_BODY:
+        if self.held + size > MAX_BODY:
             self._refuse(_too_large())
-        elif self.server.receiving + size > MOST_BODIES:
+        elif self.server.receiving + size > MAX_BODIES:
             self._refuse(_busy("too many bodies are being received"))
         else:
             self.server.receiving += size
@@ -136,7 +125,7 @@ class Logs(Handler):
             receipt = await asyncio.wait_for(asyncio.wrap_future(answer), self.server.answer_deadline)
         except ValueError as error:
             raise Refusal(400, str(error)) from error
-        except (Busy, TimeoutError) as error:
+        except (QueueFull, TimeoutError) as error:
             raise _busy(str(error) or "the lines were not counted in time") from error
         self.send(_response(receipt, self.kind), self.kind)
 
@@ -165,7 +154,7 @@ def _response(receipt: Receipt, kind: str) -> bytes:
     """An ExportLogsServiceResponse; empty, unless there is a partial success to tell of."""
     if not receipt.rejected:
         return b"{}" if kind == _JSON else b""
-    why = f"{receipt.rejected} lines are no records; the last one: {receipt.why}".encode("utf-8", "replace")
+    why = f"{receipt.rejected} lines are not records; the last one: {receipt.why}".encode("utf-8", "replace")
     if kind == _JSON:
         partial = {"rejectedLogRecords": str(receipt.rejected), "errorMessage": why.decode()}
         return msgspec.json.encode({"partialSuccess": partial})
@@ -173,7 +162,7 @@ def _response(receipt: Receipt, kind: str) -> bytes:
 
 
 def _too_large() -> Refusal:
-    return Refusal(413, f"the body is over {MOST_BODY >> 20} MiB")
+    return Refusal(413, f"the body is over {MAX_BODY >> 20} MiB")
 
 
 def _busy(sentence: str) -> Refusal:
@@ -185,7 +174,7 @@ def _decode(kind: str, encoding: str, body: bytes | bytearray) -> list[Record]:
 
 
 def _gunzip(data: bytes | bytearray) -> bytes:
-    """All members of a gzip file, never more than MOST_BODY bytes of them: a megabyte may hold a gigabyte.
+    """All members of a gzip file, never more than MAX_BODY bytes of them: a megabyte may hold a gigabyte.
 
     Step by step, as zlib copies what follows a member: a million empty members would copy the rest a million times.
     """
@@ -194,8 +183,8 @@ def _gunzip(data: bytes | bytearray) -> bytes:
     size = at = members = 0
     while at < len(view) or not members:
         members += 1
-        if members > MOST_MEMBERS:
-            raise ValueError(f"the body's gzip has over {MOST_MEMBERS} members")
+        if members > MAX_MEMBERS:
+            raise ValueError(f"the body's gzip has over {MAX_MEMBERS} members")
         inflater = zlib.decompressobj(31)
         while not inflater.eof:
             step = view[at : at + _STEP]
@@ -203,11 +192,11 @@ def _gunzip(data: bytes | bytearray) -> bytes:
                 raise ValueError("the body's gzip is cut off")
             at += len(step)
             try:
-                out.append(inflater.decompress(step, MOST_BODY + 1 - size))
+                out.append(inflater.decompress(step, MAX_BODY + 1 - size))
             except zlib.error as error:
-                raise ValueError(f"the body is no gzip: {error}") from error
+                raise ValueError(f"the body is not gzip: {error}") from error
             size += len(out[-1])
-            if size > MOST_BODY:
-                raise Refusal(413, f"the body is over {MOST_BODY >> 20} MiB when decompressed")
+            if size > MAX_BODY:
+                raise Refusal(413, f"the body is over {MAX_BODY >> 20} MiB when decompressed")
         at -= len(inflater.unused_data)
     return b"".join(out)

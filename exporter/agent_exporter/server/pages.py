@@ -1,6 +1,6 @@
-"""What is served to be read: /metrics, the probes, the status page, and what all handlers share.
+"""Handlers of /metrics, /-/healthy, /-/ready and the status page, and the base class of all handlers.
 
-All stream, so that a request is refused before its body is taken in, and no body is kept that nobody wants.
+All handlers stream: a request is refused before its body is read, and unwanted bodies are discarded.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
     from agent_exporter.server.access import Token
+    from agent_exporter.sources.otlp import OtlpSource
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +34,8 @@ _SECURITY = {
 }
 
 
-class Site(Protocol):
-    """What the pages need of the server."""
+class ServerContext(Protocol):
+    """What the handlers of requests need of the server."""
 
     loopback: bool
     allowed_hosts: frozenset[str]
@@ -43,14 +44,20 @@ class Site(Protocol):
     metrics: Callable[[str], Future[tuple[str, bytes]]]
     ready: Callable[[], str | None]
     status: Callable[[str, int | None], str | None]
+    budget: Callable[[str, str | None, str], dict[str, Any]]
     pages: ThreadPoolExecutor
+    otlp: OtlpSource | None
+    decoders: ThreadPoolExecutor
+    receiving: int
+    """Bytes of request bodies in memory that are not decoded yet."""
+    answer_deadline: float
 
     def make_room(self, size: int) -> None:
         """Before an answer of so many bytes is sent."""
 
 
 class Refusal(HTTPError):  # noqa: N818
-    """An answer that is an error, with the one sentence that its client is told."""
+    """An error answer with one sentence for the client."""
 
     def __init__(self, status: int, sentence: str, **headers: str) -> None:
         super().__init__(status)
@@ -62,7 +69,7 @@ class Refusal(HTTPError):  # noqa: N818
 class Handler(RequestHandler):
     """What all pages share: headers, methods, authorisation, errors in a sentence."""
 
-    server: Site
+    server: ServerContext
     open_to_all = False
     for_browsers = False
     allow = "GET, HEAD"
@@ -90,8 +97,8 @@ class Handler(RequestHandler):
             and token is not None
             and not token.allows(self.request.headers.get("Authorization", ""), as_password=self.for_browsers)
         ):
-            # A browser asks for a password then, and the token is one. Never where something can be changed: what a
-            # browser remembers it also sends along with another site's request.
+            # A browser then asks for a password, and the token is accepted as one. Never where something can be
+            # changed: a browser also sends a remembered password with a request from another site.
             scheme = 'Basic realm="agent-exporter: the token as password"' if self.for_browsers else "Bearer"
             raise Refusal(401, "a bearer token is required", WWW_Authenticate=scheme)
         if self.request.method not in self.allow.split(", "):
@@ -109,7 +116,7 @@ class Handler(RequestHandler):
             return False
 
     def data_received(self, chunk: bytes) -> None:
-        """Nobody wants it."""
+        """Discard the body."""
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error = kwargs.get("exc_info", (None, None, None))[1]
@@ -117,7 +124,7 @@ class Handler(RequestHandler):
             sentence = error.sentence
             for name, value in error.headers.items():
                 self.set_header(name, value)
-        elif isinstance(error, HTTPError):  # tornado's own: of what they say, nothing is ours to tell
+        elif isinstance(error, HTTPError):  # tornado's own errors: their texts are not for clients
             if status_code == 405:
                 self.set_header("Allow", self.allow)
             sentence = f"use {self.allow}" if status_code == 405 else self._reason

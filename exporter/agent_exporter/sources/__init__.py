@@ -22,54 +22,54 @@ if TYPE_CHECKING:
 
 
 class Source:
-    """One entry of the config, or one argument of the command line. What a source need not do is done by these."""
+    """One entry of the config, or one argument of the command line. Methods here are defaults that do nothing."""
 
     name: str
     """The label `source`: as the config or the command line names it, never the path it expands to."""
 
     kinds: tuple[str, ...] = ()
-    """The kinds of rows that `restore` wants."""
+    """The kinds of rows that `restore` takes."""
 
     impatient = False
-    """Somebody waits for the commit of what `read` gave last: it is not to be put off."""
+    """A sender waits for the commit of the last batch: commit it without delay."""
 
     window = READ
-    """Seconds over which the clocks of the agents that it brings are measured (`clocks`)."""
+    """Seconds over which the clocks of its agents are measured (`clocks`)."""
 
     truncations = 0
-    """Files found shorter than they had been read."""
+    """Number of files that became shorter than the offset read."""
 
     origins: Sequence[tuple[int, Origin]] = ()
-    """From which line on of the batch read last who spoke."""
+    """(index of the first line, origin) of each run of lines in the last batch, in order."""
 
     finished = False
-    """There will never be more: standard input at its end, or a file read once."""
+    """Whether there will be no more lines: standard input at its end, or a file read once."""
 
     def read(self) -> Batch | None:
         """About one block of lines, or None when there is nothing to read now. Never blocks."""
         raise NotImplementedError
 
     def origin(self, number: int) -> Origin:
-        """Of a line of the batch read last, by its index."""
+        """Origin of a line of the last batch, by its index."""
         found = bisect_right(self.origins, number, key=lambda run: run[0])
         return self.origins[found - 1][1] if found else NOBODY
 
     def note(self, rejected: int, why: str) -> None:
-        """Told after a batch was counted: how many of its lines were rejected, and why the last one was."""
+        """Called after a batch was counted, with the number of rejected lines and the reason of the last one."""
 
     def changes(self) -> Iterable[Row]:
-        """The rows of state that differ from those of the last call; the caller commits them or keeps them."""
+        """Rows of state that changed since the last call; the caller commits them or keeps them."""
         return ()
 
     def committed(self) -> None:
-        """All that was handed out by `read` so far is on disk."""
+        """Called when everything that `read` returned so far is on disk."""
 
     def refused(self) -> None:
-        """The commit of what was handed out failed; it will be tried again, and nothing is read meanwhile."""
+        """Called when a commit failed; it will be tried again, and nothing is read meanwhile."""
 
     def restore(self, rows: Iterable[tuple[str, bytes]]) -> None:
-        """Take up where the rows that were committed before a restart left off."""
+        """Restore from committed rows."""
 
     def progress(self) -> tuple[int, int]:
-        """Bytes read and bytes in all, of a log that is read once."""
+        """(bytes read, bytes in all) of a log that is read once."""
         return 0, 0

@@ -442,7 +442,7 @@ class FileSource(Source):
 def _passed_over(path: str, st: os.stat_result) -> str | None:
     """Why a file that matches the pattern is not followed."""
     if not stat.S_ISREG(st.st_mode):
-        return "it is no regular file"
+        return "it is not a regular file"
     if path.endswith(".gz"):
         return "what a rotation has packed was read before; `replay` reads it"
     return None

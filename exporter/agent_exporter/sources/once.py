@@ -69,7 +69,7 @@ class PastFiles(Source):
                 continue
             # A pipe that is named, as in `replay <(zcat x)`, is meant; one that a pattern finds may be silent for ever.
             if path != self._pattern and not stat.S_ISREG(st.st_mode):
-                log.warning("%s: %s is left out: it is no regular file", self.name, quoted(path))
+                log.warning("%s: %s is left out: it is not a regular file", self.name, quoted(path))
                 continue
             self._claims[st.st_dev, st.st_ino] = self.name
             stream = Stream()

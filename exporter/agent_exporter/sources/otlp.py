@@ -26,19 +26,19 @@ if TYPE_CHECKING:
 
 
 KIND = "otlp_stream"
-MOST_REQUESTS = 64
+MAX_REQUESTS = 64
 """Waiting to be counted; a collector sends a handful at a time."""
-MOST_BYTES = 64 << 20
+MAX_BYTES = 64 << 20
 """Of lines waiting to be counted: three requests of the largest size."""
 PER_RECORD = 200
 """Bytes of memory that a record takes beside its line."""
-MOST_STREAMS = 1024
+MAX_STREAMS = 1024
 """Files and containers of which unfinished pieces are remembered."""
-MOST_PIECES = 64 << 20
+MAX_PIECES = 64 << 20
 """Bytes of all unfinished pieces. Beyond either bound the oldest are handed on as they are, to be rejected."""
 
 
-class Busy(Exception):  # noqa: N818
+class QueueFull(Exception):  # noqa: N818
     """Not now: the queue is full, the disk refuses, or the end is near. The sender is to try again."""
 
 
@@ -62,9 +62,7 @@ class OtlpSource(Source):
     kinds = (KIND,)
     window = SENT
 
-    def __init__(
-        self, wake: Callable[[], None], max_requests: int = MOST_REQUESTS, max_bytes: int = MOST_BYTES
-    ) -> None:
+    def __init__(self, wake: Callable[[], None], max_requests: int = MAX_REQUESTS, max_bytes: int = MAX_BYTES) -> None:
         self._wake = wake
         self._max_requests = max_requests
         self._max_bytes = max_bytes
@@ -83,14 +81,14 @@ class OtlpSource(Source):
     # --- the server's threads ----------------------------------------------------------------------------------
 
     def deliver(self, records: Sequence[Record]) -> Future[Receipt]:
-        """Queue one request. The future is done once its lines are committed. Raises Busy."""
+        """Queue one request. The future is done once its lines are committed. Raises QueueFull."""
         size = sum(len(record.line) for record in records) + PER_RECORD * len(records)
         request = _Request(records, size, Future())
         with self._lock:
             if self._closed is not None:
-                raise Busy(self._closed)
+                raise QueueFull(self._closed)
             if len(self._waiting) >= self._max_requests or self._bytes + size > max(self._max_bytes, size):
-                raise Busy("too many requests are waiting to be counted")
+                raise QueueFull("too many requests are waiting to be counted")
             self._waiting.append(request)
             self._bytes += size
         self._wake()
@@ -130,7 +128,7 @@ class OtlpSource(Source):
                     lines.append(record)
                     envelopes.append(envelope)
         origins.append((len(lines), NOBODY))
-        while len(self._streams) > MOST_STREAMS or self._held > MOST_PIECES:
+        while len(self._streams) > MAX_STREAMS or self._held > MAX_PIECES:
             pieces, more, *_ = self._forget(next(iter(self._streams)))
             lines += pieces
             envelopes += [b""] * len(pieces)
@@ -203,7 +201,7 @@ class OtlpSource(Source):
             self._bytes = 0
         for request in [*(request for request, _ in handed_out), *waiting]:
             if request.answer.set_running_or_notify_cancel():
-                request.answer.set_exception(Busy(self._closed or "state cannot be written"))
+                request.answer.set_exception(QueueFull(self._closed or "state cannot be written"))
 
     def close(self, why: str) -> None:
         """Take nothing more; those who wait are told to try again."""

@@ -16,7 +16,7 @@ import msgspec
 from agent_exporter.action import MAX_DEPTH
 from agent_exporter.sources.otlp_records import STREAM_KEYS, TOO_DEEP, Record, Streams, check_count, envelope, number
 
-MOST_OBJECTS = 1 << 20
+MAX_OBJECTS = 1 << 20
 """In a request: one for every 20 bytes of the largest body. Empty ones would take a hundred bytes each."""
 
 
@@ -77,12 +77,12 @@ _decode_logs = msgspec.json.Decoder(_Logs).decode
 
 def decode_json(body: bytes | bytearray) -> list[Record]:
     """The records of an ExportLogsServiceRequest as OTLP/JSON. Raises ValueError."""
-    if body.count(b"{") > MOST_OBJECTS:
-        raise ValueError("the body is no OTLP/JSON of log records: it has too many objects for its length")
+    if body.count(b"{") > MAX_OBJECTS:
+        raise ValueError("the body is not OTLP/JSON of log records: it has too many objects for its length")
     try:
         request = _decode_logs(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"the body is no OTLP/JSON: {error}") from error
+        raise ValueError(f"the body is not OTLP/JSON: {error}") from error
     resources = request.resource_logs or ()
     check_count(sum(len(scope.log_records or ()) for each in resources for scope in each.scope_logs or ()))
     records = []
@@ -131,7 +131,7 @@ def _plain(value: _AnyValue | None, depth: int) -> Any:
         try:
             return number(float(value.double_value))  # "NaN" and "Infinity" come as strings
         except ValueError as error:
-            raise ValueError("the body is no OTLP/JSON: a doubleValue is no number") from error
+            raise ValueError("the body is not OTLP/JSON: a doubleValue is not a number") from error
     if value.bytes_value is not None:
         return _bytes(value.bytes_value)
     return value.bool_value if value.bool_value is not None else value.string_value
@@ -141,7 +141,7 @@ def _integer(value: int | str) -> int:
     if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,19}", value):
         value = int(value)
     if isinstance(value, str) or not -(2**63) <= value < 2**63:
-        raise ValueError("the body is no OTLP/JSON: an intValue is no 64-bit integer")
+        raise ValueError("the body is not OTLP/JSON: an intValue is not a 64-bit integer")
     return value
 
 
@@ -151,4 +151,4 @@ def _bytes(text: str) -> bytes:
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise ValueError("the body is no OTLP/JSON: a bytesValue is no base64") from error
+        raise ValueError("the body is not OTLP/JSON: a bytesValue is not base64") from error

@@ -19,7 +19,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from agent_exporter.action import MAX_DEPTH
 from agent_exporter.lines import MAX_LINE
 from agent_exporter.sources.otlp_records import (
-    MOST_RECORDS,
+    MAX_RECORDS,
     STREAM_KEYS,
     TOO_DEEP,
     TOO_MANY,
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 
     from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 
-MOST_FIELDS = 4 * MOST_RECORDS
+MAX_FIELDS = 4 * MAX_RECORDS
 """In a request, down to the records but not within them: one for each, three more if it is unreadable."""
-MOST_RECORD = 4 * MAX_LINE
+MAX_RECORD = 4 * MAX_LINE
 """Bytes of a record. A larger one is handed on as it is, to be counted as too long: taken apart, twenty megabytes of
 empty attributes would take half a gigabyte."""
-_NO_REQUEST = "the body is no ExportLogsServiceRequest"
+_NO_REQUEST = "the body is not an ExportLogsServiceRequest"
 
 
 def decode_protobuf(body: bytes | bytearray) -> list[Record]:
@@ -52,7 +52,7 @@ def decode_protobuf(body: bytes | bytearray) -> list[Record]:
         stream = Streams(described, _identity(described))
         for scope in _children(resource, 2, met):
             for raw in _children(scope, 2, met):
-                if len(raw) > MOST_RECORD:
+                if len(raw) > MAX_RECORD:
                     records.append(Record(stream[()], raw, stream.origin))
                     continue
                 attributes: tuple[tuple[str, str], ...] = ()
@@ -86,7 +86,7 @@ def _children(message: bytes, wanted: int, met: Iterator[int]) -> Iterator[bytes
     """
     at = 0
     while at < len(message):
-        if next(met) > MOST_FIELDS:
+        if next(met) > MAX_FIELDS:
             raise ValueError(TOO_MANY)
         key, at = _varint(message, at)
         match key & 7:  # the wire type

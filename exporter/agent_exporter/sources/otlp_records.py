@@ -39,12 +39,12 @@ def envelope(rest: bytes) -> bytes:
     return xxh3_128_digest(rest)
 
 
-MOST_ATTRIBUTES = 64
+MAX_ATTRIBUTES = 64
 """Of a resource, that are kept to say who spoke; a collector sets a dozen."""
 
-MOST_RECORDS = 200_000
+MAX_RECORDS = 200_000
 """In a request: 20 MiB of ordinary lines are fewer, and 20 MiB of empty ones would be ten million."""
-TOO_MANY = f"the request has over {MOST_RECORDS:,} records; send fewer at once"
+TOO_MANY = f"the request has over {MAX_RECORDS:,} records; send fewer at once"
 
 STREAM_KEYS = ("log.file.path", "log.file.name", "log.iostream")
 """The attributes of a record that tell streams of one resource apart."""
@@ -58,7 +58,7 @@ _EXACT = 2.0**53
 
 def check_count(records: int) -> None:
     """Raise ValueError if a request has more records than it may."""
-    if records > MOST_RECORDS:
+    if records > MAX_RECORDS:
         raise ValueError(TOO_MANY)
 
 
@@ -68,7 +68,7 @@ class Streams(dict[tuple[tuple[str, str], ...], str]):
     def __init__(self, resource: bytes, attributes: Iterable[tuple[str, str]]) -> None:
         super().__init__()
         self._resource = resource
-        self.origin = Origin(attributes=tuple(islice(attributes, MOST_ATTRIBUTES)))
+        self.origin = Origin(attributes=tuple(islice(attributes, MAX_ATTRIBUTES)))
 
     def __missing__(self, attributes: tuple[tuple[str, str], ...]) -> str:
         name = self[attributes] = xxh3_64_hexdigest(self._resource + repr(sorted(attributes)).encode())

@@ -1,4 +1,4 @@
-"""Keeps the spans of a trace together until its sessions have ended (`otlp.hold`), between the tree and the queue.
+"""Keeps a trace's spans together until its sessions have ended (`otlp.buffer_traces`), between the tree and the queue.
 
 A collector that samples decides once for a trace, and a span that comes after "drop" cannot bring the trace back. So
 what it decides on has to be whole: actions, findings and the sessions with their totals go out together. A trace
@@ -29,7 +29,7 @@ KIND = "held"
 MOST_BYTES = 32 << 20
 """Of spans held at once: 100 actions a second for ten minutes, at 500 bytes each."""
 SETTLE = 3.0
-"""Seconds of quiet after the last session's end: another one may begin, and findings wait for `detectors.reorder`."""
+"""Seconds of quiet after the last session's end: another one may begin, and findings wait for the reorder window."""
 MOST_MARKED = 65_536
 """Traces remembered as gone out early; as many as the tree remembers."""
 _MARK = encode.boolean("agent.trace.keep", value=True)

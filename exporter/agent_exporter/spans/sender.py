@@ -36,9 +36,9 @@ FIRST_BACKOFF, LAST_BACKOFF = 0.5, 30.0
 """Seconds; doubled each time, with jitter."""
 LONGEST_RETRY_AFTER = 300.0
 """Seconds. A collector that asks for more is asked again sooner."""
-MOST_SPANS = 4096
+MAX_SPANS = 4096
 """In one request: about 2 MB before compression, half of what collectors take by default in gRPC."""
-MOST_ANSWER = 4 << 20
+MAX_ANSWER = 4 << 20
 """Bytes of an answer."""
 LINGER = 0.2
 """Seconds between requests when the queue is short: a request for many spans, not for each."""
@@ -62,10 +62,10 @@ class Sender:
     async def run(self) -> None:
         """Send for ever."""
         self._loop = asyncio.get_running_loop()
-        client = SimpleAsyncHTTPClient(force_instance=True, max_body_size=MOST_ANSWER, max_header_size=65536)
+        client = SimpleAsyncHTTPClient(force_instance=True, max_body_size=MAX_ANSWER, max_header_size=65536)
         try:
             while True:
-                pieces = self.queue.take(MOST_SPANS)
+                pieces = self.queue.take(MAX_SPANS)
                 if not pieces:
                     self._wake.clear()
                     await self._wake.wait()
@@ -75,7 +75,7 @@ class Sender:
                 except BaseException:
                     self.queue.release(pieces)
                     raise
-                if sum(piece.count for piece in pieces) < MOST_SPANS // 2:
+                if sum(piece.count for piece in pieces) < MAX_SPANS // 2:
                     await asyncio.sleep(LINGER)
         finally:
             client.close()
@@ -136,7 +136,7 @@ class Sender:
 
 
 def _partial(body: bytes) -> tuple[int, str]:
-    """How many spans the collector refused, and why. An answer that is no protobuf refuses none."""
+    """How many spans the collector refused, and why. An answer that is not protobuf refuses none."""
     try:
         partial = ExportTraceServiceResponse.FromString(body).partial_success
     except DecodeError:

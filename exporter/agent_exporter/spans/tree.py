@@ -21,11 +21,11 @@ from msgspec import Struct
 from xxhash import xxh3_64_digest
 
 from agent_exporter.action import FAILED, Metadata, Output, trace_id_of
-from agent_exporter.crowded import first_look, next_look
 from agent_exporter.lineage import caller, own_trace, root_id, session_span_id, span_id, trace_name
 from agent_exporter.spans import encode
 from agent_exporter.stage import Stage
 from agent_exporter.state import row_key
+from agent_exporter.sweep import next_threshold, sweep_threshold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -89,7 +89,7 @@ class Tree(Stage):
         self._is_llm = is_llm
         self._emit = emit
         self._most = most
-        self._look_at = first_look(most)
+        self._look_at = sweep_threshold(most)
         self._count = 0
         self._open: dict[tuple[str, str], dict[str, Invocation]] = {}
         self._traces: dict[str, dict[tuple[str, str], Invocation]] = {}
@@ -394,7 +394,7 @@ class Tree(Stage):
         self._forget_quiet(lambda part: newest - part.last)
         if self._count >= self._most:
             self._evict()
-        self._look_at = next_look(self._count, self._most)
+        self._look_at = next_threshold(self._count, self._most)
 
     def _evict(self) -> None:
         """Make room for an eighth, the traces begun first. Sessions still open are sent as they stand."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from agent_exporter.metrics.families import AgentSettings
     from agent_exporter.probes.check import Result
     from agent_exporter.state import Rows
-    from agent_exporter.status.seen import Seen
+    from agent_exporter.status.seen import Snapshot
 
 C = TypeVar("C", bound=Cell)
 
@@ -39,10 +39,10 @@ ASSETS = {"/status.css": "text/css; charset=utf-8", "/icon.svg": "image/svg+xml"
 
 NOWHERE = ""
 """The path of the page for paths that have none."""
-MOST_AGENTS = 200
+MAX_AGENTS = 200
 """Rows of the overview: those that want attention first, then the latest seen."""
-MOST_SESSIONS = 50
-MOST_TEXT = 1_000
+MAX_SESSIONS = 50
+MAX_TEXT = 1_000
 """Characters of any one text on a page."""
 REFRESH = 5
 """Seconds between two loads of a page."""
@@ -57,7 +57,7 @@ class AgentRow(NamedTuple):
 
     name: str
     cell: AgentCell
-    standings: list[words.Standing]
+    conditions: list[words.Condition]
     today: Day
     rate: int
     """Tokens in the last RATE_WINDOW seconds."""
@@ -73,8 +73,8 @@ class AgentRow(NamedTuple):
 
     @property
     def level(self) -> str:
-        """Of its worst standing."""
-        return self.standings[0].level
+        """Of its worst condition."""
+        return self.conditions[0].level
 
 
 class Pages:
@@ -83,7 +83,7 @@ class Pages:
     `metrics` is whether a browser gets /metrics: it cannot where they want a token, and no page leads it there.
     """
 
-    def __init__(self, look: Callable[[str | None, str | None], Seen], *, metrics: bool = True) -> None:
+    def __init__(self, look: Callable[[str | None, str | None], Snapshot], *, metrics: bool = True) -> None:
         self._look = look
         names = {
             "text": _text, "words": words, "spark": spark, "gauge": gauge,
@@ -112,8 +112,8 @@ class Pages:
             "overview.html", seen, refresh,
             title="Fleet",
             pipe=pipe,
-            agents=steady(agents[:MOST_AGENTS]),
-            more=len(agents) - MOST_AGENTS,
+            agents=steady(agents[:MAX_AGENTS]),
+            more=len(agents) - MAX_AGENTS,
             levels=Counter(agent.level for agent in agents),
             tokens=sum(agent.today.tokens for agent in agents),
             cost=sum(agent.today.cost_usd for agent in agents),
@@ -135,7 +135,7 @@ class Pages:
             title=label(name),
             agent=agent,
             pipe=pipe,
-            sessions=sorted(seen.sessions, key=lambda session: -session.tokens)[:MOST_SESSIONS],
+            sessions=sorted(seen.sessions, key=lambda session: -session.tokens)[:MAX_SESSIONS],
             tasks=seen.live.tasks,
             quality=words.quality(agent.cell, seen.live.now),
             findings=[
@@ -160,12 +160,12 @@ class Pages:
             trace=seen.trace, findings=findings,
         )  # fmt: skip
 
-    def _write(self, template: str, seen: Seen, refresh: int | None, **values: Any) -> str:
+    def _write(self, template: str, seen: Snapshot, refresh: int | None, **values: Any) -> str:
         page = self._templates.load(template).generate(seen=seen, now=seen.live.now, refresh=refresh, **values)
         return page.decode()
 
 
-def judge(seen: Seen) -> words.Pipe:
+def judge(seen: Snapshot) -> words.Pipe:
     """Whether the silence of agents is theirs."""
     agents = [
         (cell, seen.live.agent(cell.agent)) for cell in _cells(seen.rows, "agent", AgentCell) if cell.agent != OVERFLOW
@@ -174,7 +174,7 @@ def judge(seen: Seen) -> words.Pipe:
     return words.judge_pipe(agents, newest, seen.live.now, seen.since)
 
 
-def fleet(seen: Seen, pipe: words.Pipe) -> list[AgentRow]:
+def fleet(seen: Snapshot, pipe: words.Pipe) -> list[AgentRow]:
     """Every agent, those that want attention first, then the latest seen. `pipe` is what `judge` said of them."""
     now = seen.live.now
     today = int(now // DAY)
@@ -196,7 +196,7 @@ def fleet(seen: Seen, pipe: words.Pipe) -> list[AgentRow]:
             AgentRow(
                 cell.agent,
                 cell,
-                words.standings(cell, settings, spent, now, seen.since, checks[cell.agent], runs[cell.agent], pipe),
+                words.conditions(cell, settings, spent, now, seen.since, checks[cell.agent], runs[cell.agent], pipe),
                 spent,
                 sum(tokens for _, _, tokens in rates[-RATE_WINDOW // STEP :]),
                 _by_minute([tokens for _, _, tokens in rates]),
@@ -231,4 +231,4 @@ def _cells(rows: Rows, kind: str, cell: type[C]) -> list[C]:
 
 
 def _text(value: bytes) -> str:
-    return xhtml_escape(printable(value.decode()[:MOST_TEXT]))  # tornado's templates hand on UTF-8
+    return xhtml_escape(printable(value.decode()[:MAX_TEXT]))  # tornado's templates hand on UTF-8

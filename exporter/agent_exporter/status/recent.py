@@ -41,7 +41,7 @@ STEPS = 120
 """Buckets: half an hour."""
 
 
-class Done(NamedTuple):
+class ActionSummary(NamedTuple):
     """One action without its content. Times are seconds since 1970."""
 
     started: float
@@ -63,7 +63,7 @@ class Done(NamedTuple):
     """How the task went, on the line that ends its session."""
 
     @classmethod
-    def of(cls, action: Action) -> Done:
+    def of(cls, action: Action) -> ActionSummary:
         """An action without its content."""
         tokens, output, metadata = action.tokens, action.output, action.metadata
         at = action.at
@@ -106,13 +106,13 @@ class Bucket:
         self.actions = self.failures = self.tokens = 0
 
 
-class Memory:
+class AgentActivity:
     """One agent's last actions and buckets, oldest first."""
 
     __slots__ = ("actions", "buckets", "last")
 
     def __init__(self) -> None:
-        self.actions: deque[Done] = deque(maxlen=ACTIONS_OF_AGENT)
+        self.actions: deque[ActionSummary] = deque(maxlen=ACTIONS_OF_AGENT)
         self.buckets: deque[Bucket] = deque(maxlen=STEPS)
         self.last = 0.0
 
@@ -142,14 +142,14 @@ class Trace:
 
     def __init__(self, most: int | None = None) -> None:
         self._most = ACTIONS_OF_TRACE if most is None else most
-        self.actions: list[Done] = []
+        self.actions: list[ActionSummary] = []
         self.members: dict[tuple[str, str], Member] = {}
         self.spans: dict[str, tuple[str, str]] = {}
         """Whose span it is, where lines give span ids of their own."""
         self.dropped = 0
         """Actions that are counted only."""
 
-    def add(self, action: Action, done: Done) -> bool:
+    def add(self, action: Action, done: ActionSummary) -> bool:
         """Take in an action; False if it is counted only, as there are `most` already."""
         kept = len(self.actions) < self._most
         if kept:
@@ -177,7 +177,7 @@ class Recent(Stage):
         """Clock at its beginning, seconds since 1970."""
         self.evictions = 0
         """Traces and agents forgotten to make room."""
-        self._agents: dict[str, Memory] = {}
+        self._agents: dict[str, AgentActivity] = {}
         self._traces: dict[str, Trace] = {}
         self._held = 0
 
@@ -185,7 +185,7 @@ class Recent(Stage):
         """Remember an action, unless the exporter is catching up: it would be out of date when it is looked at."""
         if not reading.live:
             return
-        done = Done.of(action)
+        done = ActionSummary.of(action)
         memory = self._agents.get(done.agent_id)
         if memory is None:
             memory = self._meet(done.agent_id)
@@ -206,7 +206,7 @@ class Recent(Stage):
 
     # --- what the page asks for --------------------------------------------------------------------------------
 
-    def agent(self, name: str) -> list[Done]:
+    def agent(self, name: str) -> list[ActionSummary]:
         """An agent's last actions, newest first."""
         memory = self._agents.get(name)
         return [] if memory is None else list(reversed(memory.actions))
@@ -241,17 +241,17 @@ class Recent(Stage):
 
     # --- within bounds -----------------------------------------------------------------------------------------
 
-    def _meet(self, name: str) -> Memory:
+    def _meet(self, name: str) -> AgentActivity:
         if len(self._agents) >= MOST_AGENTS:
             # An eighth at once: sorting so rarely costs less than keeping the table in order on every line.
             oldest = sorted(self._agents, key=lambda known: self._agents[known].last)[: MOST_AGENTS // 8]
             self.evictions += len(oldest)
             for known in oldest:
                 del self._agents[known]
-        memory = self._agents[name] = Memory()
+        memory = self._agents[name] = AgentActivity()
         return memory
 
-    def _follow(self, action: Action, done: Done) -> None:
+    def _follow(self, action: Action, done: ActionSummary) -> None:
         key = done.trace or own_trace(done.agent_id, done.session_id)
         trace = self._traces.get(key)
         if trace is None:

@@ -12,20 +12,20 @@ if TYPE_CHECKING:
 
     from agent_exporter.breaker.intent import Intent
     from agent_exporter.detectors.finding import Finding
-    from agent_exporter.metrics.families import Live
+    from agent_exporter.metrics.families import ScrapeContext
     from agent_exporter.oddities import Example
     from agent_exporter.sessions import Session
     from agent_exporter.stages import Stages
     from agent_exporter.state import Rows
-    from agent_exporter.status.recent import Done, Trace
+    from agent_exporter.status.recent import ActionSummary, Trace
 
 
-class Seen(NamedTuple):
+class Snapshot(NamedTuple):
     """A moment of the exporter."""
 
     rows: Rows
     """Committed cells."""
-    live: Live
+    live: ScrapeContext
     problem: str | None
     """Why the exporter is not ready."""
     since: float
@@ -33,7 +33,7 @@ class Seen(NamedTuple):
     rates: Mapping[str, list[tuple[int, int, int]]] = {}
     findings: Sequence[Finding] = ()
     """Newest first."""
-    actions: Sequence[Done] = ()
+    actions: Sequence[ActionSummary] = ()
     """Of the agent asked for, newest first."""
     sessions: Sequence[Session] = ()
     """Of the agent asked for, those that are open."""
@@ -47,7 +47,9 @@ class Seen(NamedTuple):
     """Why it only observes, if it has stopped too much at once."""
 
 
-def see(stages: Stages, live: Live, problem: str | None, agent: str | None, trace_id: str | None) -> Seen:
+def take_snapshot(
+    stages: Stages, live: ScrapeContext, problem: str | None, agent: str | None, trace_id: str | None
+) -> Snapshot:
     """What there is now; with an agent its actions and open sessions, with a trace id that trace."""
     recent, breaker = stages.recent, stages.breaker
     assert recent is not None
@@ -60,7 +62,7 @@ def see(stages: Stages, live: Live, problem: str | None, agent: str | None, trac
         key=lambda finding: finding.at,
         reverse=True,
     )
-    return Seen(
+    return Snapshot(
         rows,
         live,
         problem,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from agent_exporter.lineage import Lineage
-from agent_exporter.status.recent import Done
+from agent_exporter.status.recent import ActionSummary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Name = tuple[str, str]
 """(agent_id, session_id)."""
-LEAST = 3.0
+MIN_WIDTH = 3.0
 """Thousandths of the whole that a bar is wide, so that what took no time is seen, too."""
 DEEPEST = 12
 """Levels that are indented; a hostile chain of a thousand agents stays on the page."""
@@ -29,7 +29,7 @@ class Bar(NamedTuple):
     session_id: str
     started: float
     at: float
-    done: Done | None
+    done: ActionSummary | None
     failed: int
     """Of a session: how many of its actions failed."""
     actions: int
@@ -47,14 +47,14 @@ def waterfall(trace: Trace, findings: Sequence[Finding]) -> list[Bar]:
     children: dict[Name | None, list[Name]] = {}
     for name, parent in parents(trace).items():
         children.setdefault(parent, []).append(name)
-    actions: dict[Name, list[Done]] = {}
+    actions: dict[Name, list[ActionSummary]] = {}
     for done in trace.actions:
         actions.setdefault((done.agent_id, done.session_id), []).append(done)
     begin = min(done.started for done in trace.actions)
     scale = 1000 / (max(done.at for done in trace.actions) - begin or 1.0)
     drawn: set[Name] = set()
 
-    def bar(depth: int, name: Name, done: Done | None) -> Bar:
+    def bar(depth: int, name: Name, done: ActionSummary | None) -> Bar:
         own = [done] if done is not None else actions.get(name, [])
         started = min((one.started for one in own), default=trace.members[name].started)
         at = max((one.at for one in own), default=started)
@@ -64,7 +64,7 @@ def waterfall(trace: Trace, findings: Sequence[Finding]) -> list[Bar]:
             sum(one.failed for one in own), len(own),
             sum(one.tokens or 0 for one in own), sum(costs) if costs else None,
             [finding for finding in findings if _concerns(finding, name, done)],
-            min(1000 - LEAST, (started - begin) * scale), max(LEAST, (at - started) * scale),
+            min(1000 - MIN_WIDTH, (started - begin) * scale), max(MIN_WIDTH, (at - started) * scale),
         )  # fmt: skip
 
     def draw(name: Name, depth: int) -> Iterator[Bar]:
@@ -72,10 +72,10 @@ def waterfall(trace: Trace, findings: Sequence[Finding]) -> list[Bar]:
             return
         drawn.add(name)
         yield bar(depth, name, None)
-        below: list[tuple[float, Done | Name]] = [(done.started, done) for done in actions.get(name, [])]
+        below: list[tuple[float, ActionSummary | Name]] = [(done.started, done) for done in actions.get(name, [])]
         below += [(trace.members[child].started, child) for child in children.get(name, [])]
         for _, one in sorted(below, key=lambda pair: pair[0]):
-            if isinstance(one, Done):
+            if isinstance(one, ActionSummary):
                 yield bar(depth + 1, name, one)
             else:
                 yield from draw(one, depth + 1)
@@ -93,7 +93,7 @@ def parents(trace: Trace) -> dict[Name, Name | None]:
     return {name: None if parent is None else parent.name for name, parent in above.items()}
 
 
-def _concerns(finding: Finding, name: Name, done: Done | None) -> bool:
+def _concerns(finding: Finding, name: Name, done: ActionSummary | None) -> bool:
     if finding.agent_id != name[0] or finding.session_id not in {None, name[1]}:
         return False
     if done is None:

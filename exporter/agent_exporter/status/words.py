@@ -35,15 +35,15 @@ if TYPE_CHECKING:
     from agent_exporter.metrics.cells import AgentCell, Day
     from agent_exporter.metrics.families import AgentSettings
     from agent_exporter.probes.check import Result
-    from agent_exporter.status.recent import Done
+    from agent_exporter.status.recent import ActionSummary
 
 NOTHING = "—"
 """Where there is no value."""
 LONG_QUIET = 3600.0
-"""Seconds after which an agent without an expected cycle is no longer called well: nobody said when to expect it."""
+"""Seconds after which an agent without an expected interval is no longer called well: nobody said when to expect it."""
 
 
-class Standing(NamedTuple):
+class Condition(NamedTuple):
     """One thing to say of an agent. `level`: bad (a person now), warn (worth a look), quiet (by plan), good."""
 
     level: str
@@ -121,7 +121,7 @@ def moment(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def standings(
+def conditions(
     cell: AgentCell,
     settings: AgentSettings,
     today: Day,
@@ -130,7 +130,7 @@ def standings(
     checks: Sequence[Result] = (),
     runs: Sequence[tuple[str, Run]] = (),
     pipe: Pipe = Pipe(),  # noqa: B008  (frozen)
-) -> list[Standing]:
+) -> list[Condition]:
     """What there is to say of an agent, the worst first; never empty.
 
     `since` is when the exporter began; `checks` are its latest health checks, `runs` its latest benchmarks by suite.
@@ -142,14 +142,14 @@ def standings(
     if cell.unconfirmed:
         sessions = "a session" if cell.unconfirmed == 1 else f"{cell.unconfirmed} sessions"
         said.append(
-            Standing("bad", f"{sessions} that was to stop still runs", "findings", "AgentTerminatedStillLogging")
+            Condition("bad", f"{sessions} that was to stop still runs", "findings", "AgentTerminatedStillLogging")
         )
     said += [
-        Standing(level_of(topic), f"{topic.doing} ({ago(at, now)})", "findings", topic.alert)
+        Condition(level_of(topic), f"{topic.doing} ({ago(at, now)})", "findings", topic.alert)
         for topic in TOPICS.values()
         if now - (at := cell.findings.get(topic.name, 0.0)) < FRESH
     ]
-    return sorted(said, key=lambda standing: LEVELS.index(standing.level))
+    return sorted(said, key=lambda condition: LEVELS.index(condition.level))
 
 
 def judge_pipe(agents: Sequence[tuple[AgentCell, AgentSettings]], newest_line: float, now: float, since: float) -> Pipe:
@@ -162,7 +162,9 @@ def judge_pipe(agents: Sequence[tuple[AgentCell, AgentSettings]], newest_line: f
         return Pipe()
     unheard = now - newest_line
     expected = [
-        (cell, settings.expected_cycle) for cell, settings in agents if settings.expected_cycle and not settings.quiet
+        (cell, settings.expected_interval)
+        for cell, settings in agents
+        if settings.expected_interval and not settings.quiet
     ]
     beyond = {
         cell.agent: over
@@ -177,42 +179,42 @@ def judge_pipe(agents: Sequence[tuple[AgentCell, AgentSettings]], newest_line: f
     )
 
 
-def _activity(cell: AgentCell, settings: AgentSettings, now: float, since: float, pipe: Pipe) -> list[Standing]:
+def _activity(cell: AgentCell, settings: AgentSettings, now: float, since: float, pipe: Pipe) -> list[Condition]:
     if not cell.last_seen:
-        if settings.expected_cycle is None:
-            return [Standing("quiet", "not seen yet")]
+        if settings.expected_interval is None:
+            return [Condition("quiet", "not seen yet")]
         waited = now - max(cell.created, since + STARTING)
-        expected = f"not seen yet; expected every {duration(settings.expected_cycle)}"
+        expected = f"not seen yet; expected every {duration(settings.expected_interval)}"
         if waited >= UNSEEN and not settings.quiet and pipe.dead is None:
-            return [Standing("warn", expected, alert="AgentNeverSeen")]
-        return [Standing("quiet", expected)]
+            return [Condition("warn", expected, alert="AgentNeverSeen")]
+        return [Condition("quiet", expected)]
     silence = now - cell.last_seen
-    cycle = settings.expected_cycle
+    cycle = settings.expected_interval
     working, idle = cell.states.get("working", 0.0), cell.states.get("idle", 0.0)
     # Just started, it may not have read yet what the agent logged meanwhile.
     overdue = cycle is not None and silence > SILENT_CYCLES * cycle and now - since >= STARTING
     if cycle is not None and overdue and not settings.quiet and cell.agent not in pipe.excused:
         return [
-            Standing("bad", f"silent for {duration(silence)}; expected every {duration(cycle)}", alert="AgentSilent")
+            Condition("bad", f"silent for {duration(silence)}; expected every {duration(cycle)}", alert="AgentSilent")
         ]
     at_work = now if cycle is None else working  # without a cycle nothing says when the next heartbeat is due
-    if working > idle and at_work - max(idle, cell.last_action) > settings.long_call:
+    if working > idle and at_work - max(idle, cell.last_action) > settings.max_action_duration:
         said = f"stuck: says it works, no action for {duration(now - cell.last_action)}"
-        return [Standing("bad", said, alert="AgentStuck")]
+        return [Condition("bad", said, alert="AgentStuck")]
     if overdue and settings.quiet:
-        return [Standing("quiet", "silent by plan (quiet hours)")]
+        return [Condition("quiet", "silent by plan (quiet hours)")]
     if overdue:
-        return [Standing("quiet", f"not heard for {duration(silence)}, as others")]
+        return [Condition("quiet", f"not heard for {duration(silence)}, as others")]
     if cycle is None and silence > LONG_QUIET:
-        return [Standing("quiet", f"nothing for {duration(silence)}; no cycle is configured")]
+        return [Condition("quiet", f"nothing for {duration(silence)}; no cycle is configured")]
     if cell.active:
-        return [Standing("good", "working")]
+        return [Condition("good", "working")]
     if idle or working:
-        return [Standing("good", "idle")]
-    return [Standing("good", "between tasks")]
+        return [Condition("good", "idle")]
+    return [Condition("good", "between tasks")]
 
 
-def _budgets(settings: AgentSettings, today: Day) -> list[Standing]:
+def _budgets(settings: AgentSettings, today: Day) -> list[Condition]:
     said = []
     for spent, cap, shown, unit in (
         (today.tokens, settings.daily_tokens, lambda number: f"{count(number)} tokens", "Tokens"),
@@ -222,13 +224,13 @@ def _budgets(settings: AgentSettings, today: Day) -> list[Standing]:
             continue
         level, where = ("bad", "over") if spent > cap else ("warn", "near")
         alert = f"AgentDaily{unit}{where.title()}Budget"
-        said.append(Standing(level, f"{where} its daily budget: {shown(spent)} of {shown(cap)}", alert=alert))
+        said.append(Condition(level, f"{where} its daily budget: {shown(spent)} of {shown(cap)}", alert=alert))
     return said
 
 
-def _drift(cell: AgentCell, now: float) -> list[Standing]:
+def _drift(cell: AgentCell, now: float) -> list[Condition]:
     return [
-        Standing(
+        Condition(
             "warn",
             f"{signal.metric} has drifted: {signal.since} these days, was {signal.before} in its first week",
             "quality",
@@ -239,19 +241,19 @@ def _drift(cell: AgentCell, now: float) -> list[Standing]:
     ]
 
 
-def _health(checks: Sequence[Result], now: float) -> Iterator[Standing]:
+def _health(checks: Sequence[Result], now: float) -> Iterator[Condition]:
     failing = [check for check in checks if not check.passed]
     outage = {check for check in failing if check.name in CHECKS and now - check.since >= OUTAGE}
     for level, some in (("bad", outage), ("warn", {*failing} - outage)):
         if some:
             names = ", ".join(label(name) for name in sorted(check.name for check in some))
             lasts = duration(max(0.0, now - min(check.since for check in some)))
-            yield Standing(level, f"fails {names} for {lasts}", "checks")
+            yield Condition(level, f"fails {names} for {lasts}", "checks")
 
 
-def _known(runs: Sequence[tuple[str, Run]]) -> list[Standing]:
+def _known(runs: Sequence[tuple[str, Run]]) -> list[Condition]:
     return [
-        Standing(
+        Condition(
             "warn", f"passes {percent(run.passed, run.of)} of {label(suite)}", "benchmarks", "AgentBenchmarkRegressed"
         )
         for suite, run in runs
@@ -380,16 +382,16 @@ STOPS = {
 """What became of a session that was to be stopped, by the status of its intent."""
 
 
-def stop_of(finding: Finding, stops: Mapping[tuple[str, str, str], Intent]) -> Standing | None:
+def stop_of(finding: Finding, stops: Mapping[tuple[str, str, str], Intent]) -> Condition | None:
     """What the breaker did about a finding, and why."""
     intent = stops.get((finding.agent_id, finding.session_id or "", finding.kind))
     if intent is None:
         return None
     level, said = STOPS[intent.status]
-    return Standing(level, f"{said}: {intent.why}" if intent.why else said)
+    return Condition(level, f"{said}: {intent.why}" if intent.why else said)
 
 
-def notes(done: Done) -> str:
+def notes(done: ActionSummary) -> str:
     """What else is worth knowing of an action: its model, its retries, its confidence, how it left the task."""
     said = [done.model or ""]
     if done.retries:
