@@ -23,7 +23,7 @@ from virtual import START, fleet_log
 from agent_exporter.action import Action, decode, trace_id_of
 from agent_exporter.breaker.audit import verify
 from agent_exporter.cli import command
-from agent_exporter.cli.arguments import FAULTS as OFFERED
+from agent_exporter.cli.demo import FAULTS as OFFERED
 from agent_exporter.config import load
 from agent_exporter.demo import history
 from agent_exporter.demo.faults import FAULTS
