@@ -88,7 +88,7 @@ class Task(NamedTuple):
 
     @property
     def level(self) -> str:
-        """How bad it is: one of `words.LEVELS`. A failure that the task got over is worth a look, and no more."""
+        """How bad it is: one of `conditions.LEVELS`. A failure that the task got over is worth a look, and no more."""
         if self.paging or (self.sums.failed and not self.completed):
             return "bad"
         return "warn" if self.findings or self.sums.failed or self.completed is False else "good"
