@@ -21,6 +21,7 @@ The folder listing is the architecture. A line flows from top to bottom, and not
     thresholds what the pages call bad, as the alert rules do
     clocks     how far each agent's clock is off
     duplicates what an OTLP sender delivers again is counted once
+    outgoing   HTTP requests to agents and to a collector, bounded in time and size
     state      one SQLite file that every stage above commits its changed rows to, together
     stored     every kind of row in it: what reads it, and what it means if that fails
 

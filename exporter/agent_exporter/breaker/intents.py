@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from agent_exporter.breaker.intent import ROW, Intent
+from agent_exporter.crowded import eighth
 from agent_exporter.detectors.finding import RESULTS
 
 if TYPE_CHECKING:
@@ -107,16 +108,15 @@ class Intents:
         self._of_session.setdefault((intent.agent_id, intent.session_id), []).append(intent)
 
     def _evict(self) -> None:
-        """Make room for an eighth. Those of sessions that are over go first, uncounted: nothing is lost with them. Of
-        the others those that were called go last, so that no flood of made-up sessions has one told twice.
+        """Make room. Those of sessions that are over go first, uncounted: nothing is lost with them. Of the others,
+        those that were called go last, so that no flood of made-up sessions has one told twice.
         """
         idle = [
             (self._goes_on(intent), intent.called > 0, intent.changed, intent)
             for intent in self
             if intent.status not in {"met", "intended", "called"}
         ]
-        idle.sort(key=itemgetter(0, 1, 2))
-        for goes_on, *_, intent in idle[: MOST // 8]:
+        for goes_on, *_, intent in eighth(idle, MOST, itemgetter(0, 1, 2)):
             self.evictions += goes_on
             del self._all[intent.key]
             self._dirty.discard(intent)

@@ -160,7 +160,7 @@ class Tally(Table):
         tokens = action.tokens
         day = self.agents[action.agent_id].cell.days.get(int(action.at // DAY))
         if tokens is not None and day is not None:
-            day.tokens -= (tokens.prompt or 0) + (tokens.completion or 0)
+            day.tokens -= tokens.total
             day.cost_usd -= tokens.cost_usd or 0.0
 
     def odd_tokens(self, action: Action, odd: int, now: float) -> None:
@@ -172,7 +172,7 @@ class Tally(Table):
         if odd & MISMATCH:
             model.mismatches += 1
         if odd & UNPRICED:
-            model.unpriced += (action.tokens.prompt or 0) + (action.tokens.completion or 0)
+            model.unpriced += action.tokens.total
         if odd & CACHE_APART:
             model.cache_apart += 1
         self.touch(model)
