@@ -16,6 +16,7 @@ from conftest import LOGS, line, record
 from running import Running
 from test_metrics import HOSTILE, Lines
 
+from agent_exporter import formatting
 from agent_exporter.action import decode, trace_id_of
 from agent_exporter.backtest.rules import seconds
 from agent_exporter.benchmark.history import History
@@ -27,7 +28,7 @@ from agent_exporter.metrics.samples import AgentSettings
 from agent_exporter.probes.check import Result
 from agent_exporter.stages import MIRRORED, Stages
 from agent_exporter.state import Memory
-from agent_exporter.status import conditions, formatting, pages, recent
+from agent_exporter.status import conditions, pages, recent
 from agent_exporter.status.pages import Pages
 from agent_exporter.status.recent import Recent
 from agent_exporter.status.seen import see

@@ -155,7 +155,7 @@ class Pipeline:
         add, join, detect = tally.add, sessions.add, detectors.add
         envelopes = batch.envelopes
         seen = duplicates.request() if envelopes else None
-        settle = self.prices.settle
+        complete = self.prices.complete
         words = self._words
         now = self.now()
         live = self.live
@@ -189,8 +189,7 @@ class Pipeline:
                 if mended and mended[-1][0] is action:
                     mended.pop()
                 if breaker is not None and breaker.watches(action.agent_id):
-                    if action.tokens is not None:
-                        settle(action.tokens)
+                    action, _ = complete(action)
                     breaker.again(action, hash(line), source.origin(number), now)
                 continue
             accepted += 1
@@ -200,13 +199,15 @@ class Pipeline:
                     now = self.newest = newest
                     if in_order:
                         arrived = now
-            if action.tokens is not None and (odd := settle(action.tokens)):
-                tally.odd_tokens(action, odd, now)
-                if odd & UNPRICED and action.tokens.model is not None:
-                    odd_line("model_unpriced", line)
-                if odd & CACHE_APART:
-                    self.prices.tell_of_cache(action.agent_id)
-                    odd_line("prompt_without_cache", line)
+            if (tokens := action.tokens) is not None:
+                action, odd = complete(action)
+                if odd:
+                    tally.odd_tokens(action, odd, now)
+                    if odd & UNPRICED and tokens.model is not None:
+                        odd_line("model_unpriced", line)
+                    if odd & CACHE_APART:
+                        self.prices.tell_of_cache(action.agent_id)
+                        odd_line("prompt_without_cache", line)
             if action.status == "other":
                 odd_line("status_other", line)
             add(action, now)

@@ -18,11 +18,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from agent_exporter import formatting
 from agent_exporter.explain.evidence import findings
 from agent_exporter.explain.search import Search
 from agent_exporter.explain.task import Task, build
 from agent_exporter.prices import Prices
-from agent_exporter.status import conditions, formatting
+from agent_exporter.status import conditions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,11 +87,10 @@ def explain(
         if rejected := sum(log.rejected for log in logs):
             missing += f"; {rejected:,} lines that may be meant are no records, `agent-exporter validate` says why"
         raise Missing(missing)
+    complete = Prices(config.prices).complete
+    for actions in (*found.tasks.values(), found.beside):
+        actions[:] = [complete(action)[0] for action in actions]
     lines = [action for actions in found.tasks.values() for action in actions] + found.beside
-    prices = Prices(config.prices)
-    for action in lines:
-        if action.tokens is not None:
-            prices.settle(action.tokens)
     told = findings(config, sorted(lines, key=lambda action: action.at))
     tasks = [build(trace_id, actions, told) for trace_id, actions in found.tasks.items()]
     tasks.sort(key=lambda task: (conditions.LEVELS.index(task.level), not task.paging, -task.ended))

@@ -8,12 +8,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from agent_exporter import formatting
 from agent_exporter.explain import story
 from agent_exporter.explain.rows import branches, failed_first, fit, rows_of
 from agent_exporter.explain.search import MOST_LINES
 from agent_exporter.explain.story import plural
 from agent_exporter.explain.terminal import cut, cut_end, pad, safe, width, wrap
-from agent_exporter.status import conditions, formatting, sentences
+from agent_exporter.status import conditions, sentences
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

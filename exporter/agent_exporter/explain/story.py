@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agent_exporter import formatting
 from agent_exporter.explain.terminal import cut, safe
-from agent_exporter.status import formatting, sentences
+from agent_exporter.status import sentences
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

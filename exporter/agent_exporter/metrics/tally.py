@@ -164,7 +164,7 @@ class Tally(Table):
             day.cost_usd -= tokens.cost_usd or 0.0
 
     def odd_tokens(self, action: Action, odd: int, now: float) -> None:
-        """What `Prices.settle` found odd about an action's tokens. Called before `add`."""
+        """What `Prices.complete` found odd about an action's tokens. Called before `add`."""
         assert action.tokens is not None
         agent = self.agents.get(action.agent_id) or self._agent(action.agent_id, now)
         name = action.tokens.model

@@ -2,5 +2,5 @@
 
 It judges nothing a second time: silence, budgets and drift are read off the very series that the alert rules read, and
 loops and cascades are the detectors' findings. `recent` holds what no series may; `conditions` says how an agent
-is, `sentences` what was found, both by the numbers and times of `formatting`; `pages` writes it.
+is, `sentences` what was found, `pages` writes it.
 """

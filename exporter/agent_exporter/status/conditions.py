@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from agent_exporter.benchmark.run import FLOOR
 from agent_exporter.detectors.kinds import TOPICS
+from agent_exporter.formatting import NOTHING, ago, count, duration, money, percent
 from agent_exporter.metrics.cells import DAY, DAYS, Mean
 from agent_exporter.metrics.limits import label
 from agent_exporter.probes.settings import CHECKS
-from agent_exporter.status.formatting import NOTHING, ago, count, duration, money, percent
 from agent_exporter.thresholds import (
     CUT_OFF,
     DRIFT,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent_exporter.status.formatting import count
+from agent_exporter.formatting import count
 from agent_exporter.thresholds import WARN_SHARE
 
 if TYPE_CHECKING:

@@ -11,12 +11,12 @@ import msgspec
 from tornado.escape import xhtml_escape
 from tornado.template import Loader
 
-from agent_exporter import __version__
+from agent_exporter import __version__, formatting
 from agent_exporter.benchmark import history
 from agent_exporter.benchmark.run import FLOOR
 from agent_exporter.metrics.cells import DAY, AgentCell, Cell, CountCell, Day, SourceCell
 from agent_exporter.metrics.limits import OVERFLOW, label
-from agent_exporter.status import conditions, formatting, sentences
+from agent_exporter.status import conditions, sentences
 from agent_exporter.status.drawings import gauge, spark
 from agent_exporter.status.recent import STEP, STEPS
 from agent_exporter.status.waterfall import waterfall

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from agent_exporter.formatting import duration, money
 from agent_exporter.status.conditions import Standing
-from agent_exporter.status.formatting import duration, money
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
