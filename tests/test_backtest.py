@@ -10,7 +10,7 @@ from detecting import call, line
 from running import Running, eventually
 
 from agent_exporter.cli import command
-from agent_exporter.cli.commands import NO_RULES
+from agent_exporter.cli.backtest import NO_RULES
 
 LOOP = [call(second, duration_ms=second, parent_trace_id="t") for second in range(4)]
 FOUND = (

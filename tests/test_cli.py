@@ -13,9 +13,7 @@ from conftest import HERE, LOGS, line
 from running import ROOT, Running, agents_only, eventually, free_port, samples_of
 from test_metrics import OPENMETRICS
 
-from agent_exporter.cli import command, console
-from agent_exporter.cli.arguments import parser
-from agent_exporter.cli.commands import COMMANDS
+from agent_exporter.cli import COMMANDS, _parser, command, console
 from agent_exporter.sources import Source
 
 AIRLINE = str(LOGS / "tau-airline-gpt4o.ndjson.gz")
@@ -271,10 +269,12 @@ def test_every_help_text_is_as_it_was_looked_at(name, capsys, golden, monkeypatc
         golden(f"help{'-' if name else ''}{name}.txt", capsys.readouterr().out)
 
 
-def test_every_command_that_can_be_typed_is_done():
-    """And the help lists them in the order of the module that does them."""
-    offered = next(action.choices for action in parser()._actions if action.dest == "command")
-    assert list(offered) == list(COMMANDS)
+def test_each_command_is_the_module_of_its_name():
+    """Its parser and what runs it stand together."""
+    offered = next(action.choices for action in _parser()._actions if action.dest == "command")
+    named = {name: f"agent_exporter.cli.{name.replace('-', '_')}" for name in offered}
+    assert {name: parser.get_default("run").__module__ for name, parser in offered.items()} == named
+    assert list(named.values()) == [module.__name__ for module in COMMANDS]
 
 
 def test_a_reader_that_hangs_up_is_no_error():

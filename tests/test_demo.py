@@ -23,7 +23,7 @@ from virtual import START, fleet_log
 from agent_exporter.action import Action, decode, trace_id_of
 from agent_exporter.breaker.audit import verify
 from agent_exporter.cli import command
-from agent_exporter.cli.arguments import FAULTS as OFFERED
+from agent_exporter.cli.demo import FAULTS as OFFERED
 from agent_exporter.config import load
 from agent_exporter.demo import history
 from agent_exporter.demo.faults import FAULTS
@@ -79,7 +79,8 @@ def test_a_healthy_day_at_any_speed_stays_within_its_budgets():
     for line in fleet_log(8_640):
         action = decode(line)
         if action.tokens is not None:
-            assert prices.fill_cost(action.tokens) == 0
+            action, odd = prices.complete(action)
+            assert odd == 0
             spent[action.agent_id] += action.tokens.cost_usd
     config = load(CONFIG)
     assert [agent for agent, cost in spent.items() if 10 * cost > 0.8 * config.agent(agent).daily_cost_usd] == []

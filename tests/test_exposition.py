@@ -18,7 +18,8 @@ from test_metrics import HOSTILE, OPENMETRICS, run
 from agent_exporter.metrics import exposition
 from agent_exporter.metrics.collector import Collector, Exposition, StaticCollector
 from agent_exporter.metrics.exposition import Text, write
-from agent_exporter.metrics.families import FAMILIES, LE
+from agent_exporter.metrics.families import FAMILIES
+from agent_exporter.metrics.samples import LE
 from agent_exporter.stages import Stages, render
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import date
 from itertools import pairwise
 
+import msgspec
 import pytest
 from conftest import line
 from hypothesis import given
 from hypothesis import strategies as st
 from test_metrics import run, samples
 
-from agent_exporter.action import Tokens
+from agent_exporter.action import Tokens, decode
 from agent_exporter.config import parse
 from agent_exporter.config.strict import ConfigError
 from agent_exporter.prices import CACHE_APART, FREE, MISMATCH, UNPRICED, Prices, cost, shipped
@@ -25,6 +26,14 @@ prices:
     "fast-*": {input: 2, output: 8}
     long: {input: 1, output: 2, long_prompt: {above: 1000, input: 10, output: 20}}
 """
+
+
+def completed(prices: Prices, tokens: Tokens):
+    """The tokens of a line once they are complete, and what is odd about them."""
+    logged = msgspec.structs.replace(decode(line()), tokens=tokens)
+    action, odd = prices.complete(logged)
+    assert logged.tokens is tokens
+    return action.tokens, odd
 
 
 def own(text: str = OWN) -> Prices:
@@ -45,17 +54,17 @@ def own(text: str = OWN) -> Prices:
     ],
 )
 def test_a_cost_that_a_line_does_not_say_is_the_price_tables(tokens, dollars):
-    assert not own().fill_cost(tokens) & MISMATCH
-    assert tokens.cost_usd == pytest.approx(dollars)
+    priced, odd = completed(own(), tokens)
+    assert not odd & MISMATCH
+    assert priced.cost_usd == pytest.approx(dollars)
 
 
 def test_a_model_without_a_price_stays_without_a_cost():
     """Unknown is not zero."""
     for tokens in (Tokens(prompt=5, model="my-own"), Tokens(completion=5)):
-        assert own().fill_cost(tokens) == UNPRICED
-        assert tokens.cost_usd is None
+        assert completed(own(), tokens) == (tokens, UNPRICED)
     for tokens in (Tokens(model="my-own"), Tokens(prompt=5, model="my-own", cost_usd=1.0)):
-        assert own().fill_cost(tokens) == 0
+        assert completed(own(), tokens) == (tokens, 0)
 
 
 @pytest.mark.parametrize(
@@ -64,12 +73,11 @@ def test_a_model_without_a_price_stays_without_a_cost():
 def test_a_logged_cost_is_kept_and_checked(logged, same):
     """Within a tenth it is the same: agents round, and sum up."""
     tokens = Tokens(prompt=1_000_000, completion=1_000_000, model="fast", cost_usd=logged)
-    assert own().fill_cost(tokens) == (0 if same else MISMATCH)
-    assert tokens.cost_usd == logged
+    assert completed(own(), tokens) == (tokens, 0 if same else MISMATCH)
 
 
 def test_a_hundredth_of_a_cent_is_never_a_mismatch():
-    assert own().fill_cost(Tokens(prompt=1, model="fast", cost_usd=0.0001)) == 0
+    assert completed(own(), Tokens(prompt=1, model="fast", cost_usd=0.0001))[1] == 0
 
 
 def test_an_exact_name_wins_over_a_glob_and_the_config_over_what_is_shipped():
@@ -168,9 +176,10 @@ def test_any_name_is_looked_up_in_bounded_time(name):
 )
 def test_cached_tokens_beyond_the_prompt_are_added_to_it(logged, prompt, odd):
     """A part cannot be more than the whole: then it was none, and all three are the prompt. Once is enough."""
-    tokens = Tokens(**logged, model="fast")
-    assert (own().fill_cost(tokens), tokens.prompt) == (odd, prompt)
-    assert (own().fill_cost(tokens), tokens.prompt) == (0, prompt)
+    once, found = completed(own(), Tokens(**logged, model="fast"))
+    assert (found, once.prompt) == (odd, prompt)
+    twice, found = completed(own(), once)
+    assert (found, twice.prompt) == (0, prompt)
 
 
 def test_corrected_tokens_are_those_of_metrics_budgets_and_findings():
@@ -252,7 +261,7 @@ def test_a_model_without_a_price_is_told_of_once_while_its_lines_tell_no_cost(ca
     for live in (False, True):
         prices = Prices(live=live)
         for cost_usd in (0.5, None, None):
-            odd = prices.fill_cost(Tokens(prompt=1, model="own-7b", cost_usd=cost_usd))
+            _, odd = completed(prices, Tokens(prompt=1, model="own-7b", cost_usd=cost_usd))
             assert odd == (UNPRICED if cost_usd is None else 0)
     told = "model own-7b has no price and its lines have no cost: it never triggers a budget in dollars; add it to prices.models"
     assert caplog.messages == [told]

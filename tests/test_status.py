@@ -16,6 +16,7 @@ from conftest import LOGS, line, record
 from running import Running
 from test_metrics import HOSTILE, Lines
 
+from agent_exporter import formatting
 from agent_exporter.action import decode, trace_id_of
 from agent_exporter.backtest.rules import seconds
 from agent_exporter.benchmark.history import History
@@ -23,12 +24,12 @@ from agent_exporter.benchmark.run import Outcome, Report
 from agent_exporter.config import parse
 from agent_exporter.lines import Batch
 from agent_exporter.metrics.cells import AgentCell, Baseline, Day, Mean
-from agent_exporter.metrics.families import AgentSettings
+from agent_exporter.metrics.samples import AgentSettings
 from agent_exporter.probes.check import Result
 from agent_exporter.stage import Reading
 from agent_exporter.stages import MIRRORED, Stages
 from agent_exporter.state import MemoryStore
-from agent_exporter.status import pages, recent, words
+from agent_exporter.status import conditions, pages, recent
 from agent_exporter.status.pages import Pages
 from agent_exporter.status.recent import Recent
 from agent_exporter.status.seen import take_snapshot
@@ -329,7 +330,8 @@ def test_findings_are_counted_beside_their_page_for_as_long_as_they_are_current(
 def said(cell: AgentCell, *, now: float = NOW, since: float = 0.0, today=None, **settings):
     base = AgentSettings(None, 300.0, quiet=False, daily_tokens=None, daily_cost_usd=None)
     return [
-        (one.level, one.words) for one in words.conditions(cell, base._replace(**settings), today or Day(), now, since)
+        (one.level, one.words)
+        for one in conditions.conditions(cell, base._replace(**settings), today or Day(), now, since)
     ]
 
 
@@ -467,18 +469,23 @@ def test_an_agent_without_a_cycle_is_not_called_well_for_ever():
 )  # fmt: skip
 def test_a_duration_is_told_in_its_largest_units(seconds, text):
     """Two of them while the second matters."""
-    assert words.duration(seconds) == text
+    assert formatting.duration(seconds) == text
 
 
 def test_numbers_are_short():
     """And small amounts of money are told from none."""
-    assert [words.count(number) for number in (0, 9_999, 12_345, 3_100_000, 2e9)] == [
+    assert [formatting.count(number) for number in (0, 9_999, 12_345, 3_100_000, 2e9)] == [
         "0", "9,999", "12.3 k", "3.1 M", "2.0 G",
     ]  # fmt: skip
-    assert [words.money(dollars) for dollars in (0, 0.0089, 0.05, 1234.5)] == ["$0.00", "$0.0089", "$0.05", "$1,234.50"]
-    assert [words.percent(*pair) for pair in ((0, 0), (0, 5), (1, 30), (1, 3))] == ["—", "0 %", "3.3 %", "33 %"]
-    assert words.ago(NOW + 5, NOW) == "0 s ago"
-    assert words.ago(0.0, NOW) == "never"
+    assert [formatting.money(dollars) for dollars in (0, 0.0089, 0.05, 1234.5)] == [
+        "$0.00",
+        "$0.0089",
+        "$0.05",
+        "$1,234.50",
+    ]
+    assert [formatting.percent(*pair) for pair in ((0, 0), (0, 5), (1, 30), (1, 3))] == ["—", "0 %", "3.3 %", "33 %"]
+    assert formatting.ago(NOW + 5, NOW) == "0 s ago"
+    assert formatting.ago(0.0, NOW) == "never"
 
 
 # --- what is remembered ------------------------------------------------------------------------------------------
@@ -564,9 +571,9 @@ def test_a_status_that_rests_on_something_leads_to_it_and_rows_stay_where_they_a
 
 
 def test_a_time_of_an_earlier_day_has_its_date():
-    assert words.clock(NOW, NOW) == "09:16:32"
-    assert words.clock(NOW - 86_400, NOW) == "2026-03-17 09:16:32"
-    assert words.clock(NOW) == "09:16:32"
+    assert formatting.clock(NOW, NOW) == "09:16:32"
+    assert formatting.clock(NOW - 86_400, NOW) == "2026-03-17 09:16:32"
+    assert formatting.clock(NOW) == "09:16:32"
 
 
 def test_the_end_of_a_session_says_how_the_task_went():

@@ -173,7 +173,7 @@ def test_whatever_the_ids_are_the_target_stays_under_the_configs_path(session_id
         return Answer()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(terminator.SimpleAsyncHTTPClient, "fetch", fetch)
+        patch.setattr(terminator.outgoing.SimpleAsyncHTTPClient, "fetch", fetch)
         stop(Terminate(url="http://127.0.0.1:9/a/{agent_id}/s/{session_id}/end"), intent(session_id, agent_id))
     for url in asked:
         parts = url.removeprefix("http://127.0.0.1:9").split("/")

@@ -1,4 +1,4 @@
-"""The log schema, version 1: bytes in, an `Action` or a `Rejection` out. The only place that knows JSON.
+"""The log schema, version 1: bytes in, an `Action` or a `Rejection` out. The only place that decodes records.
 
     {"timestamp": "2026-03-18T09:15:32.441Z", "agent_id": "research-agent-01", "session_id": "sess_8f2a1b",
      "action": "web_search", "status": "success", "tokens": {"prompt": 1240, "completion": 856}, ...}
@@ -100,6 +100,11 @@ class Tokens(_Part, frozen=True):
     model: str | None = None
     cost_usd: Annotated[float, Meta(ge=0, le=MAX_COST_USD)] | None = None
 
+    @property
+    def total(self) -> int:
+        """Prompt and completion. Inline (`inline: Tokens.total`) in what runs for each line."""
+        return (self.prompt or 0) + (self.completion or 0)
+
 
 class Metadata(_Part, frozen=True):
     retry_count: Annotated[int, Meta(ge=0, le=MAX_COUNT)] | None = None
@@ -163,6 +168,14 @@ class Action(Record, frozen=True):
     def duration(self) -> float | None:
         """Seconds."""
         return None if self.duration_ms is None else self.duration_ms / 1000
+
+    @property
+    def began(self) -> float:
+        """Seconds since 1970; without a duration, when it ended.
+
+        What runs for each line has this inline (`inline: Action.began`): a call took 70 ns more, of some 10 us a line.
+        """
+        return self.at if self.duration_ms is None else self.at - self.duration_ms / 1000
 
     @property
     def state(self) -> str:

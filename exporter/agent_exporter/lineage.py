@@ -9,6 +9,7 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
+from agent_exporter.action import trace_id_of
 from agent_exporter.state import row_key
 
 if TYPE_CHECKING:
@@ -50,6 +51,11 @@ def trace_name(action: Action) -> str:
 def own_trace(agent_id: str, session_id: str) -> str:
     """The name of the trace of a session that names none: its agent and session stand for it."""
     return f"{agent_id}\0{session_id}"
+
+
+def session_trace_id(name: str | None, agent_id: str, session_id: str) -> str:
+    """The id, 32 hex digits, of a session's trace, which its lines call `name`; None or empty if they name none."""
+    return trace_id_of(name or own_trace(agent_id, session_id))
 
 
 def caller(member: M, members: Iterable[M]) -> M | None:

@@ -158,7 +158,7 @@ class Lint:
             detail = f"status {visible(str(parsed['status']))} counts as other: `statuses` of the config has the words"
             yield Remark("status_other", "status", detail, _excerpt(line, "status"))
         if action.tokens is not None:
-            odd = self._prices.fill_cost(action.tokens)
+            _, odd = self._prices.complete(action)
             model = action.tokens.model
             if odd & UNPRICED and model is not None:
                 detail = f"the model {visible(model)} has no price, and the line no cost_usd: it counts as $0"

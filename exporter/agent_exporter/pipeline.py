@@ -149,7 +149,7 @@ class Pipeline:
         take = chain.take
         envelopes = batch.envelopes
         delivered = duplicates.request() if envelopes else None
-        settle = self.prices.fill_cost
+        complete = self.prices.complete
         words = self._words
         latest = self.clock() + MAX_AHEAD
         newest = self.newest
@@ -178,8 +178,7 @@ class Pipeline:
                 repeated += 1
                 if mended and mended[-1][0] is action:
                     mended.pop()
-                if action.tokens is not None:
-                    settle(action.tokens)
+                action, _ = complete(action)
                 chain.duplicate(action, reading)
                 continue
             accepted += 1
@@ -189,13 +188,15 @@ class Pipeline:
                     now = reading.now = self.newest = newest
                     if in_order:
                         reading.arrived = now
-            if action.tokens is not None and (odd := settle(action.tokens)):
-                tally.odd_tokens(action, odd, now)
-                if odd & UNPRICED and action.tokens.model is not None:
-                    odd_line("model_unpriced", line)
-                if odd & CACHE_APART:
-                    self.prices.tell_of_cache(action.agent_id)
-                    odd_line("prompt_without_cache", line)
+            if (tokens := action.tokens) is not None:
+                action, odd = complete(action)
+                if odd:
+                    tally.odd_tokens(action, odd, now)
+                    if odd & UNPRICED and tokens.model is not None:
+                        odd_line("model_unpriced", line)
+                    if odd & CACHE_APART:
+                        self.prices.tell_of_cache(action.agent_id)
+                        odd_line("prompt_without_cache", line)
             if action.status == "other":
                 odd_line("status_other", line)
             take(action, reading)

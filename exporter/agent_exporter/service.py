@@ -26,7 +26,7 @@ from agent_exporter.breaker.terminator import Refused, Terminator
 from agent_exporter.config import Config, load
 from agent_exporter.config.strict import ConfigError
 from agent_exporter.eventloop import EventLoop
-from agent_exporter.metrics.families import ScrapeContext
+from agent_exporter.metrics.samples import ScrapeContext
 from agent_exporter.pipeline import RETRY_EVERY, Pipeline
 from agent_exporter.prices import Prices
 from agent_exporter.probes.prober import Prober

@@ -29,7 +29,7 @@ from agent_exporter.action import FAILED
 from agent_exporter.detectors.steps import Trail
 from agent_exporter.stage import Stage
 from agent_exporter.state import row_key
-from agent_exporter.sweep import next_threshold, sweep_target, sweep_threshold
+from agent_exporter.sweep import next_threshold, oldest_eighth, sweep_target, sweep_threshold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -113,7 +113,7 @@ class Session(Struct, eq=False, gc=False, array_like=True):
         """Take in a line whose source may have it stopped; what others say must neither stop it nor save it."""
         tokens, metadata = action.tokens, action.metadata
         if tokens is not None:
-            self.attested_tokens += (tokens.prompt or 0) + (tokens.completion or 0)
+            self.attested_tokens += tokens.total
             self.attested_cost_usd += tokens.cost_usd or 0.0
         if metadata is not None and metadata.task_type is not None and self.attested_type in {"", "default"}:
             self.attested_type = metadata.task_type
@@ -185,7 +185,7 @@ class Sessions(Stage):
         key = (action.agent_id, action.session_id)
         session = self._table.get(key)
         at = action.at
-        began = at if action.duration_ms is None else at - action.duration_ms / 1000
+        began = at if action.duration_ms is None else at - action.duration_ms / 1000  # inline: Action.began
         if session is None or (
             began - session.last > self.shortest_idle
             and self._begins_anew(session, began)
@@ -216,7 +216,7 @@ class Sessions(Stage):
         session.actions += 1
         tokens = action.tokens
         if tokens is not None:
-            session.tokens += (tokens.prompt or 0) + (tokens.completion or 0)
+            session.tokens += (tokens.prompt or 0) + (tokens.completion or 0)  # inline: Tokens.total
             if tokens.cost_usd is not None:
                 session.cost_usd += tokens.cost_usd
         if action.status in FAILED:
@@ -404,17 +404,18 @@ class Sessions(Stage):
             self._forget(key, session)
 
     def _evict(self) -> None:
-        """Make room for an eighth: sorting so rarely costs less than keeping the table in order on every line."""
+        """Make room."""
         # A flood of made-up sessions does not have one forgotten that may be stopped: its sums would begin at zero.
-        oldest = sorted(
+        oldest = oldest_eighth(
             self._table.items(),
+            self._most,
             key=lambda item: (
                 item[1].attested_tokens > 0 and not item[1].attested_end,
                 not item[1].closed,
                 item[1].arrived,
             ),
         )
-        for key, session in oldest[: self._most // 8]:
+        for key, session in oldest:
             if not session.ended and not session.closed:
                 self.evictions += 1
             self._close(key, session)

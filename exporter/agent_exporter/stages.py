@@ -21,8 +21,8 @@ from agent_exporter.duplicates import Duplicates
 from agent_exporter.metrics.cells import KINDS
 from agent_exporter.metrics.collector import Collector, StaticCollector
 from agent_exporter.metrics.exposition import write
-from agent_exporter.metrics.families import AgentSettings, ScrapeContext, TaskSettings
 from agent_exporter.metrics.limits import Limits
+from agent_exporter.metrics.samples import AgentSettings, ScrapeContext, TaskSettings
 from agent_exporter.metrics.tally import Tally
 from agent_exporter.pipeline import Pipeline
 from agent_exporter.prices import Prices

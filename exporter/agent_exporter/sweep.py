@@ -7,6 +7,13 @@ again when the entries that are left have doubled. A sweep costs as much as the 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+T = TypeVar("T")
+
 SWEEP_FROM = 4_096
 """Entries, some 10 MB of sessions: about those of 5 min of a day of a million."""
 
@@ -24,3 +31,11 @@ def sweep_target(most: int) -> int:
 def next_threshold(left: int, most: int) -> int:
     """Size at which a table is swept next, if a sweep has left so many entries."""
     return sweep_threshold(most) if left <= sweep_target(most) else min(most, 2 * left)
+
+
+def oldest_eighth(entries: Iterable[T], most: int, key: Callable[[T], Any]) -> list[T]:
+    """What makes room in a full table of `most`: an eighth of it, the entries with the lowest `key`, in that order.
+
+    Sorting so rarely costs less than keeping the table in order on every line.
+    """
+    return sorted(entries, key=key)[: most // 8]

@@ -13,12 +13,12 @@ import json
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from agent_exporter.metrics.families import FAMILIES, LE, fill
+from agent_exporter.metrics.families import FAMILIES
+from agent_exporter.metrics.samples import LE, ScrapeContext, fill
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
 
-    from agent_exporter.metrics.families import ScrapeContext
     from agent_exporter.state import Rows
 
 STEP = 15.0

@@ -9,6 +9,7 @@ import msgspec
 
 from agent_exporter.breaker.intent import ROW, Intent
 from agent_exporter.detectors.finding import RESULTS
+from agent_exporter.sweep import oldest_eighth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -115,8 +116,7 @@ class Intents:
             for intent in self
             if intent.status not in {"met", "intended", "called"}
         ]
-        idle.sort(key=itemgetter(0, 1, 2))
-        for goes_on, *_, intent in idle[: MAX_INTENTS // 8]:
+        for goes_on, *_, intent in oldest_eighth(idle, MAX_INTENTS, itemgetter(0, 1, 2)):
             self.evictions += goes_on
             del self._all[intent.key]
             self._dirty.discard(intent)

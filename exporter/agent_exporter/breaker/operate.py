@@ -12,7 +12,7 @@ import msgspec
 
 from agent_exporter.breaker.audit import GENESIS, verify
 from agent_exporter.breaker.control import Extend, Refused, Unlatch, ask
-from agent_exporter.status.words import ago
+from agent_exporter.formatting import ago
 from agent_exporter.text import plain
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ import logging
 from copy import copy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from agent_exporter.action import trace_id_of
 from agent_exporter.breaker import audit, intent, latch
 from agent_exporter.breaker.account import account
 from agent_exporter.breaker.authority import Authority
@@ -25,7 +24,7 @@ from agent_exporter.breaker.latch import Latch
 from agent_exporter.clocks import READ, SENT, ClockOffset
 from agent_exporter.detectors.finding import Finding
 from agent_exporter.detectors.session_budget import KIND as BUDGET
-from agent_exporter.lineage import own_trace
+from agent_exporter.lineage import session_trace_id
 from agent_exporter.lines import NOBODY, Origin
 from agent_exporter.stage import Stage
 
@@ -236,12 +235,11 @@ class Breaker(Stage):
         for mine in self._intents.of(session.agent_id, session.session_id):
             if mine.reason == BUDGET and mine.status != "withdrawn" and (session.terminated or not mine.called):
                 return
-        name = session.trail.trace or own_trace(session.agent_id, session.session_id)
         finding = Finding(
             kind="session_budget",
             agent_id=session.agent_id,
             session_id=session.session_id,
-            trace_id=trace_id_of(name),
+            trace_id=session_trace_id(session.trail.trace, session.agent_id, session.session_id),
             at=at,
             evidence=evidence,
         )

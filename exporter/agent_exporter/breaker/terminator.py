@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 import msgspec
-from tornado.httpclient import HTTPRequest
-from tornado.simple_httpclient import SimpleAsyncHTTPClient
+
+from agent_exporter import outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -115,7 +115,6 @@ async def _post(intent: Intent, how: Terminate, template: str) -> None:
     place = urlsplit(url).netloc.rpartition("@")[2]
     headers = {
         "Content-Type": "application/json",
-        "User-Agent": "agent-exporter",
         "Idempotency-Key": intent.idempotency_key,
     }
     if how.auth_header_file is not None:
@@ -131,17 +130,8 @@ async def _post(intent: Intent, how: Terminate, template: str) -> None:
         "trace_id": intent.trace_id,
         "evidence": intent.evidence,
     }
-    request = HTTPRequest(
-        url,
-        method="POST",
-        headers=headers,
-        body=msgspec.json.encode(body),
-        connect_timeout=TIMEOUT,
-        request_timeout=TIMEOUT,
-        follow_redirects=False,
-        decompress_response=False,  # of the answer only its status is of interest
-    )
-    client = SimpleAsyncHTTPClient(force_instance=True, max_body_size=MAX_ANSWER)
+    request = outgoing.request(url, headers, msgspec.json.encode(body), TIMEOUT)
+    client = outgoing.client(MAX_ANSWER)
     try:
         answer = await client.fetch(request, raise_error=False)
     except Exception as error:  # whatever an agent answers, endless headers too: it is tried again

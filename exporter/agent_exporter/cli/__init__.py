@@ -1,21 +1,39 @@
 """The command line. Exit codes: 0 fine, 1 something is wrong with the input, 2 wrong use, config or a locked state.
 
-arguments  what may be typed, and what `--help` says of it
+Each command is a module with its name: `add` says what may be typed, and what `--help` says of it; `_run` does it. What
+only one command needs is imported where it runs, so that the others start faster. They share
+
+arguments  what several commands take, and how an argument is read
 settings   the config of a command: the file's, with those of the command line over them
-commands   what each command does
 console    what is told beside its output: messages, log lines, and how far it is
+notes      what is told of lines that were read
 errors     why it was not done, as a sentence
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
-from agent_exporter.cli import console
-from agent_exporter.cli.arguments import parser
-from agent_exporter.cli.commands import COMMANDS
+from agent_exporter import __version__
+from agent_exporter.cli import (
+    backtest,
+    benchmark,
+    breaker,
+    check_config,
+    console,
+    demo,
+    explain,
+    healthcheck,
+    probe,
+    replay,
+    run,
+    schema,
+    validate,
+)
+from agent_exporter.cli.arguments import EPILOGUE
 from agent_exporter.cli.errors import Failed, Usage
 from agent_exporter.config.strict import ConfigError
 from agent_exporter.state import Locked
@@ -25,6 +43,22 @@ if TYPE_CHECKING:
 
 __all__ = ["command", "main"]
 
+COMMANDS = (
+    run,
+    replay,
+    backtest,
+    explain,
+    validate,
+    check_config,
+    probe,
+    benchmark,
+    schema,
+    breaker,
+    demo,
+    healthcheck,
+)
+"""In the order of `--help`."""
+
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command and exit."""
@@ -33,10 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def command(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
-    options = parser().parse_args(arguments)
+    options = _parser().parse_args(arguments)
     console.log_to_stderr()
     try:
-        return COMMANDS[options.command](options)
+        return int(options.run(options))
     except ConfigError as error:
         for fault in error.faults:
             print(fault, file=sys.stderr)
@@ -52,3 +86,17 @@ def command(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    """Of the whole command line. Its answers have what runs the command as `run`."""
+    parser = argparse.ArgumentParser(
+        prog="agent-exporter",
+        description="Prometheus metrics and OTLP traces from the JSON lines that AI agents print.",
+        epilog=EPILOGUE,
+    )
+    parser.add_argument("--version", action="version", version=f"agent-exporter {__version__}")
+    commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
+    for each in COMMANDS:
+        each.add(commands)
+    return parser

@@ -37,5 +37,16 @@ def config_of(options: argparse.Namespace) -> Config:
     return config
 
 
+def asked(config: Config, agent: str | None) -> list[str]:
+    """The agent that was named, or all that can be asked."""
+    if agent is None:
+        return config.names()
+    if agent not in config.names():
+        raise Usage(f"no agent {agent!a} under agents in the file of --config, or it is retired")
+    if config.agent(agent).endpoint is None:
+        raise Usage(f"agents.{agent}.endpoint is not set: nobody knows where to ask")
+    return [agent]
+
+
 def _with(config: Config, section: str, **settings: Any) -> Config:
     return replace(config, **{section: replace(getattr(config, section), **settings)})

@@ -8,22 +8,47 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from agent_exporter.action import MAX_AHEAD, Rejection
+from agent_exporter.cli.arguments import command, config_option
 from agent_exporter.cli.console import Progress, encodable, say
-from agent_exporter.lint import Lint, Remark
-from agent_exporter.prices import Prices
-from agent_exporter.records import Foreign
-from agent_exporter.sources.once import numbered
+from agent_exporter.cli.settings import config_of
 from agent_exporter.text import plain, visible
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
+    from agent_exporter.cli.arguments import Commands
     from agent_exporter.config import Config
+    from agent_exporter.lint import Remark
 
 
-def validate(config: Config, paths: Sequence[str], *, strict: bool, as_json: bool) -> int:
+def add(commands: Commands) -> None:
+    """What may be typed after its name."""
+    parser = command(
+        commands, "validate", "check lines against the log schema",
+        "Print every fault of every line that would be rejected as PATH:LINE: REASON: what to change, what is odd "
+        "about a line as PATH:LINE: warning: KIND: what comes of it, both with the line there, and a summary. Exit "
+        "code 1 if there are faults.",
+    )  # fmt: skip
+    config_option(parser)
+    parser.add_argument("--strict", action="store_true", help="exit code 1 for warnings, too")
+    parser.add_argument("--json", action="store_true", help="a JSON object a line, the last one with the sums")
+    parser.add_argument("paths", nargs="+", metavar="PATH")
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    return _validate(config_of(options), options.paths, strict=options.strict, as_json=options.json)
+
+
+def _validate(config: Config, paths: Sequence[str], *, strict: bool, as_json: bool) -> int:
     """Print what is wrong. Returns 0 if nothing is, 1 for faults (if `strict`, warnings, too), 2 for unread files."""
+    from agent_exporter.action import MAX_AHEAD, Rejection  # noqa: PLC0415
+    from agent_exporter.lint import Lint, Remark  # noqa: PLC0415
+    from agent_exporter.prices import Prices  # noqa: PLC0415
+    from agent_exporter.records import Foreign  # noqa: PLC0415
+    from agent_exporter.sources.once import numbered  # noqa: PLC0415
+
     told = _Report(as_json=as_json)
     words, prices = config.statuses.words(), Prices(config.prices)
     latest = time.time() + MAX_AHEAD

@@ -19,7 +19,6 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from agent_exporter.action import FAILED as FAILURES
-from agent_exporter.action import trace_id_of
 from agent_exporter.detectors import action_anomaly, cascade, loop, session_budget, traces
 from agent_exporter.detectors.finding import Finding, Kind
 from agent_exporter.detectors.fingerprint import UNKNOWN, failure
@@ -39,7 +38,7 @@ from agent_exporter.detectors.steps import (
     Trace,
 )
 from agent_exporter.detectors.traces import Traces
-from agent_exporter.lineage import own_trace
+from agent_exporter.lineage import session_trace_id
 from agent_exporter.stage import Stage
 
 if TYPE_CHECKING:
@@ -125,7 +124,7 @@ class Detectors(Stage):
         # The session's own strings: each line brings new ones, and a hundred thousand steps are remembered.
         step = Step(
             at if at < now else now,  # a line that claims to be of the future is of now
-            at if duration is None else at - duration / 1000,
+            at if duration is None else at - duration / 1000,  # inline: Action.began
             session.agent_id,
             session.session_id,
             name,
@@ -145,7 +144,7 @@ class Detectors(Stage):
             if self.live:
                 self._spend(session, session.tokens, session.cost_usd, session.last)
             else:
-                step.tokens = (tokens.prompt or 0) + (tokens.completion or 0)
+                step.tokens = (tokens.prompt or 0) + (tokens.completion or 0)  # inline: Tokens.total
                 step.cost_usd = tokens.cost_usd or 0.0
         if not trail.held:
             trail.held = True
@@ -458,7 +457,7 @@ class Detectors(Stage):
                 kind=kind,
                 agent_id=session.agent_id,
                 session_id=session.session_id,
-                trace_id=trace_id_of(name or own_trace(session.agent_id, session.session_id)),
+                trace_id=session_trace_id(name, session.agent_id, session.session_id),
                 parent_trace_id=name or None,
                 at=at,
                 evidence=evidence,
@@ -486,7 +485,7 @@ class Detectors(Stage):
                 kind="action_anomaly",
                 agent_id=agent_id,
                 session_id=sample.session_id,
-                trace_id=trace_id_of(sample.trace or own_trace(agent_id, sample.session_id)),
+                trace_id=session_trace_id(sample.trace, agent_id, sample.session_id),
                 parent_trace_id=sample.trace or None,
                 at=sample.at,
                 evidence=evidence,

@@ -15,6 +15,7 @@ from msgspec import Struct, field
 
 from agent_exporter.detectors.reorder import BATCH, Stream
 from agent_exporter.state import row_key
+from agent_exporter.sweep import oldest_eighth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -151,8 +152,7 @@ class Averages:
 
     def _open(self, agent_id: str, action: str) -> Window:
         if len(self._windows) >= self._most:
-            oldest = sorted(self._windows.items(), key=lambda item: item[1].seen)
-            for name, window in oldest[: self._most // 8]:
+            for name, window in oldest_eighth(self._windows.items(), self._most, lambda item: item[1].seen):
                 self._compare(window, window.flush())
                 self._dirty.discard(window)
                 del self._windows[name]

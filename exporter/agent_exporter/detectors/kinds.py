@@ -1,7 +1,7 @@
 """Kinds of findings, as data: what all that shows, pages, counts or stops for a finding has to know of its kind.
 
-A new kind is a row here, a counter in `metrics.tally` and a sentence in `status.words`. A test compares this table with
-the alert rules, the runbooks and docs/detectors.md.
+A new kind is a row here, a counter in `metrics.tally` and a sentence in `status.sentences`. A test compares this table
+with the alert rules, the runbooks and docs/detectors.md.
 """
 
 from __future__ import annotations

@@ -134,7 +134,7 @@ class Trail(Steps, eq=False, gc=False, array_like=True, kw_only=True):
         at = action.at
         if at.is_integer():
             return False
-        began = at if action.duration_ms is None else at - action.duration_ms / 1000
+        began = action.began
         for step in (*self.waiting[-WRITTEN_TWICE:], *self.every):
             if step.began == began and step.action == action.action:  # not `at`: a clock that is ahead is cut to now
                 if step.line == action.line:

@@ -9,7 +9,7 @@ import msgspec
 from agent_exporter.action import trace_id_of
 from agent_exporter.detectors.cascade import key
 from agent_exporter.detectors.steps import Member, Trace
-from agent_exporter.sweep import next_threshold, sweep_target, sweep_threshold
+from agent_exporter.sweep import next_threshold, oldest_eighth, sweep_target, sweep_threshold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -154,9 +154,8 @@ class Traces:
         self._look_at = next_threshold(len(self._table), self._most)
 
     def _evict(self) -> None:
-        """Make room for an eighth. Those that have long been quiet are not counted: nothing is lost with them."""
-        oldest = sorted(self._table.values(), key=lambda trace: trace.seen)
-        newest = oldest[-1].seen
-        for trace in oldest[: self._most // 8]:
+        """Make room. Those that have long been quiet are not counted: nothing is lost with them."""
+        newest = max(trace.seen for trace in self._table.values())
+        for trace in oldest_eighth(self._table.values(), self._most, lambda trace: trace.seen):
             self.evictions += newest - trace.seen <= LINGER
             self._forget(trace)

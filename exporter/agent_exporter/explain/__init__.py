@@ -11,18 +11,19 @@
     page       tasks -> text (`rows` of the tree, what the first failure was `given`, harmless in a `terminal`)
     document   tasks -> JSON
 
-The tree hangs together by the rules of the spans (`lineage`, `status.waterfall`); the words are the status page's.
+The tree hangs together by the rules of the spans (`lineage`, `status.waterfall`); the sentences are the status page's.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from agent_exporter import formatting
 from agent_exporter.explain.evidence import findings
 from agent_exporter.explain.search import Search
 from agent_exporter.explain.task import Task, build
 from agent_exporter.prices import Prices
-from agent_exporter.status import words
+from agent_exporter.status import conditions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,20 +77,21 @@ def explain(
         found = search.agent(agent, since)
         missing = f"no line is of the agent {agent!r}"
         if search.seen is not None:
-            lately = f"the last {words.duration(since)} of the log"
-            missing = f"agent {agent!r} did nothing in {lately}: its last action was at {words.moment(search.seen)}"
+            lately = f"the last {formatting.duration(since)} of the log"
+            missing = (
+                f"agent {agent!r} did nothing in {lately}: its last action was at {formatting.moment(search.seen)}"
+            )
     if found is None:
         if search.instead is not None:
             missing += f", but there is such a name of a {search.instead}: try --{search.instead}"
         if rejected := sum(log.rejected for log in logs):
             missing += f"; {rejected:,} lines that may be meant are no records, `agent-exporter validate` says why"
         raise Missing(missing)
+    complete = Prices(config.prices).complete
+    for actions in (*found.tasks.values(), found.beside):
+        actions[:] = [complete(action)[0] for action in actions]
     lines = [action for actions in found.tasks.values() for action in actions] + found.beside
-    prices = Prices(config.prices)
-    for action in lines:
-        if action.tokens is not None:
-            prices.fill_cost(action.tokens)
     told = findings(config, sorted(lines, key=lambda action: action.at))
     tasks = [build(trace_id, actions, told) for trace_id, actions in found.tasks.items()]
-    tasks.sort(key=lambda task: (words.LEVELS.index(task.level), not task.paging, -task.ended))
+    tasks.sort(key=lambda task: (conditions.LEVELS.index(task.level), not task.paging, -task.ended))
     return Answer(tasks, search.now(), found.more, found.dropped)

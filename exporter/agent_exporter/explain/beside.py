@@ -34,11 +34,6 @@ Pair = tuple[str, str]
 """An agent and an action of it."""
 
 
-def began(action: Action) -> float:
-    """Seconds since 1970."""
-    return action.at - (action.duration or 0.0)
-
-
 class Surroundings:
     """Of any task in these blocks."""
 
@@ -51,7 +46,7 @@ class Surroundings:
 
     def of(self, task: list[Action]) -> list[Action]:
         """What the detectors need beside the lines of the tasks."""
-        begin, end = min(map(began, task)), task[-1].at
+        begin, end = min(action.began for action in task), task[-1].at
         agents = {action.agent_id for action in task}
         sessions = {(action.agent_id, action.session_id) for action in task}
         first: dict[Pair, float] = {}
@@ -71,7 +66,7 @@ class Surroundings:
 
         near, unread = self.around(begin, end, wanted, of_sessions, agents)
         history = self._before(first, [*task, *near], unread)
-        earliest = min(began(action) for action in [*task, *near] if of_sessions(action)) - self._margin
+        earliest = min(action.began for action in [*task, *near] if of_sessions(action)) - self._margin
         return merged(history, [action for action in near if action.at >= earliest])
 
     def around(
@@ -98,7 +93,7 @@ class Surroundings:
             for block in near:
                 if len(taken) < MAX_BESIDE:
                     more = [action for action in block.actions(*looked_for) if wanted(action)]
-                    begin = min([begin, *(began(action) for action in more if carries_on(action))])
+                    begin = min([begin, *(action.began for action in more if carries_on(action))])
                     taken += more
 
     def _before(self, first: dict[Pair, float], near: Iterable[Action], unread: Iterable[Block]) -> list[Action]:

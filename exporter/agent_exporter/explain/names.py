@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from agent_exporter.action import trace_id_of
-from agent_exporter.lineage import own_trace, trace_name
+from agent_exporter.lineage import session_trace_id, trace_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,7 +20,7 @@ _PLAIN = re.compile(r"[0-9A-Za-z_.:@-]+")
 
 def task_of(action: Action) -> str:
     """The id of its trace: 32 hex digits. A session that names none is a trace of its own."""
-    return trace_id_of(trace_name(action) or own_trace(action.agent_id, action.session_id))
+    return session_trace_id(trace_name(action), action.agent_id, action.session_id)
 
 
 def needle(name: str) -> bytes:

@@ -8,12 +8,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from agent_exporter import formatting
 from agent_exporter.explain import story
 from agent_exporter.explain.rows import branches, failed_first, fit, rows_of
 from agent_exporter.explain.search import MAX_LINES
 from agent_exporter.explain.story import plural
 from agent_exporter.explain.terminal import cut, cut_end, pad, safe, width, wrap
-from agent_exporter.status import words
+from agent_exporter.status import conditions, sentences
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -54,7 +55,7 @@ class Page:
         if task.names != [task.trace_id]:
             yield paint(f"trace id {task.trace_id}", "quiet")
         yield ""
-        mark = words.MARKS[level]
+        mark = conditions.MARKS[level]
         for sentence in story.tell(task):
             for line in wrap(sentence, columns - 2):
                 yield paint(f"{mark} {line}", level)
@@ -101,29 +102,29 @@ class Page:
         yield self._paint(f"{'TIME':8}  {pad('TASK', left)} {titles}", "strong")
         for task in tasks:
             sums, level = task.sums, task.level
-            found = ", ".join(dict.fromkeys(words.kind_of(finding) for finding in task.findings))
-            name = pad(f"{words.MARKS[level]} {name_of(task)}{f' ({found})' if found else ''}", left)
+            found = ", ".join(dict.fromkeys(sentences.kind_of(finding) for finding in task.findings))
+            name = pad(f"{conditions.MARKS[level]} {name_of(task)}{f' ({found})' if found else ''}", left)
             numbers = (
-                f"{words.duration(task.ended - task.started):>10} {len(task.agents):>6,} {sums.actions:>7,} "
+                f"{formatting.duration(task.ended - task.started):>10} {len(task.agents):>6,} {sums.actions:>7,} "
                 f"{sums.failed:>6,} {_tokens(sums.tokens):>7} {_money(sums.cost_usd):>8}"
             )
-            yield self._paint(f"{words.clock(task.started)}  {name} {numbers}".rstrip(), level)
+            yield self._paint(f"{formatting.clock(task.started)}  {name} {numbers}".rstrip(), level)
 
     def _summary(self, task: Task) -> str:
         began, ended = (datetime.fromtimestamp(at, UTC) for at in (task.started, task.ended))
         until = f"{ended:%H:%M:%S}" if began.date() == ended.date() else f"{ended:%Y-%m-%d %H:%M:%S}"
         sums = task.sums
         said = [
-            f"{began:%Y-%m-%d %H:%M:%S} to {until} UTC ({words.duration(task.ended - task.started)})",
+            f"{began:%Y-%m-%d %H:%M:%S} to {until} UTC ({formatting.duration(task.ended - task.started)})",
             plural(len(task.agents), "agent"),
             plural(task.sessions, "session"),
             plural(sums.actions, "action"),
             f"{sums.failed:,} failed",
         ]
         if sums.tokens is not None:
-            said.append(f"{words.count(sums.tokens)} tokens")
+            said.append(f"{formatting.count(sums.tokens)} tokens")
         if sums.cost_usd is not None:
-            said.append(words.money(sums.cost_usd))
+            said.append(formatting.money(sums.cost_usd))
         return ", ".join(said)
 
     # --- the tree ----------------------------------------------------------------------------------------------
@@ -169,7 +170,7 @@ class Page:
             confidence = min((one.confidence for one in told if one.confidence is not None), default=None)
         costs = [one.cost_usd for one in bars if one.cost_usd is not None]
         cells = (
-            words.duration(max(one.at for one in bars) - bar.started),
+            formatting.duration(max(one.at for one in bars) - bar.started),
             _tokens(sum(one.tokens for one in bars)),
             _money(sum(costs) if costs else None),
             str(retries) if retries else "",
@@ -179,20 +180,22 @@ class Page:
         numbers = "".join(f" {cell:>{size}}" for cell, (_, size) in zip(cells, NUMBERS, strict=True))
         shown = paint(status, "bad") if failed else status if status in {"ok", "success"} else paint(status, "warn")
         label = paint(label, style) if style else label
-        return f"{words.clock(bar.started)}  {paint(branch, 'quiet')}{label}{numbers}  {shown}"
+        return f"{formatting.clock(bar.started)}  {paint(branch, 'quiet')}{label}{numbers}  {shown}"
 
     def _note(self, finding: Finding, before: str) -> str:
         """A finding in the tree, in one line."""
-        level = words.level_of(finding.topic)
-        told = _title(finding) if finding.root_agent else f"{_title(finding)}, {words.evidence(finding)}"
-        return before + self._paint(cut_end(safe(f"{words.MARKS[level]} {told}"), self._columns - width(before)), level)
+        level = conditions.level_of(finding.topic)
+        told = _title(finding) if finding.root_agent else f"{_title(finding)}, {sentences.evidence(finding)}"
+        return before + self._paint(
+            cut_end(safe(f"{conditions.MARKS[level]} {told}"), self._columns - width(before)), level
+        )
 
     def _found(self, finding: Finding) -> Iterator[str]:
         """A finding in full."""
-        level = words.level_of(finding.topic)
+        level = conditions.level_of(finding.topic)
         who = finding.agent_id if finding.session_id is None else f"{finding.agent_id} {finding.session_id}"
-        told = f"{words.clock(finding.at)} {_title(finding)}, {who}: {words.evidence(finding)}"
-        mark = words.MARKS[level]
+        told = f"{formatting.clock(finding.at)} {_title(finding)}, {who}: {sentences.evidence(finding)}"
+        mark = conditions.MARKS[level]
         for line in wrap(cut_end(safe(told), MAX_LINES_EACH * self._columns), self._columns - 2):
             yield self._paint(f"{mark} {line}", level)
             mark = " "
@@ -201,13 +204,13 @@ class Page:
 
     def _first(self, trouble: Trouble, action: Action, given: Sequence[str]) -> Iterator[str]:
         what = "Failed first" if trouble.finding is None else "Went wrong first"
-        title = f"{what}: {action.action} of {action.agent_id} {action.session_id}, {words.clock(action.at)}"
+        title = f"{what}: {action.action} of {action.agent_id} {action.session_id}, {formatting.clock(action.at)}"
         yield self._paint(cut_end(safe(title), self._columns), "strong")
         by = "asked by"
         for asker in trouble.asked_by[:MAX_FINDINGS]:
             told = f"{by} {asker.agent_id} {asker.session_id or '(the log has no line of it)'}"
             if asker.latest is not None:
-                told += f", after its {asker.latest.action} at {words.clock(asker.latest.at)}"
+                told += f", after its {asker.latest.action} at {formatting.clock(asker.latest.at)}"
             yield f"  {cut_end(safe(told), self._columns - 2)}"
             by = "who was asked by"
         yield from (f"  {line}" for line in given)
@@ -229,7 +232,7 @@ def _both(agent_id: str, session_id: str, columns: int) -> str:
 
 
 def _title(finding: Finding) -> str:
-    return finding.topic.doing if finding.root_agent else words.kind_of(finding)
+    return finding.topic.doing if finding.root_agent else sentences.kind_of(finding)
 
 
 def _moment(at: float) -> str:
@@ -237,8 +240,8 @@ def _moment(at: float) -> str:
 
 
 def _tokens(number: int | None) -> str:
-    return words.count(number) if number else ""
+    return formatting.count(number) if number else ""
 
 
 def _money(dollars: float | None) -> str:
-    return "" if dollars is None else words.money(dollars)
+    return "" if dollars is None else formatting.money(dollars)

@@ -17,7 +17,7 @@ from agent_exporter.explain.beside import Surroundings
 from agent_exporter.explain.log import merged
 from agent_exporter.explain.names import FEW, needle, task_of
 from agent_exporter.formats.prefixed import record_in
-from agent_exporter.lineage import own_trace
+from agent_exporter.lineage import session_trace_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -187,7 +187,7 @@ class Search:
                 names = _names(line)
                 if names is None or names.parent_trace_id or names.trace_id:
                     continue
-                if trace_id_of(own_trace(names.agent_id, names.session_id)) == wanted:
+                if session_trace_id(None, names.agent_id, names.session_id) == wanted:
                     return {names.session_id}
         return set()
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agent_exporter import formatting
 from agent_exporter.explain.terminal import cut, safe
-from agent_exporter.status import words
+from agent_exporter.status import sentences
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,18 +38,18 @@ def _healthy(task: Task) -> tuple[str, str]:
 
 
 def _took(task: Task) -> str:
-    spent = [words.duration(task.ended - task.started), *_spent(task.sums)]
+    spent = [formatting.duration(task.ended - task.started), *_spent(task.sums)]
     return f"{plural(task.sums.actions, 'action')} of {named(task.agents)} took {listed(spent)}"
 
 
 def _first(trouble: Trouble) -> str:
-    at, asked = words.clock(trouble.at), _asked(trouble)
+    at, asked = formatting.clock(trouble.at), _asked(trouble)
     if trouble.finding is None:
         assert trouble.action is not None
         what = f"its {short(trouble.action.action)} ended in {_failure(trouble.action)} at {at}"
         return f"{short(trouble.agent_id)} failed first: {what}{asked}."
     kind = trouble.finding.topic.doing
-    told = cut(safe(words.evidence(trouble.finding)), MAX_EVIDENCE)
+    told = cut(safe(sentences.evidence(trouble.finding)), MAX_EVIDENCE)
     return f"{short(trouble.agent_id)} went wrong first: {kind} at {at}{asked}; {told}."
 
 
@@ -82,7 +83,7 @@ def _then(task: Task, trouble: Trouble) -> str:
         said.append(f"After it {plural(trouble.after.failed, noun)} of its own failed{others}")
     else:
         said.append("After it nothing else failed" if trouble.finding is None else "After it nothing failed")
-    spent = [words.duration(trouble.seconds), *_spent(trouble.after)]
+    spent = [formatting.duration(trouble.seconds), *_spent(trouble.after)]
     if trouble.after.actions:
         said.append(f"{plural(trouble.after.actions, 'more action')} took {listed(spent)}")
     else:
@@ -94,12 +95,12 @@ def _then(task: Task, trouble: Trouble) -> str:
 
 
 def _kind(finding: Finding) -> str:
-    kind = words.kind_of(finding)
+    kind = sentences.kind_of(finding)
     return kind if finding.root_agent is None else f"{kind} (suspected root {short(finding.root_agent)})"
 
 
 def _later(seconds: float) -> str:
-    return "at the same time" if seconds < 0.05 else f"within {words.duration(seconds)}"
+    return "at the same time" if seconds < 0.05 else f"within {formatting.duration(seconds)}"
 
 
 def _end(task: Task) -> str:
@@ -109,8 +110,8 @@ def _end(task: Task) -> str:
 
 
 def _spent(sums: Sums) -> list[str]:
-    said = [] if not sums.tokens else [f"{words.count(sums.tokens)} tokens"]
-    return [*said, words.money(sums.cost_usd)] if sums.cost_usd else said
+    said = [] if not sums.tokens else [f"{formatting.count(sums.tokens)} tokens"]
+    return [*said, formatting.money(sums.cost_usd)] if sums.cost_usd else said
 
 
 def named(agents: Sequence[str]) -> str:

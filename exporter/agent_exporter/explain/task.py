@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from agent_exporter.action import FAILED
-from agent_exporter.explain.beside import began
 from agent_exporter.lineage import trace_name
 from agent_exporter.status.recent import MAX_NAME, ActionSummary, Trace
 from agent_exporter.status.waterfall import Bar, parents, waterfall
@@ -88,7 +88,7 @@ class Task(NamedTuple):
 
     @property
     def level(self) -> str:
-        """How bad it is: one of `words.LEVELS`. A failure that the task got over is worth a look, and no more."""
+        """How bad it is: one of `conditions.LEVELS`. A failure that the task got over is worth a look, and no more."""
         if self.paging or (self.sums.failed and not self.completed):
             return "bad"
         return "warn" if self.findings or self.sums.failed or self.completed is False else "good"
@@ -109,11 +109,11 @@ def build(trace_id: str, actions: Sequence[Action], findings: Iterable[Finding])
     trace = Trace(MAX_ACTIONS)
     for action in actions:
         trace.add(action, ActionSummary.of(action))
-    started, ended = min(map(began, actions)), actions[-1].at
+    started, ended = min(action.began for action in actions), actions[-1].at
     spans: dict[Name, tuple[float, float]] = {}
     for action in actions:
         who = (action.agent_id, action.session_id)
-        spans[who] = min(began(action), spans.get(who, (began(action), 0.0))[0]), action.at
+        spans[who] = min(action.began, spans.get(who, (action.began, 0.0))[0]), action.at
     own = [finding for finding in findings if _is_of(finding, trace_id, spans)]
     said = [action.metadata.task_completed for action in actions if action.metadata is not None]
     outcomes = {outcome for outcome in said if outcome is not None}
@@ -125,7 +125,7 @@ def build(trace_id: str, actions: Sequence[Action], findings: Iterable[Finding])
         started,
         ended,
         sums(actions),
-        list(dict.fromkeys(action.agent_id for action in sorted(actions, key=began))),
+        list(dict.fromkeys(action.agent_id for action in sorted(actions, key=attrgetter("began")))),
         len({(action.agent_id, action.session_id) for action in actions}),
         rows,
         len(actions) - sum(row.done is not None for row in rows),
@@ -146,7 +146,7 @@ def sums(actions: Sequence[Action]) -> Sums:
     return Sums(
         len(actions),
         sum(action.status in FAILED for action in actions),
-        sum((tokens.prompt or 0) + (tokens.completion or 0) for tokens in told) if told else None,
+        sum(tokens.total for tokens in told) if told else None,
         sum(costs) if costs else None,
     )
 

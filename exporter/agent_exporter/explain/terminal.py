@@ -101,5 +101,5 @@ class Paint:
         self._colour = colour
 
     def __call__(self, text: str, style: str) -> str:
-        """The text in a style: one of the levels of `words`, or strong."""
+        """The text in a style: one of the levels of `conditions`, or strong."""
         return f"\x1b[{_CODES[style]}m{text}\x1b[0m" if self._colour and text else text

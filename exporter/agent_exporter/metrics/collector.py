@@ -15,13 +15,13 @@ from prometheus_client.metrics_core import (
 from prometheus_client.samples import Exemplar
 
 from agent_exporter.action import trace_id_of
-from agent_exporter.metrics.families import FAMILIES, LE, fill, shown
+from agent_exporter.metrics.families import FAMILIES
+from agent_exporter.metrics.samples import LE, ScrapeContext, fill, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from agent_exporter.metrics import cells
-    from agent_exporter.metrics.families import ScrapeContext
     from agent_exporter.state import Rows
 
 _TYPES = {

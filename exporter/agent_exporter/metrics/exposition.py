@@ -22,13 +22,14 @@ from typing import TYPE_CHECKING, BinaryIO
 from prometheus_client.utils import floatToGoString
 
 from agent_exporter.action import trace_id_of
-from agent_exporter.metrics.families import FAMILIES, LE, fill, shown
+from agent_exporter.metrics.families import FAMILIES
+from agent_exporter.metrics.samples import LE, ScrapeContext, fill, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from agent_exporter.metrics.cells import Exemplar
-    from agent_exporter.metrics.families import Family, ScrapeContext
+    from agent_exporter.metrics.families import Family
     from agent_exporter.state import Rows
 
 

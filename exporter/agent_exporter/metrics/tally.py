@@ -152,7 +152,7 @@ class Tally(Table, Stage):
         self.on_action(action, None, reading)
 
     def odd_tokens(self, action: Action, odd: int, now: float) -> None:
-        """What `Prices.fill_cost` found odd about an action's tokens. Called before `on_action`."""
+        """What `Prices.complete` found odd about an action's tokens. Called before `on_action`."""
         assert action.tokens is not None
         agent = self.agents.get(action.agent_id) or self._agent(action.agent_id, now)
         name = action.tokens.model
@@ -160,7 +160,7 @@ class Tally(Table, Stage):
         if odd & MISMATCH:
             model.mismatches += 1
         if odd & UNPRICED:
-            model.unpriced += (action.tokens.prompt or 0) + (action.tokens.completion or 0)
+            model.unpriced += action.tokens.total
         if odd & CACHE_APART:
             model.cache_apart += 1
         self.touch(model)

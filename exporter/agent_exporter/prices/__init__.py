@@ -17,14 +17,14 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 import msgspec
-from msgspec.structs import force_setattr
+from msgspec.structs import replace
 
 from agent_exporter.config import LongPrompt, Price
 from agent_exporter.config import Prices as Settings
 from agent_exporter.prices.names import is_free, plainer
 
 if TYPE_CHECKING:
-    from agent_exporter.action import Tokens
+    from agent_exporter.action import Action, Tokens
 
 log = logging.getLogger(__name__)
 
@@ -79,33 +79,35 @@ class Prices:
             price = self._known[model] = self._look_up(model)
             return price
 
-    def fill_cost(self, tokens: Tokens) -> int:
-        """Fill in the cost if the line has none, and the cached tokens if `prompt` does not include them.
+    def complete(self, action: Action) -> tuple[Action, int]:
+        """An action with its cost if the line has none, and with the cached tokens if `prompt` does not include them.
 
-        Returns 0, or flags of MISMATCH, UNPRICED and CACHE_APART. A logged cost within `prices.tolerance` of the
-        computed one, or within CENT, is not a mismatch. Call it once per line, before anything else reads the tokens:
-        it changes the decoder's struct in place, as a copy would cost as much as decoding.
+        Returns with it 0, or flags of MISMATCH, UNPRICED and CACHE_APART. A logged cost within `prices.tolerance` of
+        the computed one, or within CENT, is not a mismatch. An action never changes, so what is filled in stands in a
+        copy: 0.2 us more for lines that have tokens and no cost. Call it once per line, before anything else reads it.
         """
+        tokens = logged = action.tokens
+        if tokens is None:
+            return action, 0
         odd = 0
         if tokens.cache_read or tokens.cache_write:
             cached = (tokens.cache_read or 0) + (tokens.cache_write or 0)
             if cached > (tokens.prompt or 0):
                 # Anthropic's input_tokens leave out the cache; a part of `prompt` cannot be more than all of it.
-                force_setattr(tokens, "prompt", (tokens.prompt or 0) + cached)
+                tokens = replace(tokens, prompt=(tokens.prompt or 0) + cached)
                 odd = CACHE_APART
         price = self.of(tokens.model) if tokens.model is not None else None
-        if price is None:
-            if tokens.cost_usd is None and (tokens.prompt or tokens.completion):
-                if self._live:
-                    self._tell(tokens.model)
-                odd |= UNPRICED
-            return odd
-        computed = cost(price, tokens)
-        if tokens.cost_usd is None:
-            force_setattr(tokens, "cost_usd", computed)
-        elif abs(tokens.cost_usd - computed) > max(self._tolerance * computed, CENT):
-            odd |= MISMATCH
-        return odd
+        if price is not None:
+            computed = cost(price, tokens)
+            if tokens.cost_usd is None:
+                tokens = replace(tokens, cost_usd=computed)
+            elif abs(tokens.cost_usd - computed) > max(self._tolerance * computed, CENT):
+                odd |= MISMATCH
+        elif tokens.cost_usd is None and (tokens.prompt or tokens.completion):
+            if self._live:
+                self._tell(tokens.model)
+            odd |= UNPRICED
+        return action if tokens is logged else replace(action, tokens=tokens), odd
 
     def tell_of_cache(self, agent_id: str) -> None:
         """Log that an agent's `prompt` leaves out the cache: once each, and only when reading live."""

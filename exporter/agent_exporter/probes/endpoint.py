@@ -1,7 +1,6 @@
 """One request to an agent: bounded in time and size, never redirected, only to the address that the config names.
 
-tornado's client, as for spans (`exporter.spans.sender` says why). It uses no proxy of the environment. A body is not
-decompressed, as a kilobyte can become a gigabyte.
+`agent_exporter.outgoing` says how.
 """
 
 from __future__ import annotations
@@ -11,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-from tornado.httpclient import HTTPRequest
 from tornado.iostream import UnsatisfiableReadError
-from tornado.simple_httpclient import HTTPStreamClosedError, HTTPTimeoutError, SimpleAsyncHTTPClient
+from tornado.simple_httpclient import HTTPStreamClosedError, HTTPTimeoutError
 
+from agent_exporter import outgoing
 from agent_exporter.config.values import headers_in
 from agent_exporter.probes.expectation import quoted
 
@@ -62,7 +61,7 @@ class Answer(NamedTuple):
 
 async def ask(endpoint: Endpoint, path: str, body: Mapping[str, Any] | None, within: float) -> Answer:
     """GET a path, or POST a body as JSON; the whole of it `within` so many seconds. Raises RequestError."""
-    headers = {"User-Agent": "agent-exporter", "Accept": "application/json, */*;q=0.5"}
+    headers = {"Accept": "application/json, */*;q=0.5"}
     if endpoint.headers_file is not None:
         try:
             headers |= headers_in(Path(endpoint.headers_file))
@@ -70,18 +69,10 @@ async def ask(endpoint: Endpoint, path: str, body: Mapping[str, Any] | None, wit
             raise RequestError(f"{endpoint.headers_file}: {getattr(error, 'strerror', None) or error}") from error
     if body is not None:
         headers["Content-Type"] = "application/json"
-    request = HTTPRequest(
-        endpoint.url.rstrip("/") + path,
-        method="GET" if body is None else "POST",
-        headers=headers,
-        body=None if body is None else msgspec.json.encode(body),
-        connect_timeout=within,
-        request_timeout=within,
-        follow_redirects=False,
-        decompress_response=False,
-    )
-    # A client for each: it keeps no connections, and in the queue of one for all, waiting would count as the agent's.
-    http = SimpleAsyncHTTPClient(force_instance=True, max_body_size=MAX_BODY)
+    content = None if body is None else msgspec.json.encode(body)
+    request = outgoing.request(endpoint.url.rstrip("/") + path, headers, content, within)
+    # A client for each: in the queue of one for all, waiting would count as the agent's.
+    http = outgoing.client(MAX_BODY)
     began = time.monotonic()
     try:
         answer = await http.fetch(request, raise_error=False)  # of a status; what brings none is raised

@@ -1,8 +1,7 @@
 """Brings pieces to a collector: OTLP protobuf over HTTP.
 
-tornado's client, because it bounds a whole exchange by one deadline and a whole answer by one size; a client with
-timeouts per read, as http.client or urllib3 have them, can be held for hours by one byte a second. The retry loop is
-our own: it is ten lines, and OTLP says which answers to retry, for how long, and what a partial success means.
+The retry loop is our own: it is ten lines, and OTLP says which answers to retry, for how long, and what a partial
+success means.
 """
 
 from __future__ import annotations
@@ -17,11 +16,14 @@ from typing import TYPE_CHECKING
 
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
-from tornado.httpclient import HTTPError, HTTPRequest
-from tornado.simple_httpclient import SimpleAsyncHTTPClient
+from tornado.httpclient import HTTPError
+
+from agent_exporter import outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from tornado.simple_httpclient import SimpleAsyncHTTPClient
 
     from agent_exporter.spans.queue import Piece, SpanQueue
     from agent_exporter.spans.target import Target
@@ -62,7 +64,7 @@ class Sender:
     async def run(self) -> None:
         """Send for ever."""
         self._loop = asyncio.get_running_loop()
-        client = SimpleAsyncHTTPClient(force_instance=True, max_body_size=MAX_ANSWER, max_header_size=65536)
+        client = outgoing.client(MAX_ANSWER)
         try:
             while True:
                 pieces = self.queue.take(MAX_SPANS)
@@ -82,7 +84,7 @@ class Sender:
 
     async def _export(self, client: SimpleAsyncHTTPClient, pieces: list[Piece]) -> None:
         body = b"".join(piece.body for piece in pieces if piece.body is not None)
-        headers = {"Content-Type": "application/x-protobuf", "User-Agent": "agent-exporter", **self.target.headers}
+        headers = {"Content-Type": "application/x-protobuf", **self.target.headers}
         if self.target.compress:
             body = await asyncio.to_thread(gzip.compress, body, 1, mtime=0)
             headers["Content-Encoding"] = "gzip"
@@ -104,17 +106,7 @@ class Sender:
         self, client: SimpleAsyncHTTPClient, body: bytes, headers: Mapping[str, str], pieces: list[Piece]
     ) -> tuple[float | None, str]:
         """One request. None: it is settled, and `why` says if it was refused; else seconds to wait, 0 for backoff."""
-        request = HTTPRequest(
-            self.target.url,
-            method="POST",
-            headers=dict(headers),
-            body=body,
-            connect_timeout=DEADLINE,
-            request_timeout=DEADLINE,
-            follow_redirects=False,
-            decompress_response=False,
-            ca_certs=self.target.ca_file,
-        )
+        request = outgoing.request(self.target.url, headers, body, DEADLINE, ca_certs=self.target.ca_file)
         try:
             answer = await client.fetch(request, raise_error=False)
         except (OSError, HTTPError, ValueError) as error:

@@ -20,8 +20,8 @@ import msgspec
 from msgspec import Struct
 from xxhash import xxh3_64_digest
 
-from agent_exporter.action import FAILED, Metadata, Output, trace_id_of
-from agent_exporter.lineage import caller, own_trace, root_id, session_span_id, span_id, trace_name
+from agent_exporter.action import FAILED, Metadata, Output
+from agent_exporter.lineage import caller, root_id, session_span_id, session_trace_id, span_id, trace_name
 from agent_exporter.spans import encode
 from agent_exporter.stage import Stage
 from agent_exporter.state import row_key
@@ -109,7 +109,7 @@ class Tree(Stage):
             part = self._begin(action, named, now)
         at = action.at
         duration = action.duration_ms
-        began = at if duration is None else at - duration / 1000
+        began = at if duration is None else at - duration / 1000  # inline: Action.began
         if at > part.last:
             part.last = at
         if began < part.started:
@@ -270,7 +270,7 @@ class Tree(Stage):
 
     def _begin(self, action: Action, named: str, now: float) -> Invocation:
         name = (action.agent_id, action.session_id)
-        trace = trace_id_of(named or own_trace(*name))
+        trace = session_trace_id(named, *name)
         parts = self._traces.get(trace)
         if parts is None:
             if self._count >= self._look_at:
@@ -278,7 +278,7 @@ class Tree(Stage):
             parts = self._traces[trace] = {}
         part = parts.get(name)
         if part is None:
-            began = action.at - (action.duration or 0.0)
+            began = action.began
             explicit = bytes.fromhex(action.parent_span_id) if action.parent_span_id else NO_PARENT
             told = action.metadata or _NOTHING_TOLD
             orphan = told.parent_agent_id is None and not explicit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent_exporter.status import words
+from agent_exporter.formatting import count
 from agent_exporter.thresholds import WARN_SHARE
 
 if TYPE_CHECKING:
@@ -24,9 +24,7 @@ def spark(values: Sequence[int]) -> str:
         for index, value in enumerate(values)
         if (size := max(1.0, HEIGHT * value / highest) if value else 0)
     )
-    said = (
-        f"tokens per minute over {len(values)} minutes: now {words.count(values[-1])}, at most {words.count(highest)}"
-    )
+    said = f"tokens per minute over {len(values)} minutes: now {count(values[-1])}, at most {count(highest)}"
     return (
         f'<svg class="spark" viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img" '
         f'aria-label="{said}"><title>{said}</title>{bars}</svg>'

@@ -11,11 +11,12 @@ import msgspec
 from tornado.escape import xhtml_escape
 from tornado.template import Loader
 
-from agent_exporter import __version__
+from agent_exporter import __version__, formatting
 from agent_exporter.benchmark import history
+from agent_exporter.benchmark.run import FLOOR
 from agent_exporter.metrics.cells import DAY, AgentCell, Cell, CountCell, Day, SourceCell
 from agent_exporter.metrics.limits import OVERFLOW, label
-from agent_exporter.status import words
+from agent_exporter.status import conditions, sentences
 from agent_exporter.status.drawings import gauge, spark
 from agent_exporter.status.recent import STEP, STEPS
 from agent_exporter.status.waterfall import waterfall
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from agent_exporter.benchmark.history import Run
-    from agent_exporter.metrics.families import AgentSettings
+    from agent_exporter.metrics.samples import AgentSettings
     from agent_exporter.probes.check import Result
     from agent_exporter.state import Rows
     from agent_exporter.status.seen import Snapshot
@@ -57,7 +58,7 @@ class AgentRow(NamedTuple):
 
     name: str
     cell: AgentCell
-    conditions: list[words.Condition]
+    conditions: list[conditions.Condition]
     today: Day
     rate: int
     """Tokens in the last RATE_WINDOW seconds."""
@@ -86,9 +87,10 @@ class Pages:
     def __init__(self, look: Callable[[str | None, str | None], Snapshot], *, metrics: bool = True) -> None:
         self._look = look
         names = {
-            "text": _text, "words": words, "spark": spark, "gauge": gauge,
+            "text": _text, "formatting": formatting, "conditions": conditions, "sentences": sentences,
+            "FLOOR": FLOOR, "spark": spark, "gauge": gauge,
             "agent_path": agent_path, "label": label, "version": __version__,
-            "metrics": metrics, "fresh_for": FRESH, "pipe": words.Pipe(),
+            "metrics": metrics, "fresh_for": FRESH, "pipe": conditions.Pipe(),
         }  # fmt: skip
         self._templates = Loader(str(HERE), autoescape="text", namespace=names)
 
@@ -137,7 +139,7 @@ class Pages:
             pipe=pipe,
             sessions=sorted(seen.sessions, key=lambda session: -session.tokens)[:MAX_SESSIONS],
             tasks=seen.live.tasks,
-            quality=words.quality(agent.cell, seen.live.now),
+            quality=conditions.quality(agent.cell, seen.live.now),
             findings=[
                 finding
                 for finding in seen.findings
@@ -165,16 +167,16 @@ class Pages:
         return page.decode()
 
 
-def judge(seen: Snapshot) -> words.Pipe:
+def judge(seen: Snapshot) -> conditions.Pipe:
     """Whether the silence of agents is theirs."""
     agents = [
         (cell, seen.live.agent(cell.agent)) for cell in _cells(seen.rows, "agent", AgentCell) if cell.agent != OVERFLOW
     ]
     newest = max((cell.last_line for cell in _cells(seen.rows, "source", SourceCell)), default=0.0)
-    return words.judge_pipe(agents, newest, seen.live.now, seen.since)
+    return conditions.judge_pipe(agents, newest, seen.live.now, seen.since)
 
 
-def fleet(seen: Snapshot, pipe: words.Pipe) -> list[AgentRow]:
+def fleet(seen: Snapshot, pipe: conditions.Pipe) -> list[AgentRow]:
     """Every agent, those that want attention first, then the latest seen. `pipe` is what `judge` said of them."""
     now = seen.live.now
     today = int(now // DAY)
@@ -196,7 +198,9 @@ def fleet(seen: Snapshot, pipe: words.Pipe) -> list[AgentRow]:
             AgentRow(
                 cell.agent,
                 cell,
-                words.conditions(cell, settings, spent, now, seen.since, checks[cell.agent], runs[cell.agent], pipe),
+                conditions.conditions(
+                    cell, settings, spent, now, seen.since, checks[cell.agent], runs[cell.agent], pipe
+                ),
                 spent,
                 sum(tokens for _, _, tokens in rates[-RATE_WINDOW // STEP :]),
                 _by_minute([tokens for _, _, tokens in rates]),
@@ -207,12 +211,12 @@ def fleet(seen: Snapshot, pipe: words.Pipe) -> list[AgentRow]:
                 runs[cell.agent],
             )
         )
-    return sorted(agents, key=lambda agent: (words.LEVELS.index(agent.level), -agent.cell.last_seen))
+    return sorted(agents, key=lambda agent: (conditions.LEVELS.index(agent.level), -agent.cell.last_seen))
 
 
 def steady(agents: Sequence[AgentRow]) -> list[AgentRow]:
     """Those of a level by name: a row that is read must not swap places when the page loads again."""
-    return sorted(agents, key=lambda agent: (words.LEVELS.index(agent.level), agent.name))
+    return sorted(agents, key=lambda agent: (conditions.LEVELS.index(agent.level), agent.name))
 
 
 def agent_path(name: str) -> str:

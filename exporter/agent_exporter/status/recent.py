@@ -10,9 +10,10 @@ from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from agent_exporter.action import FAILED, Output, trace_id_of
-from agent_exporter.lineage import own_trace, trace_name
+from agent_exporter.lineage import own_trace, session_trace_id, trace_name
 from agent_exporter.metrics.limits import label
 from agent_exporter.stage import Stage
+from agent_exporter.sweep import oldest_eighth
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -69,14 +70,14 @@ class ActionSummary(NamedTuple):
         at = action.at
         trace = trace_name(action)
         return cls(
-            at if action.duration_ms is None else at - action.duration_ms / 1000,
+            at if action.duration_ms is None else at - action.duration_ms / 1000,  # inline: Action.began
             at,
             action.agent_id,
             action.session_id,
             action.action,
             action.status,
             label(action.error_type or "_OTHER") if action.status in FAILED else None,
-            None if tokens is None else (tokens.prompt or 0) + (tokens.completion or 0),
+            None if tokens is None else (tokens.prompt or 0) + (tokens.completion or 0),  # inline: Tokens.total
             None if tokens is None else tokens.cost_usd,
             None if tokens is None or tokens.model is None else label(tokens.model),
             0 if metadata is None else metadata.retry_count or 0,
@@ -93,7 +94,7 @@ class ActionSummary(NamedTuple):
     @property
     def trace_id(self) -> str:
         """32 hex digits; a session without a trace is one of its own."""
-        return trace_id_of(self.trace or own_trace(self.agent_id, self.session_id))
+        return session_trace_id(self.trace, self.agent_id, self.session_id)
 
 
 class Bucket:
@@ -243,8 +244,7 @@ class Recent(Stage):
 
     def _meet(self, name: str) -> AgentActivity:
         if len(self._agents) >= MOST_AGENTS:
-            # An eighth at once: sorting so rarely costs less than keeping the table in order on every line.
-            oldest = sorted(self._agents, key=lambda known: self._agents[known].last)[: MOST_AGENTS // 8]
+            oldest = oldest_eighth(self._agents, MOST_AGENTS, lambda known: self._agents[known].last)
             self.evictions += len(oldest)
             for known in oldest:
                 del self._agents[known]

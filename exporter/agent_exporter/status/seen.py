@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from agent_exporter.breaker.intent import Intent
     from agent_exporter.detectors.finding import Finding
-    from agent_exporter.metrics.families import ScrapeContext
+    from agent_exporter.metrics.samples import ScrapeContext
     from agent_exporter.oddities import Example
     from agent_exporter.sessions import Session
     from agent_exporter.stages import Stages

@@ -1,13 +1,13 @@
-"""Numbers, times and states in words. Pure: the same values give the same sentence."""
+"""What there is to say of an agent, and how bad it is: the conditions of the alert rules, read off the same series."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from math import sqrt
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from agent_exporter.benchmark.run import FLOOR
-from agent_exporter.detectors.kinds import TOPICS, Topic
+from agent_exporter.detectors.kinds import TOPICS
+from agent_exporter.formatting import NOTHING, ago, count, duration, money, percent
 from agent_exporter.metrics.cells import DAY, DAYS, Mean
 from agent_exporter.metrics.limits import label
 from agent_exporter.probes.settings import CHECKS
@@ -27,18 +27,14 @@ from agent_exporter.thresholds import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from agent_exporter.benchmark.history import Run
-    from agent_exporter.breaker.intent import Intent
-    from agent_exporter.detectors.finding import Finding
+    from agent_exporter.detectors.kinds import Topic
     from agent_exporter.metrics.cells import AgentCell, Day
-    from agent_exporter.metrics.families import AgentSettings
+    from agent_exporter.metrics.samples import AgentSettings
     from agent_exporter.probes.check import Result
-    from agent_exporter.status.recent import ActionSummary
 
-NOTHING = "—"
-"""Where there is no value."""
 LONG_QUIET = 3600.0
 """Seconds after which an agent without an expected interval is no longer called well: nobody said when to expect it."""
 
@@ -64,61 +60,9 @@ class Pipe(NamedTuple):
 
 
 LEVELS = ("bad", "warn", "quiet", "good")
+
 MARKS = {"bad": "▲", "warn": "◆", "quiet": "○", "good": "●"}
 """Beside the words, so that colour never is the only sign."""
-
-
-def ago(then: float, now: float) -> str:
-    """How long ago, in the largest unit that is above one."""
-    return f"{' '.join(duration(max(0.0, now - then)).split()[:2])} ago" if then else "never"
-
-
-def duration(seconds: float) -> str:
-    """In the largest unit that is above one, with a second unit where that helps."""
-    if seconds < 10:
-        return f"{seconds:.1f} s" if seconds % 1 >= 0.05 else f"{seconds:.0f} s"
-    whole = int(seconds)
-    for unit, size, part, smaller in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
-        if whole >= size:
-            rest = whole % size // smaller
-            return f"{whole // size} {unit}" + (f" {rest} {part}" if rest and whole < 10 * size else "")
-    return f"{whole} s"
-
-
-def count(number: float) -> str:
-    """A number of things with its magnitude in a letter: 950, 12.4 k, 3.1 M."""
-    for letter, size in (("G", 1e9), ("M", 1e6), ("k", 1e4)):
-        if number >= size:
-            scale = {"k": 1e3}.get(letter, size)
-            return f"{number / scale:.1f} {letter}"
-    return f"{number:,.0f}"
-
-
-def money(dollars: float) -> str:
-    """US dollars; small amounts keep what tells them from nothing."""
-    if 0 < dollars < 0.01:
-        return f"${dollars:.4f}"
-    return f"${dollars:,.2f}"
-
-
-def percent(part: float, whole: float) -> str:
-    """A share, or a dash where there is nothing to share."""
-    if not whole:
-        return NOTHING
-    share = 100 * part / whole
-    return f"{share:.0f} %" if share >= 10 or share == 0 else f"{share:.1f} %"
-
-
-def clock(at: float, now: float | None = None) -> str:
-    """HH:MM:SS in UTC, with its date if that is not the one of `now`."""
-    then = datetime.fromtimestamp(at, UTC)
-    today = now is None or then.date() == datetime.fromtimestamp(now, UTC).date()
-    return then.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M:%S")
-
-
-def moment(at: float) -> str:
-    """Date and time in UTC, for machines and tooltips."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def conditions(
@@ -300,112 +244,6 @@ def _together(means: Sequence[Mean]) -> Mean:
     return Mean(sum(mean.total for mean in means), sum(mean.count for mean in means))
 
 
-def total(values: Sequence[float | None], shown: Callable[[float], str]) -> str:
-    """Of what was told; if nothing was, that is not zero."""
-    known = [value for value in values if value is not None]
-    return shown(sum(known)) if known else NOTHING
-
-
-def outcome(check: Result) -> str:
-    """How a health check went, without what the agent answered."""
-    if check.why is None:
-        return "passes"
-    return "wrong answer" if check.why.startswith("the answer ") else check.why
-
-
-# --- findings and actions ----------------------------------------------------------------------------------------
-
-
 def level_of(topic: Topic) -> str:
     """How bad a finding of this kind is: what pages is bad, what goes into the digest worth a look."""
     return "bad" if topic.pages else "warn"
-
-
-def kind_of(finding: Finding) -> str:
-    """What it is, in two words at most."""
-    loop = finding.evidence.get("loop")
-    return f"loop: {loop}" if loop else finding.kind.replace("_", " ")
-
-
-def evidence(finding: Finding) -> str:
-    """What a finding rests on, in one line; of a kind that has no sentence here, its values as they are."""
-    told = finding.evidence
-    sentence = SENTENCES.get(told.get("loop", finding.kind))
-    if sentence is not None:
-        try:
-            return sentence(told)
-        except (KeyError, TypeError):  # written by another version, and kept in the state since
-            pass
-    return ", ".join(f"{key.replace('_', ' ')}: {value}" for key, value in told.items())
-
-
-def _over_budget(told: dict[str, Any]) -> str:
-    said = []
-    if told.get("tokens", 0) > told.get("max_tokens", float("inf")):
-        said.append(f"{told['tokens']:,} tokens, where {told['max_tokens']:,} are the ceiling")
-    if told.get("cost_usd", 0) > told.get("max_cost_usd", float("inf")):
-        said.append(f"{money(told['cost_usd'])}, where {money(told['max_cost_usd'])} are the ceiling")
-    return f"{' and '.join(said)} of task type {told['task_type']}"
-
-
-SENTENCES: dict[str, Callable[[dict[str, Any]], str]] = {
-    "retries": lambda told: f"{told['action']} is at retry {told['retry_count']}",
-    "repeat": lambda told: f"{told['action']} {told['times']} times in a row: same input, same outcome",
-    "cycle": lambda told: (
-        f"{' → '.join(told['actions'])}, {told['rounds']} times over with unchanged outcomes"
-        + (f", between {' and '.join(told['agents'])}" if "agents" in told else "")
-    ),
-    "overtime": lambda told: f"still at work after {duration(told['max_seconds'])}, the most for {told['task_type']}",
-    "failing": lambda told: f"{told['action']} failed {told['times']} times in a row in the same way",
-    "stalled": lambda told: (
-        f"{told['action']} {told['times']} times in a row: same input, and only numbers differ in the outcome"
-    ),
-    "session_budget": _over_budget,
-    "action_anomaly": lambda told: (
-        f"{told['action']} took {told['tokens']:,} tokens, "
-        f"{told['tokens'] / told['rolling_average']:.1f} times its average of {told['rolling_average']:,.0f}"
-    ),
-    "cascade": lambda told: f"{' → '.join(told['agents'])} failed within {duration(told['seconds'])}",
-}
-
-
-STOPS = {
-    "met": ("quiet", "being looked at"),
-    "observed": ("quiet", "left alone"),
-    "withdrawn": ("quiet", "may go on"),
-    "intended": ("warn", "being stopped"),
-    "called": ("warn", "told to stop"),
-    "confirmed": ("good", "stopped"),
-    "unconfirmed": ("bad", "told to stop, and still runs"),
-    "failed": ("bad", "could not be stopped"),
-}
-"""What became of a session that was to be stopped, by the status of its intent."""
-
-
-def stop_of(finding: Finding, stops: Mapping[tuple[str, str, str], Intent]) -> Condition | None:
-    """What the breaker did about a finding, and why."""
-    intent = stops.get((finding.agent_id, finding.session_id or "", finding.kind))
-    if intent is None:
-        return None
-    level, said = STOPS[intent.status]
-    return Condition(level, f"{said}: {intent.why}" if intent.why else said)
-
-
-def notes(done: ActionSummary) -> str:
-    """What else is worth knowing of an action: its model, its retries, its confidence, how it left the task."""
-    said = [done.model or ""]
-    if done.retries:
-        said.append(f"retry {done.retries}")
-    if done.confidence is not None:
-        said.append(f"confidence {done.confidence:.2f}")
-    if done.completed is not None:
-        said.append("task completed" if done.completed else "task not completed")
-    return ", ".join(word for word in said if word)
-
-
-def rejected(reasons: Mapping[str, int]) -> str:
-    """How many lines were rejected, and why most of them."""
-    total = sum(reasons.values())
-    if not total:
-        return "0"
-    return f"{total:,} ({max(reasons, key=lambda reason: reasons[reason])} most)"
