@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help demo boards test test-quick test-stack test-kill test-nightly lint format bench lock prices image clean
+.PHONY: help demo boards test test-quick coverage test-stack test-kill test-nightly lint format bench lock prices image clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,10 +16,13 @@ demo: $(VENV)/installed ## ten agents that misbehave, and the page that shows it
 	@$(BIN)/agent-exporter demo --port $(PORT) $(addprefix --fault ,$(FAULTS)) > /dev/null
 
 test: $(VENV)/installed ## all tests; those of servers that are not on PATH say so and are skipped
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist worksteal
 
 test-quick: $(VENV)/installed ## the tests that take no more than a few seconds each
-	$(BIN)/pytest -n 2 -m "not slow and not stack"
+	$(BIN)/pytest -n 2 --dist worksteal -m "not slow and not stack"
+
+coverage: $(VENV)/installed ## the lines that the quick tests do not run in their own process; a report, no bar to clear
+	$(BIN)/pytest -n 2 --dist worksteal -m "not slow and not stack" --cov --cov-report=term:skip-covered
 
 test-stack: $(VENV)/installed ## docker-compose.yml on a real engine: faults become alerts, each service is killed; ten minutes
 	$(BIN)/pytest -m stack tests/stack
@@ -68,7 +71,7 @@ image: ## the container image agent-exporter:dev
 	docker build -t agent-exporter:dev .
 
 clean: ## remove what was made here
-	rm -rf $(VENV) .pytest_cache .hypothesis .mypy_cache .ruff_cache dist
+	rm -rf $(VENV) .coverage .pytest_cache .hypothesis .mypy_cache .ruff_cache dist
 
 $(VENV)/installed: requirements-dev.lock pyproject.toml agentlog/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("agent-exporter needs Python 3.11 or newer; name one with: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
