@@ -71,7 +71,7 @@ image: ## the container image agent-exporter:dev
 	docker build -t agent-exporter:dev .
 
 clean: ## remove what was made here
-	rm -rf $(VENV) .pytest_cache .hypothesis .mypy_cache .ruff_cache dist
+	rm -rf $(VENV) .coverage .pytest_cache .hypothesis .mypy_cache .ruff_cache dist
 
 $(VENV)/installed: requirements-dev.lock pyproject.toml agentlog/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("agent-exporter needs Python 3.11 or newer; name one with: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'

@@ -127,7 +127,7 @@ def test_rules_that_nobody_asks_for_or_that_read_themselves_are_not_recorded():
 def test_durations_are_read_as_prometheus_writes_them(text, seconds):
     """Without a unit it is none."""
     if seconds is None:
-        with pytest.raises(ValueError, match="no duration"):
+        with pytest.raises(ValueError, match="is not a duration"):
             rules.seconds(text)
     else:
         assert rules.seconds(text) == seconds

@@ -286,7 +286,7 @@ def test_a_forged_line_does_not_set_a_runaways_sums_to_zero(rig):
 
 def test_a_forged_task_type_does_not_shorten_the_idle_time_of_a_runaway(tmp_path):
     """Its calls are 6.5 s apart, which is a session each by the type that the forged line names."""
-    rig = Rig(tmp_path, CONFIG.replace("  batch:", "  quick: {idle: 5s}\n  batch:"))
+    rig = Rig(tmp_path, CONFIG.replace("  batch:", "  quick: {idle_timeout: 5s}\n  batch:"))
     for number in range(4):
         rig.spend(300)
         if not number:

@@ -435,7 +435,7 @@ def test_a_token_that_others_can_read_is_warned_of(tmp_path, caplog, token):
     Token(token)
     assert "chmod 600" in caplog.text
     Token(tmp_path / "none")
-    assert "nobody is let in" in caplog.text
+    assert "no request is accepted until it exists" in caplog.text
 
 
 def test_nothing_is_taken_in_before_authorisation(serve, token, monkeypatch):

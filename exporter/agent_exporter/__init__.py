@@ -1,13 +1,13 @@
 """agent-exporter: the JSON lines that AI agents print, as Prometheus metrics and OTLP traces.
 
 The folder listing is the architecture. Each stage imports only those that stand above it here
-(`tests/test_architecture.py` has the three exceptions, with their reasons):
+(`tests/test_architecture.py` has the four exceptions, with their reasons):
 
     text       text of others, before it is shown
     formatting numbers and times as people read them
     statuses   the words that lines have for how an action went
     thresholds what the pages call bad, as the alert rules do
-    crowded    when a table is looked through for what is over, and what goes from a full one
+    sweep      when a table is looked through for what is over, and what goes from a full one
     clocks     how far each agent's clock is off
     outgoing   HTTP requests to agents and to a collector, bounded in time and size
     eventloop  a thread that waits on sockets
@@ -23,6 +23,7 @@ The folder listing is the architecture. Each stage imports only those that stand
     lint       bytes  ->  every fault and warning of a line, for `validate`
     oddities   the warnings of the lines that are read: how many, and an example of each
     sources/   files, stdin and OTLP/HTTP  ->  lines of bytes, as they were written
+    stage      what all stages below have in common, and the chain that hands them one action after another
     duplicates what an OTLP sender delivers again is counted once
     sessions   Action  ->  the Session it belongs to: totals, start and end
     detectors/ Action and Session  ->  Finding: loops, budgets, anomalies, cascades
@@ -32,7 +33,7 @@ The folder listing is the architecture. Each stage imports only those that stand
     spans/     Action and Session  ->  OTLP span bytes, and the queue that sends them
     breaker/   Finding  ->  a session that is stopped, and proof of it
     status/    what a person sees: cells, findings and the latest actions  ->  pages
-    pipeline   the only loop: read, decode, drop duplicates, hand to each sink above, commit
+    pipeline   the only loop: read, decode, drop duplicates, hand to the chain, commit
     stages     puts these together from a `config`
     stored     every kind of row in the state: what reads it, and what it means if that fails
     server/    HTTP: metrics, health, OTLP logs, pages
