@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from agent_exporter.config import parse
 from agent_exporter.detectors import traces
 from agent_exporter.detectors.finding import Finding
-from agent_exporter.detectors.journal import MOST, ROW, Journal, recent
+from agent_exporter.detectors.journal import MAX_FINDINGS, ROW, Journal, recent
 from agent_exporter.detectors.reorder import BATCH, CROWD, Stream
 from agent_exporter.lines import Batch
 from agent_exporter.metrics.cells import KINDS
@@ -367,7 +367,7 @@ def test_one_trace_for_everything_stays_small():
 def test_lines_are_given_up_when_they_become_many(monkeypatch):
     """What is found stays the same."""
     lines = [call(second, came="y" * 1000, duration_ms=second) for second in range(4)]
-    monkeypatch.setattr("agent_exporter.detectors.MOST_HELD", 1500)
+    monkeypatch.setattr("agent_exporter.detectors.MAX_HELD", 1500)
     assert kinds(*lines) == ["loop"]
 
 
@@ -427,19 +427,19 @@ def apply(changes: Iterable[Row], rows: dict[str, bytes]) -> None:
 
 
 @pytest.mark.parametrize("write", [None, lambda _: None], ids=["not printed", "printed"])
-@pytest.mark.parametrize("every", [1, 8, 2 * MOST], ids="committed at each {}".format)
+@pytest.mark.parametrize("every", [1, 8, 2 * MAX_FINDINGS], ids="committed at each {}".format)
 def test_the_latest_findings_are_kept_for_whoever_shows_them(every, write):
     """Oldest first, and no more of them, however many come between two commits."""
     journal = Journal(write)
     rows: dict[str, bytes] = {}
-    for number in range(2 * MOST):
+    for number in range(2 * MAX_FINDINGS):
         journal.add(finding(number))
         if (number + 1) % every == 0:
             apply(journal.changes(), rows)
             if journal.committed():
                 apply(journal.changes(), rows)
-        assert len(journal._fresh) <= MOST
-    assert recent(rows.items()) == [finding(number) for number in range(MOST, 2 * MOST)]
+        assert len(journal._fresh) <= MAX_FINDINGS
+    assert recent(rows.items()) == [finding(number) for number in range(MAX_FINDINGS, 2 * MAX_FINDINGS)]
 
 
 def test_traces_that_were_never_stored_leave_nothing_behind():

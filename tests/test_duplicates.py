@@ -79,7 +79,7 @@ def test_a_record_is_remembered_for_a_minute_at_any_rate(monkeypatch):
 def test_a_flood_is_bounded_and_what_is_forgotten_early_is_counted(monkeypatch):
     """Memory has a bound whatever the rate."""
     monkeypatch.setattr(duplicates, "LINES", 10)
-    monkeypatch.setattr(duplicates, "MOST", 1000)
+    monkeypatch.setattr(duplicates, "MAX_RECORDS", 1000)
     window = Duplicates(0.0)
     for number, line in enumerate(numbered(5_000)):
         seen(window, line)

@@ -505,8 +505,8 @@ def take(memory: Recent, text: bytes) -> None:
 
 def test_what_is_remembered_is_bounded(monkeypatch):
     """The oldest traces and the agents quiet for longest make room, and are counted."""
-    monkeypatch.setattr(recent, "MOST_AGENTS", 8)
-    monkeypatch.setattr(recent, "MOST_TRACES", 10)
+    monkeypatch.setattr(recent, "MAX_AGENTS", 8)
+    monkeypatch.setattr(recent, "MAX_TRACES", 10)
     memory = remember(
         *[
             record(agent_id=f"a{number}", timestamp=f"2026-03-18T09:15:{number:02}Z", parent_trace_id=f"t{number}")
@@ -521,7 +521,7 @@ def test_what_is_remembered_is_bounded(monkeypatch):
 def test_a_trace_is_remembered_as_far_as_it_fits(monkeypatch):
     """What is over is counted; all together have a bound of their own."""
     monkeypatch.setattr(recent, "ACTIONS_OF_TRACE", 5)
-    monkeypatch.setattr(recent, "MOST_ACTIONS", 8)
+    monkeypatch.setattr(recent, "MAX_ACTIONS", 8)
     memory = remember(*[record(parent_trace_id="t") for _ in range(7)])
     trace = memory.trace(memory.agent("a")[0].trace_id)
     assert (len(trace.actions), trace.dropped) == (5, 2)

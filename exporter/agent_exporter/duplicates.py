@@ -28,7 +28,7 @@ LINES = 65_536
 """A record is remembered for at least so many further ones; docs/log-schema.md."""
 SECONDS = 60.0
 """And at least so long when reading live; docs/log-schema.md."""
-MOST = 150_000
+MAX_RECORDS = 150_000
 """In one generation, about 10 MB: SECONDS at 2,500 lines/s. Beyond it the older one goes early, and is counted.
 
 A set of 157,286 takes twice the room of a smaller one.
@@ -89,7 +89,7 @@ class Duplicates(Stage):
     def age(self, now: float) -> None:
         """Forget what is outside the window. `now` is the live clock; infinite when reading a log of the past."""
         young = self._young
-        if len(young) < LINES or (now - self._born < SECONDS and len(young) < MOST):
+        if len(young) < LINES or (now - self._born < SECONDS and len(young) < MAX_RECORDS):
             return
         if now - self._born < SECONDS:
             self.evictions += len(self._old)

@@ -15,13 +15,13 @@ from tornado.simple_httpclient import SimpleAsyncHTTPClient
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MOST_HEADERS = 64 << 10
+MAX_HEADERS = 64 << 10
 """Bytes of the headers of an answer."""
 
 
 def client(most_body: int) -> SimpleAsyncHTTPClient:
     """A client of its own, for answers of `most_body` bytes; close it. It keeps no connections."""
-    return SimpleAsyncHTTPClient(force_instance=True, max_body_size=most_body, max_header_size=MOST_HEADERS)
+    return SimpleAsyncHTTPClient(force_instance=True, max_body_size=most_body, max_header_size=MAX_HEADERS)
 
 
 def request(url: str, headers: Mapping[str, str], body: bytes | None, within: float, **more: Any) -> HTTPRequest:

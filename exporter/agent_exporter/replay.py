@@ -35,7 +35,7 @@ REPLAY_PATIENCE = 30.0
 """Seconds that `replay` waits for a collector that takes nothing."""
 LONGEST_GAP = 7 * 86_400.0
 """Seconds; see `in_steps`."""
-MOST_LINES = 4096
+MAX_LINES = 4096
 """Lines handed on at once; a step of a busy log may hold millions."""
 
 
@@ -126,7 +126,7 @@ def in_steps(stages: Stages, step: float, progress: Callable[[Source], None]) ->
     lines: list[bytes] = []
     of: Source | None = None
     for at, source, line in _merged(pipeline.sources, progress):
-        if at >= boundary or source is not of or len(lines) >= MOST_LINES:
+        if at >= boundary or source is not of or len(lines) >= MAX_LINES:
             if of is not None and lines:
                 pipeline.feed(of, Batch(lines))
             lines, of = [], source
@@ -173,7 +173,7 @@ def _timed(source: Source, progress: Callable[[Source], None]) -> Iterator[tuple
         for line in batch.lines:
             action = read(line)
             at = action.at if isinstance(action, Action) else newest
-            if held and (isinstance(action, Action) or len(held) >= MOST_LINES):
+            if held and (isinstance(action, Action) or len(held) >= MAX_LINES):
                 if at > newest + MAX_AHEAD:
                     newest = min(leap, at)
                 for before in held:

@@ -44,7 +44,7 @@ OUTCOMES: tuple[Outcome, ...] = ("completed", "failed", "ended", "abandoned", "t
 terminated: told to stop by the breaker."""
 
 KIND = "session"
-MOST = 65_536
+MAX_SESSIONS = 65_536
 """Sessions held at once, about 2.6 KB each. At 1 million sessions a day, 3,500 begin in an idle time of 5 min."""
 MAX_CALL = 3600.0
 """Seconds after which no line of a running call is expected any more; beyond `max_action_duration` it is stuck."""
@@ -139,7 +139,7 @@ class Session(Struct, eq=False, gc=False, array_like=True):
 
 
 class Sessions(Stage):
-    """The table of sessions: bounded by MOST, the least recently read go first and are counted in `evictions`.
+    """The table of sessions: bounded by MAX_SESSIONS, the least recently read go first and are counted in `evictions`.
 
     `idle` gives the idle time of a task type in seconds, never less than `shortest_idle`, and `longest_call` the
     seconds that a call of an agent may take; `opened` and `closed` are called at every begin and end.
@@ -151,7 +151,7 @@ class Sessions(Stage):
         opened: Callable[[Session], None],
         closed: Callable[[Session], None],
         reorder: float = 3.0,
-        most: int = MOST,
+        most: int = MAX_SESSIONS,
         shortest_idle: float = 0.0,
         longest_call: Callable[[str], float] = lambda _: 0.0,
     ) -> None:

@@ -48,11 +48,11 @@ PATIENCE = 0.5
 
 OPEN = frozenset({"met", "observed", "failed"})
 """What a further line, or finding, has decided on again."""
-MOST_SPOKE = 4_096
+MAX_SPOKE = 4_096
 """Agents of which it is remembered where they spoke last, for the audit log alone."""
-MOST_COPIED = 65_536
+MAX_COPIED = 65_536
 """Lines whose copies are looked for."""
-MOST_SHOWN = 100
+MAX_SHOWN = 100
 """Sessions in the answer to `breaker status`."""
 
 
@@ -177,7 +177,7 @@ class Breaker(Stage):
         origin, now = reading.origin, reading.now
         allowed = self._authority.allows(action.agent_id, origin)
         if allowed:
-            if len(self._spoke) >= MOST_SPOKE and action.agent_id not in self._spoke:
+            if len(self._spoke) >= MAX_SPOKE and action.agent_id not in self._spoke:
                 self._spoke.clear()
                 self._clocks.clear()
             self._spoke[action.agent_id] = origin
@@ -188,7 +188,7 @@ class Breaker(Stage):
             session.attest(action, self._reorder)
             self._overspent(session, action.at, now)
         else:
-            while len(self._copied) >= MOST_COPIED:
+            while len(self._copied) >= MAX_COPIED:
                 del self._copied[next(iter(self._copied))]
             self._copied[hash(action.line)] = None
             session.foreign = True
@@ -428,7 +428,7 @@ class Breaker(Stage):
 
     def status(self) -> dict[str, Any]:
         """For whoever looks."""
-        shown = sorted(self._intents, key=lambda mine: (not self._open_end(mine), -mine.changed))[:MOST_SHOWN]
+        shown = sorted(self._intents, key=lambda mine: (not self._open_end(mine), -mine.changed))[:MAX_SHOWN]
         return {
             "mode": self._settings.mode,
             "enforcing": self.enforcing,

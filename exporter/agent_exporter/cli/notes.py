@@ -10,7 +10,7 @@ from agent_exporter.metrics.table import UNKNOWN
 if TYPE_CHECKING:
     from agent_exporter.stages import Stages
 
-MOST_MODELS = 10
+MAX_MODELS = 10
 """Models without a price that are named."""
 
 
@@ -25,8 +25,8 @@ def say_rejected(stages: Stages) -> None:
 def say_unpriced(stages: Stages) -> None:
     """Name the models that have no price, those with the most tokens first."""
     unpriced = sorted(stages.tally.unpriced().items(), key=lambda item: (-item[1], item[0]))
-    for model, tokens in unpriced[:MOST_MODELS]:
+    for model, tokens in unpriced[:MAX_MODELS]:
         whose = "no model" if model == UNKNOWN else f"the model {model!a}"
         say(f"{tokens:,} tokens of {whose} have no price and no logged cost: no budget in dollars sees them")
-    if len(unpriced) > MOST_MODELS:
-        say(f"{len(unpriced) - MOST_MODELS:,} more models have no price")
+    if len(unpriced) > MAX_MODELS:
+        say(f"{len(unpriced) - MAX_MODELS:,} more models have no price")

@@ -51,9 +51,9 @@ if TYPE_CHECKING:
     from agent_exporter.stage import Reading
     from agent_exporter.state import Row
 
-MOST_HELD = 8 << 20
+MAX_HELD = 8 << 20
 """Bytes of lines kept for their fingerprints."""
-MOST_NAMES = 4096
+MAX_NAMES = 4096
 """Actions whose marks are kept."""
 
 
@@ -156,7 +156,7 @@ class Detectors(Stage):
             self._decide(session, trail.ready(self._reorder))
         if trace is not None and (trail.shared or trace != trail.trace or marks & FAILED or action.span_id is not None):
             self._pass_on(action, session, step, trace, now)
-        if self._bytes > MOST_HELD:
+        if self._bytes > MAX_HELD:
             self._make_room()
 
     def on_heartbeat(self, action: Action, session: Session | None, reading: Reading) -> None:
@@ -417,7 +417,7 @@ class Detectors(Stage):
         for steps in holding:
             kept |= steps.lines()
         self._bytes = sum(kept.values())
-        if self._bytes > MOST_HELD // 2:
+        if self._bytes > MAX_HELD // 2:
             self._give_up_lines(holding)
 
     def _holding(self) -> list[Steps]:
@@ -498,7 +498,7 @@ class Detectors(Stage):
         """The name, one and the same object each time, and what all actions of it are marked with."""
         polling = any(fnmatchcase(action, glob) for glob in self._settings.loop.polling_actions)
         marks = MODEL * self._config.is_llm(action) | POLLING * polling
-        if len(self._marks) >= MOST_NAMES:
+        if len(self._marks) >= MAX_NAMES:
             self._marks.clear()
         self._marks[action] = action, marks
         return action, marks
@@ -506,7 +506,7 @@ class Detectors(Stage):
     def _task(self, task_type: str) -> TaskType:
         task = self._tasks.get(task_type)
         if task is None:
-            if len(self._tasks) >= MOST_NAMES:
+            if len(self._tasks) >= MAX_NAMES:
                 self._tasks.clear()
             task = self._tasks[task_type] = self._config.task_type(task_type)
         return task

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from agent_exporter.state import Row
 
 ROW = "finding"
-MOST = 500
+MAX_FINDINGS = 500
 """The latest findings, kept for whoever shows them."""
 
 
@@ -35,7 +35,7 @@ class Entry(Struct, array_like=True):
 class Journal(Stage):
     """`write` prints a line; None where findings go another way."""
 
-    def __init__(self, write: Callable[[bytes], None] | None = None, most: int = MOST) -> None:
+    def __init__(self, write: Callable[[bytes], None] | None = None, most: int = MAX_FINDINGS) -> None:
         self._write = write
         self._most = most
         self._number = 0

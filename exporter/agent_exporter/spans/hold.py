@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from agent_exporter.state import Row
 
 KIND = "held"
-MOST_BYTES = 32 << 20
+MAX_BYTES = 32 << 20
 """Of spans held at once: 100 actions a second for ten minutes, at 500 bytes each."""
 SETTLE = 3.0
 """Seconds of quiet after the last session's end: another one may begin, and findings wait for the reorder window."""
-MOST_MARKED = 65_536
+MAX_MARKED = 65_536
 """Traces remembered as gone out early; as many as the tree remembers."""
 _MARK = encode.boolean("agent.trace.keep", value=True)
 
@@ -68,7 +68,7 @@ class Hold(Stage):
         is_open: Callable[[bytes], bool],
         clock: Callable[[], float],
         durable: bool = True,
-        most_bytes: int = MOST_BYTES,
+        most_bytes: int = MAX_BYTES,
     ) -> None:
         self.bytes = 0
         self._emit = emit
@@ -148,7 +148,7 @@ class Hold(Stage):
         self._dirty.discard(trace)
         self._gone += held.rows
         if early:
-            if len(self._marked) >= MOST_MARKED:
+            if len(self._marked) >= MAX_MARKED:
                 del self._marked[next(iter(self._marked))]
             self._marked[trace] = None
         for agent_id, span in held.spans:

@@ -37,11 +37,11 @@ if TYPE_CHECKING:
     from agent_exporter.state import Row
 
 KIND = "invocation"
-MOST = 65_536
+MAX_INVOCATIONS = 65_536
 """Invocations held at once, about 600 bytes each; the oldest traces go first, counted in `evictions`."""
 LINGER = 600.0
 """Seconds that a trace is remembered after its last line, so that a late child still finds its parent."""
-MOST_NAMES = 4096
+MAX_NAMES = 4096
 """Actions, and models, whose bytes are kept."""
 UNSUCCESSFUL = {"failed", "terminated"}
 """Outcomes of sessions whose own spans are errors. Of one that merely ended nobody has said whether it was of use."""
@@ -84,7 +84,7 @@ class Invocation(Struct, eq=False, gc=False, array_like=True):
 class Tree(Stage):
     """Turns actions and ends of sessions into spans, and gives each to `emit(trace_id, agent_id, span)`."""
 
-    def __init__(self, is_llm: Callable[[str], bool], emit: Emit, most: int = MOST) -> None:
+    def __init__(self, is_llm: Callable[[str], bool], emit: Emit, most: int = MAX_INVOCATIONS) -> None:
         self.evictions = 0
         self._is_llm = is_llm
         self._emit = emit
@@ -435,7 +435,7 @@ class Tree(Stage):
 
 
 def _keep(table: dict[K, V], key: K, value: V) -> V:
-    if len(table) >= MOST_NAMES:  # they may be hostile: begin again rather than grow
+    if len(table) >= MAX_NAMES:  # they may be hostile: begin again rather than grow
         table.clear()
     table[key] = value
     return value

@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from agent_exporter.sessions import Session
     from agent_exporter.stage import Reading
 
-MOST_AGENTS = 1_000
+MAX_AGENTS = 1_000
 """Agents remembered, about 30 kB each at worst; the one quiet for longest makes room."""
-MOST_TRACES = 1_000
+MAX_TRACES = 1_000
 """Traces remembered; the one begun first makes room."""
-MOST_ACTIONS = 20_000
+MAX_ACTIONS = 20_000
 """Actions remembered in all traces together, about 300 bytes each."""
 ACTIONS_OF_TRACE = 500
 """Actions of one trace that are shown; further ones are only counted."""
-MOST_SESSIONS = 500
+MAX_SESSIONS = 500
 """Sessions of one trace that are shown: they may be a chain, which is drawn one level after the other."""
 ACTIONS_OF_AGENT = 50
 """Actions of one agent that are shown: what a person reads before they search the logs instead."""
@@ -160,7 +160,7 @@ class Trace:
         name = (done.agent_id, done.session_id)
         member = self.members.get(name)
         if member is None:
-            if len(self.members) >= MOST_SESSIONS:
+            if len(self.members) >= MAX_SESSIONS:
                 return kept
             member = self.members[name] = Member(action, done.started)
         if done.started < member.started:
@@ -243,8 +243,8 @@ class Recent(Stage):
     # --- within bounds -----------------------------------------------------------------------------------------
 
     def _meet(self, name: str) -> AgentActivity:
-        if len(self._agents) >= MOST_AGENTS:
-            oldest = oldest_eighth(self._agents, MOST_AGENTS, lambda known: self._agents[known].last)
+        if len(self._agents) >= MAX_AGENTS:
+            oldest = oldest_eighth(self._agents, MAX_AGENTS, lambda known: self._agents[known].last)
             self.evictions += len(oldest)
             for known in oldest:
                 del self._agents[known]
@@ -256,10 +256,10 @@ class Recent(Stage):
         trace = self._traces.get(key)
         if trace is None:
             trace = self._traces[key] = Trace()
-            if len(self._traces) > MOST_TRACES:
+            if len(self._traces) > MAX_TRACES:
                 self._drop(next(iter(self._traces)))
         self._held += trace.add(action, done)
-        while self._held > MOST_ACTIONS:
+        while self._held > MAX_ACTIONS:
             self._drop(next(iter(self._traces)))
 
     def _drop(self, key: str) -> None:
