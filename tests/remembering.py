@@ -69,7 +69,7 @@ class Remembering:
             self.stages = Stages(config, self.store, [self.files, self.otlp], write=self.printed.append)
         self.pipeline = self.stages.pipeline
         self.called: list[str] = []
-        self.stages.hold._clock = self.clock
+        self.stages.buffer._clock = self.clock
         self.stages.breaker.call = lambda intent: self.called.append(intent.session_id)
 
     def read(self, at: float) -> None:

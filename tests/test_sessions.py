@@ -164,7 +164,7 @@ def test_working_heartbeats_keep_a_session_open(state, sessions):
     watched.add(0)
     for second in range(100, 1_100, 100):
         watched.table.tick(START + second)
-        watched.table.beat(heartbeat(second, state))
+        watched.table.heartbeat(heartbeat(second, state))
     watched.add(1_200)
     assert [event[0] for event in watched.events].count("open") == sessions
     watched.table.tick(START + 1_501)
@@ -175,7 +175,7 @@ def test_a_heartbeat_after_the_idle_time_does_not_revive_a_session():
     """Its agent is at work on something else."""
     watched = Watched()
     watched.add(0)
-    watched.table.beat(heartbeat(400, "working"))
+    watched.table.heartbeat(heartbeat(400, "working"))
     assert watched.add(450).actions == 1
 
 

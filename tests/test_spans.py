@@ -356,9 +356,9 @@ def test_a_finding_is_a_span_below_its_session_with_the_evidence_in_an_event():
         at=1773825332.441,
         evidence={"loop": "cycle", "actions": ["b", "c"], "rounds": 3, "max_seconds": 1.5},
     )
-    collector.tree.found(found)
+    collector.tree.on_finding(found)
     of_trace = Finding(kind="cascade", agent_id="z", trace_id=trace_id_of("t"), root_agent="z", at=1773825332.441)
-    collector.tree.found(of_trace)
+    collector.tree.on_finding(of_trace)
     collector.finish()
     spans = {span.name: (service, span) for service, span in collector.sent}
     service, span = spans["finding loop"]

@@ -23,7 +23,7 @@ from agent_exporter.formats import containers
 from agent_exporter.metrics.cells import KINDS
 from agent_exporter.sessions import Session
 from agent_exporter.sources import place
-from agent_exporter.spans import hold, queue, tree
+from agent_exporter.spans import queue, trace_buffer, tree
 from agent_exporter.state import row_key
 from agent_exporter.stored import STORED
 
@@ -41,7 +41,7 @@ ROOTS = (
     journal.Entry,
     tree.Invocation,
     queue.Spooled,
-    hold.Held,
+    trace_buffer.Held,
     intent.Intent,
     latch.Latched,
     audit.Head,
@@ -49,7 +49,7 @@ ROOTS = (
     place.Place,
     containers.Dumped,
 )
-"""What rows hold. Only `duplicates`, numbers of 8 bytes, and entries of the audit log, which are JSON, hold something else."""
+"""What rows trace_buffer. Only `duplicates`, numbers of 8 bytes, and entries of the audit log, which are JSON, hold something else."""
 
 
 def described(found) -> str:

@@ -23,7 +23,7 @@ class Origin(NamedTuple):
     """Attributes of the OTLP resource, which the collector sets for the container or pod."""
 
 
-NOBODY = Origin()
+NO_ORIGIN = Origin()
 
 
 class Batch(NamedTuple):

@@ -69,11 +69,11 @@ def replay(
 
     def hold_back(source: Source) -> None:
         progress(source)
-        queue.settle()
+        queue.count_reports()
         # Nothing presses here: rather than drop spans, wait for a collector that takes them.
         while queue.length > REPLAY_AHEAD and not sender.failing and not sending.done():
             time.sleep(0.005)
-            queue.settle()
+            queue.count_reports()
 
     try:
         stages.pipeline.drain(hold_back)
@@ -81,7 +81,7 @@ def replay(
         while queue.length and time.monotonic() < give_up and not sending.done():
             before = queue.length
             time.sleep(0.02)
-            queue.settle()
+            queue.count_reports()
             if queue.length < before:
                 give_up = time.monotonic() + REPLAY_PATIENCE
         if queue.length:

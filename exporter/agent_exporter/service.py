@@ -222,7 +222,7 @@ class Exporter:
         deadline = time.monotonic() + GOODBYE
         while queue.length and time.monotonic() < deadline:
             time.sleep(0.02)
-            queue.settle()
+            queue.count_reports()
         if queue.length:
             log.error(
                 "%d spans were not sent: the collector does not take them, and there is no state.path", queue.length

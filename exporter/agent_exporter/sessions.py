@@ -235,7 +235,7 @@ class Sessions(Stage):
         self._dirty.add(session)
         return session
 
-    def beat(self, action: Action) -> Session | None:
+    def heartbeat(self, action: Action) -> Session | None:
         """The session that a heartbeat is a sign of life of: the one that it names, or else the one begun last.
 
         None opens a session. A `working` one keeps it open, any other only keeps it from being forgotten.

@@ -123,7 +123,7 @@ class Chain:
     def take(self, action: Action, reading: Reading) -> None:
         """Hand on an action that counts."""
         if action.action == HEARTBEAT:
-            beating = self._sessions.beat(action)
+            beating = self._sessions.heartbeat(action)
             for on_heartbeat in self._heartbeats:
                 on_heartbeat(action, beating, reading)
             return

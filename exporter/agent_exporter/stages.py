@@ -32,9 +32,9 @@ from agent_exporter.sessions import Session, Sessions
 from agent_exporter.sources.files import FileSource
 from agent_exporter.sources.once import PastFiles
 from agent_exporter.sources.stdin import StdinSource
-from agent_exporter.spans.hold import KIND as HELD
-from agent_exporter.spans.hold import Hold
 from agent_exporter.spans.queue import SpanQueue
+from agent_exporter.spans.trace_buffer import KIND as HELD
+from agent_exporter.spans.trace_buffer import TraceBuffer
 from agent_exporter.spans.tree import KIND as INVOCATION
 from agent_exporter.spans.tree import Tree
 from agent_exporter.stage import Chain
@@ -62,7 +62,7 @@ MIRRORED = (*KINDS, findings.ROW, history.ROW)
 class Stages:
     """All stages and the pipeline, made from a config that a reload may replace.
 
-    `tree` and `queue` are None where no spans are wanted, `hold` where they do not wait, `recent` and `breaker` in a
+    `tree` and `queue` are None where no spans are wanted, `buffer` where they do not wait, `recent` and `breaker` in a
     log of the past.
 
     `write` prints a line of standard output. Each of `listeners` is told of every finding as it is made, in the
@@ -89,7 +89,7 @@ class Stages:
             ttl=config.metrics.agent_ttl,
             gen_ai=config.metrics.gen_ai,
         )
-        tree = hold = queue = None
+        tree = buffer = queue = None
         if config.otlp.endpoint is not None:
             queue = SpanQueue(
                 store,
@@ -99,24 +99,24 @@ class Stages:
                 spool_bytes=config.otlp.spool_bytes,
             )
             if live and config.otlp.buffer_traces is not None:
-                hold = Hold(
+                buffer = TraceBuffer(
                     queue.offer,
                     config.otlp.buffer_traces,
                     is_open=lambda trace: tree is not None and tree.is_open(trace.hex()),
                     clock=time.time,
                     durable=queue.durable,
                 )
-            tree = Tree(self._is_llm, (hold or queue).offer)
+            tree = Tree(self._is_llm, (buffer or queue).offer)
 
         journal = Journal(write)
 
-        def found(finding: Finding) -> None:
-            tally.found(finding, self.pipeline.now(), live=live)
+        def on_finding(finding: Finding) -> None:
+            tally.on_finding(finding, self.pipeline.now(), live=live)
             if finding.kind == cascade.MEMBER:
                 return
             journal.add(finding)
             if tree is not None:
-                tree.found(finding)
+                tree.on_finding(finding)
             for listener in self.listeners:
                 listener(finding)
 
@@ -140,25 +140,25 @@ class Stages:
             shortest_idle=min(idle.values()),
             longest_call=lambda name: self.config.agent(name).max_action_duration,
         )
-        detectors = Detectors(config, sessions, found, averaged=tally.average, live=live)
+        detectors = Detectors(config, sessions, on_finding, averaged=tally.average, live=live)
         duplicates = Duplicates(time.time(), stored=isinstance(store, SQLiteStore))
         recent = breaker = None
         if live:
             recent = Recent(time.time())
             told = BreakerMetrics(tally.terminated, tally.unconfirmed)
             breaker = Breaker(config, sessions, Audit(config.audit_log()), told, detectors.reconsider)
-            self.listeners.append(lambda finding: breaker.found(finding, self.pipeline.now()))
+            self.listeners.append(lambda finding: breaker.on_finding(finding, self.pipeline.now()))
         self.tally = tally
         self.sessions = sessions
         self.tree = tree
         self.recent = recent
         self.detectors = detectors
         self.journal = journal
-        self.hold = hold
+        self.buffer = buffer
         self.queue = queue
         self.breaker = breaker
         self.duplicates = duplicates
-        order = (tally, sessions, tree, recent, detectors, journal, hold, queue, breaker, duplicates)
+        order = (tally, sessions, tree, recent, detectors, journal, buffer, queue, breaker, duplicates)
         self.pipeline = Pipeline(
             sources,
             Chain(sessions, [stage for stage in order if stage is not None]),
@@ -186,10 +186,10 @@ class Stages:
             self.tree.restore(rows(INVOCATION))
         self.detectors.restore(rows, now)
         self.journal.restore(rows(findings.ROW))
-        if self.hold is not None:
-            self.hold.restore(rows(HELD))
+        if self.buffer is not None:
+            self.buffer.restore(rows(HELD))
         if self.queue is not None:
-            self.queue.restore(holds=self.hold is not None)
+            self.queue.restore(holds=self.buffer is not None)
         if self.breaker is not None:
             self.breaker.restore(rows, now, sure=not store.unreadable.get(latch.ROW))
         self.duplicates.restore(rows(DUPLICATES))

@@ -16,7 +16,7 @@ from agent_exporter.breaker import audit, intent, latch
 from agent_exporter.detectors import action_anomaly, journal, steps, traces
 from agent_exporter.metrics.cells import KINDS, Reader
 from agent_exporter.sources import otlp, place
-from agent_exporter.spans import hold, queue, tree
+from agent_exporter.spans import queue, trace_buffer, tree
 from agent_exporter.state import Stored
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ STORED: dict[str, Stored] = {
     duplicates.KIND: Stored(duplicates.read, "records that an OTLP sender delivers again may count twice"),
     tree.KIND: Stored(_invocation, "the span of the session has no totals of its earlier actions"),
     queue.KIND: Stored(queue.read, "the spans in it are lost"),
-    hold.KIND: Stored(hold.read, "the spans in it are lost"),
+    trace_buffer.KIND: Stored(trace_buffer.read, "the spans in it are lost"),
     intent.ROW: Stored(_intent, "a session may get a second call to stop, with the same key"),
     latch.ROW: Stored(latch.read, "the breaker only observes until an operator unlatches it"),
     audit.ROW: Stored(audit.read, "the entry is missing in the audit log"),

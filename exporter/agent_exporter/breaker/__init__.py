@@ -5,7 +5,7 @@ intents       the table of them; what becomes of each is counted, and in the aud
 authority     whose lines may have an agent stopped
 account       what a session has used of its budget
 latch         too many at once: something else is wrong, and a person has to look
-switch        the stage: findings and lines in, intents out
+breaker       the stage: findings and lines in, intents out
 terminator    the call itself: HTTP, or a fixed command
 confirmation  whether those that were told to stop did
 audit         what was done and why, in a file that shows when it was changed
@@ -14,6 +14,6 @@ operate       what they are shown
 """
 
 from agent_exporter.breaker.audit import Audit
-from agent_exporter.breaker.switch import Breaker, BreakerMetrics
+from agent_exporter.breaker.breaker import Breaker, BreakerMetrics
 
 __all__ = ["Audit", "Breaker", "BreakerMetrics"]

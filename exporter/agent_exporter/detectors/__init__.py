@@ -425,7 +425,7 @@ class Detectors(Stage):
 
     def _give_up_lines(self, holding: list[Steps]) -> None:
         for steps in holding:
-            steps.settle()
+            steps.drop_lines()
         self._held.clear()
         self._held_in_traces.clear()
         self._bytes = 0

@@ -92,7 +92,7 @@ class Steps(Stream[Step], eq=False, gc=False, array_like=True, kw_only=True):
         """Bytes of each step that keeps its line, by its identity: a step may be in several lists, and in a trace."""
         return {id(step): len(step.line) for step in (*self.every, *self.tools, *self.waiting) if step.line is not None}
 
-    def settle(self) -> None:
+    def drop_lines(self) -> None:
         """Give up the lines for their fingerprints."""
         self.held = False
         for step in (*self.every, *self.tools, *self.waiting):

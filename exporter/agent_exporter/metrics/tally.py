@@ -268,7 +268,7 @@ class Tally(Table, Stage):
 
     # --- findings ----------------------------------------------------------------------------------------------
 
-    def found(self, finding: Finding, now: float, *, live: bool) -> None:
+    def on_finding(self, finding: Finding, now: float, *, live: bool) -> None:
         """A detector has found something. `now` is the clock, or in a log of the past the time of its newest line."""
         agent = self.agents.get(finding.agent_id) or self._agent(finding.agent_id, now, by_line=False)
         cell = agent.cell

@@ -12,7 +12,7 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 from agent_exporter.clocks import READ
-from agent_exporter.lines import NOBODY
+from agent_exporter.lines import NO_ORIGIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -52,7 +52,7 @@ class Source:
     def origin(self, number: int) -> Origin:
         """Origin of a line of the last batch, by its index."""
         found = bisect_right(self.origins, number, key=lambda run: run[0])
-        return self.origins[found - 1][1] if found else NOBODY
+        return self.origins[found - 1][1] if found else NO_ORIGIN
 
     def note(self, rejected: int, why: str) -> None:
         """Called after a batch was counted, with the number of rejected lines and the reason of the last one."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from agent_exporter import formats
 from agent_exporter.clocks import SENT
-from agent_exporter.lines import MAX_LINE, NOBODY, Batch, Origin
+from agent_exporter.lines import MAX_LINE, NO_ORIGIN, Batch, Origin
 from agent_exporter.sources import Source
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class OtlpSource(Source):
                 else:
                     lines.append(record)
                     envelopes.append(envelope)
-        origins.append((len(lines), NOBODY))
+        origins.append((len(lines), NO_ORIGIN))
         while len(self._streams) > MAX_STREAMS or self._held > MAX_PIECES:
             pieces, more, *_ = self._forget(next(iter(self._streams)))
             lines += pieces

@@ -13,7 +13,7 @@ import msgspec
 from xxhash import xxh3_64_hexdigest, xxh3_128_digest
 
 from agent_exporter.action import MAX_DEPTH
-from agent_exporter.lines import NOBODY, Origin
+from agent_exporter.lines import NO_ORIGIN, Origin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,7 +28,7 @@ class Record(NamedTuple):
     stream: str
     line: bytes
     """The body."""
-    origin: Origin = NOBODY
+    origin: Origin = NO_ORIGIN
     """The resource."""
     envelope: bytes = b""
     """A hash of all else of the record: its own times, attributes and ids, not those of resource and scope."""

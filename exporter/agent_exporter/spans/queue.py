@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct
 
-from agent_exporter.spans import encode, hold
+from agent_exporter.spans import encode, trace_buffer
 from agent_exporter.stage import Stage
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class SpanQueue(Stage):
         self._trim()
         self.wake()
 
-    def settle(self) -> None:
+    def count_reports(self) -> None:
         """Count what the sender has reported since; called before a commit."""
         while self._reports:
             piece, sent, dropped = self._reports.popleft()
@@ -129,7 +129,7 @@ class SpanQueue(Stage):
     def changes(self) -> Iterator[Row]:
         """The pieces that the next commit must hold, and those that it must not hold any longer."""
         self.seal()
-        self.settle()
+        self.count_reports()
         if self.durable:
             for piece in self._fresh:
                 if piece.body is not None:
@@ -170,11 +170,11 @@ class SpanQueue(Stage):
             self._in_memory += piece.size if keep else 0
             self._spooled += piece.size
             self._spans += piece.count
-        for key, value in [] if holds else list(self._store.rows(hold.KIND)):
-            trace, held = hold.read(key, value)
+        for key, value in [] if holds else list(self._store.rows(trace_buffer.KIND)):
+            trace, held = trace_buffer.read(key, value)
             for agent_id, span in held.spans:
                 self.offer(trace, agent_id, span)
-            self._rows.append((hold.KIND, key, None))
+            self._rows.append((trace_buffer.KIND, key, None))
 
     # --- the sender's thread -----------------------------------------------------------------------------------
 

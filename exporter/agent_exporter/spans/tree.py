@@ -176,7 +176,7 @@ class Tree(Stage):
             ),
         )
 
-    def found(self, finding: Finding) -> None:
+    def on_finding(self, finding: Finding) -> None:
         """Emit a finding: a span without length below its session, or below the root if it is about the trace.
 
         Not an event on its line's own span: that one is sent when the line is read, and what depends on order is

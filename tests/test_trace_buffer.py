@@ -10,8 +10,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from running import Running, Sink, eventually
 
 from agent_exporter.spans import encode
-from agent_exporter.spans.hold import SETTLE, Hold
 from agent_exporter.spans.queue import SpanQueue
+from agent_exporter.spans.trace_buffer import QUIET, TraceBuffer
 from agent_exporter.state import SQLiteStore
 
 TRACE = bytes(15) + b"\1"
@@ -37,7 +37,7 @@ class Held:
         self.now = 1000.0
         self.out: list[tuple[str, bytes]] = []
         self.open = {TRACE, OTHER}
-        self.hold = Hold(
+        self.hold = TraceBuffer(
             lambda _, agent, text: self.out.append((agent, text)),
             600.0,
             is_open=lambda trace: trace in self.open,
@@ -78,7 +78,7 @@ def test_a_trace_between_two_sessions_is_not_over_yet():
     held = Held()
     held.open.clear()
     held.hold.offer(TRACE, "a", span(TRACE, 1))
-    held.tick(SETTLE - 0.1)
+    held.tick(QUIET - 0.1)
     assert held.out == []
     held.tick(0.2)
     assert held.spans() == [(1, False)]
@@ -125,7 +125,7 @@ def test_held_spans_survive_a_restart():
     second.hold.offer(TRACE, "a", span(TRACE, 4))
     commit(second)
     second.open.clear()
-    second.tick(SETTLE)
+    second.tick(QUIET)
     commit(second)
     assert second.spans() == [(1, False), (2, False), (3, False), (4, False)]
     assert rows == {}

@@ -14,10 +14,11 @@ import logging
 from copy import copy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from agent_exporter.breaker import audit, intent, latch
+from agent_exporter.breaker import audit, latch
 from agent_exporter.breaker.account import account
 from agent_exporter.breaker.authority import Authority
 from agent_exporter.breaker.confirmation import ENDED, Confirmation
+from agent_exporter.breaker.intent import ROW as INTENT
 from agent_exporter.breaker.intent import Intent
 from agent_exporter.breaker.intents import Intents
 from agent_exporter.breaker.latch import Latch
@@ -25,7 +26,7 @@ from agent_exporter.clocks import READ, SENT, ClockOffset
 from agent_exporter.detectors.finding import Finding
 from agent_exporter.detectors.session_budget import KIND as BUDGET
 from agent_exporter.lineage import session_trace_id
-from agent_exporter.lines import NOBODY, Origin
+from agent_exporter.lines import NO_ORIGIN, Origin
 from agent_exporter.stage import Stage
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ PATIENCE = 0.5
 
 OPEN = frozenset({"met", "observed", "failed"})
 """What a further line, or finding, has decided on again."""
-MAX_SPOKE = 4_096
+MAX_ORIGINS = 4_096
 """Agents of which it is remembered where they spoke last, for the audit log alone."""
 MAX_COPIED = 65_536
 """Lines whose copies are looked for."""
@@ -93,7 +94,7 @@ class Breaker(Stage):
         """Intended, and not committed yet."""
         self._clocks: dict[str, ClockOffset] = {}
         """Of agents that can be stopped, by lines that may speak for them alone."""
-        self._spoke: dict[str, Origin] = {}
+        self._last_origin: dict[str, Origin] = {}
         """Where an agent's newest line that counts came from: what waited for its turn has no line of its own."""
         self._copied: dict[int, None] = {}
         """Hashes of lines in the name of agents that can be stopped, from where they must not come."""
@@ -113,8 +114,8 @@ class Breaker(Stage):
             self.audit.write("mode", now, mode=self._settings.mode, before=before.mode)
         if self._settings.mode == "enforce" and not any(agent.terminate for agent in config.agents.values()):
             log.warning("breaker.mode is enforce, but no agent has agents.NAME.terminate: nobody can be stopped")
-        for mine in list(self._intents):
-            session = self._sessions.get(mine.agent_id, mine.session_id)
+        for intent in list(self._intents):
+            session = self._sessions.get(intent.agent_id, intent.session_id)
             if session is not None and not session.closed:
                 self._raised(session, "its budget was raised in the config", now)
 
@@ -140,22 +141,22 @@ class Breaker(Stage):
 
     # --- findings and lines ------------------------------------------------------------------------------------
 
-    def found(self, finding: Finding, now: float) -> None:
+    def on_finding(self, finding: Finding, now: float) -> None:
         """A detector has found something; of its session, if that can be stopped for it."""
         if finding.kind not in self._settings.reasons or finding.session_id is None or not finding.topic.stops:
             return
-        mine = self._intents.of(finding.agent_id, finding.session_id)
+        intent = self._intents.of(finding.agent_id, finding.session_id)
         standing = next(
-            (o for o in mine if o.reason == finding.kind and not o.called and o.status != "withdrawn"), None
+            (o for o in intent if o.reason == finding.kind and not o.called and o.status != "withdrawn"), None
         )
         if standing is not None:  # another kind of loop: the same to stop
             if standing.status in OPEN:
                 self._put_off(standing, now)
             return
         session = self._sessions.get(finding.agent_id, finding.session_id)
-        if session is not None and session.terminated and any(o.reason == finding.kind for o in mine):
+        if session is not None and session.terminated and any(o.reason == finding.kind for o in intent):
             return
-        generation = 1 + max((other.generation for other in mine if other.reason == finding.kind), default=0)
+        generation = 1 + max((other.generation for other in intent if other.reason == finding.kind), default=0)
         new = Intent(
             agent_id=finding.agent_id,
             session_id=finding.session_id,
@@ -164,7 +165,7 @@ class Breaker(Stage):
             at=finding.at,
             evidence=finding.evidence,
             trace_id=finding.trace_id or "",
-            origin=_shown(self._spoke.get(finding.agent_id, NOBODY)),
+            origin=_shown(self._last_origin.get(finding.agent_id, NO_ORIGIN)),
             changed=now,
         )
         self._intents.add(new)
@@ -177,10 +178,10 @@ class Breaker(Stage):
         origin, now = reading.origin, reading.now
         allowed = self._authority.allows(action.agent_id, origin)
         if allowed:
-            if len(self._spoke) >= MAX_SPOKE and action.agent_id not in self._spoke:
-                self._spoke.clear()
+            if len(self._last_origin) >= MAX_ORIGINS and action.agent_id not in self._last_origin:
+                self._last_origin.clear()
                 self._clocks.clear()
-            self._spoke[action.agent_id] = origin
+            self._last_origin[action.agent_id] = origin
             clock = self._clocks.get(action.agent_id)
             if clock is None:
                 clock = self._clocks[action.agent_id] = ClockOffset()
@@ -192,14 +193,14 @@ class Breaker(Stage):
                 del self._copied[next(iter(self._copied))]
             self._copied[hash(action.line)] = None
             session.foreign = True
-        for mine in self._intents.of(action.agent_id, action.session_id):
-            if mine.called:
+        for intent in self._intents.of(action.agent_id, action.session_id):
+            if intent.called:
                 # Else another session has begun under the same id, or somebody else writes in its name.
                 if session.terminated and allowed:
-                    self._confirmation.line(mine, action.at - self._offset(action.agent_id), session, now)
-            elif allowed and not mine.hopeless and mine.status in OPEN:
-                mine.origin = _shown(origin)
-                self._put_off(mine, now)
+                    self._confirmation.line(intent, action.at - self._offset(action.agent_id), session, now)
+            elif allowed and not intent.hopeless and intent.status in OPEN:
+                intent.origin = _shown(origin)
+                self._put_off(intent, now)
 
     def may_begin(self, action: Action, reading: Reading) -> bool:
         """Whether a line may begin a session where one is open: a stranger must not set its sums to zero."""
@@ -232,8 +233,8 @@ class Breaker(Stage):
         evidence = self._account(session).excess if BUDGET in self._settings.reasons else None
         if evidence is None:
             return
-        for mine in self._intents.of(session.agent_id, session.session_id):
-            if mine.reason == BUDGET and mine.status != "withdrawn" and (session.terminated or not mine.called):
+        for intent in self._intents.of(session.agent_id, session.session_id):
+            if intent.reason == BUDGET and intent.status != "withdrawn" and (session.terminated or not intent.called):
                 return
         finding = Finding(
             kind="session_budget",
@@ -243,7 +244,7 @@ class Breaker(Stage):
             at=at,
             evidence=evidence,
         )
-        self.found(finding, now)
+        self.on_finding(finding, now)
 
     def _account(self, session: Session) -> Account:
         return account(session, self._config, vouched=self._authority.vouched(session.agent_id))
@@ -259,51 +260,51 @@ class Breaker(Stage):
         """Whether what is undecided has waited long enough for sources to be read up."""
         return now - self._since >= PATIENCE
 
-    def _put_off(self, mine: Intent, now: float) -> None:
+    def _put_off(self, intent: Intent, now: float) -> None:
         if not self._pending:
             self._since = now
-        self._pending[mine.key] = mine
+        self._pending[intent.key] = intent
 
     def decide(self, now: float) -> None:
         """Called between two blocks of lines, when no source has any more."""
         pending, self._pending = self._pending, {}
-        for mine in pending.values():
-            if self._intents.get(mine.key) is None:  # it had to make room while it waited
-                self._intents.add(mine)
-            self._decide(mine, now)
+        for intent in pending.values():
+            if self._intents.get(intent.key) is None:  # it had to make room while it waited
+                self._intents.add(intent)
+            self._decide(intent, now)
 
     def tick(self, now: float) -> None:
         """About once a second: who has ended, or gone quiet."""
         self._confirmation.tick(now)
 
-    def _decide(self, mine: Intent, now: float) -> None:
-        if mine.called or mine.status == "withdrawn":
+    def _decide(self, intent: Intent, now: float) -> None:
+        if intent.called or intent.status == "withdrawn":
             return
-        session = self._sessions.get(mine.agent_id, mine.session_id)
-        why = self._why_not(mine, session, now)
-        if why is None and mine.status != "intended":
+        session = self._sessions.get(intent.agent_id, intent.session_id)
+        why = self._why_not(intent, session, now)
+        if why is None and intent.status != "intended":
             # One that failed is tried again under the admission that it had.
-            if mine.intended or self.latch.admit(now, sum(1 for _ in self._sessions.open()), self._settings):
-                if mine.reason == BUDGET and session is not None and session.foreign:  # it was found by forged sums
-                    mine.evidence = self._account(session).excess or mine.evidence
-                self._intents.change(mine, "intended", "", now)
-                mine.intended, mine.attempts = now, 0
+            if intent.intended or self.latch.admit(now, sum(1 for _ in self._sessions.open()), self._settings):
+                if intent.reason == BUDGET and session is not None and session.foreign:  # it was found by forged sums
+                    intent.evidence = self._account(session).excess or intent.evidence
+                self._intents.change(intent, "intended", "", now)
+                intent.intended, intent.attempts = now, 0
             else:
                 why = self._latched(now)
         if why is None:
-            self._handing.append(mine)
-        elif mine.status == "intended" and (session is None or session.attested_end):
-            self._confirmation.confirm(mine, ENDED, now)
-        elif mine.status != "observed":
-            self._intents.change(mine, "observed", why, now)
-        elif mine.why != why:
-            mine.why = why
-            self._intents.touch(mine)
+            self._handing.append(intent)
+        elif intent.status == "intended" and (session is None or session.attested_end):
+            self._confirmation.confirm(intent, ENDED, now)
+        elif intent.status != "observed":
+            self._intents.change(intent, "observed", why, now)
+        elif intent.why != why:
+            intent.why = why
+            self._intents.touch(intent)
 
-    def _why_not(self, mine: Intent, session: Session | None, now: float) -> str | None:
+    def _why_not(self, intent: Intent, session: Session | None, now: float) -> str | None:
         """Why a session may not be stopped now; None if it is to be."""
         settings = self._settings
-        held = self._held(mine)
+        held = self._held(intent)
         if held is not None:
             return held
         if session is None or session.closed or session.attested_end:
@@ -311,10 +312,10 @@ class Breaker(Stage):
         age = now - session.last + self._offset(session.agent_id)
         if age > settings.max_line_age:
             return f"its newest line is {age:.0f} s old, over breaker.max_line_age"
-        other = self._stopping(mine, session)
+        other = self._stopping(intent, session)
         if other is not None:
             return f"it is being stopped for {other.reason} already"
-        if mine.reason == BUDGET:
+        if intent.reason == BUDGET:
             if self._account(session).excess is None:
                 return (
                     f"of its {session.tokens:,} tokens, ${session.cost_usd:.4f}, lines from "
@@ -330,24 +331,24 @@ class Breaker(Stage):
         clock = self._clocks.get(agent_id)
         return (clock.offset if clock is not None else None) or 0.0
 
-    def _held(self, mine: Intent) -> str | None:
+    def _held(self, intent: Intent) -> str | None:
         """Why nobody, or not this agent, may be stopped now."""
         if self._settings.mode != "enforce":
             return "breaker.mode is observe"
         if self.latch.since:
             return f"latched: {self.latch.why}"
-        if not self._authority.guards(mine.agent_id):
+        if not self._authority.guards(intent.agent_id):
             return "agents.NAME.terminate is not configured for it"
         return None
 
-    def _stopping(self, mine: Intent, session: Session) -> Intent | None:
+    def _stopping(self, intent: Intent, session: Session) -> Intent | None:
         """Another reason for which the session is being stopped, or was."""
-        others = self._intents.of(mine.agent_id, mine.session_id)
+        others = self._intents.of(intent.agent_id, intent.session_id)
         return next(
             (
                 other
                 for other in others
-                if other is not mine and (other.status == "intended" or (other.called and session.terminated))
+                if other is not intent and (other.status == "intended" or (other.called and session.terminated))
             ),
             None,
         )
@@ -358,9 +359,9 @@ class Breaker(Stage):
         log.error("the breaker is latched and only observes: %s; %s", self.latch.why, see)
         self.audit.write("latched", now, why=self.latch.why)
         # What was decided a moment ago, and nobody was told of, is not done either: it may be of the same mistake.
-        for mine in self._handing:
-            self._intents.change(mine, "observed", why, now)
-            mine.intended = 0.0
+        for intent in self._handing:
+            self._intents.change(intent, "observed", why, now)
+            intent.intended = 0.0
         self._handing.clear()
         return why
 
@@ -374,61 +375,61 @@ class Breaker(Stage):
         """The intents are on disk: now they are carried out."""
         self.audit.committed()
         handing, self._handing = self._handing, []
-        for mine in handing:
-            self.call(copy(mine))
+        for intent in handing:
+            self.call(copy(intent))
         return False
 
     def answered(self, key: str, refused: Refused | None, now: float) -> bool:
         """What became of a call; `refused` says why it was not taken. Returns whether to try again."""
-        mine = self._intents.get(key)
-        if mine is None or mine.called:
+        intent = self._intents.get(key)
+        if intent is None or intent.called:
             return False
-        session = self._sessions.get(mine.agent_id, mine.session_id)
+        session = self._sessions.get(intent.agent_id, intent.session_id)
         if refused is None:
-            mine.called = mine.last = now
-            self._intents.change(mine, "called", "", now)
-            log.warning("session %s of %s was told to stop: %s", mine.session_id, mine.agent_id, mine.reason)
+            intent.called = intent.last = now
+            self._intents.change(intent, "called", "", now)
+            log.warning("session %s of %s was told to stop: %s", intent.session_id, intent.agent_id, intent.reason)
             if session is not None:
                 session.terminated = True
                 self._sessions.touch(session)
             return False
-        if mine.status != "intended":
+        if intent.status != "intended":
             return False
         refusal = str(refused)
-        mine.attempts += 1
-        mine.why = refusal
-        self._intents.touch(mine)
+        intent.attempts += 1
+        intent.why = refusal
+        self._intents.touch(intent)
         if session is None or session.attested_end:
-            self._confirmation.confirm(mine, ENDED, now)
+            self._confirmation.confirm(intent, ENDED, now)
             return False
-        if mine.attempts == 1:
-            log.warning("session %s of %s is not stopped yet: %s", mine.session_id, mine.agent_id, refusal)
-            self._intents.write("refused", mine, now, why=refusal)
-        if not refused.final and now - mine.intended < self._settings.termination_grace_period:
+        if intent.attempts == 1:
+            log.warning("session %s of %s is not stopped yet: %s", intent.session_id, intent.agent_id, refusal)
+            self._intents.write("refused", intent, now, why=refusal)
+        if not refused.final and now - intent.intended < self._settings.termination_grace_period:
             return True
-        mine.hopeless = refused.final
-        self._confirmation.fail(mine, refusal, now)
+        intent.hopeless = refused.final
+        self._confirmation.fail(intent, refusal, now)
         return False
 
     def wanted(self, key: str, now: float) -> bool:
         """Asked before a further attempt: an operator, a reload, the latch or the session's end may have settled it."""
-        mine = self._intents.get(key)
-        if mine is None or mine.status != "intended":
+        intent = self._intents.get(key)
+        if intent is None or intent.status != "intended":
             return False
-        session = self._sessions.get(mine.agent_id, mine.session_id)
+        session = self._sessions.get(intent.agent_id, intent.session_id)
         if session is None or session.attested_end:
-            self._confirmation.confirm(mine, ENDED, now)
+            self._confirmation.confirm(intent, ENDED, now)
             return False
-        held = self._held(mine)
+        held = self._held(intent)
         if held is not None:
-            self._intents.change(mine, "observed", held, now)
+            self._intents.change(intent, "observed", held, now)
         return held is None
 
     # --- operators ---------------------------------------------------------------------------------------------
 
     def status(self) -> dict[str, Any]:
         """For whoever looks."""
-        shown = sorted(self._intents, key=lambda mine: (not self._open_end(mine), -mine.changed))[:MAX_SHOWN]
+        shown = sorted(self._intents, key=lambda intent: (not self._open_end(intent), -intent.changed))[:MAX_SHOWN]
         return {
             "mode": self._settings.mode,
             "enforcing": self.enforcing,
@@ -439,31 +440,31 @@ class Breaker(Stage):
             "audit_problem": self.audit.problem,
             "intents": [
                 {
-                    "agent_id": mine.agent_id,
-                    "session_id": mine.session_id,
-                    "reason": mine.reason,
-                    "generation": mine.generation,
-                    "status": mine.status,
-                    "why": mine.why,
-                    "changed": mine.changed,
-                    "idempotency_key": mine.idempotency_key,
+                    "agent_id": intent.agent_id,
+                    "session_id": intent.session_id,
+                    "reason": intent.reason,
+                    "generation": intent.generation,
+                    "status": intent.status,
+                    "why": intent.why,
+                    "changed": intent.changed,
+                    "idempotency_key": intent.idempotency_key,
                 }
-                for mine in shown
+                for intent in shown
             ],
             "more": len(self._intents) - len(shown),
         }
 
-    def _open_end(self, mine: Intent) -> bool:
+    def _open_end(self, intent: Intent) -> bool:
         """Somebody should look at it, or it is going on."""
-        return mine.key in self._confirmation.late or mine.status in {"intended", "called"}
+        return intent.key in self._confirmation.late or intent.status in {"intended", "called"}
 
     def stops(self, findings: Iterable[Finding]) -> dict[tuple[str, str, str], Intent]:
         """The latest intent of these findings by agent, session and reason; copies, for a page."""
         sessions = {(finding.agent_id, finding.session_id) for finding in findings if finding.session_id is not None}
         return {
-            (mine.agent_id, mine.session_id, mine.reason): copy(mine)
+            (intent.agent_id, intent.session_id, intent.reason): copy(intent)
             for session in sessions
-            for mine in self._intents.of(*session)
+            for intent in self._intents.of(*session)
         }
 
     def unlatch(self, now: float, who: str) -> str:
@@ -489,8 +490,8 @@ class Breaker(Stage):
         [session] = sessions
         if session.terminated:
             raise ValueError(f"session {session_id!r} was told to stop already")
-        mine = self._intents.of(session.agent_id, session.session_id)
-        calling = any(one.status == "intended" for one in mine)
+        intent = self._intents.of(session.agent_id, session.session_id)
+        calling = any(one.status == "intended" for one in intent)
         session.granted_tokens += tokens
         session.granted_cost_usd += cost_usd
         self._raised(session, "its budget was extended", now)
@@ -508,13 +509,13 @@ class Breaker(Stage):
         """What is within its ceiling again is withdrawn, and found anew should it pass the new one."""
         self._reconsider(session)
         over, excess = BUDGET in session.trail.found, self._account(session).excess
-        for mine in self._intents.of(session.agent_id, session.session_id):
-            still = excess if mine.intended else over  # what was decided rests on the attested sums alone
-            if mine.reason == BUDGET and not mine.called and mine.status != "withdrawn" and not still:
-                self._pending.pop(mine.key, None)
-                self._handing = [other for other in self._handing if other is not mine]
-                self._confirmation.late.pop(mine.key, None)
-                self._intents.change(mine, "withdrawn", why, now or mine.changed)
+        for intent in self._intents.of(session.agent_id, session.session_id):
+            still = excess if intent.intended else over  # what was decided rests on the attested sums alone
+            if intent.reason == BUDGET and not intent.called and intent.status != "withdrawn" and not still:
+                self._pending.pop(intent.key, None)
+                self._handing = [other for other in self._handing if other is not intent]
+                self._confirmation.late.pop(intent.key, None)
+                self._intents.change(intent, "withdrawn", why, now or intent.changed)
 
     # --- state -------------------------------------------------------------------------------------------------
 
@@ -533,10 +534,10 @@ class Breaker(Stage):
         if not sure:
             self.latch.close(now, "its row in the state file could not be read")
         self.audit.restore(rows(audit.ROW))
-        self._intents.restore(rows(intent.ROW))
-        for mine in self._intents:
-            if mine.status in {"met", "intended"}:
-                self._put_off(mine, now)
+        self._intents.restore(rows(INTENT))
+        for intent in self._intents:
+            if intent.status in {"met", "intended"}:
+                self._put_off(intent, now)
         self._confirmation.restore()
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 KIND = "held"
 MAX_BYTES = 32 << 20
 """Of spans held at once: 100 actions a second for ten minutes, at 500 bytes each."""
-SETTLE = 3.0
+QUIET = 3.0
 """Seconds of quiet after the last session's end: another one may begin, and findings wait for the reorder window."""
 MAX_MARKED = 65_536
 """Traces remembered as gone out early; as many as the tree remembers."""
@@ -57,7 +57,7 @@ class Held(Struct, array_like=True):
     spans: list[tuple[str, bytes]]
 
 
-class Hold(Stage):
+class TraceBuffer(Stage):
     """`emit` is where they go; `is_open(trace_id)` says whether sessions are still at work on a trace."""
 
     def __init__(
@@ -104,7 +104,7 @@ class Hold(Stage):
         for trace, held in list(self._traces.items()):
             if now - held.began >= self._seconds:
                 self._release(trace, early=True)
-            elif now - held.touched >= SETTLE and not self._is_open(trace):
+            elif now - held.touched >= QUIET and not self._is_open(trace):
                 self._release(trace, early=False)
 
     def close(self) -> None:
