@@ -11,7 +11,8 @@ from detecting import call, line
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent_exporter.breaker import intents, operate, switch
+from agent_exporter.breaker import breaker as decisions
+from agent_exporter.breaker import intents, operate
 from agent_exporter.breaker.audit import verify
 from agent_exporter.breaker.terminator import Refused
 from agent_exporter.config import parse
@@ -623,7 +624,7 @@ def test_a_change_of_mode_is_in_the_log_and_in_the_audit_log(rig, tmp_path, capl
 
 def test_the_status_begins_with_what_wants_a_person_and_says_how_much_it_leaves_out(rig, monkeypatch):
     """A flood of made-up sessions does not hide it."""
-    monkeypatch.setattr(switch, "MAX_SHOWN", 3)
+    monkeypatch.setattr(decisions, "MAX_SHOWN", 3)
     rig.spend(1_001)
     rig.answer(Refused("no", final=True))
     for n in range(5):
