@@ -6,6 +6,7 @@ import ast
 import re
 from copy import deepcopy
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 from conftest import LOGS
@@ -14,6 +15,9 @@ import agent_exporter
 from agent_exporter import pipeline
 from agent_exporter.action import Action, Mended, decode
 from agent_exporter.cli import command
+from agent_exporter.config import Breaker
+from agent_exporter.detectors.finding import Kind
+from agent_exporter.detectors.kinds import TOPICS
 
 PACKAGE = Path(agent_exporter.__file__).parent
 MAP = re.findall(r"^    (\w+)(/?) +\S", agent_exporter.__doc__, re.MULTILINE)
@@ -120,3 +124,11 @@ def test_an_action_is_after_all_stages_what_it_was_when_it_was_decoded(name, mon
     assert command(["replay", str(LOGS / name)]) == 0
     assert decoded
     assert [after for after, _ in decoded] == [before for _, before in decoded]
+
+
+def test_every_kind_of_finding_is_in_the_table_and_the_breaker_takes_those_that_may_stop():
+    """A stalled loop is a topic of its own, of the kind loop."""
+    kinds = set(get_args(Kind))
+    assert set(TOPICS) == kinds | {"loop_stalled"}
+    [reasons] = get_args(get_type_hints(Breaker)["reasons"])
+    assert {topic.name for topic in TOPICS.values() if topic.stops} == set(get_args(reasons))

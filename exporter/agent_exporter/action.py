@@ -1,4 +1,4 @@
-"""The log schema, version 1: bytes in, an `Action` or a `Rejection` out. The only place that decodes records.
+"""The log schema, version 1: bytes in, an `Action` or a `Rejection` out.
 
     {"timestamp": "2026-03-18T09:15:32.441Z", "agent_id": "research-agent-01", "session_id": "sess_8f2a1b",
      "action": "web_search", "status": "success", "tokens": {"prompt": 1240, "completion": 856}, ...}

@@ -154,7 +154,7 @@ class Pipeline:
         latest = self.clock() + MAX_AHEAD
         newest = self.newest
         rejected, why = batch.too_long, "longer than 1 MiB" if batch.too_long else ""
-        accepted = repeated = ignored = 0
+        accepted = duplicate = ignored = 0
         cell = tally.source(source.name, now)
         mended: list[tuple[Mended, bytes]] = []
         odd_line = self.oddities.see
@@ -175,7 +175,7 @@ class Pipeline:
                     mended.append((action, line))
             reading.number = number
             if delivered is not None and delivered(line, envelopes[number]):
-                repeated += 1
+                duplicate += 1
                 if mended and mended[-1][0] is action:
                     mended.pop()
                 action, _ = complete(action)
@@ -209,7 +209,7 @@ class Pipeline:
         self.newest = newest
         cell.read += len(batch.lines) + batch.too_long
         cell.accepted += accepted
-        cell.duplicate += repeated
+        cell.duplicate += duplicate
         cell.ignored += ignored
         cell.last_line = now
         cell.created = cell.created or now

@@ -85,7 +85,7 @@ class Session(Struct, eq=False, gc=False, array_like=True):
     """Of lines whose source may have it stopped; counted for agents that can be."""
     attested_cost_usd: float = 0.0
     foreign: bool = False
-    """Other lines are among its own."""
+    """It has lines from sources that are not trusted to stop it."""
     terminated: bool = False
     """It was told to stop."""
     attested_type: str = ""

@@ -64,16 +64,16 @@ class Stage:
     """Nothing that is read concerns it now."""
 
     def on_action(self, action: Action, session: Session, reading: Reading) -> None:
-        """An action that is no heartbeat. The session has taken it in already."""
+        """An action other than a heartbeat. The session has taken it in already."""
 
     def on_heartbeat(self, action: Action, session: Session | None, reading: Reading) -> None:
         """A heartbeat, and the session that it is a sign of life of, if there is one."""
 
     def on_repeated(self, action: Action, reading: Reading) -> None:
-        """A record that was written twice: it counts, but is no evidence."""
+        """The same record stands twice in the log: it counts, but is not evidence for a finding."""
 
     def on_duplicate(self, action: Action, reading: Reading) -> None:
-        """A record that was delivered twice: it counts nowhere."""
+        """The same record, delivered again by an OTLP sender: it counts nowhere."""
 
     def tick(self, now: float) -> None:
         """The time is `now`: close, decide on or forget what has waited long enough. Called about once a second."""
@@ -88,7 +88,7 @@ class Stage:
         """The process ends: give out what is held back."""
 
     def changes(self) -> Iterable[Row]:
-        """The rows that changed since the last call, for the next commit. What follows in the chain comes first."""
+        """The rows that changed since the last call, for the next commit. Called from the last stage to the first."""
         return ()
 
     def committed(self) -> bool:

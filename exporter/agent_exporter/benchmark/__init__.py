@@ -1,6 +1,6 @@
 """Benchmark runs: inputs whose answers are known, given to an agent again, so that slow drift has a number.
 
-suite      a YAML file of cases: an input, and what is expected of the answer (`exporter.probes.expectation`)
+suite      a YAML file of cases: an input, and what is expected of the answer (`agent_exporter.probes.expectation`)
 run        gives them to one agent, one after the other: a Report
 history    the latest reports of each agent and suite, as rows of the state file
 schedule   runs suites at their intervals, beside the health checks

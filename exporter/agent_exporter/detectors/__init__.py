@@ -5,12 +5,13 @@
     action_anomaly  one call costs far more than usual        action_anomaly.py   per agent and action
     cascade         agents of one trace fail together         cascade.py          per trace
 
-What commutes, the sums of a budget, is decided on arrival; all else waits in a `reorder` buffer until it is in order.
+The sums of a budget do not depend on the order of lines and are checked on arrival. All else waits in a `reorder`
+buffer until it is in order.
 Times are those of the lines, so a log of the past gives what reading it live gave. `docs/detectors.md` has the
 definitions.
 
-A detector is a function of a step and what is remembered (`steps`), which gives evidence or None, and one line in
-`Detectors._decide` or `_decide_in_trace`.
+Most detectors are functions of a step and of what is remembered (`steps`) that give evidence or None, called in
+`Detectors._decide` (per session) or `_decide_in_trace`. `action_anomaly` has a table of its own.
 """
 
 from __future__ import annotations

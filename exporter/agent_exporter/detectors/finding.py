@@ -15,7 +15,6 @@ from agent_exporter.action import stamp
 from agent_exporter.detectors.kinds import TOPICS, Topic
 
 Kind = Literal["loop", "session_budget", "action_anomaly", "cascade", "cascade_member"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
 """cascade names the suspected root, cascade_member each agent that failed in it."""
 Loop = Literal["retries", "repeat", "cycle", "overtime", "failing", "stalled"]
 LOOPS: tuple[Loop, ...] = get_args(Loop)

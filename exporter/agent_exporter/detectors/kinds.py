@@ -1,7 +1,7 @@
 """Kinds of findings, as data: what all that shows, pages, counts or stops for a finding has to know of its kind.
 
-A new kind is a row here, a counter in `metrics.tally` and a sentence in `status.sentences`. A test compares this table
-with the alert rules, the runbooks and docs/detectors.md.
+CONTRIBUTING.md ("Adding a detector") says what else a new kind needs. Tests compare this table with the kinds of
+`finding`, the config, the alert rules and the runbooks.
 """
 
 from __future__ import annotations

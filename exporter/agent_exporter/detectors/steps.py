@@ -93,7 +93,7 @@ class Steps(Stream[Step], eq=False, gc=False, array_like=True, kw_only=True):
         return {id(step): len(step.line) for step in (*self.every, *self.tools, *self.waiting) if step.line is not None}
 
     def drop_lines(self) -> None:
-        """Give up the lines for their fingerprints."""
+        """Replace the lines that are kept by their fingerprints."""
         self.held = False
         for step in (*self.every, *self.tools, *self.waiting):
             step.fingerprint()

@@ -208,7 +208,7 @@ class SourceCell(Cell):
     last_line: float = 0.0
     nul_bytes: int = 0
     repeated: int = 0
-    """Of the accepted ones: written twice."""
+    """Accepted lines that repeat an earlier record."""
 
 
 class CountCell(Cell):

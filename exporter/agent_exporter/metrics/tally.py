@@ -311,7 +311,7 @@ class Tally(Table, Stage):
         self.touch(agent.cell)
 
     def average(self, agent_id: str, action: str, tokens: float) -> None:
-        """The rolling average of an action's tokens; of one without series of its own, nobody asks."""
+        """The rolling average of an action's tokens; ignored for actions that are counted under _overflow."""
         agent = self.agents.get(agent_id)
         done = agent.actions.get(action) if agent is not None else None
         if done is not None and done.action == action:

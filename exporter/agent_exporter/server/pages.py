@@ -83,7 +83,7 @@ class Handler(RequestHandler):
             self.set_header(name, value)
 
     def compute_etag(self) -> None:
-        """Nothing here is the same twice, and to find out takes time."""
+        """None: pages always differ, and hashing costs time."""
 
     def prepare(self) -> None:
         token = self.server.token
