@@ -110,7 +110,7 @@ def rounds(steps: list[Step], names: list[str], wanted: list[tuple[int, int]]) -
 
 
 def _alike(steps: list[Step], length: int) -> bool:
-    """Each, but for the first round, is the same call as the one `length` before it. Compared from the newest back, as it differs most often."""
+    """Each, but for the first round, is the same call as the one `length` before it."""
     return all(
         steps[at].fingerprint() == steps[at - length].fingerprint() != UNKNOWN
         for at in range(len(steps) - 1, length - 1, -1)
