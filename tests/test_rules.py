@@ -199,7 +199,7 @@ def test_a_page_says_what_happened_to_whom_since_when_and_what_to_do(program, tm
         sent = dict(alertmanager.bodies)
     text = (
         "a was found looping 0s ago: it repeats itself with the same outcome, fails in the same way again and again, "
-        "or works on past its time. Each round costs tokens; stop the session.\n"
+        "or works longer than it may. Each round costs tokens; stop the session.\n"
         "Since 09:15:32 UTC, 18 Mar, team t.\n"
         "Do: http://runbooks/AgentLoop.md\n"
         "See: http://grafana/d/agent-detail?var-agent_id=a or http://status/agents/a\n"
