@@ -164,3 +164,13 @@ def test_a_path_may_begin_at_the_home_folder(monkeypatch):
     monkeypatch.setenv("HOME", "/home/sre")
     config = parse("state: {path: ~/state.db}\nsources: {a: {path: ~/logs/*.log}}")
     assert (config.state.path, config.sources["a"].path) == ("/home/sre/state.db", "/home/sre/logs/*.log")
+
+
+def test_a_fault_of_an_address_does_not_show_the_password_in_it():
+    """It goes to the terminal, and into the log of whoever reloads."""
+    with pytest.raises(ConfigError) as caught:
+        parse("otlp: {endpoint: 'ftp://me:hunter2@h:1'}\nagents: {a: {endpoint: 'http://me:hunter2@h:99999999'}}")
+    assert "hunter2" not in str(caught.value)
+    assert (
+        caught.value.faults[0] == "config: otlp.endpoint: 'ftp://***@h:1' must be http://HOST:PORT or https://HOST:PORT"
+    )

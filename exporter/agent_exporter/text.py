@@ -7,6 +7,14 @@ import re
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 
 
+_CREDENTIALS = re.compile(r"//[^/?#\s]*@")
+
+
+def without_credentials(url: str) -> str:
+    """An address as it may be logged: a user and password before the host are left out."""
+    return _CREDENTIALS.sub("//***@", url)
+
+
 def printable(text: str) -> str:
     """A text without the characters that steer terminals and pages: controls, and those that turn the direction."""
     return _UNSAFE.sub("", text)

@@ -8,6 +8,8 @@ from os.path import expanduser
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
+from agent_exporter.text import without_credentials
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -137,13 +139,14 @@ def source_fault(glob: str) -> str | None:
 
 def url_fault(text: str) -> str | None:
     """What is wrong with the address of an HTTP server, or None."""
+    shown = without_credentials(text)
     try:
         url = urlsplit(text)
         port = url.port
     except ValueError as error:
-        return f"{text!r}: {error}"
+        return f"{shown!r}: {without_credentials(str(error))}"
     if url.scheme not in {"http", "https"} or not url.hostname or port == 0:
-        return f"{text!r} must be http://HOST:PORT or https://HOST:PORT"
+        return f"{shown!r} must be http://HOST:PORT or https://HOST:PORT"
     return None
 
 

@@ -93,11 +93,11 @@ class Sender:
             wait, why = await self._attempt(client, body, headers, pieces)
             if wait is None:
                 if self.failing and not why:
-                    log.warning("%s takes spans again", self.target.url)
+                    log.warning("%s takes spans again", self.target.shown)
                 self.failing = bool(why)
                 return
             if not self.failing:
-                log.warning("%s does not take spans (%s): trying again, they wait", self.target.url, why)
+                log.warning("%s does not take spans (%s): trying again, they wait", self.target.shown, why)
                 self.failing = True
             await asyncio.sleep(wait or backoff * random.uniform(0.5, 1.0))  # noqa: S311  (jitter)
             backoff = min(backoff * 2, LAST_BACKOFF)
@@ -117,12 +117,12 @@ class Sender:
         if 200 <= code < 300:
             rejected, why = _partial(answer.body)
             if rejected:
-                log.warning("%s refused %d of the spans sent: %s", self.target.url, rejected, ascii(why))
+                log.warning("%s refused %d of the spans sent: %s", self.target.shown, rejected, ascii(why))
             self.queue.done(pieces, rejected)
             return None, ""
         why = f"HTTP {code} {answer.reason}"
         if not self.failing:
-            log.error("%s refuses spans for good (%s): they are dropped and counted", self.target.url, ascii(why))
+            log.error("%s refuses spans for good (%s): they are dropped and counted", self.target.shown, ascii(why))
         self.queue.done(pieces, dropped=True)
         return None, why
 

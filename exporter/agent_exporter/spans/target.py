@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from agent_exporter.config.values import headers_in
+from agent_exporter.text import without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +22,11 @@ class Target(NamedTuple):
     headers: Mapping[str, str] = {}
     ca_file: str | None = None
     compress: bool = True
+
+    @property
+    def shown(self) -> str:
+        """The URL as it may be logged."""
+        return without_credentials(self.url)
 
 
 def target(config: Config) -> Target:
