@@ -16,7 +16,8 @@ demo: $(VENV)/installed ## ten agents that misbehave, and the page that shows it
 	@$(BIN)/agent-exporter demo --port $(PORT) $(addprefix --fault ,$(FAULTS)) > /dev/null
 
 test: $(VENV)/installed ## all tests; those of servers that are not on PATH say so and are skipped
-	$(BIN)/pytest -n 2 --dist worksteal
+	$(BIN)/pytest -n 2 --dist worksteal -m "not stack and not alone"
+	$(BIN)/pytest -m "alone and not stack"
 
 test-quick: $(VENV)/installed ## the tests that take no more than a few seconds each
 	$(BIN)/pytest -n 2 --dist worksteal -m "not slow and not stack"

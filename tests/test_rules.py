@@ -315,6 +315,7 @@ def text_of(alertmanager: Alertmanager) -> list[list[str]]:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_day_has_one_digest_with_what_fires_and_what_has_resolved(program, tmp_path):
     """Real servers and a real warning that resolves; what fires within the hour is for tomorrow. An hour is 30 s.
 
@@ -418,6 +419,7 @@ def heard(agents: dict[str, float | None], findings: dict[str, float]) -> bytes:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_one_exporter_and_one_collector_of_two_that_are_down_mute_what_rests_on_them_and_no_more(program, tmp_path):
     """Real servers. `here` and `there` are on an exporter each, `behind` is on a collector, `gone` was silent before.
 
