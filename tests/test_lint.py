@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_action import BAD, records
 
+from agent_exporter import lint
 from agent_exporter.action import REASONS, Action, decode
 from agent_exporter.cli import command
 from agent_exporter.lint import WARNINGS, Lint
@@ -158,3 +159,13 @@ def test_whatever_a_line_is_it_is_rejected_if_and_only_if_it_has_a_fault(value):
     )
     assert all(remark.kind in {*REASONS, *WARNINGS} for remark in remarks)
     assert all((remark.detail + remark.excerpt).isprintable() for remark in remarks)
+
+
+def test_of_a_line_with_very_many_names_only_the_first_are_compared():
+    """Each comparison takes time, in which a running exporter reads nothing."""
+    many = {f"took_time_{number:05}": 1 for number in range(40_000)}
+    seen = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lint, "_meant", seen.append)
+        assert said(line(**many)) == []
+    assert 0 < len(seen) <= lint.MAX_NAMES
