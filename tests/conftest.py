@@ -46,6 +46,16 @@ os.environ["PYTHONPATH"] = os.pathsep.join(str(HERE.parent / part) for part in (
 _number = itertools.count()
 
 
+class Rows:
+    """A store that has these rows, whatever kind is asked for."""
+
+    def __init__(self, rows) -> None:
+        self._rows = list(rows)
+
+    def rows(self, _kind: str):
+        return self._rows
+
+
 @pytest.fixture(autouse=True)
 def _state_of_its_own(monkeypatch, tmp_path_factory):
     """No exporter takes up what another test's has left."""

@@ -7,6 +7,7 @@ import random
 from typing import TYPE_CHECKING
 
 import pytest
+from conftest import Rows
 from detecting import START, Exporter, call, findings, line
 from hypothesis import given
 from hypothesis import strategies as st
@@ -400,7 +401,7 @@ def test_a_finding_is_printed_after_its_commit_and_once():
     rows += journal.changes()
     assert not journal.committed()
     restarted = Journal(printed.append)
-    restarted.restore({key: value for _, key, value in rows if value is not None}.items())
+    restarted.restore(Rows({key: value for _, key, value in rows if value is not None}.items()), START)
     assert not restarted.committed()
 
 
@@ -411,7 +412,7 @@ def test_what_a_crash_left_unprinted_is_printed_by_the_next_run():
     journal.add(finding(1))
     rows = {key: value for _, key, value in journal.changes()}
     restarted = Journal(printed.append)
-    restarted.restore(rows.items())
+    restarted.restore(Rows(rows.items()), START)
     assert restarted.committed()
     assert len(printed) == 1
 

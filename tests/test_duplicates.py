@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from conftest import Rows
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -120,9 +121,10 @@ def test_restarts_change_nothing(numbers, data):
             if data.draw(st.integers(0, 19)) == 0:
                 apply(rows, stopped)
                 stopped = Duplicates(0.0)
-                stopped.restore(
-                    sorted(rows.items(), key=lambda row: [*map(int, row[0].split("/"))] if "/" in row[0] else [0])
+                in_order = sorted(
+                    rows.items(), key=lambda row: [*map(int, row[0].split("/"))] if "/" in row[0] else [0]
                 )
+                stopped.restore(Rows(in_order), 0.0)
         apply(rows, stopped)
         assert len(rows) <= 3 + (len(numbers) + 2 * 40) / 7 + 40
     finally:

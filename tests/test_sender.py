@@ -263,7 +263,7 @@ def test_with_a_file_spans_wait_on_disk_and_come_back(tmp_path):
     with Sink() as sink:
         store = SQLiteStore(tmp_path / "s.db")
         with Sending(sink.url, store, memory_bytes=100_000) as after:
-            after.queue.restore()
+            after.queue.restore(store, 0.0)
             after.sender.wake()
             eventually(after.settled)
             assert after.counts == {"sent": 20_000, "dropped": 0}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from conftest import line
+from conftest import Rows, line
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -325,7 +325,7 @@ def test_restarts_change_nothing(steps, data):
                     rows[key] = value
             restarted = Watched()
             restarted.events = stopped.events
-            restarted.table.restore(rows.items())
+            restarted.table.restore(Rows(rows.items()), 0.0)
             stopped = restarted
     # One look may close several sessions; which of them first is the table's order, and means nothing.
     assert sorted(steady.events) == sorted(stopped.events)

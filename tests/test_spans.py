@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from conftest import LOGS, line
+from conftest import LOGS, Rows, line
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -249,8 +249,10 @@ def test_a_restart_in_the_middle_gives_the_same_spans():
     for cut in range(1, len(CHAIN)):
         before = Collector().feed(CHAIN[:cut])
         after = Collector()
-        after.tree.restore((key, value) for _, key, value in before.tree.changes() if value is not None)
-        after.sessions.restore((key, value) for _, key, value in before.sessions.changes() if value is not None)
+        after.tree.restore(Rows((key, value) for _, key, value in before.tree.changes() if value is not None), 0.0)
+        after.sessions.restore(
+            Rows((key, value) for _, key, value in before.sessions.changes() if value is not None), 0.0
+        )
         after.feed(CHAIN[cut:]).finish()
         after.sent = before.sent + after.sent
         assert after.drawing() == whole.drawing()

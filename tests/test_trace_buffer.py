@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import record
+from conftest import Rows, record
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from running import Running, Sink, eventually
 
@@ -121,7 +121,7 @@ def test_held_spans_survive_a_restart():
         commit(first)
     assert len(rows) == 3
     second = Held()
-    second.hold.restore(rows.items())
+    second.hold.restore(Rows(rows.items()), second.now)
     second.hold.offer(TRACE, "a", span(TRACE, 4))
     commit(second)
     second.open.clear()
@@ -146,7 +146,7 @@ def test_what_was_held_is_sent_by_a_run_that_no_longer_holds(tmp_path):
     store.close()
     store = SQLiteStore(tmp_path / "s.db")
     second = queue(store)
-    second.restore()
+    second.restore(store, 0.0)
     store.commit(second.changes())
     assert second.length == 2
     assert list(store.rows("held")) == []

@@ -37,8 +37,8 @@ The folder listing is the architecture. Each module or folder imports only those
     stages     puts these together from a `config`
     stored     for each kind of row that a stage writes: its reader, and what it means if a row is unreadable
     server/    HTTP: metrics, health, OTLP logs, budgets, pages
-    service    `run`: goes on until it is told to end, and shows itself through `server`
-    replay     reads logs of the past
+    service    `run`: reads until SIGTERM, and serves HTTP through `server`
+    replay     reads finished logs to their end
     backtest/  lets a Prometheus judge what `replay` counted
     explain/   reads of past logs only the lines around the tasks that it shows
     healthcheck asks a running exporter whether it is well

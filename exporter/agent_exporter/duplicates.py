@@ -22,7 +22,7 @@ from agent_exporter.stage import Stage
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from agent_exporter.state import Row
+    from agent_exporter.state import Row, Store
 
 LINES = 65_536
 """A record is remembered for at least so many further ones; docs/log-schema.md."""
@@ -111,9 +111,9 @@ class Duplicates(Stage):
         rows, self._rows = self._rows, []
         yield from rows
 
-    def restore(self, rows: Iterable[tuple[str, bytes]]) -> None:
+    def restore(self, store: Store, now: float) -> None:  # noqa: ARG002
         """Take up the seed and both generations."""
-        for key, value in rows:
+        for key, value in store.rows(KIND):
             number, chunk, hashes = read(key, value)
             if key == SEED:
                 [self.seed] = hashes

@@ -69,8 +69,7 @@ class Oddities:
             self._counts[remark.kind] = self._counts.get(remark.kind, 0) + 1
             self._keep(source, now, remark)
         for kind, line in self._lines.items():
-            known = self.examples.get(kind)
-            if known is None or now - known.at > RENEW:
+            if self._wants(kind, now):
                 _, remarks = Lint(self._words, self._prices()).line(line)
                 for remark in remarks:
                     if remark.kind == kind:
@@ -79,9 +78,13 @@ class Oddities:
         self._lines.clear()
         return counts
 
+    def _wants(self, kind: str, now: float) -> bool:
+        """Whether there is no example of a kind, or only an old one."""
+        known = self.examples.get(kind)
+        return known is None or now - known.at > RENEW
+
     def _keep(self, source: str, now: float, remark: Remark) -> None:
-        known = self.examples.get(remark.kind)
-        if known is None or now - known.at > RENEW:
+        if self._wants(remark.kind, now):
             self.examples[remark.kind] = Example(source, now, remark.detail[:MAX_DETAIL])
 
 

@@ -82,6 +82,7 @@ class Pipeline:
         duplicates: Duplicates,
         store: Store,
         *,
+        breaker: Breaker | None = None,
         live: bool = True,
         prices: Prices | None = None,
         words: Mapping[str, str] = WORDS,
@@ -95,7 +96,7 @@ class Pipeline:
         self.tally = tally
         self.sessions = sessions
         self.duplicates = duplicates
-        self.breaker: Breaker | None = None
+        self.breaker = breaker
         """What has to decide between two blocks, if anything stops sessions."""
         self.reading = Reading()
         """Of the line at hand."""
@@ -231,11 +232,10 @@ class Pipeline:
     # --- state -------------------------------------------------------------------------------------------------
 
     def restore(self) -> None:
-        """Take up where a former run stood in the sources, and have the exporter's own counters begin at zero.
-
-        The stages have taken up their rows before.
-        """
+        """Take up what a former run committed, and have the exporter's own counters begin at zero where it had none."""
         rows, tally = self.store.rows, self.tally
+        for stage in self.chain.stages:
+            stage.restore(self.store, self.clock())
         self.began_empty = not any(cell.read for cell in tally.sources.values())
         for source in self.sources:
             source.restore([row for kind in source.kinds for row in rows(kind)])

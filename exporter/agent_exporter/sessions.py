@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from agent_exporter.action import Action
     from agent_exporter.config import TaskType
-    from agent_exporter.state import Row
+    from agent_exporter.state import Row, Store
 
 Outcome = Literal["completed", "failed", "ended", "abandoned", "terminated"]
 OUTCOMES: tuple[Outcome, ...] = ("completed", "failed", "ended", "abandoned", "terminated")
@@ -327,10 +327,10 @@ class Sessions(Stage):
         self._gone.clear()
         self._dirty.clear()
 
-    def restore(self, rows: Iterable[tuple[str, bytes]]) -> None:
+    def restore(self, store: Store, now: float) -> None:  # noqa: ARG002
         """Take up the sessions that were open. The metrics have their own count of them."""
         decode = msgspec.msgpack.Decoder(Session).decode
-        for _, value in rows:
+        for _, value in store.rows(KIND):
             session = decode(value)
             key = (session.agent_id, session.session_id)
             self._table[key] = session

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from agent_exporter.lines import Origin
     from agent_exporter.sessions import Session, Sessions
     from agent_exporter.sources import Source
-    from agent_exporter.state import Row
+    from agent_exporter.state import Row, Store
 
 
 class Reading:
@@ -86,6 +86,9 @@ class Stage:
 
     def close(self) -> None:
         """The process ends: give out what is held back."""
+
+    def restore(self, store: Store, now: float) -> None:
+        """Take up what a former run committed. Called once, from the first stage to the last."""
 
     def changes(self) -> Iterable[Row]:
         """The rows that changed since the last call, for the next commit. Called from the last stage to the first."""

@@ -12,11 +12,10 @@ from prometheus_client.exposition import choose_encoder
 
 from agent_exporter import __version__
 from agent_exporter.benchmark import history
-from agent_exporter.breaker import Audit, Breaker, BreakerMetrics, latch
+from agent_exporter.breaker import Audit, Breaker, BreakerMetrics
 from agent_exporter.detectors import Detectors, cascade
 from agent_exporter.detectors import journal as findings
 from agent_exporter.detectors.journal import Journal
-from agent_exporter.duplicates import KIND as DUPLICATES
 from agent_exporter.duplicates import Duplicates
 from agent_exporter.metrics.cells import KINDS
 from agent_exporter.metrics.collector import Collector, StaticCollector
@@ -27,15 +26,12 @@ from agent_exporter.metrics.tally import Tally
 from agent_exporter.pipeline import Pipeline
 from agent_exporter.prices import Prices
 from agent_exporter.records import Foreign
-from agent_exporter.sessions import KIND as SESSION
 from agent_exporter.sessions import Session, Sessions
 from agent_exporter.sources.files import FileSource
 from agent_exporter.sources.once import PastFiles
 from agent_exporter.sources.stdin import StdinSource
 from agent_exporter.spans.queue import SpanQueue
-from agent_exporter.spans.trace_buffer import KIND as HELD
 from agent_exporter.spans.trace_buffer import TraceBuffer
-from agent_exporter.spans.tree import KIND as INVOCATION
 from agent_exporter.spans.tree import Tree
 from agent_exporter.stage import Chain
 from agent_exporter.state import SQLiteStore, Store
@@ -91,11 +87,13 @@ class Stages:
         )
         tree = buffer = queue = None
         if config.otlp.endpoint is not None:
+            buffered = live and config.otlp.buffer_traces is not None
             queue = SpanQueue(
                 store,
                 lambda result, count: tally.count("spans", result, count, self.pipeline.now()),
                 version=__version__,
                 durable=isinstance(store, SQLiteStore),
+                buffered=buffered,
                 spool_bytes=config.otlp.spool_bytes,
             )
             if live and config.otlp.buffer_traces is not None:
@@ -166,34 +164,16 @@ class Stages:
             sessions,
             duplicates,
             store,
+            breaker=breaker,
             live=live,
             prices=Prices(config.prices, live=live),
             words=config.statuses.words(),
             ignores=self._ignores,
         )
-        self.pipeline.breaker = breaker
         if breaker is not None:
             sessions.may_begin = lambda action: breaker.may_begin(action, self.pipeline.reading)
-        self._restore(store)
-        tally.configure(config.names(), self.pipeline.now())
-
-    def _restore(self, store: Store) -> None:
-        """Take up what a former run committed."""
-        rows, now = store.rows, self.pipeline.clock()
-        self.tally.restore(rows)
-        self.sessions.restore(rows(SESSION))
-        if self.tree is not None:
-            self.tree.restore(rows(INVOCATION))
-        self.detectors.restore(rows, now)
-        self.journal.restore(rows(findings.ROW))
-        if self.buffer is not None:
-            self.buffer.restore(rows(HELD))
-        if self.queue is not None:
-            self.queue.restore(holds=self.buffer is not None)
-        if self.breaker is not None:
-            self.breaker.restore(rows, now, sure=not store.unreadable.get(latch.ROW))
-        self.duplicates.restore(rows(DUPLICATES))
         self.pipeline.restore()
+        tally.configure(config.names(), self.pipeline.now())
 
     def live(self, now: float, gauges: dict[str, float] | None = None, checks: Sequence[Result] = ()) -> ScrapeContext:
         """What a scrape needs beside the committed rows."""

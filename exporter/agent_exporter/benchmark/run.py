@@ -78,7 +78,7 @@ async def run(
     within: float = 60.0,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Report:
-    """Give every input to an agent. `progress` is told how many answers came. Raises RequestError, Unanswered."""
+    """Give every input to an agent. `progress` gets the number of answers so far. Raises RequestError, Unanswered."""
     outcomes: list[Outcome] = []
     answered = asked = 0
     request = suite.request

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from agent_exporter.config import Config
     from agent_exporter.sessions import Session, Sessions
     from agent_exporter.stage import Reading
-    from agent_exporter.state import Row
+    from agent_exporter.state import Row, Store
 
 log = logging.getLogger(__name__)
 
@@ -525,13 +525,14 @@ class Breaker(Stage):
         yield from self.latch.changes()
         yield from self.audit.changes()
 
-    def restore(self, rows: Callable[[str], Iterable[tuple[str, bytes]]], now: float, *, sure: bool = True) -> None:
+    def restore(self, store: Store, now: float) -> None:
         """Take up what a former run meant to do: what it had decided and perhaps not done is looked at again.
 
-        Without being `sure` whether that had latched, the breaker latches.
+        If it cannot be known whether that run had latched, the breaker latches.
         """
+        rows = store.rows
         self.latch.restore(rows(latch.ROW))
-        if not sure:
+        if store.unreadable.get(latch.ROW):
             self.latch.close(now, "its row in the state file could not be read")
         self.audit.restore(rows(audit.ROW))
         self._intents.restore(rows(INTENT))

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from agent_exporter.detectors.action_anomaly import Sample
     from agent_exporter.sessions import Session, Sessions
     from agent_exporter.stage import Reading
-    from agent_exporter.state import Row
+    from agent_exporter.state import Row, Store
 
 MAX_HELD = 8 << 20
 """Bytes of lines kept for their fingerprints."""
@@ -444,10 +444,10 @@ class Detectors(Stage):
         yield from self.traces.changes()
         yield from self.averages.changes()
 
-    def restore(self, rows: Callable[[str], Iterable[tuple[str, bytes]]], now: float) -> None:
+    def restore(self, store: Store, now: float) -> None:
         """Take up what a former run remembered; `rows` gives those of a kind."""
-        self.traces.restore(rows(traces.ROW), now)
-        self.averages.restore(rows(action_anomaly.ROW))
+        self.traces.restore(store.rows(traces.ROW), now)
+        self.averages.restore(store.rows(action_anomaly.ROW))
 
     # --- findings ----------------------------------------------------------------------------------------------
 

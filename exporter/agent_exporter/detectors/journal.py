@@ -18,7 +18,7 @@ from agent_exporter.stage import Stage
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from agent_exporter.state import Row
+    from agent_exporter.state import Row, Store
 
 ROW = "finding"
 MAX_FINDINGS = 500
@@ -81,9 +81,9 @@ class Journal(Stage):
         self._fresh |= {key: entry for key, entry in unprinted if key >= self._keys[0]}
         return True
 
-    def restore(self, rows: Iterable[tuple[str, bytes]]) -> None:
+    def restore(self, store: Store, now: float) -> None:  # noqa: ARG002
         """Take up the findings of a former run; what that could not print is printed after the next commit."""
-        for key, value in sorted(rows):
+        for key, value in sorted(store.rows(ROW)):
             self._number, entry = read(key, value)
             self._stored = key
             self._keys.append(key)

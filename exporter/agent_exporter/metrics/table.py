@@ -30,7 +30,7 @@ from agent_exporter.state import row_key
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from agent_exporter.state import Row
+    from agent_exporter.state import Row, Store
 
 AGENT_TTL = 7.0 * DAY
 """Seconds; docs/operating.md."""
@@ -300,8 +300,9 @@ class Table:
             kind = cell.kind if isinstance(cell, CountCell) else _KIND_OF[type(cell)]
             yield kind, cell.key, encode(cell)
 
-    def restore(self, rows: Callable[[str], Iterable[tuple[str, bytes]]]) -> None:
-        """Take up the cells of a former run; `rows` gives those of a kind."""
+    def restore(self, store: Store, now: float) -> None:  # noqa: ARG002
+        """Take up the cells of a former run."""
+        rows = store.rows
         for cell in _decoded(rows, "agent", AgentCell):
             name = cell.agent
             agent = Agent(cell, configured=name in self.configured, baseline_from=self.baseline_from(name))

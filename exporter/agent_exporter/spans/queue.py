@@ -62,6 +62,7 @@ class SpanQueue(Stage):
         *,
         version: str,
         durable: bool,
+        buffered: bool = False,
         wake: Callable[[], None] = lambda: None,
         memory_bytes: int = MEMORY_BYTES,
         spool_bytes: int = SPOOL_BYTES,
@@ -69,6 +70,8 @@ class SpanQueue(Stage):
         self.durable = durable
         self.wake = wake
         self._store = store
+        self._buffered = buffered
+        """A TraceBuffer stands before it."""
         self._count = count
         self._version = version
         self._memory_bytes = memory_bytes
@@ -158,9 +161,9 @@ class SpanQueue(Stage):
         self._trim()
         return False
 
-    def restore(self, *, holds: bool = False) -> None:
-        """Take up the pieces that a former run left unsent, and what it held, unless this one `holds` it on."""
-        for key, value in self._store.rows(KIND):
+    def restore(self, store: Store, now: float) -> None:  # noqa: ARG002
+        """Take up the pieces that a former run left unsent, and what it held if no TraceBuffer goes on holding it."""
+        for key, value in store.rows(KIND):
             number, row = read(key, value)
             size = len(row.body)
             keep = self._in_memory + size <= self._memory_bytes
@@ -170,7 +173,7 @@ class SpanQueue(Stage):
             self._in_memory += piece.size if keep else 0
             self._spooled += piece.size
             self._spans += piece.count
-        for key, value in [] if holds else list(self._store.rows(trace_buffer.KIND)):
+        for key, value in [] if self._buffered else list(store.rows(trace_buffer.KIND)):
             trace, held = trace_buffer.read(key, value)
             for agent_id, span in held.spans:
                 self.offer(trace, agent_id, span)

@@ -20,10 +20,10 @@ from agent_exporter.spans import encode
 from agent_exporter.stage import Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from agent_exporter.spans.tree import Emit
-    from agent_exporter.state import Row
+    from agent_exporter.state import Row, Store
 
 KIND = "held"
 MAX_BYTES = 32 << 20
@@ -128,10 +128,9 @@ class TraceBuffer(Stage):
         self._gone.clear()
         self._dirty.clear()
 
-    def restore(self, rows: Iterable[tuple[str, bytes]]) -> None:
+    def restore(self, store: Store, now: float) -> None:
         """Take up what a former run held."""
-        now = self._clock()
-        for key, value in rows:
+        for key, value in store.rows(KIND):
             trace, row = read(key, value)
             held = self._traces.setdefault(trace, _Trace(row.began))
             held.spans += row.spans

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from agent_exporter.detectors.finding import Finding
     from agent_exporter.sessions import Session
     from agent_exporter.stage import Reading
-    from agent_exporter.state import Row
+    from agent_exporter.state import Row, Store
 
 KIND = "invocation"
 MAX_INVOCATIONS = 65_536
@@ -255,10 +255,10 @@ class Tree(Stage):
         self._gone.clear()
         self._dirty.clear()
 
-    def restore(self, rows: Iterable[tuple[str, bytes]]) -> None:
+    def restore(self, store: Store, now: float) -> None:  # noqa: ARG002
         """Take up the invocations of a former run."""
         decode = msgspec.msgpack.Decoder(Invocation).decode
-        for _, value in rows:
+        for _, value in store.rows(KIND):
             part = decode(value)
             name = (part.agent_id, part.session_id)
             self._traces.setdefault(part.trace, {})[name] = part
