@@ -14,7 +14,8 @@ The folder listing is the architecture. Each module or folder imports only those
     state      one SQLite file: the pipeline commits the changed rows of all stages in one transaction
     config/    one YAML file, strict
     lines      Batch, Origin and the longest line: what sources and formats hand on
-    formats/   lines as they were written  ->  lines of ours: docker and CRI unwrapped; a record behind a prefix found
+    formats/   lines as they were written  ->  lines of ours: docker and CRI unwrapped; a record behind a prefix found;
+               records of other programs by their mapping
     action     bytes  ->  Action (frozen) or Rejection(reason)
     schema     the same types  ->  the JSON Schema of a line
     records    a line that the decoder refuses, looked at once more: a record may stand behind a prefix
@@ -47,7 +48,8 @@ The folder listing is the architecture. Each module or folder imports only those
 
 JSON of lines is decoded in `action`, once for a line that fits the schema. Elsewhere only what that leaves alone is
 decoded, where it is needed: names of the fields of a refused line (`records`), what is wrapped around lines
-(`formats.containers`, `sources.otlp_json`), input and output (`detectors.fingerprint`, `benchmark.record`), and the ids
+(`formats.containers`, `sources.otlp_json`), records of other programs (`formats.mapping.stream`) and JSON in their
+texts (`formats.mapping.values`), input and output (`detectors.fingerprint`, `benchmark.record`), and the ids
 alone of a log that is searched, which is four times as fast (`explain.search`).
 """
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 MAX_LINE = 1 << 20
 """Bytes in a line without its newline; docs/log-schema.md. A longer one is dropped without being held in memory."""
@@ -38,6 +40,10 @@ class Batch(NamedTuple):
     """For OTLP, where a request may be delivered again: for each line, the rest of its record, which distinguishes it
     from equal lines. Empty for files and standard input, where nothing is delivered twice.
     """
+    skipped: Mapping[str, int] = MappingProxyType({})
+    """Records of another program's format that its mapping has no rule for, by `format/type`."""
+    silent: int = 0
+    """Records that it has a rule for, and that became no line: a copy, a call that only begins."""
 
     def counting(self, *others: Batch) -> Batch:
         """The same lines, with what the others counted added."""
@@ -49,4 +55,10 @@ class Batch(NamedTuple):
 
 def join(*parts: Batch) -> Batch:
     """The parts of one file as one batch, in order."""
-    return Batch([line for part in parts for line in part.lines]).counting(*parts)
+    whole = Batch([line for part in parts for line in part.lines]).counting(*parts)
+    if not any(part.skipped or part.silent for part in parts):
+        return whole
+    skipped: Counter[str] = Counter()
+    for part in parts:
+        skipped.update(part.skipped)
+    return whole._replace(skipped=skipped, silent=sum(part.silent for part in parts))

@@ -45,10 +45,10 @@ def text_of(path: Path) -> str:
         raise ConfigError([f"{path}: not UTF-8 ({error.reason} at byte {error.start})"]) from error
 
 
-def read_strictly(text: str, name: str, expected: type[S], contradictions: Callable[[S], Iterable[str]]) -> S:
-    """A YAML document as a section whose keys all have defaults. Raises ConfigError with all faults."""
+def document(text: str, name: str) -> Any:
+    """A YAML document. Raises ConfigError."""
     try:
-        document = yaml.load(text, _Loader)  # noqa: S506  (a SafeLoader)
+        return yaml.load(text, _Loader)  # noqa: S506  (a SafeLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -56,11 +56,16 @@ def read_strictly(text: str, name: str, expected: type[S], contradictions: Calla
         raise ConfigError([f"{name}{where}: {problem}"]) from error
     except RecursionError as error:
         raise ConfigError([f"{name}: nested too deeply"]) from error
-    document = {} if document is None else document
-    faults = list(_faults(document, expected, ""))
-    if isinstance(document, Mapping):
+
+
+def read_strictly(text: str, name: str, expected: type[S], contradictions: Callable[[S], Iterable[str]]) -> S:
+    """A YAML document as a section whose keys all have defaults. Raises ConfigError with all faults."""
+    found = document(text, name)
+    found = {} if found is None else found
+    faults = list(_faults(found, expected, ""))
+    if isinstance(found, Mapping):
         # Check the valid parts further, so that all faults are reported at once.
-        sound: Any = _sound(document, lambda part: any(_faults(part, expected, "")), 3) if faults else document
+        sound: Any = _sound(found, lambda part: any(_faults(part, expected, "")), 3) if faults else found
         sound = {} if sound is msgspec.UNSET else sound
         of_names = {key for key, hint in get_type_hints(expected).items() if get_origin(hint) is dict}
         for section in of_names & sound.keys():  # `name:` with nothing after it is a name with the defaults

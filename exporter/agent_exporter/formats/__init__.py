@@ -3,22 +3,31 @@
     sources  ->  lines as they were written  ->  Format  ->  our lines  ->  action
 
 A format is made for each stream (a file, standard input, a container's output) and may remember what it has seen of
-it: how the stream is wrapped, and a record that is not complete. What it remembers is committed with the offset of
-the file, so a restart continues in the middle of a record.
+it: how the stream is wrapped, a record that is not complete, a call that has begun. What it remembers is committed with
+the offset of the file, so a restart continues in the middle of a record.
 
-Adding a format: write a class with the methods of `Format` in a file of its own, and have `new` and `load` make it.
+    containers  what docker and CRI wrap around lines
+    prefixed    a record behind something else on its line
+    mapping/    formats of other programs, each a YAML file
+    chosen      which of them a stream is in
+
+Adding a format of another program: a YAML file in `mapping/builtin/`. One that no mapping can say: a class with the
+methods of `Format` in a file of its own, which `chosen` makes.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, Self
 
+from agent_exporter.formats.chosen import Choice, ChosenFormat
 from agent_exporter.formats.containers import ContainerFormat
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from agent_exporter.lines import Batch
+
+__all__ = ["Choice", "ChosenFormat", "Format", "load", "new"]
 
 
 class Format(Protocol):
@@ -58,10 +67,10 @@ class Format(Protocol):
 
 
 def new() -> Format:
-    """The format of a new stream."""
+    """The format of a new stream of our lines, as the records of OTLP are."""
     return ContainerFormat()
 
 
 def load(data: bytes) -> Format:
-    """The dumped format; a new one if `data` is empty. Raises msgspec.MsgspecError if the data is not readable."""
+    """The same as it was dumped; a new one if `data` is empty. Raises msgspec.MsgspecError if it is not readable."""
     return ContainerFormat.load(data) if data else new()

@@ -118,7 +118,7 @@ class OtlpSource(Source):
             if len(line) > 2 * MAX_LINE:  # twice, as a wrapper's escapes may double it
                 too_long += 1
                 continue
-            records, more, nuls, _ = self._records(stream, line)
+            records, more, nuls, *_ = self._records(stream, line)
             too_long += more
             nul_bytes += nuls
             for record in records:
