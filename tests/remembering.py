@@ -103,6 +103,24 @@ def delivered(text: bytes, stream: str = "s", envelope: bytes = b"1") -> Record:
 ENDS = {"session_end": True, "task_completed": True}
 ONE = line(60, agent_id="otlp", session_id="o1", action="search")
 PARTS = b"2026-03-18T09:01:00Z stdout P " + ONE[:40], b"2026-03-18T09:01:00Z stdout F " + ONE[40:]
+TRANSCRIPT = [
+    {"type": "queue-operation", "sessionId": "7c1e0000-0000-4000-8000-000000000001"},
+    {
+        "type": "assistant",
+        "uuid": "u1",
+        "sessionId": "7c1e0000-0000-4000-8000-000000000001",
+        "isSidechain": False,
+        "timestamp": "2026-03-18T09:01:01.500Z",
+        "message": {
+            "id": "msg_1",
+            "role": "assistant",
+            "model": "claude-sonnet-4-5",
+            "content": [{"type": "tool_use", "id": "toolu_1", "name": "Bash", "input": {"command": "ls"}}],
+            "usage": {"input_tokens": 10, "output_tokens": 5},
+        },
+    },
+]
+"""Of Claude Code: a type that is skipped, a call that is counted once, and one that has begun."""
 
 
 def work(folder: Path) -> None:
@@ -144,6 +162,7 @@ def work(folder: Path) -> None:
     )
     exporter.otlp.deliver([delivered(ONE), delivered(PARTS[0], "pieces")])
     cri_log.write_bytes(b"2026-03-18T09:01:01Z stderr P " + line(61, agent_id="cri", session_id="c")[:30] + b"\n")
+    (folder / "transcript.log").write_bytes(b"".join(json.dumps(row).encode() + b"\n" for row in TRANSCRIPT))
     exporter.read(START + 62)
     say(
         docker(line(63, agent_id="docker", session_id="d")).replace(b"\\n", b"").replace(b"stdout", b"stderr")

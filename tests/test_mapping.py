@@ -1,6 +1,7 @@
 """The mapping language: what each form gives, all faults at once, what is counted once, and bounds."""
 
 import json
+import re
 from typing import get_args, get_type_hints
 
 import jsonschema
@@ -14,7 +15,7 @@ from agent_exporter.action import Error, Metadata, Output, Record, Tokens, decod
 from agent_exporter.config.strict import ConfigError, document
 from agent_exporter.formats.chosen import Choice
 from agent_exporter.formats.mapping import files, stream
-from agent_exporter.formats.mapping.keys import FIELDS
+from agent_exporter.formats.mapping.keys import FIELDS, FORMAT, FORMS, FROM, RULE, TESTS
 from agent_exporter.formats.mapping.language import Faulty, compile_mapping
 from agent_exporter.formats.mapping.memory import Memory
 from agent_exporter.formats.mapping.schema import schema
@@ -562,3 +563,39 @@ def test_a_stream_whose_format_is_looked_for_loses_nothing(lines):
     assert (again.name, again.looking) == (format_.name, format_.looking)
     blank = sum(not line.strip() for line in lines)
     assert len(batch.lines) + sum(batch.skipped.values()) + batch.silent >= len(lines) - blank
+
+
+# --- the docs ----------------------------------------------------------------------------------------------------
+
+DOC = ROOT / "docs" / "formats.md"
+TABLES = {"FORMAT": FORMAT, "RULE": RULE, "FORMS": FORMS, "FROM": FROM, "TESTS": TESTS}
+
+
+def test_the_docs_have_every_key_with_its_meaning(request):
+    """`pytest --update tests/test_mapping.py` writes the tables."""
+    text = DOC.read_text()
+    for name, keys in TABLES.items():
+        rows = "".join(f"| `{key}` | {meaning} |\n" for key, meaning in keys.items())
+        text, found = re.subn(
+            rf"<!-- keys: {name} -->\n\n?(\|.*\n)*",
+            lambda _, n=name, r=rows: f"<!-- keys: {n} -->\n| key | |\n|---|---|\n{r}",
+            text,
+        )
+        assert found == 1, name
+    if request.config.getoption("--update"):
+        DOC.write_text(text)
+    assert DOC.read_text() == text
+
+
+def test_the_formats_in_the_docs_are_formats():
+    """Each whole example."""
+    examples = re.findall(r"```yaml\n(.*?)```", DOC.read_text(), re.DOTALL)
+    assert examples
+    for example in examples:
+        assert mapping(example).rules
+
+
+@pytest.mark.parametrize("name", files.names())
+def test_each_format_is_in_the_table(name):
+    found = "found by itself" if files.load(name).detect else "has to be named"
+    assert re.search(rf"^\| `{name}` \| .* \| {found} \|$", DOC.read_text(), re.MULTILINE)

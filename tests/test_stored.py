@@ -19,7 +19,8 @@ from agent_exporter import __version__, state
 from agent_exporter.benchmark import history
 from agent_exporter.breaker import audit, intent, latch
 from agent_exporter.detectors import action_anomaly, journal, steps
-from agent_exporter.formats import containers
+from agent_exporter.formats import chosen, containers
+from agent_exporter.formats.mapping import memory
 from agent_exporter.metrics.cells import KINDS
 from agent_exporter.sessions import Session
 from agent_exporter.sources import place
@@ -48,6 +49,8 @@ ROOTS = (
     history.Kept,
     place.Place,
     containers.Dumped,
+    chosen.Tagged,
+    memory.Remembered,
 )
 """What rows trace_buffer. Only `duplicates`, numbers of 8 bytes, and entries of the audit log, which are JSON, hold something else."""
 

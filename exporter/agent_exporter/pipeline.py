@@ -13,6 +13,7 @@ next commit that succeeds.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
@@ -22,6 +23,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from agent_exporter.action import MAX_AHEAD, OPTIONAL_FIELDS, Action, Mended, Rejection, decode
+from agent_exporter.formats.mapping import memory as format_memory
 from agent_exporter.metrics.families import OVERFLOWS, TABLES
 from agent_exporter.oddities import COUNTED, Oddities
 from agent_exporter.prices import CACHE_APART, UNPRICED, Prices
@@ -112,6 +114,7 @@ class Pipeline:
         """A log of the past is read by the time of its lines: each arrives at the newest time so far."""
         self._words = words
         self._ignores = ignores
+        self._memories = {id(source.memory): source.memory for source in sources if source.memory is not None}
         self._asked: deque[tuple[Callable[[], object], Future[object]]] = deque()
         self._wake = threading.Event()
         self._stopping = False
@@ -221,6 +224,8 @@ class Pipeline:
         cell.nul_bytes += batch.nul_bytes
         cell.late += self.sessions.take_late()
         cell.repeated += self.sessions.take_repeated()
+        if batch.skipped or batch.silent:
+            self.skip(source, batch)
         tally.touch(cell)
         if not live:
             self._unthinned += accepted
@@ -228,6 +233,18 @@ class Pipeline:
                 self._unthinned = 0
                 chain.thin(newest)
         return rejected, why
+
+    def skip(self, source: Source, batch: Batch) -> None:
+        """Count the records of other programs that became no line."""
+        now = self.now()
+        cell = self.tally.source(source.name, now)
+        number = batch.silent + sum(batch.skipped.values())
+        cell.read += number
+        cell.ignored += number
+        cell.last_line = now
+        self.tally.touch(cell)
+        for name, count in batch.skipped.items():
+            self.tally.skipped(name, count, now)
 
     # --- state -------------------------------------------------------------------------------------------------
 
@@ -239,6 +256,8 @@ class Pipeline:
         self.began_empty = not any(cell.read for cell in tally.sources.values())
         for source in self.sources:
             source.restore([row for kind in source.kinds for row in rows(kind)])
+        for memory in self._memories.values():
+            memory.restore(rows(format_memory.KIND))
         now = self.now()
         for source in self.sources:
             tally.source(source.name, now)
@@ -280,6 +299,8 @@ class Pipeline:
     def _changes(self) -> Iterator[Row]:
         for source in self.sources:
             yield from source.changes()
+        for memory in self._memories.values():
+            yield from memory.changes()
         for stage in reversed(self.chain.stages):  # tally is the first, so it comes last: all others count into it
             if stage is self.tally:
                 self._count_evictions()
@@ -287,10 +308,11 @@ class Pipeline:
 
     def _count_evictions(self) -> None:
         now = self.now()
-        for stage in self.chain.stages:
-            for table, total in stage.evicted():
-                self.tally.count("eviction", table, total - self._evicted[table], now)
-                self._evicted[table] = total
+        evicted = [stage.evicted() for stage in self.chain.stages]
+        evicted += [memory.evicted() for memory in self._memories.values()]
+        for table, total in itertools.chain.from_iterable(evicted):
+            self.tally.count("eviction", table, total - self._evicted[table], now)
+            self._evicted[table] = total
 
     def snapshot(self) -> Rows:
         """The rows of a scrape: committed ones, with all that was read until now if the disk allows."""

@@ -125,7 +125,7 @@ def in_steps(stages: Stages, step: float, progress: Callable[[Source], None]) ->
     pipeline.in_order = True
     lines: list[bytes] = []
     of: Source | None = None
-    for at, source, line in _merged(pipeline.sources, progress):
+    for at, source, line in _merged(pipeline.sources, progress, pipeline.skip):
         if at >= boundary or source is not of or len(lines) >= MAX_LINES:
             if of is not None and lines:
                 pipeline.feed(of, Batch(lines))
@@ -150,18 +150,20 @@ def in_steps(stages: Stages, step: float, progress: Callable[[Source], None]) ->
 
 
 def _merged(
-    sources: Sequence[Source], progress: Callable[[Source], None]
+    sources: Sequence[Source], progress: Callable[[Source], None], skip: Callable[[Source, Batch], None]
 ) -> Iterator[tuple[float, Source, bytes | None]]:
     """(time, source, line) of all of them by time; None for a line that is too long.
 
     A source's time never goes back, so lines that are late stay where they are; one that tells no time has that of the
     line before it.
     """
-    timed = [_timed(source, progress) for source in sources]
+    timed = [_timed(source, progress, skip) for source in sources]
     return timed[0] if len(timed) == 1 else merge(*timed, key=itemgetter(0))
 
 
-def _timed(source: Source, progress: Callable[[Source], None]) -> Iterator[tuple[float, Source, bytes | None]]:
+def _timed(
+    source: Source, progress: Callable[[Source], None], skip: Callable[[Source, Batch], None]
+) -> Iterator[tuple[float, Source, bytes | None]]:
     newest = leap = 0.0
     held: list[bytes] = []
     """From a line on that leaps ahead, until the next one says whether time did."""
@@ -170,6 +172,8 @@ def _timed(source: Source, progress: Callable[[Source], None]) -> Iterator[tuple
         if batch is None:
             continue
         progress(source)
+        if batch.skipped or batch.silent:
+            skip(source, batch)
         for line in batch.lines:
             action = read(line)
             at = action.at if isinstance(action, Action) else newest

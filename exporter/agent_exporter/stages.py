@@ -17,6 +17,8 @@ from agent_exporter.detectors import Detectors, cascade
 from agent_exporter.detectors import journal as findings
 from agent_exporter.detectors.journal import Journal
 from agent_exporter.duplicates import Duplicates
+from agent_exporter.formats import Choice
+from agent_exporter.formats.mapping.memory import Memory
 from agent_exporter.metrics.cells import KINDS
 from agent_exporter.metrics.collector import Collector, StaticCollector
 from agent_exporter.metrics.exposition import write
@@ -239,19 +241,26 @@ def render(file: BinaryIO, rows: Rows, live: ScrapeContext, accept: str, others:
 
 
 def open_sources(config: Config, paths: Sequence[str], *, follow: bool = True) -> list[Source]:
-    """Those of the command line and those of the config. Raises OSError for a file to read once that is not there."""
+    """Those of the command line and those of the config. Raises OSError for a file to read once that is not there.
+
+    Raises ConfigError for a format that is none; commands have checked that (`cli.settings`).
+    """
     claims: dict[Identity, str] = {}
+    memory = Memory()
+    choice = Choice.named(config.format, memory)
     if "-" in paths and stat.S_ISREG((st := os.fstat(0)).st_mode):
         claims[st.st_dev, st.st_ino] = "-"  # as in `run - log < log`
     sources: list[Source] = []
     for path in paths:
         if path == "-":
-            sources.append(StdinSource(announce=follow))
+            sources.append(StdinSource(announce=follow, choice=choice))
         elif follow:
-            sources.append(FileSource(path, path, claims=claims))
+            sources.append(FileSource(path, path, claims=claims, choice=choice))
         else:
-            sources.append(PastFiles(path, path, claims=claims))
+            sources.append(PastFiles(path, path, claims=claims, choice=choice))
     if follow:
         for name, source in config.sources.items():
-            sources.append(FileSource(name, source.path, start_at=source.start_at, claims=claims))
+            own = choice if source.format is None else Choice.named(source.format, memory)
+            start = source.start_at
+            sources.append(FileSource(name, source.path, start_at=start, claims=claims, choice=own))
     return sources

@@ -14,6 +14,7 @@ from agent_exporter import duplicates, formats, sessions
 from agent_exporter.benchmark import history
 from agent_exporter.breaker import audit, intent, latch
 from agent_exporter.detectors import action_anomaly, journal, steps, traces
+from agent_exporter.formats.mapping import memory
 from agent_exporter.metrics.cells import KINDS, Reader
 from agent_exporter.sources import otlp, place
 from agent_exporter.spans import queue, trace_buffer, tree
@@ -63,6 +64,7 @@ STORED: dict[str, Stored] = {
     audit.ROW: Stored(audit.read, "the entry is missing in the audit log"),
     history.ROW: Stored(history.read, "former runs of the benchmark are forgotten"),
     place.KIND: Stored(place.read, "the file is read from its beginning, so that its lines may count twice"),
+    memory.KIND: Stored(memory.read, "what a fork or a rewritten file repeats may count twice"),
     otlp.KIND: Stored(lambda _, value: formats.load(value), "an unfinished line is lost"),
 }
 """By the kind of row."""

@@ -23,6 +23,15 @@ def config_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", help="a YAML file; without one, defaults serve")
 
 
+def format_option(parser: argparse.ArgumentParser) -> None:
+    """`--format`, of commands that read logs."""
+    parser.add_argument(
+        "--format",
+        metavar="NAME|FILE",
+        help="format of the logs: a name that `agent-exporter formats` lists, or a file; default: what the lines show",
+    )
+
+
 def endpoint_option(parser: argparse.ArgumentParser) -> None:
     """`--otlp.endpoint`, of commands that send spans."""
     parser.add_argument("--otlp.endpoint", dest="endpoint", metavar="URL", help="send spans here, http://HOST:4318")

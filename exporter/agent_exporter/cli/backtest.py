@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent_exporter.cli.arguments import command, config_option
+from agent_exporter.cli.arguments import command, config_option, format_option
 from agent_exporter.cli.console import Progress, say
 from agent_exporter.cli.errors import Usage, unread
 from agent_exporter.cli.notes import say_rejected, say_unpriced
@@ -37,6 +37,7 @@ def add(commands: Commands) -> None:
         "named by PROMETHEUS_BIN and PROMTOOL_BIN; without them there are findings only.",
     )  # fmt: skip
     config_option(parser)
+    format_option(parser)
     parser.add_argument(
         "--rules",
         metavar="DIR",

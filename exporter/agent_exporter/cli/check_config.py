@@ -27,8 +27,10 @@ def add(commands: Commands) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     from agent_exporter.benchmark.suite import faults_in  # noqa: PLC0415
+    from agent_exporter.formats.mapping import files  # noqa: PLC0415
 
     config = load(Path(options.file))
+    files.check(config.formats())
     suites = [Path(benchmark.suite) for benchmark in config.benchmarks.values()]
     if faults := [fault for suite in suites if suite.exists() for fault in faults_in(suite)]:
         raise ConfigError(faults)

@@ -9,7 +9,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from agent_exporter.cli.arguments import command, config_option, identifier, seconds
+from agent_exporter.cli.arguments import command, config_option, format_option, identifier, seconds
 from agent_exporter.cli.console import Progress, encodable, say
 from agent_exporter.cli.errors import Usage, unread
 from agent_exporter.cli.settings import config_of
@@ -32,6 +32,7 @@ def add(commands: Commands) -> None:
         "several logs are put in order by their time. Exit code 1 if nothing fits.",
     )  # fmt: skip
     config_option(parser)
+    format_option(parser)
     wanted = parser.add_mutually_exclusive_group(required=True)
     wanted.add_argument(
         "--trace", type=identifier, metavar="ID", help="a task, as its lines name it or as a trace viewer does (32 hex)"
@@ -62,7 +63,7 @@ def _run(options: argparse.Namespace) -> int:
     logs: list[Log] = []
     answer = None
     try:
-        with open_logs(options.paths, progress.show, time.time(), config.statuses.words()) as logs:
+        with open_logs(options.paths, progress.show, time.time(), config.statuses.words(), config.format) as logs:
             answer = explain(
                 config, logs,
                 trace=options.trace, session=options.session, agent=options.agent, since=options.since or SINCE,

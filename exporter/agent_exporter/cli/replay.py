@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from agent_exporter.cli.arguments import command, config_option, endpoint_option, seconds
+from agent_exporter.cli.arguments import command, config_option, endpoint_option, format_option, seconds
 from agent_exporter.cli.console import Progress
 from agent_exporter.cli.errors import unread
 from agent_exporter.cli.notes import say_rejected, say_unpriced
@@ -25,6 +25,7 @@ def add(commands: Commands) -> None:
         '"Now" is the time of the newest line.',
     )  # fmt: skip
     config_option(parser)
+    format_option(parser)
     parser.add_argument("--openmetrics", action="store_true", help="OpenMetrics, with _created and exemplars")
     parser.add_argument(
         "--step", type=seconds, metavar="15s",

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent_exporter.cli.arguments import command, config_option, endpoint_option, seconds
+from agent_exporter.cli.arguments import command, config_option, endpoint_option, format_option, seconds
 from agent_exporter.cli.errors import Usage, unread
 from agent_exporter.cli.settings import config_of
 from agent_exporter.cli.state_folder import with_state
@@ -27,6 +27,7 @@ def add(commands: Commands) -> None:
         "SIGTERM ends.",
     )  # fmt: skip
     config_option(parser)
+    format_option(parser)
     parser.add_argument("--web.listen-address", dest="listen", metavar="HOST:PORT", help=f"default {DEFAULT_LISTEN}")
     parser.add_argument(
         "--state.path", dest="state", metavar="FILE",

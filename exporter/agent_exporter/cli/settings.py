@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 def config_of(options: argparse.Namespace) -> Config:
     """Raises ConfigError for what is wrong in the file, Usage for what is wrong on the command line."""
     config = load(Path(options.config)) if options.config else parse("")
+    if options.__dict__.get("format") is not None:
+        config = replace(config, format=options.format)
+    if named := config.formats():
+        from agent_exporter.formats.mapping import files  # noqa: PLC0415  (few have any)
+
+        files.check(named)
     given = {key: value for key, value in vars(options).items() if value is not None}
     if "listen" in given:
         if fault := listen_fault(given["listen"]):

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from agent_exporter.cli.arguments import command, config_option
+from agent_exporter.cli.arguments import command, config_option, format_option
 from agent_exporter.cli.console import Progress, encodable, say
 from agent_exporter.cli.settings import config_of
 from agent_exporter.text import plain, visible
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from agent_exporter.cli.arguments import Commands
     from agent_exporter.config import Config
+    from agent_exporter.lines import Batch
     from agent_exporter.lint import Remark
 
 
@@ -31,6 +32,7 @@ def add(commands: Commands) -> None:
         "code 1 if there are faults.",
     )  # fmt: skip
     config_option(parser)
+    format_option(parser)
     parser.add_argument("--strict", action="store_true", help="exit code 1 for warnings, too")
     parser.add_argument("--json", action="store_true", help="a JSON object a line, the last one with the sums")
     parser.add_argument("paths", nargs="+", metavar="PATH")
@@ -44,18 +46,20 @@ def _run(options: argparse.Namespace) -> int:
 def _validate(config: Config, paths: Sequence[str], *, strict: bool, as_json: bool) -> int:
     """Print what is wrong. Returns 0 if nothing is, 1 for faults (if `strict`, warnings, too), 2 for unread files."""
     from agent_exporter.action import MAX_AHEAD, Rejection  # noqa: PLC0415
+    from agent_exporter.formats import Choice  # noqa: PLC0415
     from agent_exporter.lint import Lint, Remark  # noqa: PLC0415
     from agent_exporter.prices import Prices  # noqa: PLC0415
     from agent_exporter.records import Foreign  # noqa: PLC0415
     from agent_exporter.sources.once import numbered  # noqa: PLC0415
 
     told = _Report(as_json=as_json)
+    choice = Choice.named(config.format)
     words, prices = config.statuses.words(), Prices(config.prices)
     latest = time.time() + MAX_AHEAD
     for path in paths:
         lint = Lint(words, prices)
         try:
-            for number, line in numbered(path):
+            for number, line in numbered(path, choice, told.aside):
                 told.count(path)
                 if line is None:
                     told.reasons["too_long"] += 1
@@ -83,6 +87,8 @@ class _Report:
 
     def __init__(self, *, as_json: bool) -> None:
         self.lines = self.ignored = 0
+        self.skipped: Counter[str] = Counter()
+        """Records that a format has no rule for, by `format/type`; they are ignored, too."""
         self.reasons: Counter[str] = Counter()
         """Rejected lines, each by its first fault, as the exporter counts them."""
         self.warnings: Counter[str] = Counter()
@@ -95,6 +101,13 @@ class _Report:
         self.lines += 1
         if self.lines % 1000 == 0:
             self._progress.draw(f"{plain(path)}  {self.lines:,} lines")
+
+    def aside(self, _: int, batch: Batch) -> None:
+        """Count the records of a line that became no line of ours."""
+        number = batch.silent + sum(batch.skipped.values())
+        self.lines += number
+        self.ignored += number
+        self.skipped.update(batch.skipped)
 
     def ignore(self, path: str, number: int) -> None:
         """Count a line of another program. The first is named: where all lines should be records, that is odd."""
@@ -126,7 +139,8 @@ class _Report:
         bad = self.reasons.total()
         if self._as_json:
             sums = {"lines": self.lines, "accepted": self.lines - bad - self.ignored, "ignored": self.ignored}
-            print(json.dumps(sums | {"rejected": self.reasons, "warnings": self.warnings}), flush=True)
+            told = {"rejected": self.reasons, "warnings": self.warnings}
+            print(json.dumps(sums | told | ({"skipped": self.skipped} if self.skipped else {})), flush=True)
         elif self.lines or not self.problems:
             ignored = f"{self.ignored:,} ignored, " if self.ignored else ""
             good = self.lines - bad - self.ignored
@@ -134,6 +148,8 @@ class _Report:
             warned = self.warnings.total()
             warnings = f"; {warned:,} warning{'' if warned == 1 else 's'}{_by_kind(self.warnings)}" if warned else ""
             print(f"{self.lines:,} lines: {rejected}{warnings}", flush=True)
+            if self.skipped:
+                print(f"ignored as no rule of their format is for them{_by_kind(self.skipped)}", flush=True)
         for problem in self.problems:
             say(problem)
 

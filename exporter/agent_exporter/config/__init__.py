@@ -88,6 +88,8 @@ class FileSource(Section, frozen=True):
     """Files to follow, by a glob."""
 
     path: FilePath
+    format: str | None = None
+    """The name of a format, or a file that describes one; None: that of the whole config, or what the lines show."""
     start_at: Literal["beginning", "end"] = "beginning"
     ignore_plain_text: bool = False
     foreign_json: Literal["ignore", "count"] = "ignore"
@@ -265,6 +267,8 @@ class Config(Section, frozen=True):
     task_types: dict[str, TaskType] = {}
     llm_actions: list[str] = field(default_factory=lambda: ["llm_call", "chat*", "completion*", "generate*"])
     statuses: Statuses = field(default_factory=Statuses)
+    format: str | None = None
+    """Of the files of the command line, standard input, and sources without a format of their own."""
     sources: dict[str, FileSource] = {}
     otlp_logs: OTLPLogs = field(default_factory=OTLPLogs)
     server: Server = field(default_factory=Server)
@@ -276,6 +280,12 @@ class Config(Section, frozen=True):
     breaker: Breaker = field(default_factory=Breaker)
     health_checks: dict[str, HealthCheck] = {}
     benchmarks: dict[str, Benchmark] = {}
+
+    def formats(self) -> dict[str, str]:
+        """The formats that are named, by the key that names them."""
+        named = {"format": self.format}
+        named |= {f"sources.{name}.format": source.format for name, source in self.sources.items()}
+        return {key: name for key, name in named.items() if name is not None}
 
     def agent(self, name: str) -> Agent:
         """The settings of an agent: its own, or those of the first matching glob, or the defaults."""

@@ -42,10 +42,18 @@ class Unpacking:
 
 @contextmanager
 def open_logs(
-    paths: Iterable[str], report: Callable[[Reading], None], clock: float, words: Mapping[str, str] = WORDS
+    paths: Iterable[str],
+    report: Callable[[Reading], None],
+    clock: float,
+    words: Mapping[str, str] = WORDS,
+    format_: str | None = None,
 ) -> Iterator[list[Log]]:
-    """The logs of files, globs and "-", each file once. Raises OSError for one that is not there."""
+    """The logs of files, globs and "-", each file once. Raises OSError for one that is not there.
+
+    `format_` is the name or the file of their format; None: what their lines show.
+    """
     seen: set[Identity] = set()
+    choice = formats.Choice.named(format_)
     with ExitStack() as stack:
         logs = []
         for path in paths:
@@ -57,30 +65,32 @@ def open_logs(
                 st = os.stat(0 if name == "-" else name)  # noqa: PTH116
                 if (st.st_dev, st.st_ino) not in seen:
                     seen.add((st.st_dev, st.st_ino))
-                    file, problem = _plain(name, st, report)
+                    file, problem = _plain(name, st, report, choice)
                     stack.enter_context(file)
                     logs.append(Log(name, file, report, clock + MAX_AHEAD, words))
                     logs[-1].problem = problem
         yield logs
 
 
-def _plain(name: str, st: os.stat_result, report: Callable[[Reading], None]) -> tuple[IO[bytes], str | None]:
+def _plain(
+    name: str, st: os.stat_result, report: Callable[[Reading], None], choice: formats.Choice
+) -> tuple[IO[bytes], str | None]:
     """A file of plain lines, and why it is not whole."""
     if stat.S_ISREG(st.st_mode) and not name.endswith(".gz"):
         file = open(0 if name == "-" else name, "rb", buffering=0, closefd=name != "-")  # noqa: SIM115  (the caller's)
         head = os.pread(file.fileno(), BLOCK, 0)
-        format_ = formats.new()
+        format_ = formats.Choice(choice.mapping).new(name)  # with a memory of its own: this counts nothing
         format_.feed(head.split(b"\n"))
         if format_.passes and not head.startswith((BOM, b"\0")):
             return file, None
         file.close()
-    return _unpacked(name, report)
+    return _unpacked(name, report, choice)
 
 
-def _unpacked(name: str, report: Callable[[Reading], None]) -> tuple[IO[bytes], str | None]:
+def _unpacked(name: str, report: Callable[[Reading], None], choice: formats.Choice) -> tuple[IO[bytes], str | None]:
     """The same for a copy without a name."""
     problem = None
-    stream = Stream()
+    stream = Stream(choice.new(name))
     unpacking = Unpacking(name)
     with reader(name) as (file, _):
         copy = tempfile.TemporaryFile()  # noqa: SIM115  (the caller's)

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, Self
 
-from agent_exporter.formats.chosen import Choice, ChosenFormat
+from agent_exporter.formats.chosen import Choice, ChosenFormat, is_tagged
 from agent_exporter.formats.containers import ContainerFormat
 
 if TYPE_CHECKING:
@@ -73,4 +73,6 @@ def new() -> Format:
 
 def load(data: bytes) -> Format:
     """The same as it was dumped; a new one if `data` is empty. Raises msgspec.MsgspecError if it is not readable."""
-    return ContainerFormat.load(data) if data else new()
+    if not data:
+        return new()
+    return ChosenFormat.load(data) if is_tagged(data) else ContainerFormat.load(data)

@@ -34,7 +34,7 @@ class Tagged(msgspec.Struct):
     """Empty while it is looked for."""
     looked: int
     container: bytes
-    records: stream.Dumped = msgspec.field(default_factory=stream.Dumped)
+    records: stream.StreamState = msgspec.field(default_factory=stream.StreamState)
 
 
 _decode = msgspec.msgpack.Decoder(Tagged).decode
@@ -64,7 +64,7 @@ class Choice:
         found = self.new(path)
         if not data:
             return found
-        if data[0] not in _MAP:
+        if not is_tagged(data):
             found.container = ContainerFormat.load(data)
             found.looking = False
             return found
@@ -74,6 +74,14 @@ class Choice:
         mapping = self.mapping or next((each for each in files.detectable() if each.name == tagged.format), None)
         if mapping is not None and mapping.name == tagged.format:
             found.records = stream.Records(mapping, self.memory, path, tagged.records)
+        return found
+
+    def primed(self, path: str, head: Iterable[bytes]) -> ChosenFormat:
+        """The format of a file that is read from its end, with what the first lines say of it; they are not counted."""
+        first = self.new(path)
+        first.feed(head)
+        found = self.new(path)
+        found.records, found.looking, found.looked = first.records, first.looking, first.looked
         return found
 
 
@@ -114,6 +122,11 @@ class ChosenFormat:
     def unfinished(self) -> Collection[str]:
         """Of the container's output streams."""
         return self.container.unfinished
+
+    @property
+    def continues(self) -> bool:
+        """Whether the next file of the same name needs to know what this one remembers."""
+        return bool(self.container.unfinished) or self.records is not None
 
     @property
     def held(self) -> int:
@@ -174,6 +187,11 @@ class ChosenFormat:
             self.records = stream.Records(before.records.mapping, self._choice.memory, self._path)
         if self.records is not None and self.records.mapping is before.records.mapping:
             self.records.take_over(before.records)
+
+
+def is_tagged(data: bytes) -> bool:
+    """Whether a ChosenFormat has dumped this."""
+    return data[0] in _MAP
 
 
 def _is_ours(record: dict[str, object]) -> bool:

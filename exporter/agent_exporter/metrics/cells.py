@@ -261,6 +261,7 @@ KINDS: dict[str, type[Cell]] = {
     "spans": CountCell,
     "ignored_field": CountCell,
     "line_warning": CountCell,
+    "record_skipped": CountCell,
     "unreadable_row": CountCell,
 }
 """The kinds of rows that the exposition is made from."""

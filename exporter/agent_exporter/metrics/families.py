@@ -181,6 +181,12 @@ FAMILIES = {
             ("source",),
         ),
         Family(
+            "agent_exporter_records_skipped_total",
+            "counter",
+            "Records of another program's log format for which its mapping has no rule.",
+            ("format", "type"),
+        ),
+        Family(
             "agent_exporter_nul_bytes_dropped_total",
             "counter",
             "NUL bytes before a line, as a copytruncate or a crash leaves them.",
@@ -257,7 +263,18 @@ FAMILIES = {
         Family("agent_exporter_build_info", "gauge", "1, with the version.", ("version",)),
     )
 }
-TABLES = ("duplicates", "intents", "lineages", "recent", "sessions", "traces", "unreadable", "windows")
+TABLES = (
+    "duplicates",
+    "format_calls",
+    "format_keys",
+    "intents",
+    "lineages",
+    "recent",
+    "sessions",
+    "traces",
+    "unreadable",
+    "windows",
+)
 """The label `table`."""
 OVERFLOWS = ("agent", "action", "model", "error", "task")
 """The label `metric` of series_overflow: the group of families that share their label sets."""

@@ -297,6 +297,11 @@ def _line_warning(page: Page, cell: CountCell, _: ScrapeContext) -> None:
     page.counter("agent_exporter_line_warnings_total", (cell.label,), cell.count, cell.created)
 
 
+def _record_skipped(page: Page, cell: CountCell, _: ScrapeContext) -> None:
+    format_, type_ = cell.label.split("/", 1)
+    page.counter("agent_exporter_records_skipped_total", (format_, type_), cell.count, cell.created)
+
+
 def _ignored_field(page: Page, cell: CountCell, _: ScrapeContext) -> None:
     page.counter("agent_exporter_fields_ignored_total", (cell.label,), cell.count, cell.created)
 
@@ -318,5 +323,6 @@ _SHOWN: dict[str, Callable[..., None]] = {
     "spans": _spans,
     "ignored_field": _ignored_field,
     "line_warning": _line_warning,
+    "record_skipped": _record_skipped,
     "unreadable_row": _unreadable_row,
 }

@@ -38,6 +38,8 @@ UNKNOWN = "unknown"
 """The label `model` of tokens that name none."""
 OTHER = "_OTHER"
 """The label `error_type` of an error that names none, as OpenTelemetry has it."""
+MAX_TYPES = 40
+"""Types of records of one format that are counted by themselves: Claude Code and Codex have some twenty each."""
 MAX_REFUSED = 8192
 """Names that are known to have no series of their own; about 1 MB."""
 
@@ -124,6 +126,15 @@ class Table:
         if by:
             cell.count += by
             self.touch(cell)
+
+    def skipped(self, name: str, by: int, now: float) -> None:
+        """Count records that a format has no rule for, by `format/type`. The type is text from a log: it is bounded."""
+        format_, _, _ = name.partition("/")
+        if ("record_skipped", name) not in self.counts:
+            known = sum(kind == "record_skipped" and each.startswith(f"{format_}/") for kind, each in self.counts)
+            if known >= MAX_TYPES:
+                name = f"{format_}/other"
+        self.count("record_skipped", name, by, now)
 
     # --- cells that are new ------------------------------------------------------------------------------------
 

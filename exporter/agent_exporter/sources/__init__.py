@@ -17,6 +17,7 @@ from agent_exporter.lines import NO_ORIGIN
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from agent_exporter.formats.mapping.memory import Memory
     from agent_exporter.lines import Batch, Origin
     from agent_exporter.state import Row
 
@@ -41,6 +42,9 @@ class Source:
 
     origins: Sequence[tuple[int, Origin]] = ()
     """(index of the first line, origin) of each run of lines in the last batch, in order."""
+
+    memory: Memory | None = None
+    """What its formats have counted once, which several sources share; committed with the rows of the sources."""
 
     finished = False
     """Whether there will be no more lines: standard input at its end, or a file read once."""

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from agent_exporter.formats import Choice
 from agent_exporter.lines import Batch, Origin
 from agent_exporter.sources import Source
 from agent_exporter.sources.followed import Followed, find, open_same, place_at_end
@@ -67,6 +68,7 @@ class FileSource(Source):
         *,
         start_at: Literal["beginning", "end"] = "beginning",
         claims: dict[Identity, str] | None = None,
+        choice: Choice | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
@@ -80,6 +82,8 @@ class FileSource(Source):
         self._claims: dict[Identity, str] = {} if claims is None else claims
         """The names of the sources that read files, by file."""
         self._clock = clock
+        self._choice = choice or Choice()
+        self.memory = self._choice.memory
         self._at_end = start_at == "end"
         self._files: dict[Identity, Followed] = {}
         self._ghosts: dict[str, tuple[Place, float]] = {}
@@ -126,7 +130,7 @@ class FileSource(Source):
     def restore(self, rows: Iterable[tuple[str, bytes]]) -> None:
         for key, value in rows:
             place = read(key, value)
-            file = Followed(place)
+            file = Followed(place, self._choice)
             if not self._matches(file.home):
                 continue
             self._at_end = False  # what is new has come while nobody looked
@@ -247,7 +251,7 @@ class FileSource(Source):
                 self._left.add(path)
                 log.warning("%s: %s is left out: %s reads it already", self.name, quoted(path), quoted(owner))
             return None
-        file = Followed(Place(os.fsencode(path), st.st_dev, st.st_ino))
+        file = Followed(Place(os.fsencode(path), st.st_dev, st.st_ino), self._choice)
         if not self._opened(file):
             return None
         try:
@@ -259,6 +263,8 @@ class FileSource(Source):
             self._close(file)
             return None
         file.begin(place)
+        if self._at_end:
+            file.prime()
         self._claim(file)
         file.after = self._homes.get(path)
         if place.offset:
@@ -357,8 +363,8 @@ class FileSource(Source):
                 self._enqueue(file)
                 return None
             before, file.after = file.after, None
-            if not file.place.offset and before.format.unfinished and self._files.get(before.id) is before:
-                file.format.take_over(before.format)  # a record in pieces continues in the next file
+            if not file.place.offset and before.format.continues and self._files.get(before.id) is before:
+                file.format.take_over(before.format)  # a record in pieces, or a call, continues in the next file
                 self._changes[before.place.key] = before.snapshot
                 self._changes[file.place.key] = file.snapshot
         if not self._opened(file):

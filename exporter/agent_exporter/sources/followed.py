@@ -12,11 +12,15 @@ from agent_exporter.lines import BLOCK, MAX_LINE, Batch, join
 from agent_exporter.sources.place import HEAD, MARKS, TAIL, Identity, Place, ends_line, tail_hash
 from agent_exporter.sources.splitting import Splitter, Stream
 
+PRIMED = 256 << 10
+"""Bytes. A file begins with its session and its model; the instructions between them were seen to take 30 KB."""
+
 
 class Followed:
     """One followed file: a place, and the means to read on from there."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, choice: formats.Choice | None = None) -> None:
+        self._choice = choice or formats.Choice()
         self.path: str | None = os.fsdecode(place.path)
         """Where it is now; None if it has no name that is known."""
         self.fd: int | None = None
@@ -39,7 +43,7 @@ class Followed:
         self._searched = 0
         self.splitter = Splitter()
         self.splitter.skipping = place.skipping
-        self.format = formats.load(place.format)
+        self.format = self._choice.load(place.format, self.home)
 
     @property
     def id(self) -> Identity:
@@ -70,8 +74,10 @@ class Followed:
         if data.startswith(b"\0") and not self.splitter.skipping:
             offset = self._after_nuls()
             data = os.pread(self.fd, wanted, offset)
-        if len(data) == wanted and not self.splitter.skipping and b"\n" not in data:
-            wanted = MAX_LINE + 2  # with CR LF; any line that has no end in there is too long
+        longest = self.splitter.max_line = self.format.max_line
+        while len(data) == wanted and wanted < longest + 2 and not self.splitter.skipping and b"\n" not in data:
+            # With CR LF; any line that has no end in there is too long.
+            wanted = longest + 2 if longest == MAX_LINE else min(longest + 2, 8 * wanted)
             data = os.pread(self.fd, wanted, offset)
         if not self.whole():  # after reading: bytes from before a truncation may be given up, but not mistaken
             return None
@@ -79,6 +85,12 @@ class Followed:
         split = self.splitter.feed(data)
         skipped = self._advance(offset, data, len(data) - self.splitter.give_back())
         return self.format.feed(split.lines).counting(split, skipped)
+
+    def prime(self) -> None:
+        """Of a file that is read from its end: learn from its beginning whose it is."""
+        assert self.fd is not None
+        head = os.pread(self.fd, min(PRIMED, self.place.offset), 0)
+        self.format = self._choice.primed(self.home, head.split(b"\n")[:-1])
 
     def _after_nuls(self) -> int:
         """Where the NULs end that stand at the place.
@@ -110,10 +122,10 @@ class Followed:
             return batch
         assert self.fd is not None
         offset = max(self.place.offset, self._searched)
-        data = os.pread(self.fd, MAX_LINE + 2, offset)
+        data = os.pread(self.fd, self.format.max_line + 2, offset)
         if not data.strip(b"\0"):
             data = b""  # space that was reserved and never written to
-        stream = Stream(self.splitter, self.format)
+        stream = Stream(self.format, self.splitter)
         batch = join(batch, stream.feed(data), stream.end(), self._advance(offset, data, len(data)))
         self.ended = True
         return batch

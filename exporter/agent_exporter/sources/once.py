@@ -18,7 +18,7 @@ from agent_exporter.sources.paths import matches, nothing_at, quoted
 from agent_exporter.sources.splitting import Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from io import BufferedIOBase
 
     from agent_exporter.sources.place import Identity
@@ -33,8 +33,17 @@ class PastFiles(Source):
     `claims` do not read a file twice.
     """
 
-    def __init__(self, name: str, pattern: str, *, claims: dict[Identity, str] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        pattern: str,
+        *,
+        claims: dict[Identity, str] | None = None,
+        choice: formats.Choice | None = None,
+    ) -> None:
         self.name = name
+        self._choice = choice or formats.Choice()
+        self.memory = self._choice.memory
         self.problems: dict[str, str] = {}
         """Why a file could not be read to its end, by name."""
         self._pattern = os.path.abspath(pattern)  # noqa: PTH100  (glob wants strings, and links left as they are)
@@ -72,7 +81,7 @@ class PastFiles(Source):
                 log.warning("%s: %s is left out: it is not a regular file", self.name, quoted(path))
                 continue
             self._claims[st.st_dev, st.st_ino] = self.name
-            stream = Stream()
+            stream = Stream(self._choice.new(path))
             before = self._done
             try:
                 with reader(path) as (file, raw):
@@ -111,15 +120,18 @@ def _check(path: str) -> None:
         raise OSError(code, os.strerror(code), path)
 
 
-def numbered(path: str) -> Iterator[tuple[int, bytes | None]]:
+def numbered(
+    path: str, choice: formats.Choice | None = None, aside: Callable[[int, Batch], None] = lambda *_: None
+) -> Iterator[tuple[int, bytes | None]]:
     """The records of a file, a .gz or, for "-", of standard input: each with the number of the line it began in.
 
-    A record is None if it is too long. Raises OSError if the file cannot be read (to its end).
+    A record is None if it is too long. `aside` is called with each line of which a format skips anything, and what
+    became of it. Raises OSError if the file cannot be read (to its end).
     """
-    format_ = formats.new()
+    format_ = (choice or formats.Choice()).new(path)
     begun: dict[str, int] = {}
     with reader(path) as (file, _):
-        for number, line in enumerate(_lines(file), 1):
+        for number, line in enumerate(_lines(file, format_), 1):
             if line is None:
                 yield number, None
                 continue
@@ -129,6 +141,8 @@ def numbered(path: str) -> Iterator[tuple[int, bytes | None]]:
             first = begun.pop(ended.pop()) if ended else number
             for stream in set(format_.unfinished) - begun.keys():
                 begun[stream] = number
+            if batch.skipped or batch.silent:
+                aside(first, batch)
             for record in batch.lines:
                 yield first, record
             if batch.too_long:
@@ -140,16 +154,25 @@ def numbered(path: str) -> Iterator[tuple[int, bytes | None]]:
         yield begun[stream], rest
 
 
-def _lines(file: BufferedIOBase) -> Iterator[bytes | None]:
-    """The lines of a file, None for one that is too long."""
+def raw_lines(path: str, format_: formats.ChosenFormat) -> Iterator[tuple[int, bytes | None]]:
+    """The lines of a file, a .gz or standard input, with their numbers; None for one that is too long.
+
+    Raises OSError if it cannot be read (to its end).
+    """
+    with reader(path) as (file, _):
+        yield from enumerate(_lines(file, format_), 1)
+
+
+def _lines(file: BufferedIOBase, format_: formats.ChosenFormat) -> Iterator[bytes | None]:
+    """The lines of a file, None for one that is too long for its format."""
     try:
-        while line := file.readline(MAX_LINE + 2):
+        while line := file.readline((longest := format_.max_line) + 2):
             if line.startswith(b"\0"):
                 line = _after_nuls(file, line)
             ended = line.endswith(b"\n")
             text = line.removesuffix(b"\n").removesuffix(b"\r")
-            yield text if len(text) <= MAX_LINE else None
-            while not ended and len(text) > MAX_LINE and line:
+            yield text if len(text) <= longest else None
+            while not ended and len(text) > longest and line:
                 line = file.readline(BLOCK)
                 ended = line.endswith(b"\n")
     except (EOFError, zlib.error) as error:

@@ -8,17 +8,19 @@ from agent_exporter import formats
 from agent_exporter.lines import MAX_LINE, Batch, join
 
 if TYPE_CHECKING:
-    from agent_exporter.formats import Format
+    from agent_exporter.formats import ChosenFormat
 
 
 class Splitter:
-    """Blocks of at most MAX_LINE bytes in, complete lines out, less their LF or CRLF. A longer line is never held.
+    """Blocks of at most `max_line` bytes in, complete lines out, less their LF or CRLF. A longer line is never held.
 
     NUL bytes before a line are dropped and never held, however many: a copytruncate under a writer without O_APPEND
     leaves a hole of the size of the old file there, and a crash may leave a block of them.
     """
 
     def __init__(self) -> None:
+        self.max_line = MAX_LINE
+        """Bytes; that of the stream's format."""
         self.held = bytearray()
         """The start of a line whose end has not come yet."""
         self.skipping = False
@@ -42,12 +44,12 @@ class Splitter:
             if self.skipping:
                 self.skipping = False
                 del lines[0]
-            elif len(lines[0]) > MAX_LINE:
+            elif len(lines[0]) > self.max_line:
                 too_long += 1
                 del lines[0]
         if not self.skipping:
             self.held += rest
-            if len(self.held) > MAX_LINE + 1:  # one more, as it may be a CR
+            if len(self.held) > self.max_line + 1:  # one more, as it may be a CR
                 self.held.clear()
                 self.skipping = True
                 too_long += 1
@@ -78,19 +80,22 @@ class Splitter:
         nul_bytes, self.nul_bytes = self.nul_bytes, 0
         self.held.clear()
         self.skipping = False
-        return Batch([], 1, nul_bytes) if len(line) > MAX_LINE else Batch([line] if line else [], 0, nul_bytes)
+        return Batch([], 1, nul_bytes) if len(line) > self.max_line else Batch([line] if line else [], 0, nul_bytes)
 
 
 class Stream:
     """From blocks of bytes to records, for what is read once from start to end."""
 
-    def __init__(self, splitter: Splitter | None = None, format: Format | None = None) -> None:  # noqa: A002
+    def __init__(self, format_: ChosenFormat | None = None, splitter: Splitter | None = None) -> None:
         self._splitter = splitter or Splitter()
-        self._format = format or formats.new()
+        self._format = format_ or formats.Choice().new()
 
     def feed(self, data: bytes) -> Batch:
-        split = self._splitter.feed(data)
-        return self._format.feed(split.lines).counting(split)
+        splitter, format_ = self._splitter, self._format
+        if format_.max_line != splitter.max_line:
+            splitter.max_line = format_.max_line
+        split = splitter.feed(data)
+        return format_.feed(split.lines).counting(split)
 
     def end(self) -> Batch:
         split = self._splitter.end()

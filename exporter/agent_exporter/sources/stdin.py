@@ -6,6 +6,7 @@ import logging
 import os
 import select
 
+from agent_exporter.formats import Choice
 from agent_exporter.lines import BLOCK, Batch, Origin
 from agent_exporter.sources import Source
 from agent_exporter.sources.splitting import Stream
@@ -16,11 +17,13 @@ log = logging.getLogger(__name__)
 class StdinSource(Source):
     """Reads what is there and never waits for more. The end, or an error (a terminal that hung up), finishes it."""
 
-    def __init__(self, name: str = "-", fd: int = 0, *, announce: bool = False) -> None:
+    def __init__(self, name: str = "-", fd: int = 0, *, announce: bool = False, choice: Choice | None = None) -> None:
         self.name = name
         self._fd = fd
         self._announce = announce
-        self._stream = Stream()
+        choice = choice or Choice()
+        self.memory = choice.memory
+        self._stream = Stream(choice.new())
         self.origins = ((0, Origin(path="-")),)
 
     def read(self) -> Batch | None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agent_exporter.config.strict import ConfigError, document, text_of
 from agent_exporter.formats.mapping.language import Faulty, Mapping, compile_mapping
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping as Mapping_
 
 BUILT_IN = Path(__file__).parent / "builtin"
 _MERGED = ("defaults", "file")
@@ -41,6 +44,18 @@ def source(name: str) -> str:
             [f"{name!a} is no format: it must be the path of a YAML file, or one of {', '.join(names())}"]
         )
     return text_of(Path(name).expanduser() if is_file(name) else BUILT_IN / f"{name}.yaml")
+
+
+def check(named: Mapping_[str, str]) -> None:
+    """Raises ConfigError with all faults of all formats that a config names, by key."""
+    faults = []
+    for key, name in named.items():
+        try:
+            load(name)
+        except ConfigError as error:
+            faults += [f"{key}: {fault}" for fault in error.faults]
+    if faults:
+        raise ConfigError(faults)
 
 
 @lru_cache(maxsize=1)

@@ -69,6 +69,11 @@ class Memory:
             self._changed[oldest] = None
             self.evictions += 1
 
+    def evicted(self) -> Iterator[tuple[str, int]]:
+        """(table, entries dropped since the start)."""
+        yield "format_calls", self.dropped_calls
+        yield "format_keys", self.evictions
+
     def changes(self) -> Iterator[Row]:
         """Rows that changed since the last call."""
         changed, self._changed = self._changed, {}

@@ -38,7 +38,7 @@ _LEFT_OUT = ("output", "input", "error")
 """What is left out of a line that would be longer than the decoder takes, in this order."""
 
 
-class Dumped(msgspec.Struct):
+class StreamState(msgspec.Struct):
     """What a stream remembers, in a row of state."""
 
     variables: dict[str, Any] = {}
@@ -48,7 +48,7 @@ class Dumped(msgspec.Struct):
 class Records:
     """One stream. `path` is that of its file, empty if it has none."""
 
-    def __init__(self, mapping: Mapping, memory: Memory, path: str = "", dumped: Dumped | None = None) -> None:
+    def __init__(self, mapping: Mapping, memory: Memory, path: str = "", dumped: StreamState | None = None) -> None:
         self.mapping = mapping
         self._memory = memory
         self._variables: dict[str, Any] = dumped.variables if dumped else mapping.variables(path)
@@ -56,9 +56,9 @@ class Records:
         self._open_bytes = sum(map(_size, self._open.values()))
         self._left = 0
 
-    def dump(self) -> Dumped:
+    def dump(self) -> StreamState:
         """For a row."""
-        return Dumped({name: x for name, x in self._variables.items() if name not in {"start", "outer"}}, self._open)
+        return StreamState({name: x for name, x in self._variables.items() if name not in {"start", "outer"}}, self._open)
 
     def take_over(self, before: Records) -> None:
         """Go on with a file that was rotated away."""
