@@ -146,7 +146,7 @@ def work(folder: Path) -> None:
     cri_log.write_bytes(b"2026-03-18T09:01:01Z stderr P " + line(61, agent_id="cri", session_id="c")[:30] + b"\n")
     exporter.read(START + 62)
     say(
-        docker(line(63, agent_id="docker", session_id="d")).replace(b"\\n", b"").replace(b"stdout", b"stderr")
+        docker(line(63, agent_id="docker", session_id="d")[:-1]).replace(b"\\n", b"").replace(b"stdout", b"stderr")
     )  # half a record
     exporter.read(START + 64)
     exporter.store.commit(History().add(Report("runaway", "golden", START + 65, [Outcome("sum", 1, 2, 0.5, "no")])))

@@ -211,7 +211,7 @@ def test_the_state_file_of_each_release_is_taken_up(version, tmp_path, golden, c
     assert "cannot be read" not in caplog.text
     golden(f"state/{version}.prom", exporter.page())
     with (tmp_path / "docker.log").open("ab") as log:
-        log.write(b'{"log": "\\n", "stream": "stderr"}\n')
+        log.write(b'{"log": "}\\n", "stream": "stderr"}\n')
         log.write(docker(line(71, agent_id="runaway", session_id="r1", metadata=ENDS)))
         log.write(docker(line(71, agent_id="waiting", session_id="w", metadata=ENDS)))
     with (tmp_path / "cri.log").open("ab") as log:

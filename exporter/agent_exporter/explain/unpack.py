@@ -6,6 +6,7 @@ A copy lies in a temporary file without a name, so that it is gone with this pro
 from __future__ import annotations
 
 import glob
+import mmap
 import os
 import stat
 import tempfile
@@ -16,7 +17,7 @@ from typing import IO, TYPE_CHECKING
 from agent_exporter import formats
 from agent_exporter.action import MAX_AHEAD
 from agent_exporter.explain.log import BLOCK, Log
-from agent_exporter.formats.containers import BOM
+from agent_exporter.formats.containers import BOM, may_hold_wrapped
 from agent_exporter.sources.once import reader
 from agent_exporter.sources.paths import nothing_at
 from agent_exporter.sources.splitting import Stream
@@ -71,10 +72,19 @@ def _plain(name: str, st: os.stat_result, report: Callable[[Reading], None]) -> 
         head = os.pread(file.fileno(), BLOCK, 0)
         format_ = formats.new()
         format_.feed(head.split(b"\n"))
-        if format_.passes and not head.startswith((BOM, b"\0")):
+        if format_.passes and not head.startswith((BOM, b"\0")) and not _may_hold_wrapped(file):
             return file, None
         file.close()
     return _unpacked(name, report)
+
+
+def _may_hold_wrapped(file: IO[bytes]) -> bool:
+    """Whether a runtime has wrapped lines anywhere in the file; after a banner, the first of them may be far down."""
+    try:
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return may_hold_wrapped(data)
+    except (OSError, ValueError):  # an empty file, or one that cannot be mapped
+        return False
 
 
 def _unpacked(name: str, report: Callable[[Reading], None]) -> tuple[IO[bytes], str | None]:
