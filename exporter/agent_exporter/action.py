@@ -212,8 +212,11 @@ class Mended(Action, frozen=True):
     if TYPE_CHECKING:
         ignored: tuple[str, ...] = ()
         """Paths of the fields that do not fit and count as absent, each one of OPTIONAL_FIELDS."""
+        cleaned: bool = False
+        """Whether the line was not JSON as it was read: null or U+FFFD stands for what is none."""
     else:
         ignored: Any = msgspec.field(default=(), name=" ignored")
+        cleaned: Any = msgspec.field(default=False, name=" cleaned")
 
 
 class Rejection(NamedTuple):
@@ -397,6 +400,7 @@ def _mend(line: bytes, fault: Exception) -> Mended | Rejection:
         return _explain(line, fault) if spoilt else _explain(kept, found)
     force_setattr(action, "line", kept)
     force_setattr(action, "ignored", tuple(sorted(ignored)))
+    force_setattr(action, "cleaned", kept is not line)
     return action
 
 
@@ -429,13 +433,32 @@ def why_unfit(line: bytes, path: str) -> str:
     for name in path.split("."):
         parsed, field = parsed[name], known[name]
         known = field.inside
+    spoilt = spoilt_by(parsed)
+    if isinstance(parsed, float) and spoilt:
+        parsed = 1
+    elif isinstance(parsed, str) and spoilt:
+        parsed = "0" * (32 if path.endswith("trace_id") else 16)
     try:
-        field.fits(json.dumps(_clean(parsed, lambda: "NaN", lambda _: [])))
+        field.fits(json.dumps(_clean(parsed, lambda: None, lambda text: _SURROGATE.sub("\ufffd", text))))
     except (ValueError, RecursionError) as fault:
         match = _PATH.match(str(fault))
         if match and match["path"] is None:
-            return f"{path} {_demand(match['what'])}"
-    return f"{path} must be JSON"
+            demand = _demand(match["what"])
+            return f"{path} {demand.replace('not a whole number', 'not a number') if spoilt else demand}"
+    return f"{path} holds {spoilt}" if spoilt else f"{path} must be JSON"
+
+
+def spoilt_by(value: Any) -> str:
+    """What is no JSON in a value that `parse` has read, such as "NaN or Infinity"; empty if all of it is."""
+    if isinstance(value, str) and (found := _SURROGATE.search(value)):
+        escaped = "\udc80" <= found[0] <= "\udcff"  # for a byte of the line: see `parse`
+        return "bytes that are not UTF-8" if escaped else "half of a surrogate pair (\\ud800 to \\udfff)"
+    if isinstance(value, float) and not isfinite(value):
+        return "a number that is not finite (NaN, Infinity, 1e999)"
+    if isinstance(value, list | dict):
+        inside = (spoilt_by(inner) for inner in (value.values() if isinstance(value, dict) else value))
+        return next(filter(None, inside), "")
+    return ""
 
 
 _SURROGATE = re.compile("[\ud800-\udfff]")

@@ -64,13 +64,13 @@ class Oddities:
         """Look at a sample of a batch's lines. Returns how many oddities of each kind there were since the last one."""
         sample = self._samples.get(source)
         if sample is None:
-            sample = self._samples[source] = _Sample(Lint(self._words, self._prices()))
+            sample = self._samples[source] = _Sample(Lint(self._words, self._prices(), excerpts=False))
         for remark in sample.look(lines):
             self._counts[remark.kind] = self._counts.get(remark.kind, 0) + 1
             self._keep(source, now, remark)
         for kind, line in self._lines.items():
             if self._wants(kind, now):
-                _, remarks = Lint(self._words, self._prices()).line(line)
+                _, remarks = Lint(self._words, self._prices(), excerpts=False).line(line)
                 for remark in remarks:
                     if remark.kind == kind:
                         self._keep(source, now, remark)

@@ -202,8 +202,10 @@ class Pipeline:
                 odd_line("status_other", line)
             take(action, reading)
         for action, line in mended:
-            odd_line("field_ignored" if action.ignored else "content_not_json", line)
+            if action.cleaned:
+                odd_line("content_not_json", line)
             for field in action.ignored:
+                odd_line("field_ignored", line)
                 tally.count("ignored_field", field, 1, now)
         for kind, count in self.oddities.batch(source.name, batch.lines, now).items():
             tally.count("line_warning", kind, count, now)
