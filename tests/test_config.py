@@ -174,3 +174,29 @@ def test_a_fault_of_an_address_does_not_show_the_password_in_it():
     assert (
         caught.value.faults[0] == "config: otlp.endpoint: 'ftp://***@h:1' must be http://HOST:PORT or https://HOST:PORT"
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("state: {path: '${HOME}/state.db'}", "state.path"),
+        ("otlp: {endpoint: 'http://${TEMPO}:4318'}", "otlp.endpoint"),
+        ("agents: {a: {endpoint: 'http://${HOST}/'}}", "agents.a.endpoint"),
+        ("agents: {a: {team: '${TEAM}'}}", "agents.a.team"),
+        ("server: {allowed_hosts: [x, '${HOST}']}", "server.allowed_hosts"),
+    ],
+)
+def test_a_variable_of_the_environment_is_an_error_not_a_text(text, path):
+    """Nothing replaces it, and nobody is called ${HOST}."""
+    with pytest.raises(ConfigError) as raised:
+        parse(text)
+    assert any(
+        fault.startswith(f"config: {path}: must be") and "is not replaced by the environment's value" in fault
+        for fault in raised.value.faults
+    )
+
+
+def test_what_an_answer_is_compared_with_may_hold_one():
+    """It is the agent's text."""
+    check = "health_checks: {h: {path: /x, body: {q: '${A}'}, expect: {contains: '${B}', similar: '${C}', regex: '[$]{D}'}}}"
+    parse(check)

@@ -42,11 +42,12 @@ PREFIXES = [
     b"caf\xe9: ",
     b"\xef\xbb\xbf",
     b"\x1b[32m\t",
+    b"\x1b[?25l\x1b[32mweb\x1b(B\x1b[m | ",
 ]
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
-@pytest.mark.parametrize("after", [b"", b" ", b"\x1b[0m", b"\x1b[0m\x1b[K \x1b[39;49m"])
+@pytest.mark.parametrize("after", [b"", b" ", b"\x1b[0m", b"\x1b[0m\x1b[K \x1b[39;49m", b"\x1b(B\x1b[m", b"\x1b[m\x0f"])
 def test_a_record_is_found_behind_what_usual_tools_write_before_it(prefix, after):
     """It is the same as the bare record, its line too."""
     assert read(prefix + RECORD + after) == decode(RECORD)

@@ -7,7 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from agent_exporter.text import plain
+from agent_exporter.text import plain, visible
 
 if TYPE_CHECKING:
     from agent_exporter.explain.log import Reading
@@ -30,8 +30,7 @@ class _OneLine(logging.Formatter):
     """What a log line or an agent's answer brings can neither pass for a message of ours nor steer a terminal."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  (logging's name)
-        text = super().formatMessage(record)
-        return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+        return visible(super().formatMessage(record))
 
 
 def encodable(line: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import types
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -32,6 +33,7 @@ class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A part of the config. Frozen: a reload replaces the whole configuration or nothing."""
 
 
+_VARIABLE = re.compile(r"\$\{[^}]*\}?")
 S = TypeVar("S", bound=Section)
 
 
@@ -142,6 +144,16 @@ def _faults(value: Any, expected: Any, path: str) -> Iterator[str]:
             msgspec.convert(value, expected, dec_hook=_decode)
         except msgspec.ValidationError as error:
             yield f"{path}: {_sentence(error, value)}"
+        else:
+            if expected is str or expected == list[str]:
+                yield from _unreplaced(value, path)
+
+
+def _unreplaced(value: str | list[str], path: str) -> Iterator[str]:
+    """Variables of the environment in a text. What is compared with an agent's answer (`Content`) may have them."""
+    for text in [value] if isinstance(value, str) else value:
+        if variable := _VARIABLE.search(text):
+            yield f"{path}: must be the text as it is: {plain(variable[0])} is not replaced by the environment's value"
 
 
 def _is_section(expected: Any) -> bool:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from agent_exporter.text import is_hidden
+
 REPLACED = "\N{REPLACEMENT CHARACTER}"
 _PILED = 2
 """Combining marks over one letter that are kept; Vietnamese and Hebrew have two."""
@@ -26,7 +28,7 @@ def safe(text: str) -> str:
     for character in text:
         piled = piled + 1 if unicodedata.combining(character) or _is_mark(character) else 0
         if piled <= _PILED:
-            kept.append(character if character.isprintable() else REPLACED)
+            kept.append(REPLACED if is_hidden(character) else character)
     return "".join(kept)
 
 
