@@ -11,6 +11,7 @@ import re
 from difflib import get_close_matches
 from functools import lru_cache
 from itertools import islice
+from operator import contains
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from agent_exporter.action import Mended, Metadata, Record, Rejection, Tokens, decode, parse, spoilt_by, why_unfit
@@ -348,8 +349,9 @@ def _position(line: bytes, path: list[str]) -> int:
 
     Of a name that stands twice the last counts, as for the decoder.
     """
-    above: list[str | None] = []  # the keys that lead to where we are; None for an array and for the line itself
-    key: str | None = None
+    names = [_spellings(name) for name in path]
+    above: list[bytes | None] = []  # the keys that lead to where we are; None for an array and for the line itself
+    key: bytes | None = None
     found = 0
     for token in _TOKEN.finditer(line):
         mark = token[0]
@@ -361,17 +363,15 @@ def _position(line: bytes, path: list[str]) -> int:
                 break
             key = above.pop()
         elif token[2] is not None:
-            key = _decoded(token[1])
-            if len(above) == len(path) and key == path[-1] and above[1:] == path[:-1]:
+            key = token[1]
+            if len(above) == len(names) and all(map(contains, names, [*above[1:], key])):
                 found = token.start()
     return found
 
 
-def _decoded(text: bytes) -> str:
-    try:
-        return str(json.loads(b'"%b"' % text, strict=False))
-    except ValueError:
-        return text.decode("utf-8", "replace")
+def _spellings(name: str) -> set[bytes]:
+    """A key as writers of JSON spell it, with and without escapes."""
+    return {json.dumps(name, ensure_ascii=escaped)[1:-1].encode(errors="surrogateescape") for escaped in (True, False)}
 
 
 def _around(line: bytes, at: int, before: int = WIDTH // 3) -> str:
