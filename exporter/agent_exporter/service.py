@@ -84,6 +84,8 @@ class Exporter:
         self._history = History()
         self._schedule = Schedule(self._last, self._keep)
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="scrape")
+        self._reloads = ThreadPoolExecutor(1, thread_name_prefix="reload")
+        self._reload_waits = False
         self._process = ProcessCollector(registry=None)
         self._otlp = OtlpSource(wake=self._wake) if config.otlp_logs.enabled else None
         self._sender: Sender | None = None
@@ -238,15 +240,20 @@ class Exporter:
             self.stages.pipeline.stop()
 
     def _hup(self, *_: object) -> None:
-        if self.stages is not None:
-            self.stages.pipeline.ask(self.reload)
+        if self.stages is not None and not self._reload_waits:
+            self._reload_waits = True
+            self._reloads.submit(self.reload)
 
     def _wake(self) -> None:
         if self.stages is not None:
             self.stages.pipeline.wake()
 
     def reload(self) -> None:
-        """Read the config file again; if it is wrong, say so and keep the one in force."""
+        """Read the config file again; if it is wrong, say so and keep the one in force.
+
+        In a thread of its own, as the file of a large fleet takes seconds; the pipeline takes over what was read.
+        """
+        self._reload_waits = False
         if self.config_path is None or self.stages is None:
             return
         try:
@@ -256,6 +263,11 @@ class Exporter:
             for fault in error.faults:
                 log.error("config not reloaded: %s", fault)  # noqa: TRY400
             return
+        self.stages.pipeline.ask(lambda: self._put_in_force(config))
+
+    def _put_in_force(self, config: Config) -> None:
+        """In the pipeline's thread."""
+        assert self.stages is not None
         if config.state.path is None or (config.state.file is None and self.config.state.path is None):
             config = replace(config, state=self.config.state)  # the place that was chosen for it, or none
         for key in ("server", "state", "sources", "otlp", "otlp_logs", "metrics", "llm_actions", "statuses"):
