@@ -25,6 +25,7 @@ ODD = {
     "field_ignored": line(metadata={"feedback": 7}),
     "field_misnamed": line(durationMs=3),
     "content_not_json": line(output=[float("nan")]),
+    "timestamp_ahead": line(timestamp="9999-12-31T23:59:59.5Z"),
     "status_other": line(status="meh"),
     "model_unpriced": line(tokens={"prompt": 1, "model": "own"}),
     "prompt_without_cache": line(tokens={"prompt": 1, "cache_read": 2}),

@@ -14,7 +14,18 @@ from itertools import islice
 from operator import contains
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
-from agent_exporter.action import Mended, Metadata, Record, Rejection, Tokens, decode, parse, spoilt_by, why_unfit
+from agent_exporter.action import (
+    MAX_AHEAD,
+    Mended,
+    Metadata,
+    Record,
+    Rejection,
+    Tokens,
+    decode,
+    parse,
+    spoilt_by,
+    why_unfit,
+)
 from agent_exporter.formats.prefixed import record_in
 from agent_exporter.prices import CACHE_APART, UNPRICED, Prices
 from agent_exporter.records import Foreign, read_again
@@ -30,6 +41,7 @@ Warning_ = Literal[
     "field_ignored",
     "field_misnamed",
     "content_not_json",
+    "timestamp_ahead",
     "status_other",
     "model_unpriced",
     "prompt_without_cache",
@@ -99,8 +111,9 @@ class Lint:
             remarks = self._faults(result, line, parsed, latest, misnamed)
         else:
             self._times += 1
-            self._whole += result.at.is_integer()
-            self._newest = max(self._newest, result.at)
+            written = result.written
+            self._whole += written.is_integer()
+            self._newest = max(self._newest, written)
             remarks = [*self._warnings(result, line, parsed)]
         remarks += [
             Remark(
@@ -180,6 +193,9 @@ class Lint:
             for path in action.ignored:
                 detail = f"{why_unfit(line, path)}: it is left out"
                 yield Remark("field_ignored", path, detail, self._excerpt(line, path))
+            if action.ahead:
+                detail = f"timestamp is more than {MAX_AHEAD / 60:.0f} minutes ahead of this clock: it counts as now"
+                yield Remark("timestamp_ahead", "timestamp", detail, self._excerpt(line, "timestamp"))
             if action.cleaned:
                 yield Remark(
                     "content_not_json", "", "NaN, Infinity, or half a surrogate pair: null or \\ufffd stands for it"

@@ -21,6 +21,8 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
+from msgspec.structs import force_setattr
+
 from agent_exporter.action import MAX_AHEAD, OPTIONAL_FIELDS, Action, Mended, Rejection, decode
 from agent_exporter.metrics.families import OVERFLOWS, TABLES
 from agent_exporter.oddities import COUNTED, Oddities
@@ -174,6 +176,8 @@ class Pipeline:
                     continue
                 if isinstance(action, Mended):
                     mended.append((action, line))
+                    if action.ahead and now:  # of a backlog: the time of its newest line
+                        force_setattr(action, "at", now)
             reading.number = number
             if delivered is not None and delivered(line, envelopes[number]):
                 duplicate += 1
@@ -202,6 +206,8 @@ class Pipeline:
                 odd_line("status_other", line)
             take(action, reading)
         for action, line in mended:
+            if action.ahead:
+                odd_line("timestamp_ahead", line)
             if action.cleaned:
                 odd_line("content_not_json", line)
             for field in action.ignored:

@@ -58,7 +58,7 @@ class Tally(Table, Stage):
             dirty.append(cell)
         at = action.at
         seen = at if at < now else now
-        if reading.live and now >= agent.clock.due and agent.clock.observe(at, now, reading.window):
+        if reading.live and now >= agent.clock.due and agent.clock.observe(action.written, now, reading.window):
             cell.clock_offset = agent.clock.offset
         if reading.read_up:
             cell.heard = now
@@ -293,7 +293,7 @@ class Tally(Table, Stage):
         topic = finding.topic.name
         if not live:
             cell.findings[topic] = max(cell.findings[topic], finding.at)
-        elif now - finding.at + (cell.clock_offset or 0.0) <= NEWS:  # a clock hours behind makes no old news
+        elif now - finding.at + min(cell.clock_offset or 0.0, 0.0) <= NEWS:  # a clock hours behind makes no old news
             cell.findings[topic] = now
         self.touch(cell)
 
