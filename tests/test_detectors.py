@@ -12,6 +12,7 @@ from detecting import START, Exporter, call, findings, line
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent_exporter.action import trace_id_of
 from agent_exporter.config import parse
 from agent_exporter.detectors import traces
 from agent_exporter.detectors.finding import Finding
@@ -75,6 +76,38 @@ def test_live_a_budget_is_decided_on_arrival():
     source.name = "test"
     stages.pipeline.feed(source, Batch([spent(0, 50_001)]))
     assert [finding.kind for finding in found] == ["session_budget"]
+
+
+W3C_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+@pytest.mark.parametrize(
+    ("named", "trace_id", "parent_trace_id"),
+    [
+        ({}, trace_id_of("a\0s"), None),
+        ({"trace_id": W3C_ID}, W3C_ID, W3C_ID),
+        ({"parent_trace_id": "task"}, trace_id_of("task"), "task"),
+        ({"trace_id": W3C_ID, "parent_trace_id": "task"}, W3C_ID, W3C_ID),
+    ],
+)
+def test_live_a_finding_on_a_sessions_first_line_has_the_trace_of_its_spans(named, trace_id, parent_trace_id):
+    """The same as later findings of the session, and as the trace's page."""
+    found: list[Finding] = []
+    spans: set[bytes] = set()
+    stages = Stages(parse("otlp: {endpoint: 'http://127.0.0.1:1'}"), MemoryStore(KINDS), [])
+    stages.listeners.append(found.append)
+    stages.tree._emit = lambda trace, *_: spans.add(trace)
+    source = Source()
+    source.name = "test"
+    again = line(1, metadata={"retry_count": 9}, **named)
+    stages.pipeline.feed(source, Batch([spent(0, 50_001, **named), again]))
+    stages.detectors.tick(float("inf"))
+    assert [(finding.kind, finding.trace_id, finding.parent_trace_id) for finding in found] == [
+        ("session_budget", trace_id, parent_trace_id),
+        ("loop", trace_id, parent_trace_id),
+    ]
+    assert spans == {bytes.fromhex(trace_id)}
+    assert stages.recent.trace(trace_id) is not None
 
 
 # --- action anomaly ------------------------------------------------------------------------------------------------

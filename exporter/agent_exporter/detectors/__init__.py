@@ -143,7 +143,7 @@ class Detectors(Stage):
         if tokens is not None:
             self.averages.add(action, session.session_id, trace or "", now)
             if self.live:
-                self._spend(session, session.tokens, session.cost_usd, session.last)
+                self._spend(session, session.tokens, session.cost_usd, session.last, trace or trail.trace)
             else:
                 step.tokens = (tokens.prompt or 0) + (tokens.completion or 0)  # inline: Tokens.total
                 step.cost_usd = tokens.cost_usd or 0.0
@@ -206,7 +206,7 @@ class Detectors(Stage):
             if not self.live:
                 trail.tokens += step.tokens
                 trail.cost_usd += step.cost_usd
-                self._spend(session, trail.tokens, trail.cost_usd, step.at)
+                self._spend(session, trail.tokens, trail.cost_usd, step.at, trail.trace)
             if not marks & MODEL:
                 tools.append(step)
                 tool_names.append(step.action)
@@ -235,7 +235,8 @@ class Detectors(Stage):
         if "repeat" not in trail.found:  # a repeat that fails has been found already
             self._note_loop(session, step, loop.failing(run, self._settings.loop))
 
-    def _spend(self, session: Session, tokens: int, cost_usd: float, at: float) -> None:
+    def _spend(self, session: Session, tokens: int, cost_usd: float, at: float, trace: str) -> None:
+        """Check the budget. `trace` is how the lines name the trace; empty if they do not."""
         task = self._task(session.task_type)
         if tokens <= task.session_tokens and task.session_cost_usd is None:
             return
@@ -243,7 +244,7 @@ class Detectors(Stage):
         if evidence is not None and session_budget.KIND not in session.trail.found:
             session.trail.found.append(session_budget.KIND)
             evidence["task_type"] = session.task_type
-            self._tell(session, "session_budget", at, evidence)
+            self._tell(session, "session_budget", at, evidence, trace)
 
     def reconsider(self, session: Session) -> None:
         """Its ceilings have changed: if it is within them again, it can be found once more."""
@@ -261,7 +262,7 @@ class Detectors(Stage):
             evidence["task_type"] = session.task_type
             # The instant at which the definition was met; the line only shows that the session is still at work.
             at = session.trail.started + evidence["max_seconds"]
-        self._tell(session, "loop", at, evidence)
+        self._tell(session, "loop", at, evidence, session.trail.trace)
 
     # --- traces ------------------------------------------------------------------------------------------------
 
@@ -451,15 +452,14 @@ class Detectors(Stage):
 
     # --- findings ----------------------------------------------------------------------------------------------
 
-    def _tell(self, session: Session, kind: Kind, at: float, evidence: dict[str, Any]) -> None:
-        name = session.trail.trace
+    def _tell(self, session: Session, kind: Kind, at: float, evidence: dict[str, Any], trace: str) -> None:
         self._found(
             Finding(
                 kind=kind,
                 agent_id=session.agent_id,
                 session_id=session.session_id,
-                trace_id=session_trace_id(name, session.agent_id, session.session_id),
-                parent_trace_id=name or None,
+                trace_id=session_trace_id(trace, session.agent_id, session.session_id),
+                parent_trace_id=trace or None,
                 at=at,
                 evidence=evidence,
             )
