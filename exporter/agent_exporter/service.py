@@ -21,6 +21,7 @@ from agent_exporter import __version__
 from agent_exporter.benchmark import history
 from agent_exporter.benchmark.history import History, Run
 from agent_exporter.benchmark.schedule import Schedule
+from agent_exporter.breaker import Operators
 from agent_exporter.breaker.control import Control
 from agent_exporter.breaker.terminator import Refused, Terminator
 from agent_exporter.config import Config, load
@@ -202,12 +203,13 @@ class Exporter:
         path = self.config.control_socket()
         if path is None:
             return None
+        operators = Operators(breaker, stages.sessions)
         control = Control(
             path,
-            status=lambda: pipeline.ask(breaker.status),
-            unlatch=lambda order: pipeline.ask(lambda: breaker.unlatch(pipeline.now(), order.by)),
+            status=lambda: pipeline.ask(operators.status),
+            unlatch=lambda order: pipeline.ask(lambda: operators.unlatch(pipeline.now(), order.by)),
             extend=lambda order: pipeline.ask(
-                lambda: breaker.extend(
+                lambda: operators.extend(
                     order.session_id, order.agent_id, order.tokens, order.cost_usd, pipeline.now(), order.by
                 )
             ),

@@ -12,16 +12,16 @@ from __future__ import annotations
 
 import logging
 from copy import copy
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from agent_exporter.breaker import audit, latch
-from agent_exporter.breaker.account import account
 from agent_exporter.breaker.authority import Authority
 from agent_exporter.breaker.confirmation import ENDED, Confirmation
 from agent_exporter.breaker.intent import ROW as INTENT
 from agent_exporter.breaker.intent import Intent
 from agent_exporter.breaker.intents import Intents
 from agent_exporter.breaker.latch import Latch
+from agent_exporter.breaker.permission import Permission
 from agent_exporter.clocks import READ, SENT, ClockOffset
 from agent_exporter.detectors.finding import Finding
 from agent_exporter.detectors.session_budget import KIND as BUDGET
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from agent_exporter.action import Action
-    from agent_exporter.breaker.account import Account
     from agent_exporter.breaker.audit import Audit
     from agent_exporter.breaker.terminator import Refused
     from agent_exporter.config import Config
@@ -53,8 +52,6 @@ MAX_ORIGINS = 4_096
 """Agents of which it is remembered where they spoke last, for the audit log alone."""
 MAX_COPIED = 65_536
 """Lines whose copies are looked for."""
-MAX_SHOWN = 100
-"""Sessions in the answer to `breaker status`."""
 
 
 class BreakerMetrics(NamedTuple):
@@ -84,8 +81,8 @@ class Breaker(Stage):
         self.latch = Latch()
         self._sessions = sessions
         self._reconsider = reconsider
-        self._intents = Intents(sessions, log_of, told.terminated)
-        self._confirmation = Confirmation(self._intents, sessions, config.breaker, told.unconfirmed)
+        self.intents = Intents(sessions, log_of, told.terminated)
+        self.confirmation = Confirmation(self.intents, sessions, config.breaker, told.unconfirmed)
         self._pending: dict[str, Intent] = {}
         """To be decided on."""
         self._since = 0.0
@@ -98,41 +95,42 @@ class Breaker(Stage):
         """Where an agent's newest line that counts came from: what waited for its turn has no line of its own."""
         self._copied: dict[int, None] = {}
         """Hashes of lines in the name of agents that can be stopped, from where they must not come."""
-        self._settings = config.breaker
+        self.settings = config.breaker
         self.configure(config)
 
     def configure(self, config: Config, now: float = 0.0) -> None:
         """Take up new settings. A raised ceiling begins a new generation, as an operator's extension does."""
-        before, self._config, self._settings = self._settings, config, config.breaker
-        self._confirmation.settings = config.breaker
+        before, self.settings = self.settings, config.breaker
+        self.confirmation.settings = config.breaker
         self._reorder = float(config.detectors.reorder_window)
         self._authority = Authority(config)
+        self.permission = Permission(config, self._authority, self.intents, self.latch)
         self.watches = self._authority.watches
         self.inactive = self._authority.idle
-        if before.mode != self._settings.mode:
-            log.warning("breaker.mode is %s now, and was %s", self._settings.mode, before.mode)
-            self.audit.write("mode", now, mode=self._settings.mode, before=before.mode)
-        if self._settings.mode == "enforce" and not any(agent.terminate for agent in config.agents.values()):
+        if before.mode != self.settings.mode:
+            log.warning("breaker.mode is %s now, and was %s", self.settings.mode, before.mode)
+            self.audit.write("mode", now, mode=self.settings.mode, before=before.mode)
+        if self.settings.mode == "enforce" and not any(agent.terminate for agent in config.agents.values()):
             log.warning("breaker.mode is enforce, but no agent has agents.NAME.terminate: nobody can be stopped")
-        for intent in list(self._intents):
+        for intent in list(self.intents):
             session = self._sessions.get(intent.agent_id, intent.session_id)
             if session is not None and not session.closed:
-                self._raised(session, "its budget was raised in the config", now)
+                self.budget_raised(session, "its budget was raised in the config", now)
 
     @property
     def enforcing(self) -> bool:
         """Whether sessions are stopped now."""
-        return self._settings.mode == "enforce" and not self.latch.since
+        return self.settings.mode == "enforce" and not self.latch.since
 
     @property
     def enforces_budgets(self) -> bool:
         """Whether a session over its budget is stopped now. From any thread."""
-        return self.enforcing and BUDGET in self._settings.reasons
+        return self.enforcing and BUDGET in self.settings.reasons
 
     @property
     def evictions(self) -> int:
         """Intents that had to make room though their session goes on."""
-        return self._intents.evictions
+        return self.intents.evictions
 
     @property
     def urgent(self) -> bool:
@@ -143,9 +141,9 @@ class Breaker(Stage):
 
     def on_finding(self, finding: Finding, now: float) -> None:
         """A detector has found something; of its session, if that can be stopped for it."""
-        if finding.kind not in self._settings.reasons or finding.session_id is None or not finding.topic.stops:
+        if finding.kind not in self.settings.reasons or finding.session_id is None or not finding.topic.stops:
             return
-        intent = self._intents.of(finding.agent_id, finding.session_id)
+        intent = self.intents.of(finding.agent_id, finding.session_id)
         standing = next(
             (o for o in intent if o.reason == finding.kind and not o.called and o.status != "withdrawn"), None
         )
@@ -168,7 +166,7 @@ class Breaker(Stage):
             origin=_shown(self._last_origin.get(finding.agent_id, NO_ORIGIN)),
             changed=now,
         )
-        self._intents.add(new)
+        self.intents.add(new)
         self._put_off(new, now)
 
     def on_action(self, action: Action, session: Session, reading: Reading) -> None:
@@ -193,11 +191,11 @@ class Breaker(Stage):
                 del self._copied[next(iter(self._copied))]
             self._copied[hash(action.line)] = None
             session.foreign = True
-        for intent in self._intents.of(action.agent_id, action.session_id):
+        for intent in self.intents.of(action.agent_id, action.session_id):
             if intent.called:
                 # Else another session has begun under the same id, or somebody else writes in its name.
                 if session.terminated and allowed:
-                    self._confirmation.line(intent, action.at - self._offset(action.agent_id), session, now)
+                    self.confirmation.line(intent, action.at - self._offset(action.agent_id), session, now)
             elif allowed and not intent.hopeless and intent.status in OPEN:
                 intent.origin = _shown(origin)
                 self._put_off(intent, now)
@@ -230,10 +228,10 @@ class Breaker(Stage):
 
     def _overspent(self, session: Session, at: float, now: float) -> None:
         """Over its budget, whatever the detectors say: by others it may be found already, or of a large task type."""
-        evidence = self._account(session).excess if BUDGET in self._settings.reasons else None
+        evidence = self.permission.account(session).excess if BUDGET in self.settings.reasons else None
         if evidence is None:
             return
-        for intent in self._intents.of(session.agent_id, session.session_id):
+        for intent in self.intents.of(session.agent_id, session.session_id):
             if intent.reason == BUDGET and intent.status != "withdrawn" and (session.terminated or not intent.called):
                 return
         finding = Finding(
@@ -245,9 +243,6 @@ class Breaker(Stage):
             evidence=evidence,
         )
         self.on_finding(finding, now)
-
-    def _account(self, session: Session) -> Account:
-        return account(session, self._config, vouched=self._authority.vouched(session.agent_id))
 
     # --- decisions ---------------------------------------------------------------------------------------------
 
@@ -269,89 +264,42 @@ class Breaker(Stage):
         """Called between two blocks of lines, when no source has any more."""
         pending, self._pending = self._pending, {}
         for intent in pending.values():
-            if self._intents.get(intent.key) is None:  # it had to make room while it waited
-                self._intents.add(intent)
+            if self.intents.get(intent.key) is None:  # it had to make room while it waited
+                self.intents.add(intent)
             self._decide(intent, now)
 
     def tick(self, now: float) -> None:
         """About once a second: who has ended, or gone quiet."""
-        self._confirmation.tick(now)
+        self.confirmation.tick(now)
 
     def _decide(self, intent: Intent, now: float) -> None:
         if intent.called or intent.status == "withdrawn":
             return
         session = self._sessions.get(intent.agent_id, intent.session_id)
-        why = self._why_not(intent, session, now)
+        why = self.permission.why_not(intent, session, now, self._offset(intent.agent_id))
         if why is None and intent.status != "intended":
             # One that failed is tried again under the admission that it had.
-            if intent.intended or self.latch.admit(now, sum(1 for _ in self._sessions.open()), self._settings):
+            if intent.intended or self.latch.admit(now, sum(1 for _ in self._sessions.open()), self.settings):
                 if intent.reason == BUDGET and session is not None and session.foreign:  # it was found by forged sums
-                    intent.evidence = self._account(session).excess or intent.evidence
-                self._intents.change(intent, "intended", "", now)
+                    intent.evidence = self.permission.account(session).excess or intent.evidence
+                self.intents.change(intent, "intended", "", now)
                 intent.intended, intent.attempts = now, 0
             else:
                 why = self._latched(now)
         if why is None:
             self._handing.append(intent)
         elif intent.status == "intended" and (session is None or session.attested_end):
-            self._confirmation.confirm(intent, ENDED, now)
+            self.confirmation.confirm(intent, ENDED, now)
         elif intent.status != "observed":
-            self._intents.change(intent, "observed", why, now)
+            self.intents.change(intent, "observed", why, now)
         elif intent.why != why:
             intent.why = why
-            self._intents.touch(intent)
-
-    def _why_not(self, intent: Intent, session: Session | None, now: float) -> str | None:
-        """Why a session may not be stopped now; None if it is to be."""
-        settings = self._settings
-        held = self._held(intent)
-        if held is not None:
-            return held
-        if session is None or session.closed or session.attested_end:
-            return "its end is in the log already"
-        age = now - session.last + self._offset(session.agent_id)
-        if age > settings.max_line_age:
-            return f"its newest line is {age:.0f} s old, over breaker.max_line_age"
-        other = self._stopping(intent, session)
-        if other is not None:
-            return f"it is being stopped for {other.reason} already"
-        if intent.reason == BUDGET:
-            if self._account(session).excess is None:
-                return (
-                    f"of its {session.tokens:,} tokens, ${session.cost_usd:.4f}, lines from "
-                    f"agents.NAME.trusted_sources tell only {session.attested_tokens:,}, "
-                    f"${session.attested_cost_usd:.4f}: within its budget"
-                )
-        elif session.foreign:
-            return "a line of its session came from where agents.NAME.trusted_sources does not name"
-        return None
+            self.intents.touch(intent)
 
     def _offset(self, agent_id: str) -> float:
         """Seconds that its clock is ahead, as far as is known: a line's age is that of its arrival then."""
         clock = self._clocks.get(agent_id)
         return (clock.offset if clock is not None else None) or 0.0
-
-    def _held(self, intent: Intent) -> str | None:
-        """Why nobody, or not this agent, may be stopped now."""
-        if self._settings.mode != "enforce":
-            return "breaker.mode is observe"
-        if self.latch.since:
-            return f"latched: {self.latch.why}"
-        if not self._authority.guards(intent.agent_id):
-            return "agents.NAME.terminate is not configured for it"
-        return None
-
-    def _stopping(self, intent: Intent, session: Session) -> Intent | None:
-        """Another reason for which the session is being stopped, or was."""
-        others = self._intents.of(intent.agent_id, intent.session_id)
-        return next(
-            (
-                other
-                for other in others
-                if other is not intent and (other.status == "intended" or (other.called and session.terminated))
-            ),
-            None,
-        )
 
     def _latched(self, now: float) -> str:
         why = f"latched: {self.latch.why}"
@@ -360,7 +308,7 @@ class Breaker(Stage):
         self.audit.write("latched", now, why=self.latch.why)
         # What was decided a moment ago, and nobody was told of, is not done either: it may be of the same mistake.
         for intent in self._handing:
-            self._intents.change(intent, "observed", why, now)
+            self.intents.change(intent, "observed", why, now)
             intent.intended = 0.0
         self._handing.clear()
         return why
@@ -381,13 +329,13 @@ class Breaker(Stage):
 
     def answered(self, key: str, refused: Refused | None, now: float) -> bool:
         """What became of a call; `refused` says why it was not taken. Returns whether to try again."""
-        intent = self._intents.get(key)
+        intent = self.intents.get(key)
         if intent is None or intent.called:
             return False
         session = self._sessions.get(intent.agent_id, intent.session_id)
         if refused is None:
             intent.called = intent.last = now
-            self._intents.change(intent, "called", "", now)
+            self.intents.change(intent, "called", "", now)
             log.warning("session %s of %s was told to stop: %s", intent.session_id, intent.agent_id, intent.reason)
             if session is not None:
                 session.terminated = True
@@ -398,130 +346,52 @@ class Breaker(Stage):
         refusal = str(refused)
         intent.attempts += 1
         intent.why = refusal
-        self._intents.touch(intent)
+        self.intents.touch(intent)
         if session is None or session.attested_end:
-            self._confirmation.confirm(intent, ENDED, now)
+            self.confirmation.confirm(intent, ENDED, now)
             return False
         if intent.attempts == 1:
             log.warning("session %s of %s is not stopped yet: %s", intent.session_id, intent.agent_id, refusal)
-            self._intents.write("refused", intent, now, why=refusal)
-        if not refused.final and now - intent.intended < self._settings.termination_grace_period:
+            self.intents.write("refused", intent, now, why=refusal)
+        if not refused.final and now - intent.intended < self.settings.termination_grace_period:
             return True
         intent.hopeless = refused.final
-        self._confirmation.fail(intent, refusal, now)
+        self.confirmation.fail(intent, refusal, now)
         return False
 
     def wanted(self, key: str, now: float) -> bool:
         """Asked before a further attempt: an operator, a reload, the latch or the session's end may have settled it."""
-        intent = self._intents.get(key)
+        intent = self.intents.get(key)
         if intent is None or intent.status != "intended":
             return False
         session = self._sessions.get(intent.agent_id, intent.session_id)
         if session is None or session.attested_end:
-            self._confirmation.confirm(intent, ENDED, now)
+            self.confirmation.confirm(intent, ENDED, now)
             return False
-        held = self._held(intent)
+        held = self.permission.withheld(intent)
         if held is not None:
-            self._intents.change(intent, "observed", held, now)
+            self.intents.change(intent, "observed", held, now)
         return held is None
 
-    # --- operators ---------------------------------------------------------------------------------------------
+    # --- budgets that are raised -----------------------------------------------------------------------------------
 
-    def status(self) -> dict[str, Any]:
-        """For whoever looks."""
-        shown = sorted(self._intents, key=lambda intent: (not self._open_end(intent), -intent.changed))[:MAX_SHOWN]
-        return {
-            "mode": self._settings.mode,
-            "enforcing": self.enforcing,
-            "latched_since": self.latch.since or None,
-            "latched_why": self.latch.why or None,
-            "audit_log": str(self.audit.path) if self.audit.path else None,
-            "audit_head": self.audit.head,
-            "audit_problem": self.audit.problem,
-            "intents": [
-                {
-                    "agent_id": intent.agent_id,
-                    "session_id": intent.session_id,
-                    "reason": intent.reason,
-                    "generation": intent.generation,
-                    "status": intent.status,
-                    "why": intent.why,
-                    "changed": intent.changed,
-                    "idempotency_key": intent.idempotency_key,
-                }
-                for intent in shown
-            ],
-            "more": len(self._intents) - len(shown),
-        }
-
-    def _open_end(self, intent: Intent) -> bool:
-        """Somebody should look at it, or it is going on."""
-        return intent.key in self._confirmation.late or intent.status in {"intended", "called"}
-
-    def stops(self, findings: Iterable[Finding]) -> dict[tuple[str, str, str], Intent]:
-        """The latest intent of these findings by agent, session and reason; copies, for a page."""
-        sessions = {(finding.agent_id, finding.session_id) for finding in findings if finding.session_id is not None}
-        return {
-            (intent.agent_id, intent.session_id, intent.reason): copy(intent)
-            for session in sessions
-            for intent in self._intents.of(*session)
-        }
-
-    def unlatch(self, now: float, who: str) -> str:
-        """An operator has looked. Returns a sentence."""
-        if not self.latch.since:
-            return "the breaker is not latched"
-        self.audit.write("unlatched", now, by=who, why=self.latch.why)
-        self.latch.release()
-        return f"unlatched; breaker.mode is {self._settings.mode}"
-
-    def extend(self, session_id: str, agent_id: str | None, tokens: int, cost_usd: float, now: float, who: str) -> str:
-        """Grant a session more than its task type allows: a new generation. Raises ValueError with a sentence."""
-        sessions = [
-            session
-            for session in self._sessions.open()
-            if session.session_id == session_id and agent_id in {None, session.agent_id}
-        ]
-        if not sessions:
-            raise ValueError(f"no open session {session_id!r}{f' of {agent_id!r}' if agent_id else ''}")
-        if len(sessions) > 1:
-            names = ", ".join(sorted(session.agent_id for session in sessions))
-            raise ValueError(f"several agents have a session {session_id!r}: name one with --agent ({names})")
-        [session] = sessions
-        if session.terminated:
-            raise ValueError(f"session {session_id!r} was told to stop already")
-        intent = self._intents.of(session.agent_id, session.session_id)
-        calling = any(one.status == "intended" for one in intent)
-        session.granted_tokens += tokens
-        session.granted_cost_usd += cost_usd
-        self._raised(session, "its budget was extended", now)
-        self.audit.write(
-            "extended", now, agent_id=session.agent_id, session_id=session_id, tokens=tokens, cost_usd=cost_usd, by=who
-        )
-        may = self._account(session)
-        ceiling = f"{may.max_tokens} tokens" + (f" and ${may.max_cost_usd:g}" if may.max_cost_usd is not None else "")
-        answer = f"session {session_id!r} of {session.agent_id!r} may now use {ceiling}; it has used {session.tokens}"
-        if calling:
-            answer += "; it was being told to stop, and a call that is on its way may still do that"
-        return answer
-
-    def _raised(self, session: Session, why: str, now: float) -> None:
+    def budget_raised(self, session: Session, why: str, now: float) -> None:
         """What is within its ceiling again is withdrawn, and found anew should it pass the new one."""
         self._reconsider(session)
-        over, excess = BUDGET in session.trail.found, self._account(session).excess
-        for intent in self._intents.of(session.agent_id, session.session_id):
+        over, excess = BUDGET in session.trail.found, self.permission.account(session).excess
+        for intent in self.intents.of(session.agent_id, session.session_id):
             still = excess if intent.intended else over  # what was decided rests on the attested sums alone
             if intent.reason == BUDGET and not intent.called and intent.status != "withdrawn" and not still:
                 self._pending.pop(intent.key, None)
                 self._handing = [other for other in self._handing if other is not intent]
-                self._confirmation.late.pop(intent.key, None)
-                self._intents.change(intent, "withdrawn", why, now or intent.changed)
+                self.confirmation.late.pop(intent.key, None)
+                self.intents.change(intent, "withdrawn", why, now or intent.changed)
 
     # --- state -------------------------------------------------------------------------------------------------
 
     def changes(self) -> Iterator[Row]:
         """Rows of what changed."""
-        yield from self._intents.changes()
+        yield from self.intents.changes()
         yield from self.latch.changes()
         yield from self.audit.changes()
 
@@ -535,11 +405,11 @@ class Breaker(Stage):
         if store.unreadable.get(latch.ROW):
             self.latch.close(now, "its row in the state file could not be read")
         self.audit.restore(rows(audit.ROW))
-        self._intents.restore(rows(INTENT))
-        for intent in self._intents:
+        self.intents.restore(rows(INTENT))
+        for intent in self.intents:
             if intent.status in {"met", "intended"}:
                 self._put_off(intent, now)
-        self._confirmation.restore()
+        self.confirmation.restore()
 
 
 def _shown(origin: Origin) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from agent_exporter.breaker.audit import Audit
     from agent_exporter.breaker.intent import Status
+    from agent_exporter.detectors.finding import Finding
     from agent_exporter.sessions import Sessions
     from agent_exporter.state import Row
 
@@ -52,6 +54,15 @@ class Intents:
     def of(self, agent_id: str, session_id: str) -> Sequence[Intent]:
         """The intents of a session."""
         return self._of_session.get((agent_id, session_id), ())
+
+    def of_findings(self, findings: Iterable[Finding]) -> dict[tuple[str, str, str], Intent]:
+        """The latest intent of these findings by agent, session and reason; copies, for a page."""
+        sessions = {(finding.agent_id, finding.session_id) for finding in findings if finding.session_id is not None}
+        return {
+            (intent.agent_id, intent.session_id, intent.reason): copy(intent)
+            for session in sessions
+            for intent in self.of(*session)
+        }
 
     def add(self, intent: Intent) -> None:
         """Add a new intent."""

@@ -72,7 +72,7 @@ def take_snapshot(
         recent.agent(agent) if agent is not None else (),
         stages.sessions.of(agent) if agent is not None else (),
         recent.trace(trace_id) if trace_id is not None else None,
-        breaker.stops(findings),
+        breaker.intents.of_findings(findings),
         dict(stages.pipeline.oddities.examples),
         breaker.latch.why if breaker.latch.since else None,
     )
