@@ -401,7 +401,8 @@ def test_one_trace_for_everything_stays_small():
 def test_lines_are_given_up_when_they_become_many(monkeypatch):
     """What is found stays the same."""
     lines = [call(second, came="y" * 1000, duration_ms=second) for second in range(4)]
-    monkeypatch.setattr("agent_exporter.detectors.MAX_HELD", 1500)
+    monkeypatch.setattr("agent_exporter.detectors.engine.MAX_HELD", 1500)
+    monkeypatch.setattr("agent_exporter.detectors.held_lines.MAX_HELD", 1500)
     assert kinds(*lines) == ["loop"]
 
 
@@ -492,19 +493,18 @@ def test_sessions_that_are_over_are_not_held_for_their_lines():
     exporter = Exporter()
     detectors = exporter.stages.detectors
     detectors.traces._most = detectors.traces._look_at = 16
+    lines = detectors._lines
     for n in range(200):
         metadata = {"session_end": True} if n % 2 else {}
         names = {"session_id": f"s{n}", "parent_trace_id": f"t{n}"}
         exporter.read(*(line(n * 10, agent_id=agent, metadata=metadata, **names) for agent in "ab"))
         exporter.stages.sessions.thin(START + n * 10 + 20)
         exporter.stages.sessions.tick(START + n * 10)
-        held = [*detectors._held, *detectors._held_in_traces]
-        assert all(steps.held for steps in [*(each.trail for each in detectors._held), *detectors._held_in_traces])
-        assert len(held) < 120
+        holding = [*(session.trail for session in lines.sessions), *lines.traces]
+        assert all(steps.held for steps in holding)
+        assert len(holding) < 120
     exporter.pipeline.drain()
-    assert detectors._held == {}
-    assert detectors._held_in_traces == {}
-    assert detectors._bytes == 0
+    assert (lines.sessions, lines.traces, lines.size) == ({}, {}, 0)
 
 
 def test_a_trace_that_no_session_is_left_of_makes_room_first_and_uncounted(monkeypatch):

@@ -90,6 +90,11 @@ def shapes(settings: Loop) -> list[tuple[int, int]]:
     ]
 
 
+def longest(settings: Loop) -> int:
+    """How many steps a loop is found by, at most."""
+    return max(settings.stalled_calls, *(total for _, total in shapes(settings)))
+
+
 def rounds(steps: list[Step], names: list[str], wanted: list[tuple[int, int]]) -> dict[str, Any] | None:
     """The latest steps go round. Of several cycles it is the shortest; a repeat is none. `names`: of the `steps`."""
     name = names[-1]
