@@ -8,7 +8,8 @@ import msgspec
 
 from agent_exporter.action import trace_id_of
 from agent_exporter.detectors.cascade import key
-from agent_exporter.detectors.steps import Member, Trace
+from agent_exporter.detectors.steps import Trace
+from agent_exporter.lineage import Member
 from agent_exporter.sweep import next_threshold, oldest_eighth, sweep_target, sweep_threshold
 
 if TYPE_CHECKING:
@@ -56,14 +57,7 @@ class Traces:
         if who not in trace.members:
             if len(trace.members) >= MAX_MEMBERS:
                 del trace.members[next(iter(trace.members))]
-            told = action.metadata
-            trace.members[who] = Member(
-                session.agent_id,
-                session.session_id,
-                (told and told.parent_agent_id) or "",
-                (action.parent_span_id or "").lower(),
-                session.started,
-            )
+            trace.members[who] = Member.of(action, session.started)
             self.touch(trace)
         return trace
 
