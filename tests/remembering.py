@@ -23,12 +23,12 @@ from agent_exporter.benchmark.run import Outcome, Report
 from agent_exporter.config import parse
 from agent_exporter.lines import Origin
 from agent_exporter.pipeline import Pipeline
+from agent_exporter.row_kinds import STORED
 from agent_exporter.sources.files import FileSource
 from agent_exporter.sources.otlp import OtlpSource
 from agent_exporter.sources.otlp_records import Record
 from agent_exporter.stages import MIRRORED, Stages, render
 from agent_exporter.state import FORMAT, SQLiteStore
-from agent_exporter.stored import STORED
 
 if TYPE_CHECKING:
     from pathlib import Path

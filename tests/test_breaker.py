@@ -11,7 +11,7 @@ from detecting import call, line
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent_exporter.breaker import intents, operate, operators
+from agent_exporter.breaker import client, intents, operators
 from agent_exporter.breaker.audit import verify
 from agent_exporter.breaker.terminator import Refused
 from agent_exporter.config import parse
@@ -630,7 +630,7 @@ def test_the_status_begins_with_what_wants_a_person_and_says_how_much_it_leaves_
         rig.spend(5_000, origin=ELSEWHERE, session_id=f"flood-{n}")
     told = rig.operators.status()
     assert [one["session_id"] for one in told["intents"]] == ["s", "flood-4", "flood-3"]
-    assert operate.status(told, rig.pipeline.now()).splitlines()[-1] == "... and 3 more"
+    assert client.status(told, rig.pipeline.now()).splitlines()[-1] == "... and 3 more"
 
 
 def test_between_two_attempts_a_reload_counts(rig, tmp_path):

@@ -21,11 +21,11 @@ from agent_exporter.breaker import audit, intent, latch
 from agent_exporter.detectors import action_anomaly, journal, steps
 from agent_exporter.formats import containers
 from agent_exporter.metrics.cells import KINDS
+from agent_exporter.row_kinds import STORED
 from agent_exporter.sessions import Session
 from agent_exporter.sources import place
 from agent_exporter.spans import queue, trace_buffer, tree
 from agent_exporter.state import row_key
-from agent_exporter.stored import STORED
 
 GOLDEN = HERE / "golden" / "state"
 RELEASES = sorted(path.stem for path in GOLDEN.glob("*.sql"))

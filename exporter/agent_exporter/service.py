@@ -31,9 +31,10 @@ from agent_exporter.metrics.samples import ScrapeContext
 from agent_exporter.pipeline import RETRY_EVERY, Pipeline
 from agent_exporter.prices import Prices
 from agent_exporter.probes.prober import Prober
+from agent_exporter.row_kinds import STORED
 from agent_exporter.server import Server
 from agent_exporter.server.budget import budget
-from agent_exporter.server.pages import CatchingUp
+from agent_exporter.server.handlers import CatchingUp
 from agent_exporter.sources.otlp import OtlpSource
 from agent_exporter.spans.sender import Sender
 from agent_exporter.spans.target import target
@@ -41,7 +42,6 @@ from agent_exporter.stages import MIRRORED, Stages, agent_settings, open_sources
 from agent_exporter.state import MemoryStore, SQLiteStore, Store, Unavailable
 from agent_exporter.status.pages import Pages
 from agent_exporter.status.seen import Snapshot, take_snapshot
-from agent_exporter.stored import STORED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

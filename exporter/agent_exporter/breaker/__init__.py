@@ -12,7 +12,7 @@ confirmation  whether those that were told to stop did
 audit         what was done and why, in a file that shows when it was changed
 operators     what operators ask: status, unlatch, extend
 control       how it is asked: over a socket that only the exporter's user can open
-operate       what `agent-exporter breaker` sends and prints
+client        what `agent-exporter breaker` sends and prints
 """
 
 from agent_exporter.breaker.audit import Audit

@@ -1,6 +1,6 @@
 """What operators ask of the breaker: its status, to unlatch it, and more budget for a session.
 
-All of it runs in the pipeline's thread. `control` passes the orders on, and `operate` is the command line's side.
+All of it runs in the pipeline's thread. `control` passes the orders on, and `client` is the command line's side.
 """
 
 from __future__ import annotations
