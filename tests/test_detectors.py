@@ -16,7 +16,7 @@ from agent_exporter.action import trace_id_of
 from agent_exporter.config import parse
 from agent_exporter.detectors import traces
 from agent_exporter.detectors.finding import Finding
-from agent_exporter.detectors.journal import MAX_FINDINGS, ROW, Journal, recent
+from agent_exporter.detectors.journal import MAX_FINDINGS, ROW_KIND, Journal, recent
 from agent_exporter.detectors.reorder import BATCH, CROWD, Stream
 from agent_exporter.lines import Batch
 from agent_exporter.metrics.cells import KINDS
@@ -454,7 +454,7 @@ def test_what_a_crash_left_unprinted_is_printed_by_the_next_run():
 def apply(changes: Iterable[Row], rows: dict[str, bytes]) -> None:
     """What a commit does."""
     for kind, key, value in changes:
-        assert kind == ROW
+        assert kind == ROW_KIND
         if value is None:
             del rows[key]
         else:

@@ -17,7 +17,7 @@ from agent_exporter.detectors import action_anomaly, journal, steps, traces
 from agent_exporter.metrics.cells import KINDS, Reader
 from agent_exporter.sources import otlp, place
 from agent_exporter.spans import queue, trace_buffer, tree
-from agent_exporter.state import Stored
+from agent_exporter.state import RowKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,21 +48,23 @@ _invocation = _struct(tree.Invocation, tree.key_of)
 _intent = _struct(intent.Intent, intent.key_of)
 _SERIES = "the series that were made from it begin at zero"
 
-STORED: dict[str, Stored] = {
-    **{kind: Stored(Reader(cell), _SERIES) for kind, cell in KINDS.items()},
-    sessions.KIND: Stored(_session, "the session starts again with its next line"),
-    traces.ROW: Stored(_trace, "loops and cascades of the trace are found from its next line on"),
-    action_anomaly.ROW: Stored(_window, "the rolling average of the action starts again"),
-    journal.ROW: Stored(journal.read, "the finding is shown no more, and if it was not printed yet, it never will be"),
-    duplicates.KIND: Stored(duplicates.read, "records that an OTLP sender delivers again may count twice"),
-    tree.KIND: Stored(_invocation, "the span of the session has no totals of its earlier actions"),
-    queue.KIND: Stored(queue.read, "the spans in it are lost"),
-    trace_buffer.KIND: Stored(trace_buffer.read, "the spans in it are lost"),
-    intent.ROW: Stored(_intent, "a session may get a second call to stop, with the same key"),
-    latch.ROW: Stored(latch.read, "the breaker only observes until an operator unlatches it"),
-    audit.ROW: Stored(audit.read, "the entry is missing in the audit log"),
-    history.ROW: Stored(history.read, "former runs of the benchmark are forgotten"),
-    place.KIND: Stored(place.read, "the file is read from its beginning, so that its lines may count twice"),
-    otlp.KIND: Stored(lambda _, value: formats.load(value), "an unfinished line is lost"),
+ROW_KINDS: dict[str, RowKind] = {
+    **{kind: RowKind(Reader(cell), _SERIES) for kind, cell in KINDS.items()},
+    sessions.ROW_KIND: RowKind(_session, "the session starts again with its next line"),
+    traces.ROW_KIND: RowKind(_trace, "loops and cascades of the trace are found from its next line on"),
+    action_anomaly.ROW_KIND: RowKind(_window, "the rolling average of the action starts again"),
+    journal.ROW_KIND: RowKind(
+        journal.read, "the finding is shown no more, and if it was not printed yet, it never will be"
+    ),
+    duplicates.ROW_KIND: RowKind(duplicates.read, "records that an OTLP sender delivers again may count twice"),
+    tree.ROW_KIND: RowKind(_invocation, "the span of the session has no totals of its earlier actions"),
+    queue.ROW_KIND: RowKind(queue.read, "the spans in it are lost"),
+    trace_buffer.ROW_KIND: RowKind(trace_buffer.read, "the spans in it are lost"),
+    intent.ROW_KIND: RowKind(_intent, "a session may get a second call to stop, with the same key"),
+    latch.ROW_KIND: RowKind(latch.read, "the breaker only observes until an operator unlatches it"),
+    audit.ROW_KIND: RowKind(audit.read, "the entry is missing in the audit log"),
+    history.ROW_KIND: RowKind(history.read, "former runs of the benchmark are forgotten"),
+    place.ROW_KIND: RowKind(place.read, "the file is read from its beginning, so that its lines may count twice"),
+    otlp.ROW_KIND: RowKind(lambda _, value: formats.load(value), "an unfinished line is lost"),
 }
 """By the kind of row."""

@@ -31,7 +31,7 @@ from agent_exporter.metrics.samples import ScrapeContext
 from agent_exporter.pipeline import RETRY_EVERY, Pipeline
 from agent_exporter.prices import Prices
 from agent_exporter.probes.prober import Prober
-from agent_exporter.row_kinds import STORED
+from agent_exporter.row_kinds import ROW_KINDS
 from agent_exporter.server import Server
 from agent_exporter.server.budget import budget
 from agent_exporter.server.handlers import CatchingUp
@@ -141,7 +141,7 @@ class Exporter:
             log.warning("no state: after a restart counters begin at zero, and files are read from their beginning")
             return MemoryStore(MIRRORED)
         try:
-            return SQLiteStore(Path(path), MIRRORED, STORED)
+            return SQLiteStore(Path(path), MIRRORED, ROW_KINDS)
         except Unavailable as error:
             sentence = f"state cannot be opened, nothing is read until it can: {error}"
             if self._problem != sentence:
@@ -164,7 +164,7 @@ class Exporter:
             self._sender = Sender(queue, target(self.config))
             queue.wake = self._sender.wake
             sending = self._loop.submit(self._sender.run())
-        self._history = History(store.rows(history.ROW))
+        self._history = History(store.rows(history.ROW_KIND))
         self._asking.start()
         self._ask_agents()
         control = self._stand_by(stages)

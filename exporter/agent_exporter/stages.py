@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from agent_exporter.state import Rows
 
 
-MIRRORED = (*KINDS, findings.ROW, history.ROW)
+MIRRORED = (*KINDS, findings.ROW_KIND, history.ROW_KIND)
 """Kinds of rows of which a page is made: metrics, the latest findings, and the latest benchmark runs."""
 
 

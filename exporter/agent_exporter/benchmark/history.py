@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from agent_exporter.config import Config
     from agent_exporter.state import Row
 
-ROW = "benchmark"
+ROW_KIND = "benchmark"
 """The kind of its rows."""
 MAX_RUNS = 100
 """Runs of one suite on one agent: three months of daily ones."""
@@ -68,7 +68,7 @@ class History:
         run = Run(report.at, report.passed, report.of, failed[:MAX_NAMED])
         kept = Kept(report.agent, report.suite, [*(before.runs if before else ()), run][-MAX_RUNS:])
         self._kept[key] = kept
-        return [(ROW, key, msgspec.msgpack.encode(kept))]
+        return [(ROW_KIND, key, msgspec.msgpack.encode(kept))]
 
     def keep_only(self, config: Config) -> list[Row]:
         """Forget suites and agents that the config no longer names, so that their series go."""
@@ -82,11 +82,11 @@ class History:
         gone = [key for key in self._kept if key not in wanted]
         for key in gone:
             del self._kept[key]
-        return [(ROW, key, None) for key in gone]
+        return [(ROW_KIND, key, None) for key in gone]
 
 
 def latest(rows: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, str, Run]]:
-    """(agent, suite, run) of committed rows of the kind ROW."""
+    """(agent, suite, run) of committed rows of the kind ROW_KIND."""
     for key, value in sorted(rows):
         kept = read(key, value)
         yield kept.agent, kept.suite, kept.runs[-1]

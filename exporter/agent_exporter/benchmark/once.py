@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent_exporter.benchmark import suite
-from agent_exporter.benchmark.history import ROW, History
+from agent_exporter.benchmark.history import ROW_KIND, History
 from agent_exporter.benchmark.run import Unanswered, run
 from agent_exporter.probes.settings import endpoint_of
 from agent_exporter.state import Locked, MemoryStore, SQLiteStore, Unavailable, peek
@@ -72,7 +72,7 @@ def _open(config: Config, say: Callable[[str], None]) -> tuple[History, Store]:
     if path is None or not path.exists():
         return History(), MemoryStore()
     try:
-        history = History(peek(path, ROW))
+        history = History(peek(path, ROW_KIND))
     except (Unavailable, ValueError) as error:  # of msgspec, too
         say(f"former runs are not known, and this one is not kept: {error}")
         return History(), MemoryStore()

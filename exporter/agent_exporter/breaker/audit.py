@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ROW = "audit"
+ROW_KIND = "audit"
 HEAD = "head"
 """Key of the row that says what was written last: its number and its hash."""
 GENESIS = "0" * 64
@@ -93,14 +93,14 @@ class Audit:
         """Rows of entries that are not in the file yet."""
         gone, self._gone = self._gone, []
         for number in gone:
-            yield ROW, f"{number:016}", None
+            yield ROW_KIND, f"{number:016}", None
         fresh, self._fresh = self._fresh, []
         for number, entry in fresh:
             self._waiting.append((number, entry))
-            yield ROW, f"{number:016}", _encode(entry)
+            yield ROW_KIND, f"{number:016}", _encode(entry)
         if self._written != self._noted:
             self._noted = self._written
-            yield ROW, HEAD, _encode(Head(self._written, self.head))
+            yield ROW_KIND, HEAD, _encode(Head(self._written, self.head))
         while len(self._waiting) > MAX_WAITING:
             self._gone.append(self._waiting.popleft()[0])
             self._dropped += 1

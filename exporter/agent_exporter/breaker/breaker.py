@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from agent_exporter.breaker import audit, latch
 from agent_exporter.breaker.authority import Authority
 from agent_exporter.breaker.confirmation import ENDED, Confirmation
-from agent_exporter.breaker.intent import ROW as INTENT
+from agent_exporter.breaker.intent import ROW_KIND as INTENT
 from agent_exporter.breaker.intent import Intent
 from agent_exporter.breaker.intents import Intents
 from agent_exporter.breaker.latch import Latch
@@ -401,10 +401,10 @@ class Breaker(Stage):
         If it cannot be known whether that run had latched, the breaker latches.
         """
         rows = store.rows
-        self.latch.restore(rows(latch.ROW))
-        if store.unreadable.get(latch.ROW):
+        self.latch.restore(rows(latch.ROW_KIND))
+        if store.unreadable.get(latch.ROW_KIND):
             self.latch.close(now, "its row in the state file could not be read")
-        self.audit.restore(rows(audit.ROW))
+        self.audit.restore(rows(audit.ROW_KIND))
         self.intents.restore(rows(INTENT))
         for intent in self.intents:
             if intent.status in {"met", "intended"}:

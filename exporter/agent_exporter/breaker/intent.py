@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from agent_exporter.state import row_key
 
-ROW = "intent"
+ROW_KIND = "intent"
 Status = Literal["met", "observed", "intended", "called", "confirmed", "unconfirmed", "failed", "withdrawn"]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from agent_exporter.breaker.intent import ROW, Intent
+from agent_exporter.breaker.intent import ROW_KIND, Intent
 from agent_exporter.detectors.finding import RESULTS
 from agent_exporter.sweep import oldest_eighth
 
@@ -102,10 +102,10 @@ class Intents:
     def changes(self) -> Iterator[Row]:
         """Rows that changed since the last call."""
         for key in self._gone:
-            yield ROW, key, None
+            yield ROW_KIND, key, None
         self._gone.clear()
         for intent in self._dirty:
-            yield ROW, intent.key, msgspec.msgpack.encode(intent)
+            yield ROW_KIND, intent.key, msgspec.msgpack.encode(intent)
         self._dirty.clear()
 
     def restore(self, rows: Iterable[tuple[str, bytes]]) -> None:

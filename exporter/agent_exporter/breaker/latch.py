@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from agent_exporter.config import Breaker
     from agent_exporter.state import Row
 
-ROW = "latch"
+ROW_KIND = "latch"
 MINUTE = 60.0
 
 
@@ -71,7 +71,7 @@ class Latch:
         """Its row, if it changed."""
         if self._dirty:
             self._dirty = False
-            yield ROW, "", msgspec.msgpack.encode(Latched(self.since, self.why, list(self._kills)))
+            yield ROW_KIND, "", msgspec.msgpack.encode(Latched(self.since, self.why, list(self._kills)))
 
     def restore(self, rows: Iterable[tuple[str, bytes]]) -> None:
         """Take up whether a former run had latched, and the sessions that it stopped in its last minute."""

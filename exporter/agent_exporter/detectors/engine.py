@@ -306,8 +306,8 @@ class Detectors(Stage):
 
     def restore(self, store: Store, now: float) -> None:
         """Take up what a former run remembered; `rows` gives those of a kind."""
-        self.traces.restore(store.rows(traces.ROW), now)
-        self.averages.restore(store.rows(action_anomaly.ROW))
+        self.traces.restore(store.rows(traces.ROW_KIND), now)
+        self.averages.restore(store.rows(action_anomaly.ROW_KIND))
 
     # --- findings ----------------------------------------------------------------------------------------------
 

@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from agent_exporter.config import Loop
     from agent_exporter.detectors.steps import Run, Step, Trail
 
-KIND = "loop"
-
 
 def retries(step: Step, settings: Loop) -> dict[str, Any] | None:
     """The agent itself says that it tries again and again."""

@@ -163,7 +163,7 @@ def fill(page: Page, rows: Rows, live: ScrapeContext) -> None:
         page.gauge("agent_health_check_duration_seconds", names, check.seconds)
         page.gauge("agent_health_check_timestamp_seconds", names, check.at)
         page.gauge("agent_health_check_interval_seconds", names, check.interval)
-    for agent, suite, run in history.latest(rows.get(history.ROW, {}).items()):
+    for agent, suite, run in history.latest(rows.get(history.ROW_KIND, {}).items()):
         names = label(agent), label(suite)
         page.gauge("agent_benchmark_passed_ratio", names, run.ratio)
         page.gauge("agent_benchmark_timestamp_seconds", names, run.at)

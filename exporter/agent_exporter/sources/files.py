@@ -28,7 +28,7 @@ from agent_exporter.lines import Batch, Origin
 from agent_exporter.sources import Source
 from agent_exporter.sources.followed import Followed, find, open_same, place_at_end
 from agent_exporter.sources.paths import matches, quoted
-from agent_exporter.sources.place import HEAD, KIND, Identity, Place, akin, ends_line, read, tail_hash
+from agent_exporter.sources.place import HEAD, ROW_KIND, Identity, Place, akin, ends_line, read, tail_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -58,7 +58,7 @@ class FileSource(Source):
     Sources that share `claims` do not read a file twice.
     """
 
-    kinds = (KIND,)
+    kinds = (ROW_KIND,)
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class FileSource(Source):
     def changes(self) -> Iterator[Row]:
         changes, self._changes = self._changes, {}
         for key, place in changes.items():
-            yield KIND, key, None if place is None else msgspec.msgpack.encode(place())
+            yield ROW_KIND, key, None if place is None else msgspec.msgpack.encode(place())
 
     def close(self) -> None:
         """For a source that is given up, as by a change of the config."""

@@ -10,7 +10,7 @@ import xxhash
 
 from agent_exporter import formats
 
-KIND = "file"
+ROW_KIND = "file"
 """Of the rows of state."""
 HEAD = 1000
 """Bytes at the start that tell one file from another, as in OpenTelemetry's filelog receiver."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from agent_exporter.state import Row, Store
 
-KIND = "span"
+ROW_KIND = "span"
 PIECE = 512
 """Spans in a piece; OpenTelemetry's batch size."""
 MEMORY_BYTES = 16 << 20
@@ -137,7 +137,7 @@ class SpanQueue(Stage):
             for piece in self._fresh:
                 if piece.body is not None:
                     value = msgspec.msgpack.encode(Spooled(piece.count, piece.body))
-                    self._rows.append((KIND, f"{piece.number:016}", value))
+                    self._rows.append((ROW_KIND, f"{piece.number:016}", value))
                     piece.stored = True
                     self._spooled += piece.size
         self._fresh = []
@@ -163,7 +163,7 @@ class SpanQueue(Stage):
 
     def restore(self, store: Store, now: float) -> None:  # noqa: ARG002
         """Take up the pieces that a former run left unsent, and what it held if no TraceBuffer goes on holding it."""
-        for key, value in store.rows(KIND):
+        for key, value in store.rows(ROW_KIND):
             number, row = read(key, value)
             size = len(row.body)
             keep = self._in_memory + size <= self._memory_bytes
@@ -173,11 +173,11 @@ class SpanQueue(Stage):
             self._in_memory += piece.size if keep else 0
             self._spooled += piece.size
             self._spans += piece.count
-        for key, value in [] if self._buffered else list(store.rows(trace_buffer.KIND)):
+        for key, value in [] if self._buffered else list(store.rows(trace_buffer.ROW_KIND)):
             trace, held = trace_buffer.read(key, value)
             for agent_id, span in held.spans:
                 self.offer(trace, agent_id, span)
-            self._rows.append((trace_buffer.KIND, key, None))
+            self._rows.append((trace_buffer.ROW_KIND, key, None))
 
     # --- the sender's thread -----------------------------------------------------------------------------------
 
@@ -232,7 +232,7 @@ class SpanQueue(Stage):
                 self._in_memory -= piece.size
         piece.body = None
         if piece.stored:
-            self._rows.append((KIND, f"{piece.number:016}", None))
+            self._rows.append((ROW_KIND, f"{piece.number:016}", None))
             self._spooled -= piece.size
         if sent:
             self._count("sent", sent)
@@ -246,7 +246,7 @@ class SpanQueue(Stage):
         for piece in list(self._waiting):
             if piece.body is None and not piece.taken:
                 key = f"{piece.number:016}"
-                value = self._store.get(KIND, key)
+                value = self._store.get(ROW_KIND, key)
                 if value is None:
                     continue
                 with self._lock:

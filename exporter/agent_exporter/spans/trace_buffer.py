@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from agent_exporter.spans.tree import Emit
     from agent_exporter.state import Row, Store
 
-KIND = "held"
+ROW_KIND = "held"
 MAX_BYTES = 32 << 20
 """Of spans held at once: 100 actions a second for ten minutes, at 500 bytes each."""
 QUIET = 3.0
@@ -118,11 +118,11 @@ class TraceBuffer(Stage):
             self._gone.clear()
             self._dirty.clear()
         for key in self._gone:
-            yield KIND, key, None
+            yield ROW_KIND, key, None
         for trace in self._dirty:
             held = self._traces[trace]
             key = f"{trace.hex()}:{held.written}"
-            yield KIND, key, msgspec.msgpack.encode(Held(held.began, held.spans[held.written :]))
+            yield ROW_KIND, key, msgspec.msgpack.encode(Held(held.began, held.spans[held.written :]))
             held.rows.append(key)
             held.written = len(held.spans)
         self._gone.clear()
@@ -130,7 +130,7 @@ class TraceBuffer(Stage):
 
     def restore(self, store: Store, now: float) -> None:
         """Take up what a former run held."""
-        for key, value in store.rows(KIND):
+        for key, value in store.rows(ROW_KIND):
             trace, row = read(key, value)
             held = self._traces.setdefault(trace, _Trace(row.began))
             held.spans += row.spans

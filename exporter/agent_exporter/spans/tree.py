@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from agent_exporter.stage import Reading
     from agent_exporter.state import Row, Store
 
-KIND = "invocation"
+ROW_KIND = "invocation"
 MAX_INVOCATIONS = 65_536
 """Invocations held at once, about 600 bytes each; the oldest traces go first, counted in `evictions`."""
 LINGER = 600.0
@@ -249,16 +249,16 @@ class Tree(Stage):
     def changes(self) -> Iterator[Row]:
         """Rows of the invocations that changed."""
         for key in self._gone:
-            yield KIND, key, None
+            yield ROW_KIND, key, None
         for part in self._dirty:
-            yield KIND, key_of(part), msgspec.msgpack.encode(part)
+            yield ROW_KIND, key_of(part), msgspec.msgpack.encode(part)
         self._gone.clear()
         self._dirty.clear()
 
     def restore(self, store: Store, now: float) -> None:  # noqa: ARG002
         """Take up the invocations of a former run."""
         decode = msgspec.msgpack.Decoder(Invocation).decode
-        for _, value in store.rows(KIND):
+        for _, value in store.rows(ROW_KIND):
             part = decode(value)
             name = (part.agent_id, part.session_id)
             self._traces.setdefault(part.trace, {})[name] = part

@@ -58,7 +58,7 @@ def take_snapshot(
         stages.pipeline.snapshot()
     )  # as a scrape: all that was read until now, so that no two numbers of a page differ
     findings = sorted(
-        findings_in(rows.get(journal.ROW, {}).items()),
+        findings_in(rows.get(journal.ROW_KIND, {}).items()),
         key=lambda finding: finding.at,
         reverse=True,
     )
