@@ -61,7 +61,7 @@ def told(rig: Rig) -> tuple[float, float | None]:
 def test_an_agent_whose_lines_arrive_is_heard_whatever_they_say_of_the_time(tmp_path):
     """From its first line on, if its source had been read up before."""
     rig = Rig(tmp_path, now=0.0)
-    rig.pipeline._read_up.add("told")
+    rig.pipeline._caught_up_sources.add("told")
     for second in range(3):
         rig.seconds = second
         rig.say(line(second - 5 * HOURS, agent_id="runaway", session_id="s"))

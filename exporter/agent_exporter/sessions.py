@@ -162,7 +162,7 @@ class Sessions(Stage):
         self.shortest_idle = shortest_idle
         self.reorder = reorder
         self.evictions = 0
-        self._late = self._repeated = 0
+        self._late = self._written_twice = 0
         self._most = most
         self._look_at = sweep_threshold(most)
         self._opened = opened
@@ -196,7 +196,7 @@ class Sessions(Stage):
                 self._forget(key, session)
             session = self._open(key, action, began, now)
         elif at <= session.last and session.trail.has(action):
-            self._repeated += 1
+            self._written_twice += 1
             return None
         elif session.closed:
             session.closed = False
@@ -265,10 +265,10 @@ class Sessions(Stage):
         late, self._late = self._late, 0
         return late
 
-    def take_repeated(self) -> int:
+    def take_written_twice(self) -> int:
         """How many records since the last call were written twice."""
-        repeated, self._repeated = self._repeated, 0
-        return repeated
+        written_twice, self._written_twice = self._written_twice, 0
+        return written_twice
 
     def tick(self, now: float) -> None:
         """Close what has ended or gone quiet; forget what was closed long ago."""

@@ -224,7 +224,7 @@ class Breaker(Stage):
                 self.on_action(action, session, reading)
                 self._sessions.touch(session)
 
-    on_repeated = on_duplicate
+    on_written_twice = on_duplicate
 
     def _overspent(self, session: Session, at: float, now: float) -> None:
         """Over its budget, whatever the detectors say: by others it may be found already, or of a large task type."""

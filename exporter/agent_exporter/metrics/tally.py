@@ -60,7 +60,7 @@ class Tally(Table, Stage):
         seen = at if at < now else now
         if reading.live and now >= agent.clock.due and agent.clock.observe(at, now, reading.window):
             cell.clock_offset = agent.clock.offset
-        if reading.read_up:
+        if reading.caught_up:
             cell.heard = now
             if at < now - TOLERANCE:
                 seen = now  # it is written now, whatever its agent's clock says
@@ -147,7 +147,7 @@ class Tally(Table, Stage):
 
     on_heartbeat = on_action
 
-    def on_repeated(self, action: Action, reading: Reading) -> None:
+    def on_written_twice(self, action: Action, reading: Reading) -> None:
         """Every line that was written counts, but not for a budget."""
         self.on_action(action, None, reading)
 
