@@ -19,7 +19,7 @@ from agent_exporter.detectors.finding import Finding
 from agent_exporter.detectors.journal import MAX_FINDINGS, ROW_KIND, Journal, recent
 from agent_exporter.detectors.reorder import BATCH, CROWD, Stream
 from agent_exporter.lines import Batch
-from agent_exporter.metrics.cells import KINDS
+from agent_exporter.metrics.cells import CELL_TYPES
 from agent_exporter.sources import Source
 from agent_exporter.stages import Stages
 from agent_exporter.state import MemoryStore
@@ -70,7 +70,7 @@ def test_dollars_have_a_budget_of_their_own():
 def test_live_a_budget_is_decided_on_arrival():
     """The breaker cannot wait for order."""
     found: list[Finding] = []
-    stages = Stages(parse(""), MemoryStore(KINDS), [])
+    stages = Stages(parse(""), MemoryStore(CELL_TYPES), [])
     stages.listeners.append(found.append)
     source = Source()
     source.name = "test"
@@ -94,7 +94,7 @@ def test_live_a_finding_on_a_sessions_first_line_has_the_trace_of_its_spans(name
     """The same as later findings of the session, and as the trace's page."""
     found: list[Finding] = []
     spans: set[bytes] = set()
-    stages = Stages(parse("otlp: {endpoint: 'http://127.0.0.1:1'}"), MemoryStore(KINDS), [])
+    stages = Stages(parse("otlp: {endpoint: 'http://127.0.0.1:1'}"), MemoryStore(CELL_TYPES), [])
     stages.listeners.append(found.append)
     stages.tree._emit = lambda trace, *_: spans.add(trace)
     source = Source()
@@ -323,7 +323,7 @@ class Clocked:
     def __init__(self) -> None:
         self.found: list[Finding] = []
         self.now = START
-        self.stages = Stages(parse(""), MemoryStore(KINDS), [])
+        self.stages = Stages(parse(""), MemoryStore(CELL_TYPES), [])
         self.stages.listeners.append(self.found.append)
         self.pipeline = self.stages.pipeline
         self.pipeline.clock = lambda: self.now

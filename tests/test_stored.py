@@ -20,7 +20,7 @@ from agent_exporter.benchmark import history
 from agent_exporter.breaker import audit, intent, latch
 from agent_exporter.detectors import action_anomaly, journal, steps
 from agent_exporter.formats import containers
-from agent_exporter.metrics.cells import KINDS
+from agent_exporter.metrics.cells import CELL_TYPES
 from agent_exporter.row_kinds import ROW_KINDS
 from agent_exporter.sessions import Session
 from agent_exporter.sources import place
@@ -34,7 +34,7 @@ RELEASES = sorted(path.stem for path in GOLDEN.glob("*.sql"))
 # --- structs that only grow ------------------------------------------------------------------------------------------
 
 ROOTS = (
-    *dict.fromkeys(KINDS.values()),
+    *dict.fromkeys(CELL_TYPES.values()),
     Session,
     steps.Trace,
     action_anomaly.Window,

@@ -14,7 +14,7 @@ from agent_exporter import duplicates, formats, sessions
 from agent_exporter.benchmark import history
 from agent_exporter.breaker import audit, intent, latch
 from agent_exporter.detectors import action_anomaly, journal, steps, traces
-from agent_exporter.metrics.cells import KINDS, Reader
+from agent_exporter.metrics.cells import CELL_TYPES, Reader
 from agent_exporter.sources import otlp, place
 from agent_exporter.spans import queue, trace_buffer, tree
 from agent_exporter.state import RowKind
@@ -49,7 +49,7 @@ _intent = _struct(intent.Intent, intent.key_of)
 _SERIES = "the series that were made from it begin at zero"
 
 ROW_KINDS: dict[str, RowKind] = {
-    **{kind: RowKind(Reader(cell), _SERIES) for kind, cell in KINDS.items()},
+    **{kind: RowKind(Reader(cell), _SERIES) for kind, cell in CELL_TYPES.items()},
     sessions.ROW_KIND: RowKind(_session, "the session starts again with its next line"),
     traces.ROW_KIND: RowKind(_trace, "loops and cascades of the trace are found from its next line on"),
     action_anomaly.ROW_KIND: RowKind(_window, "the rolling average of the action starts again"),

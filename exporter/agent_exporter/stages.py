@@ -17,7 +17,7 @@ from agent_exporter.detectors import Detectors, cascade
 from agent_exporter.detectors import journal as findings
 from agent_exporter.detectors.journal import Journal
 from agent_exporter.duplicates import Duplicates
-from agent_exporter.metrics.cells import KINDS
+from agent_exporter.metrics.cells import CELL_TYPES
 from agent_exporter.metrics.collector import Collector, StaticCollector
 from agent_exporter.metrics.exposition import write
 from agent_exporter.metrics.limits import Limits
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from agent_exporter.state import Rows
 
 
-MIRRORED = (*KINDS, findings.ROW_KIND, history.ROW_KIND)
+MIRRORED = (*CELL_TYPES, findings.ROW_KIND, history.ROW_KIND)
 """Kinds of rows of which a page is made: metrics, the latest findings, and the latest benchmark runs."""
 
 

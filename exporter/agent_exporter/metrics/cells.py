@@ -248,7 +248,7 @@ class Reader(Generic[C]):
         return cell
 
 
-KINDS: dict[str, type[Cell]] = {
+CELL_TYPES: dict[str, type[Cell]] = {
     "agent": AgentCell,
     "action": ActionCell,
     "model": ModelCell,

@@ -36,7 +36,7 @@ def _histogram(bounds: tuple[float, ...]) -> int:
     return len(bounds) + 4  # the +Inf bucket, _count, _sum and _created
 
 
-SAMPLES: dict[type[cells.Cell], int] = {
+SAMPLES_PER_CELL: dict[type[cells.Cell], int] = {
     cells.AgentCell: 77 + _histogram(cells.CONFIDENCE),
     cells.ActionCell: 2 * 8 + 1 + _histogram(cells.DURATION),
     cells.ModelCell: 2 * 6,
@@ -53,7 +53,7 @@ class Limits:
         self.max_series_per_family = max_series_per_family
         self.max_samples = max_samples
         self.samples = 0
-        self.sets: dict[type[cells.Cell], int] = dict.fromkeys(SAMPLES, 0)
+        self.sets: dict[type[cells.Cell], int] = dict.fromkeys(SAMPLES_PER_CELL, 0)
         self._of_agent: dict[tuple[type[cells.Cell], str], int] = {}
 
     def admit(self, kind: type[cells.Cell], agent: str, *, configured: bool, within_share: bool = True) -> bool:
@@ -64,7 +64,7 @@ class Limits:
         rest = 1 if configured else 1 - 1 / KEPT
         if (
             self.sets[kind] >= self.max_series_per_family * rest
-            or self.samples + SAMPLES[kind] > self.max_samples * rest
+            or self.samples + SAMPLES_PER_CELL[kind] > self.max_samples * rest
         ):
             return False
         self.count(kind, agent)
@@ -72,7 +72,7 @@ class Limits:
 
     def count(self, kind: type[cells.Cell], agent: str, sign: int = 1) -> None:
         """Count a cell that is there (after a restart), or no longer (-1)."""
-        self.samples += sign * SAMPLES[kind]
+        self.samples += sign * SAMPLES_PER_CELL[kind]
         self.sets[kind] += sign
         held = self._of_agent.get((kind, agent), 0) + sign
         if held:

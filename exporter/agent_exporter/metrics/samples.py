@@ -20,12 +20,12 @@ import msgspec
 from agent_exporter.action import REASONS
 from agent_exporter.benchmark import history
 from agent_exporter.metrics.cells import (
+    CELL_TYPES,
     CONFIDENCE,
     DAY,
     DURATION,
     GEN_AI_SECONDS,
     GEN_AI_TOKENS,
-    KINDS,
     SESSION_SECONDS,
     SESSION_TOKENS,
     ActionCell,
@@ -148,7 +148,7 @@ def fill(page: Page, rows: Rows, live: ScrapeContext) -> None:
     for name, show in _SHOWN.items():
         of_kind = rows.get(name)
         if of_kind:
-            decode = msgspec.msgpack.Decoder(KINDS[name]).decode
+            decode = msgspec.msgpack.Decoder(CELL_TYPES[name]).decode
             for _, value in sorted(of_kind.items()):
                 show(page, decode(value), live)
     for name, settings in sorted(live.tasks.items()):

@@ -8,8 +8,8 @@ import msgspec
 
 from agent_exporter.clocks import ClockOffset
 from agent_exporter.metrics.cells import (
+    CELL_TYPES,
     DAY,
-    KINDS,
     ActionCell,
     AgentCell,
     Baseline,
@@ -41,7 +41,7 @@ OTHER = "_OTHER"
 MAX_REFUSED = 8192
 """Names that are known to have no series of their own; about 1 MB."""
 
-_KIND_OF = {cell: kind for kind, cell in KINDS.items() if cell is not CountCell}
+_KIND_OF = {cell: kind for kind, cell in CELL_TYPES.items() if cell is not CountCell}
 
 
 class Agent:
@@ -328,7 +328,7 @@ class Table:
             self.gen_ai[gen_ai.model] = gen_ai
         for source in _decoded(rows, "source", SourceCell):
             self.sources[source.source] = source
-        for kind in (kind for kind, cell in KINDS.items() if cell is CountCell):
+        for kind in (kind for kind, cell in CELL_TYPES.items() if cell is CountCell):
             for count in _decoded(rows, kind, CountCell):
                 self.counts[kind, count.label] = count
 
