@@ -34,8 +34,8 @@ class Place(msgspec.Struct):
         default_factory=lambda: [(0, b"")]
     )
     """(offset, hash of the bytes before it), oldest first. The last one is how far the file was read."""
-    format: bytes = msgspec.field(default=b"", name="unwrapper")
-    """What the format of the file remembers; stored under the name that it first had."""
+    format: bytes = b""
+    """What the format of the file remembers (`Format.dump`)."""
     skipping: bool = False
 
     @property
