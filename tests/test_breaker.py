@@ -580,13 +580,13 @@ def test_whoever_was_not_told_yet_is_left_alone_as_soon_as_it_is_extended(rig):
     assert rig.answer(DOWN)
     now = rig.pipeline.now()
     key = rig.calls[0].key
-    assert rig.breaker.wanted(key, now)
+    assert rig.breaker.still_intended(key, now)
     told = rig.operators.extend("s", None, 500, 0.0, now, "ada")
     assert told == (
         "session 's' of 'runaway' may now use 1500 tokens; it has used 1001; it was being told to stop, and a call "
         "that is on its way may still do that"
     )
-    assert not rig.breaker.wanted(key, now)
+    assert not rig.breaker.still_intended(key, now)
     assert rig.statuses == [("session_budget 1", "withdrawn", "its budget was extended")]
 
 
@@ -644,7 +644,7 @@ def test_between_two_attempts_a_reload_counts(rig, tmp_path):
     ):
         assert rig.answer(DOWN)
         rig.breaker.configure(parse(config.replace("PATH", path)))
-        assert not rig.breaker.wanted(key, rig.pipeline.now())
+        assert not rig.breaker.still_intended(key, rig.pipeline.now())
         assert rig.statuses == [("session_budget 1", "observed", why)]
         rig.breaker.configure(parse(CONFIG.replace("PATH", path)))
         rig.spend(1)
@@ -657,9 +657,9 @@ def test_between_two_attempts_an_end_and_the_latch_count(rig):
     assert rig.answer(DOWN, 0)
     assert rig.answer(DOWN, 1)
     end(rig)
-    assert not rig.breaker.wanted(rig.calls[0].key, rig.pipeline.now())
+    assert not rig.breaker.still_intended(rig.calls[0].key, rig.pipeline.now())
     rig.breaker.latch.since, rig.breaker.latch.why = 1.0, "too many"
-    assert not rig.breaker.wanted(rig.calls[1].key, rig.pipeline.now())
+    assert not rig.breaker.still_intended(rig.calls[1].key, rig.pipeline.now())
     assert rig.statuses == [
         ("session_budget 1", "confirmed", "its end is in the log, though no call was taken"),
         ("session_budget 1", "observed", "latched: too many"),

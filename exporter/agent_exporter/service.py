@@ -192,13 +192,13 @@ class Exporter:
         async def answered(key: str, refusal: Refused | None) -> bool:
             return await asyncio.wrap_future(pipeline.ask(lambda: breaker.answered(key, refusal, pipeline.now())))
 
-        async def wanted(key: str) -> bool:
-            return await asyncio.wrap_future(pipeline.ask(lambda: breaker.wanted(key, pipeline.now())))
+        async def still_intended(key: str) -> bool:
+            return await asyncio.wrap_future(pipeline.ask(lambda: breaker.still_intended(key, pipeline.now())))
 
         def call(intent: Intent) -> None:
             self._loop.submit(terminator.carry_out(intent))
 
-        terminator = Terminator(lambda name: self.config.agent(name).terminate, answered, wanted)
+        terminator = Terminator(lambda name: self.config.agent(name).terminate, answered, still_intended)
         breaker.call = call
         path = self.config.control_socket()
         if path is None:

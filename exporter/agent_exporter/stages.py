@@ -143,8 +143,8 @@ class Stages:
         recent = breaker = None
         if live:
             recent = Recent(time.time())
-            told = BreakerMetrics(tally.terminated, tally.unconfirmed)
-            breaker = Breaker(config, sessions, Audit(config.audit_log()), told, detectors.reconsider)
+            metrics = BreakerMetrics(tally.terminated, tally.unconfirmed)
+            breaker = Breaker(config, sessions, Audit(config.audit_log()), metrics, detectors.reconsider)
             self.listeners.append(lambda finding: breaker.on_finding(finding, self.pipeline.now()))
         self.tally = tally
         self.sessions = sessions

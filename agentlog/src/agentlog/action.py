@@ -176,9 +176,9 @@ class Action:
             fields["input"] = self._input
         output = self.output if log.content else None
         if output is not None or self.confidence is not None:
-            told = record.result(output, self.confidence, log.max_content, self._leave_out)
-            if told is not None:
-                fields["output"] = told
+            result = record.result(output, self.confidence, log.max_content, self._leave_out)
+            if result is not None:
+                fields["output"] = result
         if self._tokens:
             fields["tokens"] = self._checked_tokens()
         if duration is not None:

@@ -264,15 +264,15 @@ class _Received:
 
 def _understood(body: bytes) -> Answer:
     """ValueError, KeyError or whatever else if it is no answer: nobody is stopped for half of one."""
-    told = json.loads(body)
-    stop, enforced, tokens, dollars = told["stop"], told["enforced"], told["tokens"], told.get("cost_usd")
+    answer = json.loads(body)
+    stop, enforced, tokens, dollars = answer["stop"], answer["enforced"], answer["tokens"], answer.get("cost_usd")
     if not isinstance(stop, bool) or not isinstance(enforced, bool):
         raise ValueError("it does not say whether to stop")  # noqa: TRY004  (of an answer, not of an argument)
     return Answer(stop, enforced, _sums(tokens), None if dollars is None else _sums(dollars))
 
 
-def _sums(told: dict[str, float]) -> tuple[float, float]:
-    used, most = told["used"], told["max"]
+def _sums(sums: dict[str, float]) -> tuple[float, float]:
+    used, most = sums["used"], sums["max"]
     if not (math.isfinite(used) and math.isfinite(most)):
         raise ValueError("it has no numbers")
     return used, most

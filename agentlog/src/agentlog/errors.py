@@ -39,8 +39,8 @@ def status_of(error: BaseException | None) -> Status:
 
 def error_fields(error: BaseException, *, message: bool) -> record.Fields:
     """The line's `error`; a message may quote what is private."""
-    told = {"type": error.kind if isinstance(error, ErrorInfo) else record.name(type(error).__name__)}
-    return {**told, "message": record.text(error)} if message else told
+    fields = {"type": error.kind if isinstance(error, ErrorInfo) else record.name(type(error).__name__)}
+    return {**fields, "message": record.text(error)} if message else fields
 
 
 _CANCELLED = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)

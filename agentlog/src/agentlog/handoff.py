@@ -51,10 +51,10 @@ def begun(task: object = None) -> Origin:
 
 def received(headers: Headers, traceparent: str | None = None, task: object = None) -> Origin:
     """What the headers of a request say; without any of these in them, a task of its own. Never raises."""
-    told = _lowered(headers)
-    parent = _TRACEPARENT.match((traceparent or told.get(TRACEPARENT, "")).strip().lower())
-    named = told.get(TASK) if task is None else task
-    agent = told.get(AGENT)
+    lowered = _lowered(headers)
+    parent = _TRACEPARENT.match((traceparent or lowered.get(TRACEPARENT, "")).strip().lower())
+    named = lowered.get(TASK) if task is None else task
+    agent = lowered.get(AGENT)
     origin = begun(unquote(named) if isinstance(named, str) and task is None else named)
     if parent is not None:
         trace_id = parent["trace"]

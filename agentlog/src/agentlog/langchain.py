@@ -309,7 +309,7 @@ def _answered(response: LLMResult) -> Any:
 
 def _count(action: Action, response: LLMResult) -> None:
     """Chat models tell usage in each answer, older ones once in `llm_output`."""
-    told = False
+    counted = False
     output = response.llm_output or {}
     model = output.get("model_name") or output.get("model")
     for [first, *_] in response.generations:
@@ -317,7 +317,7 @@ def _count(action: Action, response: LLMResult) -> None:
         model = (getattr(message, "response_metadata", None) or {}).get("model_name") or model
         usage = getattr(message, "usage_metadata", None)
         if usage:
-            told = True
+            counted = True
             details = usage.get("input_token_details") or {}
             action.tokens(
                 prompt=usage.get("input_tokens"),
@@ -326,6 +326,6 @@ def _count(action: Action, response: LLMResult) -> None:
                 cache_write=details.get("cache_creation"),
             )
     usage = output.get("token_usage") or {}
-    if usage and not told:
+    if usage and not counted:
         action.tokens(prompt=usage.get("prompt_tokens"), completion=usage.get("completion_tokens"))
     action.tokens(model=model)

@@ -62,7 +62,7 @@ class _Part:
     """The id of the agent's span, which ends the session."""
     trouble: Any = None
     """What went wrong in it, in the SDK's words."""
-    told: bool = False
+    failure_logged: bool = False
     """An action of its has told so."""
 
 
@@ -119,7 +119,7 @@ class Processor(TracingProcessor):
         action = self._actions.pop(span.span_id, None)
         if action is not None:
             _TELL.get(data.type, _tell_other)(action, data)
-            part.told = part.told or error is not None
+            part.failure_logged = part.failure_logged or error is not None
             action.end(error)
         if data.type == "handoff" and part.session is not None and data.to_agent:
             part.task.handed[data.to_agent] = part.session
@@ -128,7 +128,7 @@ class Processor(TracingProcessor):
         if part.owner == span.span_id and part.session is not None:
             error = error or part.trouble
             part.session.completed(error is None)
-            part.session.end(None if part.told else error)
+            part.session.end(None if part.failure_logged else error)
 
     def shutdown(self) -> None:
         self._log.flush()

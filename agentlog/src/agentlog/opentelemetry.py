@@ -78,7 +78,7 @@ class _Open:
         self.span = span
         self.around = around
         self.session: Session | None = None
-        self.told = False
+        self.failure_logged = False
         self.counted = False
         """A span below it has told its usage."""
         self.failed = False
@@ -124,7 +124,7 @@ class Processor(SpanProcessor):
                 part.around.failed = True
         if part.session is not None:
             part.session.completed(error is None)
-            part.session.end(None if part.told else error, at=_seconds(span.end_time))
+            part.session.end(None if part.failure_logged else error, at=_seconds(span.end_time))
 
     def shutdown(self) -> None:
         self._log.flush()
@@ -142,7 +142,7 @@ class Processor(SpanProcessor):
 
     def _log_action(self, part: _Open, span: ReadableSpan, operation: str, error: ErrorInfo | None) -> None:
         owner = _owner(part)
-        owner.told = owner.told or error is not None
+        owner.failure_logged = owner.failure_logged or error is not None
         tool = _first(span, TOOL)
         name = "llm_call" if operation in MODEL else tool if operation == "execute_tool" and tool else operation
         context = span.get_span_context()

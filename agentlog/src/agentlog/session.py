@@ -62,7 +62,7 @@ class Session:
         self._lock = threading.Lock()
         self._actions: dict[Action, None] = {}
         self._completed: bool | None = None
-        self._told: record.Fields | None = None
+        self._logged_error: record.Fields | None = None
         """The last error of an action. By what it says: on its way through threads one may become another object."""
         self._is_open = False
         self._outer: Token[Session | None] | None = None
@@ -71,8 +71,8 @@ class Session:
             self._head["trace_id"] = origin.trace_id
         if origin.parent_span_id is not None:
             self._head["parent_span_id"] = origin.parent_span_id
-        told = {"team": log.team, "task_type": self.task_type, "parent_agent_id": origin.parent_agent_id}
-        self._metadata = {key: value for key, value in told.items() if value is not None}
+        metadata = {"team": log.team, "task_type": self.task_type, "parent_agent_id": origin.parent_agent_id}
+        self._metadata = {key: value for key, value in metadata.items() if value is not None}
 
     # --- what an agent does with it -----------------------------------------------------------------------------
 
@@ -131,12 +131,12 @@ class Session:
         def leave_out(field: str, value: object) -> None:
             left_out[field] = record.described(value)
 
-        told = record.number(score, "metadata.feedback", leave_out, -1, 1)
+        feedback = record.number(score, "metadata.feedback", leave_out, -1, 1)
         self._say(
             {
                 "action": FEEDBACK,
                 "status": "success",
-                "metadata": {"left_out": left_out} if told is None else {"feedback": told},
+                "metadata": {"left_out": left_out} if feedback is None else {"feedback": feedback},
             }
         )
 
@@ -253,7 +253,7 @@ class Session:
     def say(self, action: Action, error: BaseException | None, at: float | None, duration: float | None) -> None:
         """Write an action's line."""
         if error is not None:
-            self._told = error_fields(error, message=True)
+            self._logged_error = error_fields(error, message=True)
         self._say(action.fields(error, duration), at)
 
     @property
@@ -263,7 +263,7 @@ class Session:
         return f"{actions[-1].name} in {self.id}" if actions else self.id
 
     def _has_told(self, error: BaseException | None) -> bool:
-        return error is not None and error_fields(error, message=True) == self._told
+        return error is not None and error_fields(error, message=True) == self._logged_error
 
     def _say(self, fields: record.Fields, at: float | None = None) -> None:
         fields["metadata"] = {**self._metadata, **fields["metadata"]}

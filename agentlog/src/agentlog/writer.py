@@ -64,7 +64,7 @@ class Writer(logging.Handler):
         self._done = 0
         self._refused = 0
         self._lost = 0
-        self._told = 0
+        self._reported = 0
         self._complained = False
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -75,13 +75,14 @@ class Writer(logging.Handler):
         try:
             dropped = self._refused + self._lost
             fields: dict[str, Any] = record.msg  # type: ignore[assignment]
-            if dropped != self._told:  # all so far, not those since the last word of it: that line may be lost itself
+            # All so far, not those since the last report: the line of that report may be lost itself.
+            if dropped != self._reported:
                 fields["metadata"] = {**fields.get("metadata", {}), "lines_dropped": dropped}
             line = self.format(record) + "\n"
         except Exception:  # noqa: BLE001  (whatever it is, the agent must not fail for it)
             self._refused += 1
             return
-        self._told = dropped
+        self._reported = dropped
         self._taken += len(line)
         self._lines.put(line)
         if self._thread is None:

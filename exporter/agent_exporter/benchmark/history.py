@@ -73,13 +73,13 @@ class History:
     def keep_only(self, config: Config) -> list[Row]:
         """Forget suites and agents that the config no longer names, so that their series go."""
         names = set(config.names())
-        wanted = {
+        newest = {
             row_key(agent, suite)
             for suite, benchmark in config.benchmarks.items()
             for agent in benchmark.agents
             if agent in names
         }
-        gone = [key for key in self._kept if key not in wanted]
+        gone = [key for key in self._kept if key not in newest]
         for key in gone:
             del self._kept[key]
         return [(ROW_KIND, key, None) for key in gone]

@@ -49,10 +49,15 @@ class _Session:
         self.last = 0.0
 
     def add(self, action: Action, given: Any, came: Any) -> None:
-        told = action.metadata
+        metadata = action.metadata
         if action.status != "success" or (
-            told is not None
-            and (told.retry_count or told.fallback_used or told.task_completed is False or (told.feedback or 0) < 0)
+            metadata is not None
+            and (
+                metadata.retry_count
+                or metadata.fallback_used
+                or metadata.task_completed is False
+                or (metadata.feedback or 0) < 0
+            )
         ):
             self.good = False
         if given is not None and action.at < self.first:
@@ -87,10 +92,10 @@ def record(paths: Iterable[str], agent: str | None) -> Recorded:
         key = action.agent_id, action.session_id
         if key in sessions or len(sessions) < MAX_SESSIONS:
             try:
-                told = content(action.line)
+                contents = content(action.line)
             except ValueError:  # a number beyond 64 bits somewhere in it
                 continue
-            sessions.setdefault(key, _Session()).add(action, told.input, told.output)
+            sessions.setdefault(key, _Session()).add(action, contents.input, contents.output)
     agents = sorted({name for name, _ in sessions})
     if len(agents) > 1:
         raise NothingGood(f"sessions of {len(agents)} agents: name one with --agent: {', '.join(agents[:10])}")

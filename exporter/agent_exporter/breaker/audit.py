@@ -75,7 +75,7 @@ class Audit:
         if path is not None:
             self._go_on(path)
 
-    def write(self, event: str, now: float, **told: Any) -> None:
+    def write(self, event: str, now: float, **fields: Any) -> None:
         """One event; on disk after the next commit."""
         if self.path is None:
             return
@@ -87,7 +87,7 @@ class Audit:
                 self._dropped += 1
                 return
         self._number += 1
-        self._fresh.append((self._number, {"at": stamp(now), "event": event, **told}))
+        self._fresh.append((self._number, {"at": stamp(now), "event": event, **fields}))
 
     def changes(self) -> Iterator[Row]:
         """Rows of entries that are not in the file yet."""
@@ -224,7 +224,7 @@ def verify(path: Path) -> Verdict:
     start = head = ""
     number = 0
     strange: list[tuple[int, str]] = []
-    told: set[str] = set()
+    known: set[str] = set()
     """Hashes of lines that were torn by a crash, as a later line says."""
     with path.open("rb") as file:
         for number, raw in enumerate(file, 1):
@@ -234,7 +234,7 @@ def verify(path: Path) -> Verdict:
                 strange.append((number, sha256(line).hexdigest()))
                 continue
             if entry.get("event") == "torn":
-                told.add(str(entry.get("sha256")))
+                known.add(str(entry.get("sha256")))
             start = start or entry["prev"]
             if head and entry["prev"] != head:
                 faults.append((number, "does not follow the one before it: one was changed, added or taken out"))
@@ -242,7 +242,7 @@ def verify(path: Path) -> Verdict:
                 faults.append((number, "was changed: its hash is not that of what it says"))
             head = entry["hash"]
     for at, its in strange:
-        if its not in told:
+        if its not in known:
             perhaps = ", or torn by a crash that nobody has started after" if at == number else ""
             faults.append((at, f"not one of this log's{perhaps}"))
     sentences = [f"line {at}: {fault}" for at, fault in sorted(faults)]

@@ -72,17 +72,17 @@ class Breaker(Stage):
         self,
         config: Config,
         sessions: Sessions,
-        log_of: Audit,
-        told: BreakerMetrics,
+        audit_log: Audit,
+        metrics: BreakerMetrics,
         reconsider: Callable[[Session], None],
     ) -> None:
         self.call: Callable[[Intent], None] = lambda _: None
-        self.audit = log_of
+        self.audit = audit_log
         self.latch = Latch()
         self._sessions = sessions
         self._reconsider = reconsider
-        self.intents = Intents(sessions, log_of, told.terminated)
-        self.confirmation = Confirmation(self.intents, sessions, config.breaker, told.unconfirmed)
+        self.intents = Intents(sessions, audit_log, metrics.terminated)
+        self.confirmation = Confirmation(self.intents, sessions, config.breaker, metrics.unconfirmed)
         self._pending: dict[str, Intent] = {}
         """To be decided on."""
         self._since = 0.0
@@ -359,7 +359,7 @@ class Breaker(Stage):
         self.confirmation.fail(intent, refusal, now)
         return False
 
-    def wanted(self, key: str, now: float) -> bool:
+    def still_intended(self, key: str, now: float) -> bool:
         """Asked before a further attempt: an operator, a reload, the latch or the session's end may have settled it."""
         intent = self.intents.get(key)
         if intent is None or intent.status != "intended":

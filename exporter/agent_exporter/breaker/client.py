@@ -36,27 +36,27 @@ def order(socket: Path, options: argparse.Namespace) -> str:
         return ask(socket, "POST", "/unlatch", Unlatch(_who())).decode()
     if not options.tokens and not options.cost_usd:
         raise Refused("extend by what? --tokens N, --cost-usd X, or both")
-    wanted = Extend(options.session, _who(), options.agent, options.tokens, options.cost_usd)
-    return ask(socket, "POST", "/extend", wanted).decode()
+    grant = Extend(options.session, _who(), options.agent, options.tokens, options.cost_usd)
+    return ask(socket, "POST", "/extend", grant).decode()
 
 
-def status(told: dict[str, Any], now: float) -> str:
+def status(answer: dict[str, Any], now: float) -> str:
     """For a person."""
-    if told["latched_since"]:
-        since = datetime.fromtimestamp(told["latched_since"], UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    if answer["latched_since"]:
+        since = datetime.fromtimestamp(answer["latched_since"], UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         head = (
-            f"LATCHED since {since}: {told['latched_why']}. It only observes.\n"
+            f"LATCHED since {since}: {answer['latched_why']}. It only observes.\n"
             "Look at what happened first; then: agent-exporter breaker unlatch --config FILE"
         )
-    elif told["enforcing"]:
+    elif answer["enforcing"]:
         head = "enforcing: sessions over their ceilings are stopped"
     else:
         head = "observing: nothing is stopped (breaker.mode: observe)"
-    audit = f"audit log: {told['audit_log'] or 'none'}"
-    if told["audit_log"]:
-        audit += f"\nlast hash: {told['audit_head']}"
-    if told["audit_problem"]:
-        audit += f"\nTHE AUDIT LOG CANNOT BE WRITTEN: {told['audit_problem']}"
+    audit = f"audit log: {answer['audit_log'] or 'none'}"
+    if answer["audit_log"]:
+        audit += f"\nlast hash: {answer['audit_head']}"
+    if answer["audit_problem"]:
+        audit += f"\nTHE AUDIT LOG CANNOT BE WRITTEN: {answer['audit_problem']}"
     rows = [  # ids come out of log lines, and a terminal obeys what is in them
         (
             one["status"],
@@ -66,7 +66,7 @@ def status(told: dict[str, Any], now: float) -> str:
             one["reason"] + (f" #{one['generation']}" if one["generation"] > 1 else ""),
             plain(one["why"]),
         )
-        for one in told["intents"]
+        for one in answer["intents"]
     ]
     if not rows:
         return f"{head}\n{audit}\nno session was to be stopped yet"
@@ -76,8 +76,8 @@ def status(told: dict[str, Any], now: float) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)).rstrip()
         for row in (names, *rows)
     ]
-    if told["more"]:
-        lines.append(f"... and {told['more']:,} more")
+    if answer["more"]:
+        lines.append(f"... and {answer['more']:,} more")
     return "\n".join([head, audit, "", *lines])
 
 

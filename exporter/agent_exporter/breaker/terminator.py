@@ -55,18 +55,18 @@ class Terminator:
     """Carries out intents. `how` says how an agent is stopped, asked for each attempt, as a reload may have mended it.
 
     `answered` is told what became of an attempt (key, why it was not taken or None) and says whether to try again;
-    `wanted` is asked whether that still holds, once the time between two attempts is over.
+    `still_intended` is asked whether that still holds, once the time between two attempts is over.
     """
 
     def __init__(
         self,
         how: Callable[[str], Terminate | None],
         answered: Callable[[str, Refused | None], Awaitable[bool]],
-        wanted: Callable[[str], Awaitable[bool]],
+        still_intended: Callable[[str], Awaitable[bool]],
     ) -> None:
         self._how = how
         self._answered = answered
-        self._wanted = wanted
+        self._still_intended = still_intended
         self._room = asyncio.Semaphore(MAX_CALLS)
 
     async def carry_out(self, intent: Intent) -> None:
@@ -85,7 +85,7 @@ class Terminator:
             if not await self._answered(intent.key, refusal):
                 return
             await asyncio.sleep(delay * random.uniform(0.75, 1.25))  # noqa: S311  (jitter)
-            if not await self._wanted(intent.key):
+            if not await self._still_intended(intent.key):
                 return
             delay = min(2 * delay, LAST_BACKOFF)
 

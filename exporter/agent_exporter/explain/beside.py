@@ -57,14 +57,14 @@ class Surroundings:
         def of_sessions(action: Action) -> bool:
             return (action.agent_id, action.session_id) in sessions
 
-        def wanted(action: Action) -> bool:
+        def is_relevant(action: Action) -> bool:
             if action.agent_id not in agents:
                 return False
             if begin - self._margin - FAR <= action.at <= end + self._margin or of_sessions(action):
                 return True
             return _pair(action) in first and _tells_tokens(action)
 
-        near, unread = self.around(begin, end, wanted, of_sessions, agents)
+        near, unread = self.around(begin, end, is_relevant, of_sessions, agents)
         history = self._before(first, [*task, *near], unread)
         earliest = min(action.began for action in [*task, *near] if of_sessions(action)) - self._margin
         return merged(history, [action for action in near if action.at >= earliest])
@@ -73,7 +73,7 @@ class Surroundings:
         self,
         begin: float,
         end: float,
-        wanted: Callable[[Action], bool],
+        is_relevant: Callable[[Action], bool],
         carries_on: Callable[[Action], bool],
         agents: Iterable[str] = (),
     ) -> tuple[list[Action], list[Block]]:
@@ -92,7 +92,7 @@ class Surroundings:
             unread = [block for block in unread if not (block.latest >= earliest and block.earliest <= latest)]
             for block in near:
                 if len(taken) < MAX_BESIDE:
-                    more = [action for action in block.actions(*looked_for) if wanted(action)]
+                    more = [action for action in block.actions(*looked_for) if is_relevant(action)]
                     begin = min([begin, *(action.began for action in more if carries_on(action))])
                     taken += more
 

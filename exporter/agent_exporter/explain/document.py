@@ -83,13 +83,13 @@ def _sums(sums: Sums) -> dict[str, Any]:
 
 
 def _finding(finding: Finding) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(finding.to_json())
-    return told
+    document: dict[str, Any] = json.loads(finding.to_json())
+    return document
 
 
 def _bar(bar: Bar) -> dict[str, Any]:
     done = bar.done
-    told = {
+    document = {
         "depth": bar.depth,
         "agent_id": bar.agent_id,
         "session_id": bar.session_id,
@@ -102,7 +102,7 @@ def _bar(bar: Bar) -> dict[str, Any]:
         "cost_usd": _dollars(bar.cost_usd),
     }
     if done is not None:
-        told |= {
+        document |= {
             "action": done.action,
             "status": done.status,
             "error_type": done.error_type,
@@ -111,7 +111,7 @@ def _bar(bar: Bar) -> dict[str, Any]:
             "retries": done.retries,
             "confidence": done.confidence,
         }
-    return told
+    return document
 
 
 def _cut(text: str | None) -> str | None:

@@ -18,15 +18,15 @@ MAX_TEXT = 2_000
 def sizes(action: Action) -> Iterator[str]:
     """How much there would be to see."""
     for what, text in parts(action).items():
-        told = "not in the log" if text is None else f"{len(text.encode()):,} bytes; --content shows them"
-        yield f"{what:8}{told}"
+        shown = "not in the log" if text is None else f"{len(text.encode()):,} bytes; --content shows them"
+        yield f"{what:8}{shown}"
 
 
 def contents(action: Action, columns: int) -> Iterator[str]:
     """The texts, harmless and cut, in lines of so many columns at most."""
     for what, text in parts(action).items():
-        told = "not in the log" if text is None else shortened(safe(text[: 2 * MAX_TEXT]))
-        for number, line in enumerate(wrap(told, columns - 8)):
+        shown = "not in the log" if text is None else shortened(safe(text[: 2 * MAX_TEXT]))
+        for number, line in enumerate(wrap(shown, columns - 8)):
             yield f"{what if not number else '':8}{line}"
 
 

@@ -30,5 +30,5 @@ def needle(name: str) -> bytes:
 
 def needles(names: Iterable[str]) -> set[bytes]:
     """Those of some names; none, which any line has, if they are too many."""
-    wanted = {needle(name) for name in names}
-    return wanted if len(wanted) <= FEW else set()
+    needles = {needle(name) for name in names}
+    return needles if len(needles) <= FEW else set()

@@ -135,14 +135,14 @@ class Page:
         numbers = "".join(f" {title:>{size}}" for title, size in NUMBERS)
         yield self._paint(f"{'TIME':8}  {pad('WHO AND WHAT', name)}{numbers}  STATUS", "strong")
         first = failed_first(task)
-        told: set[int] = set()
+        shown: set[int] = set()
         for row, (branch, below) in zip(rows, branches(rows), strict=True):
             yield self._row(row, branch, name)
             if first is not None and row.bar.done == first:
                 yield f"{'':10}{below}{self._paint('▲ failed first', 'bad')}"
             for finding in row.findings:
-                if id(finding) not in told:
-                    told.add(id(finding))
+                if id(finding) not in shown:
+                    shown.add(id(finding))
                     yield self._note(finding, f"{'':10}{below}")
         if left_out or task.not_shown:
             whole = "more" if task.not_shown else "all"
@@ -165,9 +165,9 @@ class Page:
             if done.error_type is not None and done.error_type != "_OTHER":
                 label += f": {safe(done.error_type)}"
             status = done.status
-            told = [one.done for one in bars if one.done is not None]
-            retries = max(one.retries for one in told)
-            confidence = min((one.confidence for one in told if one.confidence is not None), default=None)
+            actions = [one.done for one in bars if one.done is not None]
+            retries = max(one.retries for one in actions)
+            confidence = min((one.confidence for one in actions if one.confidence is not None), default=None)
         costs = [one.cost_usd for one in bars if one.cost_usd is not None]
         cells = (
             formatting.duration(max(one.at for one in bars) - bar.started),
@@ -185,18 +185,18 @@ class Page:
     def _note(self, finding: Finding, before: str) -> str:
         """A finding in the tree, in one line."""
         level = conditions.level_of(finding.topic)
-        told = _title(finding) if finding.root_agent else f"{_title(finding)}, {sentences.evidence(finding)}"
+        sentence = _title(finding) if finding.root_agent else f"{_title(finding)}, {sentences.evidence(finding)}"
         return before + self._paint(
-            cut_end(safe(f"{conditions.MARKS[level]} {told}"), self._columns - width(before)), level
+            cut_end(safe(f"{conditions.MARKS[level]} {sentence}"), self._columns - width(before)), level
         )
 
     def _found(self, finding: Finding) -> Iterator[str]:
         """A finding in full."""
         level = conditions.level_of(finding.topic)
         who = finding.agent_id if finding.session_id is None else f"{finding.agent_id} {finding.session_id}"
-        told = f"{formatting.clock(finding.at)} {_title(finding)}, {who}: {sentences.evidence(finding)}"
+        sentence = f"{formatting.clock(finding.at)} {_title(finding)}, {who}: {sentences.evidence(finding)}"
         mark = conditions.MARKS[level]
-        for line in wrap(cut_end(safe(told), MAX_LINES_EACH * self._columns), self._columns - 2):
+        for line in wrap(cut_end(safe(sentence), MAX_LINES_EACH * self._columns), self._columns - 2):
             yield self._paint(f"{mark} {line}", level)
             mark = " "
 
@@ -208,10 +208,10 @@ class Page:
         yield self._paint(cut_end(safe(title), self._columns), "strong")
         by = "asked by"
         for asker in trouble.asked_by[:MAX_FINDINGS]:
-            told = f"{by} {asker.agent_id} {asker.session_id or '(the log has no line of it)'}"
+            sentence = f"{by} {asker.agent_id} {asker.session_id or '(the log has no line of it)'}"
             if asker.latest is not None:
-                told += f", after its {asker.latest.action} at {formatting.clock(asker.latest.at)}"
-            yield f"  {cut_end(safe(told), self._columns - 2)}"
+                sentence += f", after its {asker.latest.action} at {formatting.clock(asker.latest.at)}"
+            yield f"  {cut_end(safe(sentence), self._columns - 2)}"
             by = "who was asked by"
         yield from (f"  {line}" for line in given)
 

@@ -86,15 +86,15 @@ class Search:
 
     def trace(self, name: str) -> Found | None:
         """The task with this id, or of this name."""
-        wanted = trace_id_of(name)
-        searched = {name, wanted, wanted.upper()} if name.lower() == wanted else {name, wanted}
+        trace_id = trace_id_of(name)
+        searched = {name, trace_id, trace_id.upper()} if name.lower() == trace_id else {name, trace_id}
         lines = self._naming(searched)
         self._look(lines, name, "session_id", "agent_id")
-        ids = {task_of(line) for line in lines if task_of(line) == wanted or line.parent_trace_id == name}
-        if not ids and name.lower() == wanted:
+        ids = {task_of(line) for line in lines if task_of(line) == trace_id or line.parent_trace_id == name}
+        if not ids and name.lower() == trace_id:
             # As a trace viewer has it: of a name that only hashing tells, or of a session that names none.
-            lines = self._naming(self._hashed({wanted}) or self._alone(wanted) or {wanted})
-            ids = {task_of(line) for line in lines} & {wanted}
+            lines = self._naming(self._hashed({trace_id}) or self._alone(trace_id) or {trace_id})
+            ids = {task_of(line) for line in lines} & {trace_id}
         return self._follow(lines, ids, searched)
 
     def session(self, session_id: str) -> Found | None:
@@ -121,10 +121,10 @@ class Search:
         ids = [task_of(action) for action in lines]
         tasks = _latest([*ids, *(task_of(action) for action in lines if _troubled(action))])
 
-        def wanted(action: Action) -> bool:
+        def of_tasks(action: Action) -> bool:
             return task_of(action) in tasks
 
-        return self._answer(self._surroundings.around(begin, end, wanted, wanted)[0], len(set(ids)) - len(tasks))
+        return self._answer(self._surroundings.around(begin, end, of_tasks, of_tasks)[0], len(set(ids)) - len(tasks))
 
     def _last_seen(self, agent_id: str) -> float | None:
         named = (action for log in self._logs for action in log.naming([needle(agent_id)]))
@@ -167,7 +167,7 @@ class Search:
                     self.instead = field.removeprefix("parent_").removesuffix("_id")
                     return
 
-    def _hashed(self, wanted: set[str]) -> set[str]:
+    def _hashed(self, trace_ids: set[str]) -> set[str]:
         """The names of traces that have these ids."""
         known: set[bytes] = set()
         names = set()
@@ -175,19 +175,19 @@ class Search:
             for written in log.names():
                 for raw in written - known:
                     name = _text(raw)
-                    if name is not None and trace_id_of(name) in wanted:
+                    if name is not None and trace_id_of(name) in trace_ids:
                         names.add(name)
                 known = written  # the next window has many of them again
         return names
 
-    def _alone(self, wanted: str) -> set[str]:
+    def _alone(self, trace_id: str) -> set[str]:
         """The session that is a trace of its own and has this id."""
         for log in self._logs:
             for line in log.lines():
                 names = _names(line)
                 if names is None or names.parent_trace_id or names.trace_id:
                     continue
-                if session_trace_id(None, names.agent_id, names.session_id) == wanted:
+                if session_trace_id(None, names.agent_id, names.session_id) == trace_id:
                     return {names.session_id}
         return set()
 

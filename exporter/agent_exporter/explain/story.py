@@ -49,8 +49,8 @@ def _first(trouble: Trouble) -> str:
         what = f"its {short(trouble.action.action)} ended in {_failure(trouble.action)} at {at}"
         return f"{short(trouble.agent_id)} failed first: {what}{asked}."
     kind = trouble.finding.topic.doing
-    told = cut(safe(sentences.evidence(trouble.finding)), MAX_EVIDENCE)
-    return f"{short(trouble.agent_id)} went wrong first: {kind} at {at}{asked}; {told}."
+    evidence = cut(safe(sentences.evidence(trouble.finding)), MAX_EVIDENCE)
+    return f"{short(trouble.agent_id)} went wrong first: {kind} at {at}{asked}; {evidence}."
 
 
 def _failure(action: Action) -> str:

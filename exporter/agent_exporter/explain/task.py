@@ -141,12 +141,12 @@ def build(trace_id: str, actions: Sequence[Action], findings: Iterable[Finding])
 
 def sums(actions: Sequence[Action]) -> Sums:
     """What they took together."""
-    told = [action.tokens for action in actions if action.tokens is not None]
-    costs = [tokens.cost_usd for tokens in told if tokens.cost_usd is not None]
+    with_tokens = [action.tokens for action in actions if action.tokens is not None]
+    costs = [tokens.cost_usd for tokens in with_tokens if tokens.cost_usd is not None]
     return Sums(
         len(actions),
         sum(action.status in FAILED for action in actions),
-        sum(tokens.total for tokens in told) if told else None,
+        sum(tokens.total for tokens in with_tokens) if with_tokens else None,
         sum(costs) if costs else None,
     )
 

@@ -91,9 +91,9 @@ class Exposition:
     ) -> None:
         """A sample for each value of the last label."""
         born = created if self._created and created else None
-        told = {value: _exemplar(exemplar) for value, exemplar in (exemplars or {}).items() if self._created}
+        shown = {value: _exemplar(exemplar) for value, exemplar in (exemplars or {}).items() if self._created}
         for last, value in values.items():
-            self.families[name].add_metric((*labels, last), value, created=born, exemplar=told.get(last))  # type: ignore[attr-defined]
+            self.families[name].add_metric((*labels, last), value, created=born, exemplar=shown.get(last))  # type: ignore[attr-defined]
 
     def histogram(
         self,

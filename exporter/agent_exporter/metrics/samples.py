@@ -178,13 +178,13 @@ def _agent(page: Page, cell: AgentCell, live: ScrapeContext) -> None:
     settings = live.agent(cell.agent)
     page.gauge("agent_info", (who, label(cell.team)), 1)
     # An agent that the config names and that has not logged yet has budgets and a cycle, and nothing it did.
-    for name, wanted in (
+    for name, value in (
         ("agent_expected_cycle_seconds", settings.expected_interval),
         ("agent_daily_token_budget", settings.daily_tokens),
         ("agent_daily_cost_budget_usd", settings.daily_cost_usd),
     ):
-        if wanted is not None:
-            page.gauge(name, a, wanted)
+        if value is not None:
+            page.gauge(name, a, value)
     page.gauge("agent_long_call_seconds", a, settings.max_action_duration)
     page.gauge("agent_quiet_hours", a, int(settings.quiet))
     today = cell.days.get(int(live.now // DAY)) or Day()

@@ -55,8 +55,8 @@ class Prober:
     async def configure(self, config: Config) -> None:
         """Begin what is new, let go of what is no longer wanted, with its result; what is as it was goes on."""
         asyncio.get_running_loop().set_default_executor(self._resolvers)
-        wanted = {(check.agent, check.name): check for name in config.names() for check in checks_of(config, name)}
-        for pair in self._timers.configure(wanted):
+        configured = {(check.agent, check.name): check for name in config.names() for check in checks_of(config, name)}
+        for pair in self._timers.configure(configured):
             for known in (self._results, self._unasked):
                 known.pop(pair, None)
 

@@ -29,12 +29,12 @@ class Timers(Generic[T]):
         self._watch = watch
         self._running: dict[Name, tuple[T, asyncio.Task[None]]] = {}
 
-    def configure(self, wanted: Mapping[Name, T]) -> list[Name]:
+    def configure(self, configured: Mapping[Name, T]) -> list[Name]:
         """Begin what is new, end what is gone, both if it has changed. Returns the names of what ended."""
-        ended = [name for name, (settings, _) in self._running.items() if wanted.get(name) != settings]
+        ended = [name for name, (settings, _) in self._running.items() if configured.get(name) != settings]
         for name in ended:
             self._running.pop(name)[1].cancel()
-        for name, settings in wanted.items():
+        for name, settings in configured.items():
             if name not in self._running:
                 task = asyncio.get_running_loop().create_task(self._watch(name, settings))
                 self._running[name] = settings, task

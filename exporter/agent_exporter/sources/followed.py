@@ -65,17 +65,17 @@ class Followed:
         """One block, or a whole line if it is longer; None if the file is not the one it was."""
         assert self.fd is not None
         offset = self.place.offset
-        wanted = BLOCK
-        data = os.pread(self.fd, wanted, offset)
+        size = BLOCK
+        data = os.pread(self.fd, size, offset)
         if data.startswith(b"\0") and not self.splitter.skipping:
             offset = self._after_nuls()
-            data = os.pread(self.fd, wanted, offset)
-        if len(data) == wanted and not self.splitter.skipping and b"\n" not in data:
-            wanted = MAX_LINE + 2  # with CR LF; any line that has no end in there is too long
-            data = os.pread(self.fd, wanted, offset)
+            data = os.pread(self.fd, size, offset)
+        if len(data) == size and not self.splitter.skipping and b"\n" not in data:
+            size = MAX_LINE + 2  # with CR LF; any line that has no end in there is too long
+            data = os.pread(self.fd, size, offset)
         if not self.whole():  # after reading: bytes from before a truncation may be given up, but not mistaken
             return None
-        self.more = len(data) == wanted
+        self.more = len(data) == size
         split = self.splitter.feed(data)
         skipped = self._advance(offset, data, len(data) - self.splitter.give_back())
         return self.format.feed(split.lines).counting(split, skipped)

@@ -190,9 +190,9 @@ class Tree(Stage):
             part.findings += 1
             self._dirty.add(part)
         at = round(finding.at * 1e6) * 1000
-        told = [encode.pair(f"agent.finding.{key}", value) for key, value in finding.evidence.items()]
+        evidence = [encode.pair(f"agent.finding.{key}", value) for key, value in finding.evidence.items()]
         if finding.root_agent is not None:
-            told.append(encode.pair("agent.finding.root_agent", finding.root_agent))
+            evidence.append(encode.pair("agent.finding.root_agent", finding.root_agent))
         attributes = [
             encode.text("gen_ai.agent.name", finding.agent_id),
             encode.text("agent.finding.kind", finding.kind),
@@ -211,7 +211,7 @@ class Tree(Stage):
                 at,
                 at,
                 *attributes,
-                encode.event(finding.kind, at, *told),
+                encode.event(finding.kind, at, *evidence),
                 encode.status(encode.ERROR, finding.kind),
             ),
         )
@@ -280,8 +280,8 @@ class Tree(Stage):
         if part is None:
             began = action.began
             explicit = bytes.fromhex(action.parent_span_id) if action.parent_span_id else NO_PARENT
-            told = action.metadata or _NOTHING_TOLD
-            orphan = told.parent_agent_id is None and not explicit
+            metadata = action.metadata or _NOTHING_TOLD
+            orphan = metadata.parent_agent_id is None and not explicit
             root = orphan and not any(other.root for other in parts.values())
             part = Invocation(
                 trace=trace,
@@ -290,9 +290,9 @@ class Tree(Stage):
                 named=named,
                 span_id=root_id(trace) if root else session_span_id(trace, *name),
                 root=root,
-                parent_agent_id=told.parent_agent_id or "",
+                parent_agent_id=metadata.parent_agent_id or "",
                 parent_span_id=explicit,
-                task_type=told.task_type or "default",
+                task_type=metadata.task_type or "default",
                 started=began,
                 last=action.at,
                 arrived=now,
