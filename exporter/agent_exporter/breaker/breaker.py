@@ -1,11 +1,11 @@
-"""The stage: findings and lines in, intents out. Everything here belongs to the pipeline's thread.
+"""The stage: findings and lines in, intents out. All of it runs in the pipeline's thread.
 
-What a finding or a line brings is decided once the sources have been read up: the session's end may stand in the very
-next line. An intent is then committed, and only after that handed to `call`, which reports every attempt by `answered`.
+The breaker decides once all sources are caught up: the next line may be the session's end. It commits the intent, and
+only then passes it to `call`, whose attempts `answered` reports.
 
-Sums, task types and ends count only if a line tells them that may speak for the agent (`authority`), so a forged line
-can neither stop a session nor keep one from being stopped for its budget. A loop or an unusual call has no sums: one
-foreign line in its session makes it observed only.
+Sums, task types and ends count only from trusted lines (`authority`), so a forged line can neither stop a session nor
+keep one from being stopped for its budget. A loop or an unusual call has no sums: if its session has one foreign line,
+the breaker only observes it.
 """
 
 from __future__ import annotations
@@ -43,19 +43,19 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PATIENCE = 0.5
-"""Seconds that a decision waits for sources that are never read up, as under full load: half of what it may take."""
+"""Seconds that a decision waits for sources that never catch up, as under full load: half of the second it may take."""
 
 
 OPEN = frozenset({"met", "observed", "failed"})
-"""What a further line, or finding, has decided on again."""
+"""Statuses in which a further line or finding leads to a new decision."""
 MAX_ORIGINS = 4_096
-"""Agents of which it is remembered where they spoke last, for the audit log alone."""
+"""Agents whose last origin is kept, for the audit log."""
 MAX_COPIED = 65_536
-"""Lines whose copies are looked for."""
+"""Foreign lines whose hash is kept, to find their copies."""
 
 
 class BreakerMetrics(NamedTuple):
-    """What the breaker tells the metrics."""
+    """Where the breaker counts."""
 
     terminated: Callable[[str, str, str, float], None]
     """(agent_id, reason, result, now)"""
@@ -64,8 +64,8 @@ class BreakerMetrics(NamedTuple):
 
 
 class Breaker(Stage):
-    """`call` is handed a copy of each intent that is committed and to be carried out; `reconsider` has the detectors
-    look at a session's budget again.
+    """Passes a copy of each intent to `call` once it is committed. `reconsider(session)` has the detectors check a
+    session's budget again.
     """
 
     def __init__(
@@ -84,22 +84,22 @@ class Breaker(Stage):
         self.intents = Intents(sessions, audit_log, metrics.terminated)
         self.confirmation = Confirmation(self.intents, sessions, config.breaker, metrics.unconfirmed)
         self._pending: dict[str, Intent] = {}
-        """To be decided on."""
+        """Intents to decide on, by key."""
         self._since = 0.0
-        """Of the oldest of them, the clock."""
+        """The clock when the oldest of them was added."""
         self._handing: list[Intent] = []
-        """Intended, and not committed yet."""
+        """Intended, but not committed yet."""
         self._clocks: dict[str, ClockOffset] = {}
-        """Of agents that can be stopped, by lines that may speak for them alone."""
+        """Clock offsets of watched agents, from their trusted lines only."""
         self._last_origin: dict[str, Origin] = {}
-        """Where an agent's newest line that counts came from: what waited for its turn has no line of its own."""
+        """The origin of an agent's newest trusted line: a finding that waited for its turn has no line of its own."""
         self._copied: dict[int, None] = {}
-        """Hashes of lines in the name of agents that can be stopped, from where they must not come."""
+        """Hashes of foreign lines that name a watched agent."""
         self.settings = config.breaker
         self.configure(config)
 
     def configure(self, config: Config, now: float = 0.0) -> None:
-        """Take up new settings. A raised ceiling begins a new generation, as an operator's extension does."""
+        """Use new settings. A raised ceiling begins a new generation, as an operator's extension does."""
         before, self.settings = self.settings, config.breaker
         self.confirmation.settings = config.breaker
         self._reorder = float(config.detectors.reorder_window)
@@ -129,25 +129,25 @@ class Breaker(Stage):
 
     @property
     def evictions(self) -> int:
-        """Intents that had to make room though their session goes on."""
+        """Intents that made room although their session goes on."""
         return self.intents.evictions
 
     @property
     def urgent(self) -> bool:
-        """Something waits for the next commit."""
+        """Whether an intent waits for the next commit."""
         return bool(self._handing)
 
     # --- findings and lines ------------------------------------------------------------------------------------
 
     def on_finding(self, finding: Finding, now: float) -> None:
-        """A detector has found something; of its session, if that can be stopped for it."""
+        """Add an intent if the finding is a reason to stop its session."""
         if finding.kind not in self.settings.reasons or finding.session_id is None or not finding.topic.stops:
             return
         intent = self.intents.of(finding.agent_id, finding.session_id)
         standing = next(
             (o for o in intent if o.reason == finding.kind and not o.called and o.status != "withdrawn"), None
         )
-        if standing is not None:  # another kind of loop: the same to stop
+        if standing is not None:  # another kind of loop is the same reason
             if standing.status in OPEN:
                 self._put_off(standing, now)
             return
@@ -170,7 +170,7 @@ class Breaker(Stage):
         self._put_off(new, now)
 
     def on_action(self, action: Action, session: Session, reading: Reading) -> None:
-        """Look whether the session is over its budget, or goes on although it was told to stop."""
+        """Check whether the session is over its budget, or still logs although it should have stopped."""
         if not self.watches(action.agent_id):
             return
         origin, now = reading.origin, reading.now
@@ -193,7 +193,7 @@ class Breaker(Stage):
             session.foreign = True
         for intent in self.intents.of(action.agent_id, action.session_id):
             if intent.called:
-                # Else another session has begun under the same id, or somebody else writes in its name.
+                # If not, a new session has the same id, or someone else writes in its name.
                 if session.terminated and allowed:
                     self.confirmation.line(intent, action.at - self._offset(action.agent_id), session, now)
             elif allowed and not intent.hopeless and intent.status in OPEN:
@@ -201,19 +201,19 @@ class Breaker(Stage):
                 self._put_off(intent, now)
 
     def may_begin(self, action: Action, reading: Reading) -> bool:
-        """Whether a line may begin a session where one is open: a stranger must not set its sums to zero."""
+        """Whether a line may begin a new session where one is open: a foreign line must not set its sums to zero."""
         agent_id = action.agent_id
         return not self._authority.vouched(agent_id) or self._authority.allows(agent_id, reading.origin)
 
     def on_heartbeat(self, action: Action, session: Session | None, reading: Reading) -> None:
-        """Note that others than its agent keep a session at work."""
+        """Note that the session has a foreign heartbeat."""
         if session is None or not self.watches(action.agent_id):
             return
         if not self._authority.allows(action.agent_id, reading.origin):
             session.foreign = True
 
     def on_duplicate(self, action: Action, reading: Reading) -> None:
-        """If somebody else has sent a copy of the record first, it is held against its agent now."""
+        """Count a trusted record if only a foreign copy of it was counted so far."""
         line = hash(action.line)
         if line not in self._copied or not self.watches(action.agent_id):
             return
@@ -227,7 +227,10 @@ class Breaker(Stage):
     on_written_twice = on_duplicate
 
     def _overspent(self, session: Session, at: float, now: float) -> None:
-        """Over its budget, whatever the detectors say: by others it may be found already, or of a large task type."""
+        """Add an intent if the trusted sums are over budget, whatever the detectors found.
+
+        Foreign lines may have made them find it earlier, or not at all, by naming a larger task type.
+        """
         evidence = self.permission.account(session).excess if BUDGET in self.settings.reasons else None
         if evidence is None:
             return
@@ -252,7 +255,7 @@ class Breaker(Stage):
         return bool(self._pending)
 
     def impatient(self, now: float) -> bool:
-        """Whether what is undecided has waited long enough for sources to be read up."""
+        """Whether the undecided intents have waited long enough for sources to catch up."""
         return now - self._since >= PATIENCE
 
     def _put_off(self, intent: Intent, now: float) -> None:
@@ -261,15 +264,15 @@ class Breaker(Stage):
         self._pending[intent.key] = intent
 
     def decide(self, now: float) -> None:
-        """Called between two blocks of lines, when no source has any more."""
+        """Decide on all that waits. Called between two blocks of lines, when no source has more."""
         pending, self._pending = self._pending, {}
         for intent in pending.values():
-            if self.intents.get(intent.key) is None:  # it had to make room while it waited
+            if self.intents.get(intent.key) is None:  # it made room while it waited
                 self.intents.add(intent)
             self._decide(intent, now)
 
     def tick(self, now: float) -> None:
-        """About once a second: who has ended, or gone quiet."""
+        """Confirm sessions that have ended or gone quiet."""
         self.confirmation.tick(now)
 
     def _decide(self, intent: Intent, now: float) -> None:
@@ -278,9 +281,9 @@ class Breaker(Stage):
         session = self._sessions.get(intent.agent_id, intent.session_id)
         why = self.permission.why_not(intent, session, now, self._offset(intent.agent_id))
         if why is None and intent.status != "intended":
-            # One that failed is tried again under the admission that it had.
+            # An intent that failed is tried again; the latch counts it once.
             if intent.intended or self.latch.admit(now, sum(1 for _ in self._sessions.open()), self.settings):
-                if intent.reason == BUDGET and session is not None and session.foreign:  # it was found by forged sums
+                if intent.reason == BUDGET and session is not None and session.foreign:  # its sums may be forged
                     intent.evidence = self.permission.account(session).excess or intent.evidence
                 self.intents.change(intent, "intended", "", now)
                 intent.intended, intent.attempts = now, 0
@@ -297,7 +300,7 @@ class Breaker(Stage):
             self.intents.touch(intent)
 
     def _offset(self, agent_id: str) -> float:
-        """Seconds that its clock is ahead, as far as is known: a line's age is that of its arrival then."""
+        """Seconds that the agent's clock is ahead, 0 while unknown."""
         clock = self._clocks.get(agent_id)
         return (clock.offset if clock is not None else None) or 0.0
 
@@ -306,7 +309,7 @@ class Breaker(Stage):
         see = "see agent-exporter breaker status --config FILE"
         log.error("the breaker is latched and only observes: %s; %s", self.latch.why, see)
         self.audit.write("latched", now, why=self.latch.why)
-        # What was decided a moment ago, and nobody was told of, is not done either: it may be of the same mistake.
+        # Do not make the calls decided a moment ago either: they may rest on the same mistake.
         for intent in self._handing:
             self.intents.change(intent, "observed", why, now)
             intent.intended = 0.0
@@ -316,11 +319,11 @@ class Breaker(Stage):
     # --- calls -------------------------------------------------------------------------------------------------
 
     def evicted(self) -> Iterable[tuple[str, int]]:
-        """Sessions to be stopped."""
+        """Intents."""
         yield "intents", self.evictions
 
     def committed(self) -> bool:
-        """The intents are on disk: now they are carried out."""
+        """The intents are on disk: carry them out."""
         self.audit.committed()
         handing, self._handing = self._handing, []
         for intent in handing:
@@ -328,7 +331,7 @@ class Breaker(Stage):
         return False
 
     def answered(self, key: str, refused: Refused | None, now: float) -> bool:
-        """What became of a call; `refused` says why it was not taken. Returns whether to try again."""
+        """Note the result of a call; `refused` is None if it was taken. Returns whether to try again."""
         intent = self.intents.get(key)
         if intent is None or intent.called:
             return False
@@ -360,7 +363,7 @@ class Breaker(Stage):
         return False
 
     def still_intended(self, key: str, now: float) -> bool:
-        """Asked before a further attempt: an operator, a reload, the latch or the session's end may have settled it."""
+        """Whether to make a further attempt. An operator, a reload, the latch or the session's end may forbid it."""
         intent = self.intents.get(key)
         if intent is None or intent.status != "intended":
             return False
@@ -376,11 +379,11 @@ class Breaker(Stage):
     # --- budgets that are raised -----------------------------------------------------------------------------------
 
     def budget_raised(self, session: Session, why: str, now: float) -> None:
-        """What is within its ceiling again is withdrawn, and found anew should it pass the new one."""
+        """Withdraw the intents of a session that is within its budget again. Over the new one, it is found again."""
         self._reconsider(session)
         over, excess = BUDGET in session.trail.found, self.permission.account(session).excess
         for intent in self.intents.of(session.agent_id, session.session_id):
-            still = excess if intent.intended else over  # what was decided rests on the attested sums alone
+            still = excess if intent.intended else over  # a decision rests on the trusted sums alone
             if intent.reason == BUDGET and not intent.called and intent.status != "withdrawn" and not still:
                 self._pending.pop(intent.key, None)
                 self._handing = [other for other in self._handing if other is not intent]
@@ -390,15 +393,15 @@ class Breaker(Stage):
     # --- state -------------------------------------------------------------------------------------------------
 
     def changes(self) -> Iterator[Row]:
-        """Rows of what changed."""
+        """Rows that changed."""
         yield from self.intents.changes()
         yield from self.latch.changes()
         yield from self.audit.changes()
 
     def restore(self, store: Store, now: float) -> None:
-        """Take up what a former run meant to do: what it had decided and perhaps not done is looked at again.
+        """Restore from committed rows. What a former run decided, and perhaps did not carry out, is decided again.
 
-        If it cannot be known whether that run had latched, the breaker latches.
+        If the latch's row cannot be read, the breaker latches.
         """
         rows = store.rows
         self.latch.restore(rows(latch.ROW_KIND))

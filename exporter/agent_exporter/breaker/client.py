@@ -1,4 +1,4 @@
-"""What `agent-exporter breaker` prints."""
+"""The command `agent-exporter breaker`: sends orders to a running exporter, and prints the answers."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 __all__ = ["Refused", "order", "verified"]
 
 MAX_FAULTS = 20
-"""That are printed."""
+"""Faults that `verify` prints."""
 
 
 def order(socket: Path, options: argparse.Namespace) -> str:
-    """Give an order and return the answer. Raises Refused."""
+    """Send an order and return the answer. Raises Refused."""
     if options.order == "status":
         answer = ask(socket, "GET", "/status")
         if options.json:
@@ -41,7 +41,7 @@ def order(socket: Path, options: argparse.Namespace) -> str:
 
 
 def status(answer: dict[str, Any], now: float) -> str:
-    """For a person."""
+    """The answer to `breaker status` as text."""
     if answer["latched_since"]:
         since = datetime.fromtimestamp(answer["latched_since"], UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         head = (
@@ -57,7 +57,7 @@ def status(answer: dict[str, Any], now: float) -> str:
         audit += f"\nlast hash: {answer['audit_head']}"
     if answer["audit_problem"]:
         audit += f"\nTHE AUDIT LOG CANNOT BE WRITTEN: {answer['audit_problem']}"
-    rows = [  # ids come out of log lines, and a terminal obeys what is in them
+    rows = [  # ids come from log lines and may hold escape sequences
         (
             one["status"],
             ago(one["changed"], now),
@@ -98,5 +98,5 @@ def verified(path: Path) -> tuple[list[str], bool]:
 def _who() -> str:
     try:
         return os.environ.get("SUDO_USER") or getpass.getuser()
-    except (KeyError, OSError):  # in a container the user may have no name
+    except (KeyError, OSError):  # the user of a container may have no name
         return str(os.getuid())

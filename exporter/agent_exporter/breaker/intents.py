@@ -1,4 +1,4 @@
-"""The table of intents: bounded, stored, looked up by session; each change of one is counted and in the audit log."""
+"""The table of intents: bounded, stored, by session. Counts each change of an intent and writes it to the audit log."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from agent_exporter.state import Row
 
 MAX_INTENTS = 10_000
-"""Intents remembered: at a hundred a day those of three months."""
+"""Intents kept: at a hundred a day, those of three months."""
 
 
 class Intents:

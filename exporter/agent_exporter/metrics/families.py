@@ -1,4 +1,4 @@
-"""The only place where a metric name is spelt: names, types, help and labels. `samples` puts values to them."""
+"""The only place with names of metrics: names, types, help and labels. `samples` adds the values."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Family(NamedTuple):
-    """A metric's name, type, help and labels. A counter's name is given as it is exposed, with `_total`."""
+    """A metric's name, type, help and labels. A counter's name includes `_total`."""
 
     name: str
     type: str
