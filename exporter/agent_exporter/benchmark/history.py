@@ -1,4 +1,4 @@
-"""The latest runs of each suite on each agent, in the state file: a run is rare and dear, so a restart keeps it.
+"""The latest runs of each suite on each agent, in the state file: a run is rare and expensive, so a restart keeps it.
 
 /metrics shows the last run of each, with its own time.
 """
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from agent_exporter.state import Row
 
 ROW_KIND = "benchmark"
-"""The kind of its rows."""
+"""Kind of its rows."""
 MAX_RUNS = 100
-"""Runs of one suite on one agent: three months of daily ones."""
+"""Runs kept of one suite on one agent: three months of daily runs."""
 MAX_NAMED = 20
-"""Failing cases that are kept by name, of one run."""
+"""Names of failing cases kept of one run."""
 
 
 class Run(Struct, array_like=True, frozen=True):
-    """A run, without its answers. `failed` names cases of which not every answer passed."""
+    """A run, without its answers. `failed` has the names of cases in which an answer did not pass."""
 
     at: float
     passed: int
@@ -50,7 +50,7 @@ class Kept(Struct, array_like=True):
 
 
 class History:
-    """Made from rows; gives rows. In the pipeline's thread, but for `last`."""
+    """The runs as rows of state. Use it in the pipeline's thread, except for `last`."""
 
     def __init__(self, rows: Iterable[tuple[str, bytes]] = ()) -> None:
         self._kept = {key: read(key, value) for key, value in rows}
@@ -71,7 +71,7 @@ class History:
         return [(ROW_KIND, key, msgspec.msgpack.encode(kept))]
 
     def keep_only(self, config: Config) -> list[Row]:
-        """Forget suites and agents that the config no longer names, so that their series go."""
+        """Forget suites and agents that the config no longer names, so that their series end."""
         names = set(config.names())
         newest = {
             row_key(agent, suite)
@@ -93,7 +93,7 @@ def latest(rows: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, str, Run]]:
 
 
 def read(_: str, value: bytes) -> Kept:
-    """The runs of a row. Raises ValueError if there are none, or if one asked nothing."""
+    """The runs of a row. Raises ValueError if there are none, or if one has no answers."""
     kept = msgspec.msgpack.decode(value, type=Kept)
     if not kept.runs or not all(run.of for run in kept.runs):
         raise ValueError("a run without answers")

@@ -1,4 +1,4 @@
-"""The answer as one JSON document, whose shape is in docs/explain.md. Names are whole; what is not ASCII is escaped."""
+"""The answer as one JSON document, described in docs/explain.md. Names are whole; non-ASCII is escaped."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def write(answer: Answer, *, content: bool) -> str:
-    """The document; with `content` it has what the first failures were given."""
+    """The document; with `content` it includes the inputs and outputs of the first failures."""
     shown = {
         "now": stamp(answer.now),
         "tasks": [_task(task, content=content) for task in answer.tasks],
@@ -119,7 +119,7 @@ def _cut(text: str | None) -> str | None:
 
 
 def _dollars(dollars: float | None) -> float | None:
-    return None if dollars is None else round(dollars, 6)  # adding up leaves digits that no line had
+    return None if dollars is None else round(dollars, 6)  # a sum of floats has digits that no line had
 
 
 def _seconds(seconds: float) -> float:

@@ -1,6 +1,6 @@
-"""The answer as text: two sentences, the tree with its numbers, what the first failure was given, and what was found.
+"""The answer as text: two sentences, the tree with its numbers, the input of the first failure, and the findings.
 
-Times are UTC. Everything that a log says has gone through `safe` before it is put beside anything of ours.
+Times are UTC. All text from logs goes through `safe` before it is shown.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
 MAX_FINDINGS = 20
 """Of one task."""
 MAX_FULL, MAX_BRIEF = 3, 20
-"""Tasks that are shown in full, and further ones with a line each."""
+"""Tasks shown in full, and further ones with a line each."""
 MAX_LINES_EACH = 4
 """Of one finding."""
 MIN_COLUMNS, MAX_COLUMNS = 80, 160
 NUMBERS = (("TOOK", 10), ("TOKENS", 7), ("COST", 8), ("RETRY", 5), ("CONF", 4))
-"""Columns of numbers, set to the right."""
+"""Columns of numbers, aligned right."""
 STATUS = 9
 
 
 class Page:
-    """Writes tasks in so many columns. `asked` says of a session that it is the one asked for."""
+    """Writes tasks in so many columns. `asked(agent_id, session_id)` says whether the session is the one asked for."""
 
     def __init__(self, paint: Paint, columns: int, asked: Callable[[str, str], bool]) -> None:
         self._paint = paint
@@ -47,7 +47,7 @@ class Page:
         self._asked = asked
 
     def task(self, task: Task, given: Sequence[str]) -> Iterator[str]:
-        """A task in full; `given` are the lines of what its first failure was given."""
+        """A task in full; `given` are the lines about the input and output of its first failure."""
         paint, columns = self._paint, self._columns
         level = task.level
         yield paint(cut(f"Task {name_of(task)}", columns), "strong")
@@ -217,12 +217,12 @@ class Page:
 
 
 def name_of(task: Task) -> str:
-    """What its lines call it, safe."""
+    """The names that its lines give it, made safe."""
     return safe(task.names[0]) if task.names else f"{task.trace_id} (no name)"
 
 
 def _both(agent_id: str, session_id: str, columns: int) -> str:
-    """The two names, each cut by itself."""
+    """Agent and session, each cut on its own."""
     agent, session = safe(agent_id), safe(session_id)
     if width(agent) + width(session) < columns:
         return f"{agent} {session}"
