@@ -73,7 +73,7 @@ class FileSource(Source):
         self.truncations = 0
         """Number of files that lost their content but kept their name."""
         self.unread_bytes_estimate = 0
-        """Bytes seen, but not read, before a file shrank. They are lost, unless a copy has them."""
+        """Bytes seen, but not read, before a file shrank. At least these are lost, unless a copy has them."""
         self.problems: dict[str, str] = {}
         """Why a file cannot be read, by name."""
         self._pattern = os.path.abspath(pattern)  # noqa: PTH100  (glob wants strings, and links left as they are)
