@@ -40,7 +40,7 @@ OTHER_JSON = {
     "backtest.prometheus": "what Prometheus answers",
     "breaker.audit": "our own audit log",
     "breaker.control": "orders of an operator",
-    "breaker.operate": "what the exporter answers to them",
+    "breaker.client": "what the exporter answers to them",
     "explain.document": "our own findings",
     "prices": "our own table",
     "probes.endpoint": "what an agent answers",

@@ -61,7 +61,7 @@ def told(rig: Rig) -> tuple[float, float | None]:
 def test_an_agent_whose_lines_arrive_is_heard_whatever_they_say_of_the_time(tmp_path):
     """From its first line on, if its source had been read up before."""
     rig = Rig(tmp_path, now=0.0)
-    rig.pipeline._read_up.add("told")
+    rig.pipeline._caught_up_sources.add("told")
     for second in range(3):
         rig.seconds = second
         rig.say(line(second - 5 * HOURS, agent_id="runaway", session_id="s"))
@@ -72,7 +72,7 @@ def test_an_agent_whose_lines_arrive_is_heard_whatever_they_say_of_the_time(tmp_
 def test_lines_far_ahead_of_the_clock_count_as_written_now_and_the_offset_says_so(tmp_path, offset):
     """It may be this machine whose clock is slow: then the lines of all agents would be lost."""
     rig = Rig(tmp_path, now=0.0)
-    rig.pipeline._read_up.add("told")
+    rig.pipeline._caught_up_sources.add("told")
     for second in range(3):
         rig.seconds = second
         rig.say(line(second + offset, agent_id="runaway", session_id="s", tokens={"prompt": 5}))

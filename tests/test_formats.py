@@ -101,7 +101,7 @@ def test_rows_of_state_keep_their_form():
     assert held.feed([docker("c\n")]) == Batch([b"abc"])
     assert (
         msgspec.msgpack.decode(
-            msgspec.msgpack.encode({"path": b"/x", "dev": 1, "inode": 2, "unwrapper": dumped}), type=Place
+            msgspec.msgpack.encode({"path": b"/x", "dev": 1, "inode": 2, "format": dumped}), type=Place
         ).format
         == dumped
     )

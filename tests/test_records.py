@@ -15,7 +15,7 @@ from agent_exporter.cli import command
 from agent_exporter.config import parse
 from agent_exporter.formats.prefixed import MAX_PREFIX
 from agent_exporter.lines import Batch
-from agent_exporter.metrics.cells import KINDS
+from agent_exporter.metrics.cells import CELL_TYPES
 from agent_exporter.records import EXCERPT, Foreign, read
 from agent_exporter.sources import Source
 from agent_exporter.stages import Stages
@@ -234,7 +234,7 @@ otlp_logs: {foreign_json: count}
 def test_every_line_read_is_accepted_rejected_duplicate_or_ignored(lines):
     """To the unit, whatever the config of its source."""
     for name, counted in (("both", False), ("strict", True), ("otlp", True), ("-", False)):
-        stages = Stages(parse(CONFIG), MemoryStore(KINDS), [], live=False)
+        stages = Stages(parse(CONFIG), MemoryStore(CELL_TYPES), [], live=False)
         source = Source()
         source.name = name
         envelopes = [b""] * len(lines) if name == "otlp" else ()

@@ -21,7 +21,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
-from msgspec.structs import force_setattr
+from msgspec.structs import replace
 
 from agent_exporter.action import MAX_AHEAD, OPTIONAL_FIELDS, Action, Mended, Rejection, decode
 from agent_exporter.metrics.families import OVERFLOWS, TABLES
@@ -126,7 +126,7 @@ class Pipeline:
         """No former run has left any lines in the state."""
         self.caught_up = False
         """All sources together had nothing to read at some time."""
-        self._read_up: set[str] = set()
+        self._caught_up_sources: set[str] = set()
         """Sources that had nothing more to read at some time."""
 
     def now(self) -> float:
@@ -144,7 +144,7 @@ class Pipeline:
         now = self.now()
         self._batches += 1
         reading = self.reading = Reading(source, live=live and not self._catching_up)
-        reading.read_up = self.in_order or (reading.live and source.name in self._read_up)
+        reading.caught_up = self.in_order or (reading.live and source.name in self._caught_up_sources)
         reading.window = source.window
         reading.now = now
         reading.arrived = now if live or self.in_order else self._batches - 1e9  # below 0, as no clock runs
@@ -175,9 +175,9 @@ class Pipeline:
                         tally.reject(cell, action)
                     continue
                 if isinstance(action, Mended):
+                    if action.ahead and now:  # in a backlog, the time of its newest line
+                        action = replace(action, at=now)
                     mended.append((action, line))
-                    if action.ahead and now:  # of a backlog: the time of its newest line
-                        force_setattr(action, "at", now)
             reading.number = number
             if delivered is not None and delivered(line, envelopes[number]):
                 duplicate += 1
@@ -228,7 +228,7 @@ class Pipeline:
             cell.rejected["too_long"] = cell.rejected.get("too_long", 0) + batch.too_long
         cell.nul_bytes += batch.nul_bytes
         cell.late += self.sessions.take_late()
-        cell.repeated += self.sessions.take_repeated()
+        cell.repeated += self.sessions.take_written_twice()
         tally.touch(cell)
         if not live:
             self._unthinned += accepted
@@ -341,10 +341,10 @@ class Pipeline:
                         busy = True
                         waited_for = waited_for or source.impatient
                     else:
-                        self._read_up.add(source.name)
+                        self._caught_up_sources.add(source.name)
             self._answer()
             if breaker is not None and breaker.undecided:
-                self._decide(breaker, read_up=not busy)
+                self._decide(breaker, caught_up=not busy)
                 waited_for = waited_for or breaker.urgent
             now = monotonic()
             if waited_for or now >= next_commit:
@@ -380,10 +380,10 @@ class Pipeline:
     def _behind(self, by: int = BEHIND_BYTES) -> bool:
         return any(total - read > by for read, total in (source.progress() for source in self.sources))
 
-    def _decide(self, breaker: Breaker, *, read_up: bool) -> None:
+    def _decide(self, breaker: Breaker, *, caught_up: bool) -> None:
         """Sessions are stopped when all is read: the next line may be their end."""
         now = self.now()
-        if self.unavailable is None and (read_up or (breaker.impatient(now) and not self._behind(CLOSE_BYTES))):
+        if self.unavailable is None and (caught_up or (breaker.impatient(now) and not self._behind(CLOSE_BYTES))):
             breaker.decide(now)
 
     def _tick(self) -> None:

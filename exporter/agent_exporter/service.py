@@ -21,6 +21,7 @@ from agent_exporter import __version__
 from agent_exporter.benchmark import history
 from agent_exporter.benchmark.history import History, Run
 from agent_exporter.benchmark.schedule import Schedule
+from agent_exporter.breaker import Operators
 from agent_exporter.breaker.control import Control
 from agent_exporter.breaker.terminator import Refused, Terminator
 from agent_exporter.config import Config, load
@@ -30,9 +31,10 @@ from agent_exporter.metrics.samples import ScrapeContext
 from agent_exporter.pipeline import RETRY_EVERY, Pipeline
 from agent_exporter.prices import Prices
 from agent_exporter.probes.prober import Prober
+from agent_exporter.row_kinds import ROW_KINDS
 from agent_exporter.server import Server
 from agent_exporter.server.budget import budget
-from agent_exporter.server.pages import CatchingUp
+from agent_exporter.server.handlers import CatchingUp
 from agent_exporter.sources.otlp import OtlpSource
 from agent_exporter.spans.sender import Sender
 from agent_exporter.spans.target import target
@@ -40,7 +42,6 @@ from agent_exporter.stages import MIRRORED, Stages, agent_settings, open_sources
 from agent_exporter.state import MemoryStore, SQLiteStore, Store, Unavailable
 from agent_exporter.status.pages import Pages
 from agent_exporter.status.seen import Snapshot, take_snapshot
-from agent_exporter.stored import STORED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -142,7 +143,7 @@ class Exporter:
             log.warning("no state: after a restart counters begin at zero, and files are read from their beginning")
             return MemoryStore(MIRRORED)
         try:
-            return SQLiteStore(Path(path), MIRRORED, STORED)
+            return SQLiteStore(Path(path), MIRRORED, ROW_KINDS)
         except Unavailable as error:
             sentence = f"state cannot be opened, nothing is read until it can: {error}"
             if self._problem != sentence:
@@ -165,7 +166,7 @@ class Exporter:
             self._sender = Sender(queue, target(self.config))
             queue.wake = self._sender.wake
             sending = self._loop.submit(self._sender.run())
-        self._history = History(store.rows(history.ROW))
+        self._history = History(store.rows(history.ROW_KIND))
         self._asking.start()
         self._ask_agents()
         control = self._stand_by(stages)
@@ -193,23 +194,24 @@ class Exporter:
         async def answered(key: str, refusal: Refused | None) -> bool:
             return await asyncio.wrap_future(pipeline.ask(lambda: breaker.answered(key, refusal, pipeline.now())))
 
-        async def wanted(key: str) -> bool:
-            return await asyncio.wrap_future(pipeline.ask(lambda: breaker.wanted(key, pipeline.now())))
+        async def still_intended(key: str) -> bool:
+            return await asyncio.wrap_future(pipeline.ask(lambda: breaker.still_intended(key, pipeline.now())))
 
         def call(intent: Intent) -> None:
             self._loop.submit(terminator.carry_out(intent))
 
-        terminator = Terminator(lambda name: self.config.agent(name).terminate, answered, wanted)
+        terminator = Terminator(lambda name: self.config.agent(name).terminate, answered, still_intended)
         breaker.call = call
         path = self.config.control_socket()
         if path is None:
             return None
+        operators = Operators(breaker, stages.sessions)
         control = Control(
             path,
-            status=lambda: pipeline.ask(breaker.status),
-            unlatch=lambda order: pipeline.ask(lambda: breaker.unlatch(pipeline.now(), order.by)),
+            status=lambda: pipeline.ask(operators.status),
+            unlatch=lambda order: pipeline.ask(lambda: operators.unlatch(pipeline.now(), order.by)),
             extend=lambda order: pipeline.ask(
-                lambda: breaker.extend(
+                lambda: operators.extend(
                     order.session_id, order.agent_id, order.tokens, order.cost_usd, pipeline.now(), order.by
                 )
             ),

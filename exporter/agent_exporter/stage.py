@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class Reading:
     """How the line at hand was read. One object serves all lines of a batch: a stage keeps nothing of it."""
 
-    __slots__ = ("arrived", "live", "now", "number", "read_up", "source", "window")
+    __slots__ = ("arrived", "caught_up", "live", "now", "number", "source", "window")
 
     def __init__(self, source: Source | None = None, *, live: bool = False) -> None:
         self.source = source
@@ -33,7 +33,7 @@ class Reading:
         """The line's place in its batch."""
         self.live = live
         """Lines are read as they are written, as far as is known: the log is not finished, and not far behind."""
-        self.read_up = False
+        self.caught_up = False
         """Lines are read as they arrive: the source had nothing more to read at some time before, or a log of the past
         is read in the order of its times.
         """
@@ -69,7 +69,7 @@ class Stage:
     def on_heartbeat(self, action: Action, session: Session | None, reading: Reading) -> None:
         """A heartbeat, and the session that it is a sign of life of, if there is one."""
 
-    def on_repeated(self, action: Action, reading: Reading) -> None:
+    def on_written_twice(self, action: Action, reading: Reading) -> None:
         """The same record stands twice in the log: it counts, but is not evidence for a finding."""
 
     def on_duplicate(self, action: Action, reading: Reading) -> None:
@@ -120,7 +120,7 @@ class Chain:
             at_work = [stage for stage in self.stages if not stage.inactive]
             self._actions = [stage.on_action for stage in at_work if _overrides(stage, "on_action")]
             self._heartbeats = [stage.on_heartbeat for stage in at_work if _overrides(stage, "on_heartbeat")]
-            self._repeated = [stage.on_repeated for stage in at_work if _overrides(stage, "on_repeated")]
+            self._written_twice = [stage.on_written_twice for stage in at_work if _overrides(stage, "on_written_twice")]
             self._duplicates = [stage.on_duplicate for stage in at_work if _overrides(stage, "on_duplicate")]
 
     def take(self, action: Action, reading: Reading) -> None:
@@ -132,8 +132,8 @@ class Chain:
             return
         session = self._sessions.add(action, reading.arrived)
         if session is None:
-            for on_repeated in self._repeated:
-                on_repeated(action, reading)
+            for on_written_twice in self._written_twice:
+                on_written_twice(action, reading)
             return
         for on_action in self._actions:
             on_action(action, session, reading)

@@ -17,7 +17,7 @@ from agent_exporter.detectors import Detectors, cascade
 from agent_exporter.detectors import journal as findings
 from agent_exporter.detectors.journal import Journal
 from agent_exporter.duplicates import Duplicates
-from agent_exporter.metrics.cells import KINDS
+from agent_exporter.metrics.cells import CELL_TYPES
 from agent_exporter.metrics.collector import Collector, StaticCollector
 from agent_exporter.metrics.exposition import write
 from agent_exporter.metrics.limits import Limits
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from agent_exporter.state import Rows
 
 
-MIRRORED = (*KINDS, findings.ROW, history.ROW)
+MIRRORED = (*CELL_TYPES, findings.ROW_KIND, history.ROW_KIND)
 """Kinds of rows of which a page is made: metrics, the latest findings, and the latest benchmark runs."""
 
 
@@ -143,8 +143,8 @@ class Stages:
         recent = breaker = None
         if live:
             recent = Recent(time.time())
-            told = BreakerMetrics(tally.terminated, tally.unconfirmed)
-            breaker = Breaker(config, sessions, Audit(config.audit_log()), told, detectors.reconsider)
+            metrics = BreakerMetrics(tally.terminated, tally.unconfirmed)
+            breaker = Breaker(config, sessions, Audit(config.audit_log()), metrics, detectors.reconsider)
             self.listeners.append(lambda finding: breaker.on_finding(finding, self.pipeline.now()))
         self.tally = tally
         self.sessions = sessions

@@ -47,7 +47,7 @@ Rows = dict[str, dict[str, bytes]]
 """Kind to key to value."""
 
 
-class Stored(NamedTuple):
+class RowKind(NamedTuple):
     """A kind of row. `read` takes a key and a value, and raises if a restart cannot use them."""
 
     read: Callable[[str, bytes], object]
@@ -142,7 +142,7 @@ class SQLiteStore:
     UNREADABLE, in the transaction that has the count of it.
     """
 
-    def __init__(self, path: Path, mirror: Iterable[str] = (), stored: Mapping[str, Stored] | None = None) -> None:
+    def __init__(self, path: Path, mirror: Iterable[str] = (), stored: Mapping[str, RowKind] | None = None) -> None:
         self.path = path
         self.set_aside: Path | None = None
         self.committed: Rows = {kind: {} for kind in mirror}

@@ -44,12 +44,12 @@ class Progress:
 
     def __init__(self) -> None:
         self._started = self._shown = time.monotonic()
-        self._wanted = sys.stderr.isatty()
+        self._shows = sys.stderr.isatty()
         self._drawn = False
 
     def show(self, source: Reading) -> None:
         """Told after each block of a source."""
-        if not self._wanted:
+        if not self._shows:
             return
         done, total = source.progress()
         share = f" {100 * done / total:3.0f} %" if total else ""
@@ -59,7 +59,7 @@ class Progress:
     def draw(self, text: str) -> None:
         """Show a text, five times a second at most."""
         now = time.monotonic()
-        if not self._wanted or now - self._started < 1 or now - self._shown < 0.2:
+        if not self._shows or now - self._started < 1 or now - self._shown < 0.2:
             return
         self._shown = now
         sys.stderr.write(f"\r\x1b[K{text}")

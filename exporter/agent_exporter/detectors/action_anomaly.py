@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from agent_exporter.config import Anomaly
     from agent_exporter.state import Row
 
-KIND = "action_anomaly"
-ROW = "window"
+ROW_KIND = "window"
 MAX_WINDOWS = 8_192
 """Pairs of agent and action, up to 2 KB each; the least recently used go first, counted in `evictions`."""
 
@@ -115,12 +114,12 @@ class Averages:
     def changes(self) -> Iterator[Row]:
         """Rows of the windows that changed."""
         for key in self._gone:
-            yield ROW, key, None
+            yield ROW_KIND, key, None
         self._gone.clear()
         for window in self._dirty:
             window.dirty = False
             window.stored = True
-            yield ROW, key_of(window), msgspec.msgpack.encode(window)
+            yield ROW_KIND, key_of(window), msgspec.msgpack.encode(window)
         self._dirty.clear()
 
     def restore(self, rows: Iterable[tuple[str, bytes]]) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from agent_exporter.config import Cascade
     from agent_exporter.detectors.steps import Step, Trace
 
-KIND, MEMBER = "cascade", "cascade_member"
+MEMBER = "cascade_member"
 MAX_FAILURES = 256
 """Held per trace, the latest: one agent that fails all the time must not fill the memory."""
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from agent_exporter.state import Row, Store
 
-ROW = "finding"
+ROW_KIND = "finding"
 MAX_FINDINGS = 500
 """The latest findings, kept for whoever shows them."""
 
@@ -64,11 +64,11 @@ class Journal(Stage):
         """Rows of what is new, or newly printed."""
         fresh, self._fresh = self._fresh, {}
         for key, entry in fresh.items():
-            yield ROW, key, msgspec.msgpack.encode(entry)
+            yield ROW_KIND, key, msgspec.msgpack.encode(entry)
             self._stored = max(self._stored, key)
         gone, self._gone = self._gone, []
         for key in gone:
-            yield ROW, key, None
+            yield ROW_KIND, key, None
 
     def committed(self) -> bool:
         """What is in the state can be printed. True if that has to be committed in turn."""
@@ -83,7 +83,7 @@ class Journal(Stage):
 
     def restore(self, store: Store, now: float) -> None:  # noqa: ARG002
         """Take up the findings of a former run; what that could not print is printed after the next commit."""
-        for key, value in sorted(store.rows(ROW)):
+        for key, value in sorted(store.rows(ROW_KIND)):
             self._number, entry = read(key, value)
             self._stored = key
             self._keys.append(key)
@@ -92,7 +92,7 @@ class Journal(Stage):
 
 
 def recent(rows: Iterable[tuple[str, bytes]]) -> list[Finding]:
-    """The findings in committed rows of the kind ROW, oldest first."""
+    """The findings in committed rows of the kind ROW_KIND, oldest first."""
     return [read(key, value)[1].finding for key, value in sorted(rows)]
 
 

@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from agent_exporter.config import Loop
     from agent_exporter.detectors.steps import Run, Step, Trail
 
-KIND = "loop"
-
 
 def retries(step: Step, settings: Loop) -> dict[str, Any] | None:
     """The agent itself says that it tries again and again."""
@@ -90,13 +88,18 @@ def shapes(settings: Loop) -> list[tuple[int, int]]:
     ]
 
 
-def rounds(steps: list[Step], names: list[str], wanted: list[tuple[int, int]]) -> dict[str, Any] | None:
+def longest(settings: Loop) -> int:
+    """How many steps a loop is found by, at most."""
+    return max(settings.stalled_calls, *(total for _, total in shapes(settings)))
+
+
+def rounds(steps: list[Step], names: list[str], shapes: list[tuple[int, int]]) -> dict[str, Any] | None:
     """The latest steps go round. Of several cycles it is the shortest; a repeat is none. `names`: of the `steps`."""
     name = names[-1]
     if name not in names[-1 - LONGEST : -1]:  # where most steps end
         return None
     count = len(names)
-    for length, total in wanted:
+    for length, total in shapes:
         # Names first: nearly all that are left end here, and their fingerprints are never computed.
         if count >= total and names[-1 - length] == name and names[-total:-length] == names[length - total :]:
             latest = steps[-total:]

@@ -13,6 +13,7 @@ from xxhash import xxh3_64_intdigest
 
 from agent_exporter.detectors.fingerprint import UNKNOWN, fingerprints
 from agent_exporter.detectors.reorder import Stream
+from agent_exporter.lineage import Member  # noqa: TC001  (msgspec reads the annotations)
 
 if TYPE_CHECKING:
     from agent_exporter.action import Action
@@ -142,17 +143,6 @@ class Trail(Steps, eq=False, gc=False, array_like=True, kw_only=True):
                 if step.line is None and step.record == xxh3_64_intdigest(action.line) >> 1:
                     return True
         return False
-
-
-class Member(Struct, eq=False, gc=False, array_like=True):
-    """One session's part of a trace. Times are seconds since 1970."""
-
-    agent_id: str
-    session_id: str
-    parent_agent_id: str
-    parent_span_id: str
-    """Given by the line in so many words, or empty."""
-    started: float
 
 
 class Trace(Steps, eq=False, gc=False, array_like=True, kw_only=True):

@@ -8,7 +8,8 @@ import msgspec
 
 from agent_exporter.action import trace_id_of
 from agent_exporter.detectors.cascade import key
-from agent_exporter.detectors.steps import Member, Trace
+from agent_exporter.detectors.steps import Trace
+from agent_exporter.lineage import Member
 from agent_exporter.sweep import next_threshold, oldest_eighth, sweep_target, sweep_threshold
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from agent_exporter.sessions import Session, Sessions
     from agent_exporter.state import Row
 
-ROW = "lineage"
+ROW_KIND = "lineage"
 MAX_TRACES = 16_384
 """Traces held at once, 1 KB for one of one session; the least recently used go first, counted in `evictions`."""
 LINGER = 600.0
@@ -56,14 +57,7 @@ class Traces:
         if who not in trace.members:
             if len(trace.members) >= MAX_MEMBERS:
                 del trace.members[next(iter(trace.members))]
-            told = action.metadata
-            trace.members[who] = Member(
-                session.agent_id,
-                session.session_id,
-                (told and told.parent_agent_id) or "",
-                (action.parent_span_id or "").lower(),
-                session.started,
-            )
+            trace.members[who] = Member.of(action, session.started)
             self.touch(trace)
         return trace
 
@@ -94,13 +88,13 @@ class Traces:
     def changes(self) -> Iterator[Row]:
         """Rows of the traces that changed."""
         for trace_id in self._gone:
-            yield ROW, trace_id, None
+            yield ROW_KIND, trace_id, None
         self._gone.clear()
         dirty, self._dirty = self._dirty, {}
         for trace in dirty.values():
             trace.dirty = False
             trace.stored = True
-            yield ROW, trace.trace_id, msgspec.msgpack.encode(trace)
+            yield ROW_KIND, trace.trace_id, msgspec.msgpack.encode(trace)
 
     def restore(self, rows: Iterable[tuple[str, bytes]], now: float) -> None:
         """Take up the traces of a former run. Their age begins anew: it is not stored with every line."""

@@ -1,6 +1,6 @@
-"""Any log as a `Log`: what is packed, wrapped by a container runtime or comes through a pipe is unpacked first.
+"""Any log as a `Log`. Logs that are compressed, wrapped by a container runtime or read from a pipe are unpacked first.
 
-A copy lies in a temporary file without a name, so that it is gone with this process.
+The copy is a temporary file without a name, so it disappears with this process.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class Unpacking:
-    """A log on its way to a file of plain lines."""
+    """A log that is being unpacked into a file of plain lines."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -45,7 +45,7 @@ class Unpacking:
 def open_logs(
     paths: Iterable[str], report: Callable[[Reading], None], clock: float, words: Mapping[str, str] = WORDS
 ) -> Iterator[list[Log]]:
-    """The logs of files, globs and "-", each file once. Raises OSError for one that is not there."""
+    """The logs of files, globs and "-", each file once. Raises OSError if one does not exist."""
     seen: set[Identity] = set()
     with ExitStack() as stack:
         logs = []
@@ -66,7 +66,7 @@ def open_logs(
 
 
 def _plain(name: str, st: os.stat_result, report: Callable[[Reading], None]) -> tuple[IO[bytes], str | None]:
-    """A file of plain lines, and why it is not whole."""
+    """A file of plain lines, and why it is incomplete, if it is."""
     if stat.S_ISREG(st.st_mode) and not name.endswith(".gz"):
         file = open(0 if name == "-" else name, "rb", buffering=0, closefd=name != "-")  # noqa: SIM115  (the caller's)
         head = os.pread(file.fileno(), BLOCK, 0)
@@ -88,7 +88,7 @@ def _may_hold_wrapped(file: IO[bytes]) -> bool:
 
 
 def _unpacked(name: str, report: Callable[[Reading], None]) -> tuple[IO[bytes], str | None]:
-    """The same for a copy without a name."""
+    """The same, as a copy without a name."""
     problem = None
     stream = Stream()
     unpacking = Unpacking(name)

@@ -23,8 +23,8 @@ from tornado.web import Application, RequestHandler
 from agent_exporter.server.access import Certificate, Token, is_loopback
 from agent_exporter.server.budget import Budget
 from agent_exporter.server.connections import BODY_DEADLINE, HEADER_DEADLINE, WRITE_DEADLINE, BoundedServer
+from agent_exporter.server.handlers import Asset, Exposition, Healthy, NotFound, Ready, ServerContext, Status
 from agent_exporter.server.logs import ANSWER_DEADLINE, Logs
-from agent_exporter.server.pages import Asset, Exposition, Healthy, NotFound, Ready, ServerContext, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -1,4 +1,4 @@
-"""One file that is followed: where it is now, and the next block of it."""
+"""One followed file: its present name, and its next block."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from agent_exporter.sources.splitting import Splitter, Stream
 
 
 class Followed:
-    """One followed file: a place, and the means to read on from there."""
+    """One followed file: a place, and how to read on from it."""
 
     def __init__(self, place: Place) -> None:
         self.path: str | None = os.fsdecode(place.path)
-        """Where it is now; None if it has no name that is known."""
+        """Its path now; None if no name is known."""
         self.fd: int | None = None
         self.size = self.mtime = -1
-        """As last looked at."""
+        """Its size when last checked."""
         self.changed = 0.0
-        """When it last did, by the source's clock."""
+        """When it last changed, by the source's clock."""
         self.gone: float | None = None
-        """Since when the pattern has not matched it."""
+        """Since when the pattern does not match it."""
         self.queued = self.ended = self.more = self.failed = False
         self._searched = 0
-        """Up to which offset there are only NULs after the place."""
+        """The offset up to which there are only NULs after the place."""
         self.after: Followed | None = None
         """The file that had this one's name before: read to its end first."""
         self.begin(place)
@@ -47,7 +47,7 @@ class Followed:
 
     @property
     def rotated(self) -> bool:
-        """Nobody is expected to write to it any more."""
+        """Whether no more writes are expected."""
         return self.gone is not None or self.path != self.home
 
     def snapshot(self) -> Place:
@@ -56,7 +56,7 @@ class Followed:
         return self.place
 
     def whole(self) -> bool:
-        """What was read of it is still there."""
+        """Whether the part that was read is still there."""
         assert self.fd is not None
         offset, tail = self.place.marks[-1]
         return tail_hash(self.fd, offset) == tail and os.pread(self.fd, len(self.place.head), 0) == self.place.head
@@ -65,26 +65,26 @@ class Followed:
         """One block, or a whole line if it is longer; None if the file is not the one it was."""
         assert self.fd is not None
         offset = self.place.offset
-        wanted = BLOCK
-        data = os.pread(self.fd, wanted, offset)
+        size = BLOCK
+        data = os.pread(self.fd, size, offset)
         if data.startswith(b"\0") and not self.splitter.skipping:
             offset = self._after_nuls()
-            data = os.pread(self.fd, wanted, offset)
-        if len(data) == wanted and not self.splitter.skipping and b"\n" not in data:
-            wanted = MAX_LINE + 2  # with CR LF; any line that has no end in there is too long
-            data = os.pread(self.fd, wanted, offset)
-        if not self.whole():  # after reading: bytes from before a truncation may be given up, but not mistaken
+            data = os.pread(self.fd, size, offset)
+        if len(data) == size and not self.splitter.skipping and b"\n" not in data:
+            size = MAX_LINE + 2  # with CR LF; any line that has no end in there is too long
+            data = os.pread(self.fd, size, offset)
+        if not self.whole():  # check after reading: bytes from before a truncation may be lost, but never mixed up
             return None
-        self.more = len(data) == wanted
+        self.more = len(data) == size
         split = self.splitter.feed(data)
         skipped = self._advance(offset, data, len(data) - self.splitter.give_back())
         return self.format.feed(split.lines).counting(split, skipped)
 
     def _after_nuls(self) -> int:
-        """Where the NULs end that stand at the place.
+        """The end of the NULs at the place.
 
-        The place stays before them until a line follows: a writer may have reserved the space, and still fill it. Holes
-        are passed over without being read.
+        The place stays before them until a line follows: a writer may have reserved the space and fill it later. Holes
+        are skipped without reading.
         """
         assert self.fd is not None
         size = os.fstat(self.fd).st_size
@@ -104,7 +104,7 @@ class Followed:
                 return at
 
     def end(self) -> Batch | None:
-        """The unterminated last line and the last pieces of a file that nobody writes to."""
+        """The unterminated last line and the last pieces of a complete file."""
         batch = self.read()
         if batch is None or self.more:
             return batch
@@ -112,7 +112,7 @@ class Followed:
         offset = max(self.place.offset, self._searched)
         data = os.pread(self.fd, MAX_LINE + 2, offset)
         if not data.strip(b"\0"):
-            data = b""  # space that was reserved and never written to
+            data = b""  # space that was reserved and never used
         stream = Stream(self.splitter, self.format)
         batch = join(batch, stream.feed(data), stream.end(), self._advance(offset, data, len(data)))
         self.ended = True
@@ -136,7 +136,7 @@ class Followed:
 
 
 def place_at_end(file: Followed) -> Place:
-    """After what is there; the rest of a line that is being written is skipped."""
+    """A place after the present content. Skips the rest of a line that is being written."""
     assert file.fd is not None
     size = os.fstat(file.fd).st_size
     place = Place(file.place.path, *file.id, os.pread(file.fd, min(HEAD, size), 0), [(size, tail_hash(file.fd, size))])
@@ -145,8 +145,8 @@ def place_at_end(file: Followed) -> Place:
 
 
 def open_same(path: str, identity: Identity) -> int:
-    """Raises FileNotFoundError if the name stands for another file by now."""
-    # Not to wait, should it have become a FIFO; nor to be ruled by a terminal.
+    """Open the file. Raises FileNotFoundError if the name is now another file's."""
+    # Neither wait if it is a FIFO now, nor get a controlling terminal.
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     st = os.fstat(fd)
     if (st.st_dev, st.st_ino) == identity:
@@ -156,7 +156,7 @@ def open_same(path: str, identity: Identity) -> int:
 
 
 def find(directory: str, identity: Identity) -> str | None:
-    """The name in the directory of the file with this inode: where a rotation has put it."""
+    """The name of the file with this inode in the directory, after a rotation."""
     try:
         with os.scandir(directory) as entries:
             for entry in entries:

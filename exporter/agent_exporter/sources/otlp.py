@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from agent_exporter.state import Row
 
 
-KIND = "otlp_stream"
+ROW_KIND = "otlp_stream"
 MAX_REQUESTS = 64
 """Waiting to be counted; a collector sends a handful at a time."""
 MAX_BYTES = 64 << 20
@@ -59,7 +59,7 @@ class OtlpSource(Source):
     """A bounded queue between the server's threads, which `deliver`, and the pipeline's."""
 
     name = "otlp"
-    kinds = (KIND,)
+    kinds = (ROW_KIND,)
     window = SENT
 
     def __init__(self, wake: Callable[[], None], max_requests: int = MAX_REQUESTS, max_bytes: int = MAX_BYTES) -> None:
@@ -216,7 +216,7 @@ class OtlpSource(Source):
         """
         for stream in self._before:
             format_ = self._streams.get(stream)
-            yield KIND, stream, format_.dump() if format_ is not None else None
+            yield ROW_KIND, stream, format_.dump() if format_ is not None else None
 
     def restore(self, rows: Iterable[tuple[str, bytes]]) -> None:
         """Take up unfinished pieces."""

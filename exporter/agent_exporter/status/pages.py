@@ -184,7 +184,7 @@ def fleet(seen: Snapshot, pipe: conditions.Pipe) -> list[AgentRow]:
     for check in sorted(seen.live.checks):
         checks[check.agent].append(check)
     runs: dict[str, list[tuple[str, Run]]] = defaultdict(list)
-    for agent, suite, run in history.latest(seen.rows.get(history.ROW, {}).items()):
+    for agent, suite, run in history.latest(seen.rows.get(history.ROW_KIND, {}).items()):
         runs[agent].append((suite, run))
     agents = []
     for cell in _cells(seen.rows, "agent", AgentCell):
