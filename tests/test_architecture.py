@@ -32,7 +32,7 @@ UP = {
     ("config.contradictions", "probes"): "the probes know what is wrong with their part of the file",
     ("sessions", "detectors"): "a session holds the steps that the detectors compare: one table, one row of state",
     ("stage", "sessions"): "what all stages are handed is an action and its session, whose table is one of them",
-    ("status.seen", "stages"): "a page is made of what the pipeline's thread copies of the stages",
+    ("status.snapshot", "stages"): "a page is made of what the pipeline's thread copies of the stages",
 }
 """Imports of a stage that stands below, each with its reason."""
 

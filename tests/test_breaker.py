@@ -219,7 +219,7 @@ def test_a_forged_line_kills_nobody_and_the_true_ones_count(rig):
         (
             "session_budget 1",
             "observed",
-            "of its 5,100 tokens, $0.0000, lines from agents.NAME.trusted_sources tell only 100, $0.0000: within its budget",
+            "of its 5,100 tokens, $0.0000, lines from agents.NAME.trusted_sources have only 100, $0.0000: within its budget",
         )
     ]
     rig.spend(800)
@@ -482,7 +482,7 @@ def test_a_loop_with_a_foreign_line_in_it_is_observed(tmp_path):
     assert rig.calls == []
     assert rig.statuses[0][1:] == (
         "observed",
-        "a line of its session came from where agents.NAME.trusted_sources does not name",
+        "its session has a line from outside agents.NAME.trusted_sources",
     )
 
 
@@ -611,7 +611,7 @@ def test_a_change_of_mode_is_in_the_log_and_in_the_audit_log(rig, tmp_path, capl
     assert caplog.messages == [
         "breaker.mode is observe now, and was enforce",
         "breaker.mode is enforce now, and was observe",
-        "breaker.mode is enforce, but no agent has agents.NAME.terminate: nobody can be stopped",
+        "breaker.mode is enforce, but no agent has agents.NAME.terminate: no session can be stopped",
     ]
     rig.pipeline.commit()
     entries = [msgspec.json.decode(row) for row in (tmp_path / "audit.ndjson").read_bytes().splitlines()]

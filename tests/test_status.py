@@ -32,7 +32,7 @@ from agent_exporter.state import MemoryStore
 from agent_exporter.status import conditions, pages, recent
 from agent_exporter.status.pages import Pages
 from agent_exporter.status.recent import Recent
-from agent_exporter.status.seen import take_snapshot
+from agent_exporter.status.snapshot import take_snapshot
 from agent_exporter.status.waterfall import parents, waterfall
 from agent_exporter.thresholds import FRESH, UNSEEN
 

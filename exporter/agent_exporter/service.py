@@ -41,7 +41,7 @@ from agent_exporter.spans.target import target
 from agent_exporter.stages import MIRRORED, Stages, agent_settings, open_sources, render
 from agent_exporter.state import MemoryStore, SQLiteStore, Store, Unavailable
 from agent_exporter.status.pages import Pages
-from agent_exporter.status.seen import Snapshot, take_snapshot
+from agent_exporter.status.snapshot import Snapshot, take_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -34,7 +34,6 @@ from agent_exporter.spans.queue import SpanQueue
 from agent_exporter.spans.trace_buffer import TraceBuffer
 from agent_exporter.spans.tree import Tree
 from agent_exporter.stage import Chain
-from agent_exporter.state import SQLiteStore, Store
 from agent_exporter.status.recent import Recent
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ if TYPE_CHECKING:
     from agent_exporter.probes.check import Result
     from agent_exporter.sources import Source
     from agent_exporter.sources.place import Identity
-    from agent_exporter.state import Rows
+    from agent_exporter.state import Rows, Store
 
 
 MIRRORED = (*CELL_TYPES, findings.ROW_KIND, history.ROW_KIND)
@@ -92,7 +91,7 @@ class Stages:
                 store,
                 lambda result, count: tally.count("spans", result, count, self.pipeline.now()),
                 version=__version__,
-                durable=isinstance(store, SQLiteStore),
+                durable=store.durable,
                 buffered=buffered,
                 spool_bytes=config.otlp.spool_bytes,
             )
@@ -139,7 +138,7 @@ class Stages:
             longest_call=lambda name: self.config.agent(name).max_action_duration,
         )
         detectors = Detectors(config, sessions, on_finding, averaged=tally.average, live=live)
-        duplicates = Duplicates(time.time(), stored=isinstance(store, SQLiteStore))
+        duplicates = Duplicates(time.time(), stored=store.durable)
         recent = breaker = None
         if live:
             recent = Recent(time.time())

@@ -164,8 +164,8 @@ class Audit:
         self._noted = number
         if (self._written, self.head) != (number, head) and self._written <= number:
             log.warning(
-                "the audit log %s does not end with what was written last, hash %s: if nobody has moved it away, it "
-                "was changed; it goes on after that hash",
+                "the audit log %s does not end with what was written last, hash %s: unless someone moved it away, "
+                "it was changed; the next line follows that hash",
                 self.path,
                 head,
             )
@@ -243,7 +243,7 @@ def verify(path: Path) -> Verdict:
             head = entry["hash"]
     for at, its in strange:
         if its not in known:
-            perhaps = ", or torn by a crash that nobody has started after" if at == number else ""
+            perhaps = ", or torn by a crash after which no exporter has started" if at == number else ""
             faults.append((at, f"not one of this log's{perhaps}"))
     sentences = [f"line {at}: {fault}" for at, fault in sorted(faults)]
     return Verdict(number, sentences, start or GENESIS, head or GENESIS)

@@ -111,7 +111,7 @@ class Breaker(Stage):
             log.warning("breaker.mode is %s now, and was %s", self.settings.mode, before.mode)
             self.audit.write("mode", now, mode=self.settings.mode, before=before.mode)
         if self.settings.mode == "enforce" and not any(agent.terminate for agent in config.agents.values()):
-            log.warning("breaker.mode is enforce, but no agent has agents.NAME.terminate: nobody can be stopped")
+            log.warning("breaker.mode is enforce, but no agent has agents.NAME.terminate: no session can be stopped")
         for intent in list(self.intents):
             session = self._sessions.get(intent.agent_id, intent.session_id)
             if session is not None and not session.closed:

@@ -88,7 +88,7 @@ def verified(path: Path) -> tuple[list[str], bool]:
     if len(verdict.faults) > MAX_FAULTS:
         sentences.append(f"{path}: and {len(verdict.faults) - MAX_FAULTS:,} more like these")
     if verdict.start != GENESIS:
-        sentences.append(f"{path}: goes on from an older file, which ends with hash {verdict.start}")
+        sentences.append(f"{path}: continues an older file, which ends with hash {verdict.start}")
     word = "broken" if verdict.faults else "sound"
     lines = "one line" if verdict.lines == 1 else f"{verdict.lines:,} lines"
     sentences.append(f"{path}: {lines}, the chain is {word}; last hash {verdict.head}")

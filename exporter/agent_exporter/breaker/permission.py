@@ -48,11 +48,11 @@ class Permission:
             if self.account(session).excess is None:
                 return (
                     f"of its {session.tokens:,} tokens, ${session.cost_usd:.4f}, lines from "
-                    f"agents.NAME.trusted_sources tell only {session.attested_tokens:,}, "
+                    f"agents.NAME.trusted_sources have only {session.attested_tokens:,}, "
                     f"${session.attested_cost_usd:.4f}: within its budget"
                 )
         elif session.foreign:
-            return "a line of its session came from where agents.NAME.trusted_sources does not name"
+            return "its session has a line from outside agents.NAME.trusted_sources"
         return None
 
     def withheld(self, intent: Intent) -> str | None:

@@ -6,9 +6,8 @@
     cascade         agents of one trace fail together         cascade.py          per trace
 
 The sums of a budget do not depend on the order of lines and are checked on arrival. All else waits in a `reorder`
-buffer until it is in order.
-Times are those of the lines, so a log of the past gives what reading it live gave. `docs/detectors.md` has the
-definitions.
+buffer until it is in order. Times are those of the lines, so an old log gives the same findings as when it was read
+live. `docs/detectors.md` has the definitions.
 
 Most detectors are functions of a step and of what is remembered (`steps`) that give evidence or None. `engine` calls
 them for a session (`Detectors._decide`), `across_agents` for a trace (`AcrossAgents.decide`). `action_anomaly` has a

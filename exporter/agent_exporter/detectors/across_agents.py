@@ -64,7 +64,7 @@ class AcrossAgents:
             self.traces.touch(trace)
 
     def _share(self, trace: Trace, newcomer: Session) -> None:
-        """A second agent: the steps of the first become those of the trace, as if they had been all along."""
+        """A second agent has come: add the steps of the first to the trace, as if they had always been there."""
         trace.shared = True
         for member in trace.members.values():
             session = self._sessions.get(member.agent_id, member.session_id)
@@ -93,7 +93,7 @@ class AcrossAgents:
         del every[: -self._longest], tools[: -self._longest]
 
     def _note_cycle(self, trace: Trace, steps: list[Step], evidence: dict[str, Any] | None) -> None:
-        """A cycle of one agent alone is its session's matter."""
+        """Report a cycle through several agents. One of a single agent is found in its session."""
         if evidence is None or "cycle" in trace.found:
             return
         agents = [step.agent_id for step in steps[-len(evidence["actions"]) :]]

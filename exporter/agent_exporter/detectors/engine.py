@@ -1,4 +1,4 @@
-"""The stage: actions of sessions in, findings out, each in its turn."""
+"""The stage: actions of sessions in, findings out."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from agent_exporter.state import Row, Store
 
 MAX_NAMES = 4096
-"""Actions whose marks are kept."""
+"""Names of actions whose marks are kept."""
 
 
 _BEATS = {"working": WORKING, "idle": IDLE}
@@ -104,9 +104,9 @@ class Detectors(Stage):
         failed_how = UNKNOWN
         if marks & FAILED and not marks & POLLING:
             failed_how = failure(line)
-        # The session's own strings: each line brings new ones, and a hundred thousand steps are remembered.
+        # Use the session's strings: each line makes new ones, and a hundred thousand steps are kept.
         step = Step(
-            at if at < now else now,  # a line that claims to be of the future is of now
+            at if at < now else now,  # treat future times as now
             at if duration is None else at - duration / 1000,  # inline: Action.began
             session.agent_id,
             session.session_id,
@@ -144,7 +144,7 @@ class Detectors(Stage):
             self._make_room()
 
     def on_heartbeat(self, action: Action, session: Session | None, reading: Reading) -> None:
-        """Take in a heartbeat of an agent whose session this is, as far as is known."""
+        """Take in a heartbeat, and the session that it keeps alive, if known."""
         mark = _BEATS.get(action.state)
         if mark is not None and session is not None:
             at = min(action.at, reading.now)
@@ -157,7 +157,7 @@ class Detectors(Stage):
     # --- in order ----------------------------------------------------------------------------------------------
 
     def _decide(self, session: Session, ready: Sequence[Step]) -> None:
-        """Steps of a session in their turn."""
+        """Look at steps of a session, in order of time."""
         trail = session.trail
         found = trail.found
         settings = self._settings.loop
@@ -169,7 +169,7 @@ class Detectors(Stage):
             if trail.paused:
                 if marks & BEAT:
                     continue
-                # The wait for a person is not the session's time: its clock starts later by as much.
+                # The wait for a person does not count: move the session's start by as much.
                 trail.started += max(0.0, min(step.began, step.at) - trail.paused)
                 trail.paused = 0.0
             if step.at >= trail.started + max_duration and "overtime" not in found:
@@ -178,7 +178,7 @@ class Detectors(Stage):
                 trail.resting = trail.resting or marks & IDLE != 0
                 continue
             if step.began < trail.started:
-                trail.started = min(step.began, step.at)  # where `at` is cut to now, the begin is no later
+                trail.started = min(step.began, step.at)  # `at` may be cut to now; the begin must not be later
             trail.resting = False
             if marks & END:
                 trail.ended = True
@@ -208,14 +208,14 @@ class Detectors(Stage):
         del every[: -self._longest], tools[: -self._longest]
 
     def _count_failures(self, session: Session, step: Step) -> None:
-        """A step that failed, or that ends what failed before it."""
+        """Count a step that failed, or that ends a run of failures."""
         trail = session.trail
         if step.marks & MODEL:
             run = trail.failing_model = loop.longer(trail.failing_model, step)
         else:
             run = trail.failing_tool = loop.longer(trail.failing_tool, step)
             trail.failing_model = NO_RUN
-        if "repeat" not in trail.found:  # a repeat that fails has been found already
+        if "repeat" not in trail.found:  # a failing repeat has been found already
             self._note_loop(session, step, loop.failing(run, self._settings.loop))
 
     def _spend(self, session: Session, tokens: int, cost_usd: float, at: float, trace: str) -> None:
@@ -230,7 +230,7 @@ class Detectors(Stage):
             self._report(session, "session_budget", at, evidence, trace)
 
     def reconsider(self, session: Session) -> None:
-        """Its ceilings have changed: if it is within them again, it can be found once more."""
+        """Its ceilings have changed. If it is within them again, allow a new finding."""
         found, ceilings = session.trail.found, session.ceilings(self._task(session.task_type))
         if session_budget.KIND in found and not session_budget.exceeded(session.tokens, session.cost_usd, *ceilings):
             found.remove(session_budget.KIND)
@@ -243,14 +243,14 @@ class Detectors(Stage):
         at = step.at
         if evidence["loop"] == "overtime":
             evidence["task_type"] = session.task_type
-            # The instant at which the definition was met; the line only shows that the session is still at work.
+            # The time at which the definition was met; the line only shows that the session is still at work.
             at = session.trail.started + evidence["max_seconds"]
         self._report(session, "loop", at, evidence, session.trail.trace)
 
     # --- the clock ---------------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> None:
-        """Decide on what need wait no longer; forget what has been quiet for long."""
+        """Process steps older than the reorder window; forget what has been quiet for long."""
         before = now - self._reorder
         for session in self._sessions.everyone():
             trail = session.trail
@@ -265,7 +265,7 @@ class Detectors(Stage):
         self.traces.age(now)
 
     def flush(self, session: Session) -> None:
-        """A session is over: decide on what waits in it, and forget its steps. Should it go on, it begins anew."""
+        """A session is over: process its waiting steps and forget all. If it continues, it begins anew."""
         trail = session.trail
         self._decide(session, trail.flush())
         self._lines.forget_session(session)
@@ -274,7 +274,7 @@ class Detectors(Stage):
         self._sessions.touch(session)
 
     def _make_room(self) -> None:
-        """Most steps are no part of a loop any more once they are decided on: their fingerprints need not be known."""
+        """Process what is ready: after that most steps can be part of no loop, and need no fingerprint."""
         for session in self._lines.sessions:
             self._decide(session, session.trail.ready(self._reorder))
         for trace in self._lines.traces:
@@ -284,7 +284,7 @@ class Detectors(Stage):
     # --- state -------------------------------------------------------------------------------------------------
 
     def finish(self, newest: float) -> None:  # noqa: ARG002
-        """Decide on all that waits."""
+        """Process all steps that wait."""
         self.tick(float("inf"))
 
     def thin(self, newest: float) -> None:
@@ -297,15 +297,15 @@ class Detectors(Stage):
         yield "windows", self.averages.evictions
 
     def changes(self) -> Iterator[Row]:
-        """Rows of the traces and averages that changed; what is remembered of a session is in that one's row."""
-        self._lines.give_up()  # what is committed holds none
+        """Rows of the traces and averages that changed. A session's steps are in the session's row."""
+        self._lines.give_up()  # rows hold no lines
         for agent_id, action, mean in self.averages.averages():
             self._averaged(agent_id, action, mean)
         yield from self.traces.changes()
         yield from self.averages.changes()
 
     def restore(self, store: Store, now: float) -> None:
-        """Take up what a former run remembered; `rows` gives those of a kind."""
+        """Restore from committed rows."""
         self.traces.restore(store.rows(traces.ROW_KIND), now)
         self.averages.restore(store.rows(action_anomaly.ROW_KIND))
 
@@ -340,7 +340,7 @@ class Detectors(Stage):
     # --- settings ----------------------------------------------------------------------------------------------
 
     def _mark(self, action: str) -> tuple[str, int]:
-        """The name, one and the same object each time, and what all actions of it are marked with."""
+        """The name, always the same object, and the marks of all actions with it."""
         polling = any(fnmatchcase(action, glob) for glob in self._settings.loop.polling_actions)
         marks = MODEL * self._config.is_llm(action) | POLLING * polling
         if len(self._marks) >= MAX_NAMES:

@@ -1,4 +1,4 @@
-"""Findings on their way out: kept in the state, and printed once each.
+"""The findings: kept in the state, and printed once each.
 
 A finding is committed together with the lines that it comes from, printed after that, and then marked as printed. So
 SIGKILL forgets none; one that falls into the few milliseconds between the last two steps is printed again.
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 ROW_KIND = "finding"
 MAX_FINDINGS = 500
-"""The latest findings, kept for whoever shows them."""
+"""Number of findings kept, for pages; the latest."""
 
 
 class Entry(Struct, array_like=True):
@@ -71,7 +71,7 @@ class Journal(Stage):
             yield ROW_KIND, key, None
 
     def committed(self) -> bool:
-        """What is in the state can be printed. True if that has to be committed in turn."""
+        """Print what is in the state. Returns True if that has to be committed in turn."""
         unprinted, self._unprinted = self._unprinted, []
         if self._write is None or not unprinted:
             return False
@@ -82,7 +82,7 @@ class Journal(Stage):
         return True
 
     def restore(self, store: Store, now: float) -> None:  # noqa: ARG002
-        """Take up the findings of a former run; what that could not print is printed after the next commit."""
+        """Restore from committed rows. Findings that are not printed yet are printed after the next commit."""
         for key, value in sorted(store.rows(ROW_KIND)):
             self._number, entry = read(key, value)
             self._stored = key
@@ -97,7 +97,7 @@ def recent(rows: Iterable[tuple[str, bytes]]) -> list[Finding]:
 
 
 def read(key: str, value: bytes) -> tuple[int, Entry]:
-    """The number of a row's finding, and the finding. Raises KeyError if nothing is known of its kind."""
+    """The number of a row's finding, and the finding. Raises KeyError for an unknown kind."""
     entry = msgspec.msgpack.decode(value, type=Entry)
     _ = entry.finding.topic
     return int(key), entry
