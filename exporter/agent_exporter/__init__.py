@@ -11,6 +11,7 @@ The folder listing is the architecture. Each module or folder imports only those
     clocks     how far each agent's clock is off
     outgoing   HTTP requests, bounded in time and size: to agents, to what stops sessions, to a collector
     eventloop  a thread that waits on sockets
+    printer    a thread that writes to standard output
     state      one SQLite file: the pipeline commits the changed rows of all stages in one transaction
     config/    one YAML file, strict
     lines      Batch, Origin and the longest line: what sources and formats hand on

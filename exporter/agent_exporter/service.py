@@ -7,7 +7,6 @@ import contextlib
 import logging
 import math
 import signal
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -30,6 +29,7 @@ from agent_exporter.eventloop import EventLoop
 from agent_exporter.metrics.samples import ScrapeContext
 from agent_exporter.pipeline import RETRY_EVERY, Pipeline
 from agent_exporter.prices import Prices
+from agent_exporter.printer import Printer
 from agent_exporter.probes.prober import Prober
 from agent_exporter.row_kinds import ROW_KINDS
 from agent_exporter.server import Server
@@ -55,6 +55,8 @@ log = logging.getLogger(__name__)
 
 GOODBYE = 3.0
 """Seconds that the sender gets at the end for spans that would otherwise be lost."""
+STALLED = 2.0
+"""Seconds after which the reader of standard output counts as stalled: a shell that pages, or a full pipe."""
 SCRAPE_WAIT = 8.0
 """Seconds that a scrape waits for the pipeline: less than Prometheus' usual timeout of 10."""
 
@@ -87,6 +89,7 @@ class Exporter:
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="scrape")
         self._reloads = ThreadPoolExecutor(1, thread_name_prefix="reload")
         self._reload_waits = False
+        self._printer = Printer()
         self._process = ProcessCollector(registry=None)
         self._otlp = OtlpSource(wake=self._wake) if config.otlp_logs.enabled else None
         self._sender: Sender | None = None
@@ -157,7 +160,7 @@ class Exporter:
             log.info("no files are named: lines are taken at %sv1/logs only", self.address)
         if self._otlp is not None:
             sources.append(self._otlp)
-        self.stages = stages = Stages(self.config, store, sources, write=_print)
+        self.stages = stages = Stages(self.config, store, sources, write=self._printer, busy=self._printer.busy)
         pipeline = stages.pipeline
         self._retire(set())
         sending = None
@@ -185,6 +188,8 @@ class Exporter:
             if sending is not None:
                 sending.cancel()
             pipeline.commit()
+            if self._printer.wait(GOODBYE):
+                pipeline.commit()  # with what is known to be printed now
 
     def _stand_by(self, stages: Stages) -> Control | None:
         """The breaker gets its arm, and operators a way to it."""
@@ -364,6 +369,8 @@ class Exporter:
     def _unready(self) -> str | None:
         if self.stages is not None and self.stages.pipeline.unavailable is not None:
             return f"state cannot be written, reading pauses: {self.stages.pipeline.unavailable}"
+        if self._printer.stalled() > STALLED:
+            return "standard output is not read: findings wait to be printed"
         return self._problem
 
     def _look(self, agent: str | None, trace_id: str | None) -> Snapshot:
@@ -382,13 +389,6 @@ def until_caught_up(pipeline: Pipeline, left: float) -> int:
     if pipeline.began_empty and not pipeline.caught_up and left > 0:
         return min(5, math.ceil(left))
     return 0
-
-
-def _print(lines: bytes) -> None:
-    """Standard output belongs to findings. If its reader has gone, they are in the metrics still."""
-    with contextlib.suppress(OSError):
-        sys.stdout.buffer.write(lines)
-        sys.stdout.buffer.flush()
 
 
 def _tls(config: Config) -> tuple[Path, Path, Path | None] | None:

@@ -60,8 +60,8 @@ class Stages:
     `tree` and `queue` are None where no spans are wanted, `buffer` where they do not wait, `recent` and `breaker` in a
     log of the past.
 
-    `write` prints a line of standard output. Each of `listeners` is told of every finding as it is made, in the
-    pipeline's thread and before it is committed.
+    `write` begins to print lines on standard output, and is not called while `busy`. Each of `listeners` gets every
+    finding as it is made, in the pipeline's thread and before it is committed.
     """
 
     def __init__(
@@ -72,6 +72,7 @@ class Stages:
         *,
         live: bool = True,
         write: Callable[[bytes], None] | None = None,
+        busy: Callable[[], bool] = lambda: False,
     ) -> None:
         self.config = config
         self.listeners: list[Callable[[Finding], None]] = []
@@ -105,7 +106,7 @@ class Stages:
                 )
             tree = Tree(self._is_llm, (buffer or queue).offer)
 
-        journal = Journal(write)
+        journal = Journal(write, busy)
 
         def on_finding(finding: Finding) -> None:
             tally.on_finding(finding, self.pipeline.now(), live=live)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 ROW_KIND = "finding"
 MAX_FINDINGS = 500
 """Number of findings kept, for pages; the latest."""
+MAX_UNPRINTED = 10_000
+"""Findings that wait for the reader of standard output: some 10 MB."""
 
 
 class Entry(Struct, array_like=True):
@@ -33,11 +35,19 @@ class Entry(Struct, array_like=True):
 
 
 class Journal(Stage):
-    """`write` prints a line; None where findings go another way."""
+    """`write` begins to print lines, and is not called again while `busy`; None where findings go another way."""
 
-    def __init__(self, write: Callable[[bytes], None] | None = None, most: int = MAX_FINDINGS) -> None:
+    def __init__(
+        self,
+        write: Callable[[bytes], None] | None = None,
+        busy: Callable[[], bool] = lambda: False,
+        most: int = MAX_FINDINGS,
+    ) -> None:
         self._write = write
+        self._busy = busy
         self._most = most
+        self._printing: list[tuple[str, Entry]] = []
+        self.evictions = 0
         self._number = 0
         self._keys: deque[str] = deque()
         self._fresh: dict[str, Entry] = {}
@@ -59,6 +69,13 @@ class Journal(Stage):
         entry = self._fresh[key] = Entry(finding)
         if self._write is not None:
             self._unprinted.append((key, entry))
+            if len(self._unprinted) > MAX_UNPRINTED:
+                del self._unprinted[0]
+                self.evictions += 1
+
+    def evicted(self) -> Iterable[tuple[str, int]]:
+        """Findings that standard output did not take."""
+        yield "unprinted", self.evictions
 
     def changes(self) -> Iterator[Row]:
         """Rows of what is new, or newly printed."""
@@ -72,13 +89,22 @@ class Journal(Stage):
 
     def committed(self) -> bool:
         """Print what is in the state. Returns True if that has to be committed in turn."""
-        unprinted, self._unprinted = self._unprinted, []
-        if self._write is None or not unprinted:
+        if self._write is None:
             return False
-        self._write(b"".join(entry.finding.to_json() + b"\n" for _, entry in unprinted))
-        for _, entry in unprinted:
+        done = self._mark_printed()
+        if self._unprinted and not self._printing:
+            self._printing, self._unprinted = self._unprinted, []
+            self._write(b"".join(entry.finding.to_json() + b"\n" for _, entry in self._printing))
+            done = self._mark_printed() or done
+        return done
+
+    def _mark_printed(self) -> bool:
+        if not self._printing or self._busy():
+            return False
+        printed, self._printing = self._printing, []
+        for _, entry in printed:
             entry.printed = True
-        self._fresh |= {key: entry for key, entry in unprinted if key >= self._keys[0]}
+        self._fresh |= {key: entry for key, entry in printed if key >= self._keys[0]}
         return True
 
     def restore(self, store: Store, now: float) -> None:  # noqa: ARG002

@@ -279,7 +279,7 @@ FAMILIES = {
         Family("agent_exporter_build_info", "gauge", "1, with the version.", ("version",)),
     )
 }
-TABLES = ("duplicates", "intents", "lineages", "recent", "sessions", "traces", "unreadable", "windows")
+TABLES = ("duplicates", "intents", "lineages", "recent", "sessions", "traces", "unprinted", "unreadable", "windows")
 """The label `table`."""
 OVERFLOWS = ("agent", "action", "model", "error", "task")
 """The label `metric` of series_overflow: the group of families that share their label sets."""
