@@ -155,7 +155,7 @@ class Running(NamedTuple):
         """What it has taken until now."""
         return so_far(self.process.pid, self.began)
 
-    def read_up(self, size: int, most: float = 1200.0) -> Usage:
+    def until_read(self, size: int, most: float = 1200.0) -> Usage:
         """Wait until the state says that all of a file was read; what that took."""
         while read_until(self.state) < size:
             if self.process.poll() is not None or time.monotonic() - self.began > most:

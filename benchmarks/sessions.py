@@ -66,7 +66,7 @@ def replay(log: Path) -> Usage:
 def run(log: Path, folder: Path) -> Usage:
     """`run` with a state file on disk, catching up: to it, all of that day is of now."""
     with exporter(log, folder) as running:
-        return running.read_up(log.stat().st_size)
+        return running.until_read(log.stat().st_size)
 
 
 def main() -> None:

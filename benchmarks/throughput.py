@@ -85,7 +85,7 @@ class Bench:
     def run(self) -> Usage:
         """Until the state says that all of the file was read: looking there costs the exporter nothing."""
         with exporter(self.log, self.disk, "--config", self.full) as running:
-            usage = running.read_up(self.planted["bytes"])
+            usage = running.until_read(self.planted["bytes"])
             with urllib.request.urlopen(f"http://127.0.0.1:{running.port}/metrics", timeout=30) as answer:
                 self.check(answer.read())
         return usage

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from detecting import START, Kept, line
 
+from agent_exporter.breaker import Operators
 from agent_exporter.config import parse
 from agent_exporter.lines import Batch, Origin
 from agent_exporter.sources import Source
@@ -63,6 +64,7 @@ class Rig:
         self.pipeline = self.stages.pipeline
         self.pipeline.clock = lambda: START + self.seconds
         self.breaker = self.stages.breaker
+        self.operators = Operators(self.breaker, self.stages.sessions)
         self.calls: list[Intent] = []
         self.breaker.call = self._called
 
@@ -108,7 +110,7 @@ class Rig:
     @property
     def statuses(self) -> list[tuple[str, str, str]]:
         """(reason and generation, status, why) of every intent, in order."""
-        return [(f"{mine.reason} {mine.generation}", mine.status, mine.why) for mine in self.breaker._intents]
+        return [(f"{mine.reason} {mine.generation}", mine.status, mine.why) for mine in self.breaker.intents]
 
     def results(self, agent_id: str = "runaway", reason: str = "session_budget") -> dict[str, int]:
         """What agent_terminations_total says, less zeros."""

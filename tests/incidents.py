@@ -58,9 +58,10 @@ CLOCKS = {
     "90s-ahead": Clock(ahead=90),
     "90s-behind": Clock(ahead=-90),
     "hour-behind": Clock(ahead=-3600),
+    "hour-ahead": Clock(ahead=3600),
     "local-time-said-to-be-utc": Clock(ahead=-5 * 3600, whole=True),
 }
-"""Agent -> its clock. One an hour ahead is not among them: its lines are rejected (`bad_timestamp`)."""
+"""Agent -> its clock."""
 
 
 class Failure(NamedTuple):

@@ -23,12 +23,12 @@ from agent_exporter.benchmark.run import Outcome, Report
 from agent_exporter.config import parse
 from agent_exporter.lines import Origin
 from agent_exporter.pipeline import Pipeline
+from agent_exporter.row_kinds import ROW_KINDS
 from agent_exporter.sources.files import FileSource
 from agent_exporter.sources.otlp import OtlpSource
 from agent_exporter.sources.otlp_records import Record
 from agent_exporter.stages import MIRRORED, Stages, render
 from agent_exporter.state import FORMAT, SQLiteStore
-from agent_exporter.stored import STORED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,7 +63,7 @@ class Remembering:
         self.files = FileSource("logs", str(folder / "*.log"), clock=self.clock)
         self.files.origin = lambda _: Origin(path="/logs/docker.log")
         self.otlp = OtlpSource(wake=lambda: None)
-        self.store = SQLiteStore(folder / "state.db", MIRRORED, STORED)
+        self.store = SQLiteStore(folder / "state.db", MIRRORED, ROW_KINDS)
         config = parse(CONFIG.replace("FOLDER", str(folder)))
         with patch("time.time", self.clock), patch.dict(Pipeline.__init__.__kwdefaults__, clock=self.clock):
             self.stages = Stages(config, self.store, [self.files, self.otlp], write=self.printed.append)
@@ -165,7 +165,7 @@ def work(folder: Path) -> None:
     (folder / "transcript.log").write_bytes(b"".join(json.dumps(row).encode() + b"\n" for row in TRANSCRIPT))
     exporter.read(START + 62)
     say(
-        docker(line(63, agent_id="docker", session_id="d")).replace(b"\\n", b"").replace(b"stdout", b"stderr")
+        docker(line(63, agent_id="docker", session_id="d")[:-1]).replace(b"\\n", b"").replace(b"stdout", b"stderr")
     )  # half a record
     exporter.read(START + 64)
     exporter.store.commit(History().add(Report("runaway", "golden", START + 65, [Outcome("sum", 1, 2, 0.5, "no")])))

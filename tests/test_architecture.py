@@ -32,7 +32,7 @@ UP = {
     ("config.contradictions", "probes"): "the probes know what is wrong with their part of the file",
     ("sessions", "detectors"): "a session holds the steps that the detectors compare: one table, one row of state",
     ("stage", "sessions"): "what all stages are handed is an action and its session, whose table is one of them",
-    ("status.seen", "stages"): "a page is made of what the pipeline's thread copies of the stages",
+    ("status.snapshot", "stages"): "a page is made of what the pipeline's thread copies of the stages",
 }
 """Imports of a stage that stands below, each with its reason."""
 
@@ -40,7 +40,7 @@ OTHER_JSON = {
     "backtest.prometheus": "what Prometheus answers",
     "breaker.audit": "our own audit log",
     "breaker.control": "orders of an operator",
-    "breaker.operate": "what the exporter answers to them",
+    "breaker.client": "what the exporter answers to them",
     "explain.document": "our own findings",
     "prices": "our own table",
     "probes.endpoint": "what an agent answers",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from agent_exporter.breaker.audit import GENESIS, Audit, digest, parse, verify
 
-MOVED = "if nobody has moved it away, it was changed; it goes on after that hash"
+MOVED = "unless someone moved it away, it was changed; the next line follows that hash"
 
 
 class Kept:
@@ -91,7 +91,9 @@ def test_a_line_that_is_taken_out_added_or_moved_is_found(path, lines, fault):
 
 def test_a_line_of_something_else_is_found(path):
     path.write_bytes(path.read_bytes() + b"hello\n")
-    assert verify(path).faults == ["line 4: not one of this log's, or torn by a crash that nobody has started after"]
+    assert verify(path).faults == [
+        "line 4: not one of this log's, or torn by a crash after which no exporter has started"
+    ]
     path.write_bytes(b"hello\nworld\n" + path.read_bytes())
     assert verify(path).faults[0] == "line 1: not one of this log's"
 

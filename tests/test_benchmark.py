@@ -16,7 +16,7 @@ from standin import Agent, said
 from test_probes import in_virtual_time
 
 from agent_exporter.benchmark import schedule
-from agent_exporter.benchmark.history import MAX_RUNS, ROW, History, Run, latest
+from agent_exporter.benchmark.history import MAX_RUNS, ROW_KIND, History, Run, latest
 from agent_exporter.benchmark.run import FLOOR, Outcome, Report, Unanswered, run
 from agent_exporter.benchmark.schedule import AGAIN, SOON, Schedule
 from agent_exporter.benchmark.suite import load
@@ -183,7 +183,7 @@ def test_history_keeps_the_latest_runs_and_survives_as_rows():
     history, rows = History(), {}
     for number in range(MAX_RUNS + 20):
         for kind, key, value in history.add(kept((number + 1) % 3, number)):
-            assert kind == ROW
+            assert kind == ROW_KIND
             rows[key] = value
     again = History(rows.items())
     last = Run(MAX_RUNS + 19.0, 0, 2, ["x"])
@@ -208,17 +208,17 @@ def test_history_forgets_what_the_config_no_longer_names():
 def test_a_state_file_that_is_in_use_can_be_peeked_at(tmp_path):
     """One of another format cannot, and none holds nothing."""
     path = tmp_path / "state.db"
-    assert peek(path, ROW) == []
+    assert peek(path, ROW_KIND) == []
     store = SQLiteStore(path)
-    store.commit([(ROW, "k", b"v"), ("other", "k", b"w")])
-    assert peek(path, ROW) == [("k", b"v")]
+    store.commit([(ROW_KIND, "k", b"v"), ("other", "k", b"w")])
+    assert peek(path, ROW_KIND) == [("k", b"v")]
     store._database.execute(f"PRAGMA user_version = {FORMAT + 1}")
     with pytest.raises(Unavailable, match=f"format {FORMAT + 1}"):
-        peek(path, ROW)
+        peek(path, ROW_KIND)
     store.close()
     path.write_text("no database, " * 99)
     with pytest.raises(Unavailable, match="not a database"):
-        peek(path, ROW)
+        peek(path, ROW_KIND)
 
 
 # --- the command ---------------------------------------------------------------------------------------------------
@@ -275,7 +275,7 @@ def test_a_run_beside_the_running_exporter_is_compared_and_not_kept(bench, tmp_p
     assert code == 0
     assert "; before: 100%, 2026-03-18T09:15:32Z" in printed
     assert "and not kept (/state.db is in use by another agent-exporter" in err
-    assert latest(store.rows(ROW)).__next__()[2].at == 1_773_825_332
+    assert latest(store.rows(ROW_KIND)).__next__()[2].at == 1_773_825_332
     store.close()
 
 
@@ -448,4 +448,4 @@ def test_run_shows_a_scheduled_run_and_a_restart_keeps_it(tmp_path, monkeypatch)
             running.process.send_signal(signal.SIGHUP)
             eventually(lambda: "agent_benchmark_passed_ratio" not in running.samples())
         assert len(agent.requests) == asked
-    assert peek(tmp_path / "state.db", ROW) == []
+    assert peek(tmp_path / "state.db", ROW_KIND) == []

@@ -11,8 +11,7 @@ from detecting import call, line
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent_exporter.breaker import breaker as decisions
-from agent_exporter.breaker import intents, operate
+from agent_exporter.breaker import client, intents, operators
 from agent_exporter.breaker.audit import verify
 from agent_exporter.breaker.terminator import Refused
 from agent_exporter.config import parse
@@ -220,7 +219,7 @@ def test_a_forged_line_kills_nobody_and_the_true_ones_count(rig):
         (
             "session_budget 1",
             "observed",
-            "of its 5,100 tokens, $0.0000, lines from agents.NAME.trusted_sources tell only 100, $0.0000: within its budget",
+            "of its 5,100 tokens, $0.0000, lines from agents.NAME.trusted_sources have only 100, $0.0000: within its budget",
         )
     ]
     rig.spend(800)
@@ -357,7 +356,7 @@ def test_a_flood_of_findings_about_others_does_not_have_a_runaway_forgotten(rig,
     rig.spend(5_000, origin=ELSEWHERE)
     for n in range(20):
         rig.spend(5_000, origin=ELSEWHERE, session_id=f"flood-{n}")
-    assert "s" not in {mine.session_id for mine in rig.breaker._intents}
+    assert "s" not in {mine.session_id for mine in rig.breaker.intents}
     rig.spend(1_001)
     assert [mine.session_id for mine in rig.calls] == ["s"]
 
@@ -396,7 +395,7 @@ def test_intents_of_sessions_that_are_over_make_room_first_and_uncounted(rig, mo
     for n in range(20):
         rig.spend(1_001, origin=ELSEWHERE, session_id=f"over-{n}", metadata={"session_end": True})
         rig.wait(4)
-    assert "open" in {mine.session_id for mine in rig.breaker._intents}
+    assert "open" in {mine.session_id for mine in rig.breaker.intents}
     assert rig.evictions("intents") == 0
 
 
@@ -483,7 +482,7 @@ def test_a_loop_with_a_foreign_line_in_it_is_observed(tmp_path):
     assert rig.calls == []
     assert rig.statuses[0][1:] == (
         "observed",
-        "a line of its session came from where agents.NAME.trusted_sources does not name",
+        "its session has a line from outside agents.NAME.trusted_sources",
     )
 
 
@@ -521,8 +520,8 @@ def test_the_sixth_session_within_a_minute_latches_and_a_person_has_to_look(rig,
     again = rig.restart(tmp_path)
     again.spend(1_001, session_id="s6")
     assert [mine for mine in again.calls if mine.session_id == "s6"] == []
-    assert again.breaker.status()["latched_why"] == "6 sessions to be stopped within a minute"
-    assert again.breaker.unlatch(0.0, "op") == "unlatched; breaker.mode is enforce"
+    assert again.operators.status()["latched_why"] == "6 sessions to be stopped within a minute"
+    assert again.operators.unlatch(0.0, "op") == "unlatched; breaker.mode is enforce"
     again.spend(1, session_id="s6")
     assert "s6" in [mine.session_id for mine in again.calls]
 
@@ -555,7 +554,7 @@ def test_a_fifth_of_all_live_sessions_is_too_many(tmp_path):
 def test_an_extended_session_may_go_on_to_its_new_ceiling_and_is_stopped_there_under_another_key(rig, tmp_path):
     rig = Rig(tmp_path, CONFIG.replace("enforce", "observe"))
     rig.spend(1_001)
-    sentence = rig.breaker.extend("s", None, 500, 0.0, rig.pipeline.now(), "op")
+    sentence = rig.operators.extend("s", None, 500, 0.0, rig.pipeline.now(), "op")
     assert sentence == "session 's' of 'runaway' may now use 1500 tokens; it has used 1001"
     assert rig.statuses == [("session_budget 1", "withdrawn", "its budget was extended")]
     rig.pipeline.commit()
@@ -565,14 +564,14 @@ def test_an_extended_session_may_go_on_to_its_new_ceiling_and_is_stopped_there_u
     again.spend(1)
     [mine] = again.calls
     assert (mine.generation, mine.evidence["max_tokens"]) == (2, 1500)
-    assert mine.idempotency_key != next(iter(again.breaker._intents)).idempotency_key
+    assert mine.idempotency_key != next(iter(again.breaker.intents)).idempotency_key
 
 
 def test_an_extension_comes_too_late_for_a_session_that_was_told(rig):
     rig.spend(1_001)
     rig.answer()
     with pytest.raises(ValueError, match="was told to stop already"):
-        rig.breaker.extend("s", None, 500, 0.0, 0.0, "op")
+        rig.operators.extend("s", None, 500, 0.0, 0.0, "op")
 
 
 def test_whoever_was_not_told_yet_is_left_alone_as_soon_as_it_is_extended(rig):
@@ -581,13 +580,13 @@ def test_whoever_was_not_told_yet_is_left_alone_as_soon_as_it_is_extended(rig):
     assert rig.answer(DOWN)
     now = rig.pipeline.now()
     key = rig.calls[0].key
-    assert rig.breaker.wanted(key, now)
-    told = rig.breaker.extend("s", None, 500, 0.0, now, "ada")
+    assert rig.breaker.still_intended(key, now)
+    told = rig.operators.extend("s", None, 500, 0.0, now, "ada")
     assert told == (
         "session 's' of 'runaway' may now use 1500 tokens; it has used 1001; it was being told to stop, and a call "
         "that is on its way may still do that"
     )
-    assert not rig.breaker.wanted(key, now)
+    assert not rig.breaker.still_intended(key, now)
     assert rig.statuses == [("session_budget 1", "withdrawn", "its budget was extended")]
 
 
@@ -595,7 +594,7 @@ def test_forged_tokens_do_not_undo_an_extension(rig):
     rig.spend(5_000, origin=ELSEWHERE)
     rig.spend(1_001)
     assert rig.answer(DOWN)
-    rig.breaker.extend("s", None, 500, 0.0, rig.pipeline.now(), "ada")
+    rig.operators.extend("s", None, 500, 0.0, rig.pipeline.now(), "ada")
     assert rig.statuses == [("session_budget 1", "withdrawn", "its budget was extended")]
     rig.spend(499)
     assert len(rig.calls) == 1
@@ -612,7 +611,7 @@ def test_a_change_of_mode_is_in_the_log_and_in_the_audit_log(rig, tmp_path, capl
     assert caplog.messages == [
         "breaker.mode is observe now, and was enforce",
         "breaker.mode is enforce now, and was observe",
-        "breaker.mode is enforce, but no agent has agents.NAME.terminate: nobody can be stopped",
+        "breaker.mode is enforce, but no agent has agents.NAME.terminate: no session can be stopped",
     ]
     rig.pipeline.commit()
     entries = [msgspec.json.decode(row) for row in (tmp_path / "audit.ndjson").read_bytes().splitlines()]
@@ -624,14 +623,14 @@ def test_a_change_of_mode_is_in_the_log_and_in_the_audit_log(rig, tmp_path, capl
 
 def test_the_status_begins_with_what_wants_a_person_and_says_how_much_it_leaves_out(rig, monkeypatch):
     """A flood of made-up sessions does not hide it."""
-    monkeypatch.setattr(decisions, "MAX_SHOWN", 3)
+    monkeypatch.setattr(operators, "MAX_SHOWN", 3)
     rig.spend(1_001)
     rig.answer(Refused("no", final=True))
     for n in range(5):
         rig.spend(5_000, origin=ELSEWHERE, session_id=f"flood-{n}")
-    told = rig.breaker.status()
+    told = rig.operators.status()
     assert [one["session_id"] for one in told["intents"]] == ["s", "flood-4", "flood-3"]
-    assert operate.status(told, rig.pipeline.now()).splitlines()[-1] == "... and 3 more"
+    assert client.status(told, rig.pipeline.now()).splitlines()[-1] == "... and 3 more"
 
 
 def test_between_two_attempts_a_reload_counts(rig, tmp_path):
@@ -645,7 +644,7 @@ def test_between_two_attempts_a_reload_counts(rig, tmp_path):
     ):
         assert rig.answer(DOWN)
         rig.breaker.configure(parse(config.replace("PATH", path)))
-        assert not rig.breaker.wanted(key, rig.pipeline.now())
+        assert not rig.breaker.still_intended(key, rig.pipeline.now())
         assert rig.statuses == [("session_budget 1", "observed", why)]
         rig.breaker.configure(parse(CONFIG.replace("PATH", path)))
         rig.spend(1)
@@ -658,9 +657,9 @@ def test_between_two_attempts_an_end_and_the_latch_count(rig):
     assert rig.answer(DOWN, 0)
     assert rig.answer(DOWN, 1)
     end(rig)
-    assert not rig.breaker.wanted(rig.calls[0].key, rig.pipeline.now())
+    assert not rig.breaker.still_intended(rig.calls[0].key, rig.pipeline.now())
     rig.breaker.latch.since, rig.breaker.latch.why = 1.0, "too many"
-    assert not rig.breaker.wanted(rig.calls[1].key, rig.pipeline.now())
+    assert not rig.breaker.still_intended(rig.calls[1].key, rig.pipeline.now())
     assert rig.statuses == [
         ("session_budget 1", "confirmed", "its end is in the log, though no call was taken"),
         ("session_budget 1", "observed", "latched: too many"),
@@ -673,10 +672,10 @@ def test_an_extension_names_a_session_that_is_there(rig):
     with pytest.raises(
         ValueError, match=r"several agents have a session 's': name one with --agent \(loop-1, runaway\)"
     ):
-        rig.breaker.extend("s", None, 500, 0.0, 0.0, "op")
+        rig.operators.extend("s", None, 500, 0.0, 0.0, "op")
     with pytest.raises(ValueError, match="no open session 'x'"):
-        rig.breaker.extend("x", None, 500, 0.0, 0.0, "op")
-    assert "may now use 1500 tokens" in rig.breaker.extend("s", "loop-1", 500, 0.0, 0.0, "op")
+        rig.operators.extend("x", None, 500, 0.0, 0.0, "op")
+    assert "may now use 1500 tokens" in rig.operators.extend("s", "loop-1", 500, 0.0, 0.0, "op")
 
 
 def test_a_ceiling_that_the_config_raises_begins_another_generation(rig, tmp_path):
@@ -866,7 +865,7 @@ def test_everything_is_in_the_audit_log_with_its_evidence_and_the_chain_is_sound
     rig.answer()
     end(rig)
     rig.wait(1)
-    rig.breaker.unlatch(0.0, "op")
+    rig.operators.unlatch(0.0, "op")
     path = tmp_path / "audit.ndjson"
     entries = [msgspec.json.decode(row) for row in path.read_bytes().splitlines()]
     assert [entry["event"] for entry in entries] == ["intended", "refused", "called", "confirmed"]

@@ -61,11 +61,24 @@ def told(rig: Rig) -> tuple[float, float | None]:
 def test_an_agent_whose_lines_arrive_is_heard_whatever_they_say_of_the_time(tmp_path):
     """From its first line on, if its source had been read up before."""
     rig = Rig(tmp_path, now=0.0)
-    rig.pipeline._read_up.add("told")
+    rig.pipeline._caught_up_sources.add("told")
     for second in range(3):
         rig.seconds = second
         rig.say(line(second - 5 * HOURS, agent_id="runaway", session_id="s"))
     assert told(rig) == (2, -5 * HOURS)
+
+
+@pytest.mark.parametrize("offset", [660, 5 * HOURS])
+def test_lines_far_ahead_of_the_clock_count_as_written_now_and_the_offset_says_so(tmp_path, offset):
+    """It may be this machine whose clock is slow: then the lines of all agents would be lost."""
+    rig = Rig(tmp_path, now=0.0)
+    rig.pipeline._caught_up_sources.add("told")
+    for second in range(3):
+        rig.seconds = second
+        rig.say(line(second + offset, agent_id="runaway", session_id="s", tokens={"prompt": 5}))
+    cell = rig.stages.tally.sources["told"]
+    assert (told(rig), cell.accepted, cell.rejected) == ((2, offset), 3, {})
+    assert rig.stages.sessions.get("runaway", "s").last - START == 2
 
 
 def test_what_was_logged_before_the_start_was_heard_when_it_was_written(tmp_path):
@@ -94,7 +107,7 @@ def test_in_a_log_read_in_order_an_agent_whose_clock_is_behind_is_heard_with_the
     assert [agents[name].cell.last_seen - START for name in ("a", "behind")] == [390, 390]
 
 
-@pytest.mark.parametrize("offset", [-90, -5 * HOURS, 300])
+@pytest.mark.parametrize("offset", [-90, -5 * HOURS, 300, 660, 5 * HOURS])
 def test_a_runaway_whose_clock_is_off_is_stopped(tmp_path, offset):
     """Its lines' age is that of their arrival."""
     rig = Rig(tmp_path)
@@ -104,7 +117,7 @@ def test_a_runaway_whose_clock_is_off_is_stopped(tmp_path, offset):
     assert [call.session_id for call in rig.calls] == ["s"]
 
 
-@pytest.mark.parametrize("offset", [-90, -5 * HOURS, 300])
+@pytest.mark.parametrize("offset", [-90, -5 * HOURS, 300, 660, 5 * HOURS])
 def test_a_finding_of_an_agent_whose_clock_is_off_is_news(tmp_path, offset):
     """So that its alert pages, though the finding's own time is hours ago."""
     rig = Rig(tmp_path)

@@ -174,3 +174,68 @@ def test_a_fault_of_an_address_does_not_show_the_password_in_it():
     assert (
         caught.value.faults[0] == "config: otlp.endpoint: 'ftp://***@h:1' must be http://HOST:PORT or https://HOST:PORT"
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("state: {path: '${HOME}/state.db'}", "state.path"),
+        ("otlp: {endpoint: 'http://${TEMPO}:4318'}", "otlp.endpoint"),
+        ("agents: {a: {endpoint: 'http://${HOST}/'}}", "agents.a.endpoint"),
+        ("agents: {a: {team: '${TEAM}'}}", "agents.a.team"),
+        ("server: {allowed_hosts: [x, '${HOST}']}", "server.allowed_hosts"),
+    ],
+)
+def test_a_variable_of_the_environment_is_an_error_not_a_text(text, path):
+    """Nothing replaces it, and nobody is called ${HOST}."""
+    with pytest.raises(ConfigError) as raised:
+        parse(text)
+    assert any(
+        fault.startswith(f"config: {path}: must be") and "is not replaced by the environment's value" in fault
+        for fault in raised.value.faults
+    )
+
+
+def test_what_an_answer_is_compared_with_may_hold_one():
+    """It is the agent's text."""
+    check = "health_checks: {h: {path: /x, body: {q: '${A}'}, expect: {contains: '${B}', similar: '${C}', regex: '[$]{D}'}}}"
+    parse(check)
+
+
+def nested(aliases: int) -> str:
+    """A list of ten, of ten, of ten ..."""
+    rows = ["a0: &a0 [l, l, l, l, l, l, l, l, l, l]"]
+    rows += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, aliases)]
+    return "{" + ", ".join(rows) + "}"
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (f"health_checks: {{c: {{path: /x, body: {nested(9)}}}}}", "line 1, column 262: aliases make more than 100,000 values of it"),
+        ("agents: &x {a: *x}", "line 1, column 9: an alias stands within what it names"),
+        ("agents: " + "{a: " * 5000 + "}" * 5000, "line 1, column 258: nested too deeply"),
+        ("agents: [" + "a, " * 100_000 + "]", "line 1, column 300001: more than 100,000 values"),
+        ("agents: {a: {daily_tokens: " + "9" * 5000 + "}}", "a value cannot be read: Exceeds the limit (4300 digits) for integer string conversion: value has 5000 digits"),
+        ("agents: {a: {baseline_from: 2026-13-45}}", "a value cannot be read: month must be in 1..12"),
+    ],
+)  # fmt: skip
+def test_a_bomb_is_refused_in_a_moment(text, fault):
+    """Aliases would make gigabytes of a few lines."""
+    with pytest.raises(ConfigError) as raised:
+        parse(text)
+    [only] = raised.value.faults
+    assert only.replace("config, ", "").replace("config: ", "") == fault
+
+
+def test_a_fleet_of_five_thousand_agents_is_no_bomb():
+    """A thousand series for each would be another matter."""
+    config = parse("agents:\n" + "".join(f"  a{n}: {{team: t, expected_interval: 1m}}\n" for n in range(5000)))
+    assert len(config.agents) == 5000
+
+
+def test_a_file_without_an_end_is_refused():
+    """As /dev/zero."""
+    with pytest.raises(ConfigError) as raised:
+        load(Path("/dev/zero"))
+    assert raised.value.faults == ["/dev/zero: longer than 16 MiB"]

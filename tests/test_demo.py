@@ -37,7 +37,7 @@ from agent_exporter.probes.settings import checks_of
 from agent_exporter.stages import MIRRORED, Stages
 from agent_exporter.state import MemoryStore
 from agent_exporter.status.pages import Pages
-from agent_exporter.status.seen import take_snapshot
+from agent_exporter.status.snapshot import take_snapshot
 
 
 class Demo:

@@ -12,13 +12,14 @@ from detecting import START, Exporter, call, findings, line
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent_exporter.action import trace_id_of
 from agent_exporter.config import parse
 from agent_exporter.detectors import traces
 from agent_exporter.detectors.finding import Finding
-from agent_exporter.detectors.journal import MAX_FINDINGS, ROW, Journal, recent
+from agent_exporter.detectors.journal import MAX_FINDINGS, ROW_KIND, Journal, recent
 from agent_exporter.detectors.reorder import BATCH, CROWD, Stream
 from agent_exporter.lines import Batch
-from agent_exporter.metrics.cells import KINDS
+from agent_exporter.metrics.cells import CELL_TYPES
 from agent_exporter.sources import Source
 from agent_exporter.stages import Stages
 from agent_exporter.state import MemoryStore
@@ -69,12 +70,44 @@ def test_dollars_have_a_budget_of_their_own():
 def test_live_a_budget_is_decided_on_arrival():
     """The breaker cannot wait for order."""
     found: list[Finding] = []
-    stages = Stages(parse(""), MemoryStore(KINDS), [])
+    stages = Stages(parse(""), MemoryStore(CELL_TYPES), [])
     stages.listeners.append(found.append)
     source = Source()
     source.name = "test"
     stages.pipeline.feed(source, Batch([spent(0, 50_001)]))
     assert [finding.kind for finding in found] == ["session_budget"]
+
+
+W3C_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+@pytest.mark.parametrize(
+    ("named", "trace_id", "parent_trace_id"),
+    [
+        ({}, trace_id_of("a\0s"), None),
+        ({"trace_id": W3C_ID}, W3C_ID, W3C_ID),
+        ({"parent_trace_id": "task"}, trace_id_of("task"), "task"),
+        ({"trace_id": W3C_ID, "parent_trace_id": "task"}, W3C_ID, W3C_ID),
+    ],
+)
+def test_live_a_finding_on_a_sessions_first_line_has_the_trace_of_its_spans(named, trace_id, parent_trace_id):
+    """The same as later findings of the session, and as the trace's page."""
+    found: list[Finding] = []
+    spans: set[bytes] = set()
+    stages = Stages(parse("otlp: {endpoint: 'http://127.0.0.1:1'}"), MemoryStore(CELL_TYPES), [])
+    stages.listeners.append(found.append)
+    stages.tree._emit = lambda trace, *_: spans.add(trace)
+    source = Source()
+    source.name = "test"
+    again = line(1, metadata={"retry_count": 9}, **named)
+    stages.pipeline.feed(source, Batch([spent(0, 50_001, **named), again]))
+    stages.detectors.tick(float("inf"))
+    assert [(finding.kind, finding.trace_id, finding.parent_trace_id) for finding in found] == [
+        ("session_budget", trace_id, parent_trace_id),
+        ("loop", trace_id, parent_trace_id),
+    ]
+    assert spans == {bytes.fromhex(trace_id)}
+    assert stages.recent.trace(trace_id) is not None
 
 
 # --- action anomaly ------------------------------------------------------------------------------------------------
@@ -290,7 +323,7 @@ class Clocked:
     def __init__(self) -> None:
         self.found: list[Finding] = []
         self.now = START
-        self.stages = Stages(parse(""), MemoryStore(KINDS), [])
+        self.stages = Stages(parse(""), MemoryStore(CELL_TYPES), [])
         self.stages.listeners.append(self.found.append)
         self.pipeline = self.stages.pipeline
         self.pipeline.clock = lambda: self.now
@@ -368,7 +401,8 @@ def test_one_trace_for_everything_stays_small():
 def test_lines_are_given_up_when_they_become_many(monkeypatch):
     """What is found stays the same."""
     lines = [call(second, came="y" * 1000, duration_ms=second) for second in range(4)]
-    monkeypatch.setattr("agent_exporter.detectors.MAX_HELD", 1500)
+    monkeypatch.setattr("agent_exporter.detectors.engine.MAX_HELD", 1500)
+    monkeypatch.setattr("agent_exporter.detectors.held_lines.MAX_HELD", 1500)
     assert kinds(*lines) == ["loop"]
 
 
@@ -420,7 +454,7 @@ def test_what_a_crash_left_unprinted_is_printed_by_the_next_run():
 def apply(changes: Iterable[Row], rows: dict[str, bytes]) -> None:
     """What a commit does."""
     for kind, key, value in changes:
-        assert kind == ROW
+        assert kind == ROW_KIND
         if value is None:
             del rows[key]
         else:
@@ -459,19 +493,18 @@ def test_sessions_that_are_over_are_not_held_for_their_lines():
     exporter = Exporter()
     detectors = exporter.stages.detectors
     detectors.traces._most = detectors.traces._look_at = 16
+    lines = detectors._lines
     for n in range(200):
         metadata = {"session_end": True} if n % 2 else {}
         names = {"session_id": f"s{n}", "parent_trace_id": f"t{n}"}
         exporter.read(*(line(n * 10, agent_id=agent, metadata=metadata, **names) for agent in "ab"))
         exporter.stages.sessions.thin(START + n * 10 + 20)
         exporter.stages.sessions.tick(START + n * 10)
-        held = [*detectors._held, *detectors._held_in_traces]
-        assert all(steps.held for steps in [*(each.trail for each in detectors._held), *detectors._held_in_traces])
-        assert len(held) < 120
+        holding = [*(session.trail for session in lines.sessions), *lines.traces]
+        assert all(steps.held for steps in holding)
+        assert len(holding) < 120
     exporter.pipeline.drain()
-    assert detectors._held == {}
-    assert detectors._held_in_traces == {}
-    assert detectors._bytes == 0
+    assert (lines.sessions, lines.traces, lines.size) == ({}, {}, 0)
 
 
 def test_a_trace_that_no_session_is_left_of_makes_room_first_and_uncounted(monkeypatch):

@@ -16,7 +16,7 @@ from agent_exporter.config import parse
 from agent_exporter.formats.chosen import LOOKED_AT, Choice
 from agent_exporter.formats.mapping.memory import Memory
 from agent_exporter.lines import MAX_LINE
-from agent_exporter.metrics.cells import KINDS
+from agent_exporter.metrics.cells import CELL_TYPES
 from agent_exporter.records import read
 from agent_exporter.replay import replay
 from agent_exporter.sources.files import FileSource
@@ -322,7 +322,7 @@ def test_a_kill_at_any_moment_loses_nothing_and_counts_nothing_twice(cuts, tmp_p
 
 
 def test_a_file_that_is_read_from_its_end_knows_its_session(tmp_path):
-    """What its first lines say is remembered, and not counted."""
+    """What it holds is remembered, and not counted."""
     first, _ = api()
     cut = len(first.rows) - 3
     path = tmp_path / first.name
@@ -367,6 +367,29 @@ def test_a_line_of_several_megabytes_counts(tmp_path):
     world.source.close()
     assert [action.action for action in found] == ["llm_call", "Read", "llm_call"]
     assert tokens(found) == main.totals
+
+
+def test_a_fork_of_what_was_there_before_the_start_counts_only_what_is_new(tmp_path):
+    """With `start_at: end`, also over a kill while the file is read; and a call that had begun ends."""
+    main, _ = shop()
+    [call] = main.answer(tool(command="make"))
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(text(main.rows) + b'{"type":"assi')
+    world = World(tmp_path, start_at="end")
+    assert world.poll() == []
+    world.commit()
+    world.kill()
+    main.totals[:] = [0, 0]
+    fork = main.fork(2)
+    fork.answer(words("Otherwise."), out=70)
+    main.result(call)
+    main.answer(words("Done."))
+    path.write_bytes(text(main.rows))
+    (tmp_path / "b.jsonl").write_bytes(text(fork.rows))
+    found = world.poll()
+    world.source.close()
+    assert told(found) == {("claude-code", "llm_call", "success", None): 2, ("claude-code", "Bash", "success", None): 1}
+    assert tokens(found) == [main.totals[part] + fork.totals[part] for part in (0, 1)]
 
 
 # --- the commands ------------------------------------------------------------------------------------------------
@@ -417,7 +440,7 @@ def test_replay_in_steps_counts_the_same(tmp_path, capfd):
 
 def test_types_of_records_are_bounded():
     """They are text from a log."""
-    stages = Stages(parse(""), MemoryStore(KINDS), [])
+    stages = Stages(parse(""), MemoryStore(CELL_TYPES), [])
     for number in range(100):
         stages.tally.skipped(f"codex/t{number}", 1, 0.0)
         stages.tally.skipped("mine/one", 1, 0.0)

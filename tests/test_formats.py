@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_exporter import formats
-from agent_exporter.formats.containers import ContainerFormat
+from agent_exporter.formats import Choice
+from agent_exporter.formats.containers import ContainerFormat, may_hold_wrapped
 from agent_exporter.lines import MAX_LINE, Batch
 from agent_exporter.sources.place import Place
 from agent_exporter.sources.splitting import Splitter, Stream
@@ -26,9 +26,45 @@ def cri(text: str, tag: str = "F", stream: str = "stdout") -> bytes:
 
 
 def test_plain_lines_pass_through():
-    """What the first line does not wrap, no later line does."""
-    lines = [b'{"agent_id": "a"}', docker("x\n"), cri("y")]
+    """Among them records whose content looks like a wrapped line."""
+    lines = [b'{"agent_id": "a"}', b'{"agent_id": "a", "log": "x\\n"}', b"2026-03-18 09:15:32 INFO " + docker("x\n")]
     assert ContainerFormat().feed(lines) == Batch(lines)
+
+
+@pytest.mark.parametrize("first", [b"Starting agent", b'{"agent_id": "a"}', docker("x\n")[9:], cri("x"), docker("x\n")])
+def test_each_line_is_unwrapped_by_itself(first):
+    """A banner, a record, the rest of a cut line, or another runtime's line may come first."""
+    unwrapped = {cri("x"): b"x", docker("x\n"): b"x"}.get(first, first)
+    assert ContainerFormat().feed([first, docker("a\n"), cri("b"), first, docker("c\n")]) == Batch(
+        [unwrapped, b"a", b"b", unwrapped, b"c"]
+    )
+
+
+def test_pieces_of_two_runtimes_are_not_joined():
+    """One file may hold the output of both, one after the other."""
+    format_ = ContainerFormat()
+    assert format_.feed([docker("half"), cri("one "[:3], "P"), cri("two")]).lines == [b"onetwo"]
+    assert format_.feed([docker(" more\n")]).lines == [b"half more"]
+
+
+def test_a_whole_record_without_a_newline_is_no_piece():
+    """Shippers take the newline off `log`. What was thought to be a piece before it is passed on, to be rejected."""
+    assert ContainerFormat().feed([docker('{"a":1}'), docker("text"), docker('{"b":2}')]).lines == [
+        b'{"a":1}',
+        b"text",
+        b'{"b":2}',
+    ]
+    assert ContainerFormat().feed([docker('{"a":"x'), docker('{}"}'), docker("\n")]).lines == [b'{"a":"x{}"}']
+
+
+def test_a_file_that_may_hold_wrapped_lines_is_known_without_splitting_it():
+    """`explain` reads other files in place."""
+    plain = b'{"agent_id": "a", "log": "x stdout"}\n' * 3000
+    assert not may_hold_wrapped(plain)
+    assert may_hold_wrapped(plain + docker("x\n"))
+    assert may_hold_wrapped(docker("x\n"))
+    assert may_hold_wrapped(plain + cri("x"))
+    assert may_hold_wrapped(b"\xef\xbb\xbf" + plain)
 
 
 def test_docker_lines_are_unwrapped():
@@ -58,14 +94,14 @@ def test_pieces_are_joined_per_stream(wrap):
 
 def test_rows_of_state_keep_their_form():
     """Rows that earlier versions wrote: a format in the middle of a record, and the place of a file that has it."""
-    dumped = b"\x92\xa6docker\x82\xa6stdout\xc4\x02ab\xa6stderr\xc0"
-    held = formats.load(dumped)
+    dumped = b"\x91\x82\xa6stdout\xc4\x02ab\xa6stderr\xc0"
+    held = Choice().load(dumped)
     assert held.dump() == dumped
     assert (list(held.unfinished), held.held) == (["stdout", "stderr"], 2)
     assert held.feed([docker("c\n")]) == Batch([b"abc"])
     assert (
         msgspec.msgpack.decode(
-            msgspec.msgpack.encode({"path": b"/x", "dev": 1, "inode": 2, "unwrapper": dumped}), type=Place
+            msgspec.msgpack.encode({"path": b"/x", "dev": 1, "inode": 2, "format": dumped}), type=Place
         ).format
         == dumped
     )
@@ -73,7 +109,7 @@ def test_rows_of_state_keep_their_form():
 
 @pytest.mark.parametrize("cut", range(4))
 def test_a_restart_between_pieces_loses_nothing(cut):
-    """The state holds the mode and the pieces."""
+    """The state holds the pieces."""
     lines = [docker("a"), docker("b"), docker("c\n"), docker("d\n")]
     first = ContainerFormat()
     before = first.feed(lines[:cut]).lines
@@ -82,7 +118,7 @@ def test_a_restart_between_pieces_loses_nothing(cut):
 
 def test_a_line_that_is_not_wrapped_among_wrapped_ones_is_handed_on():
     """To be rejected with a reason, never lost."""
-    assert ContainerFormat().feed([docker("a\n"), b"{broken", cri("x")]).lines == [b"a", b"{broken", cri("x")]
+    assert ContainerFormat().feed([docker("a\n"), b"{broken", b"x"]).lines == [b"a", b"{broken", b"x"]
 
 
 @pytest.mark.parametrize(

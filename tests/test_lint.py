@@ -43,6 +43,59 @@ def test_all_faults_and_warnings_of_a_line_are_said_at_once():
     assert Lint().line(text)[1][0].detail == decode(text).detail
 
 
+SURROGATE = rb"half of a surrogate pair (\ud800 to \udfff)".decode()
+NOT_FINITE = "a number that is not finite (NaN, Infinity, 1e999)"
+
+
+@pytest.mark.parametrize("prefix", [b"", b"web-1  | "])
+def test_every_text_and_number_that_is_not_json_is_named(prefix):
+    """Behind a prefix too; what else is wrong is said with it."""
+    text = line(agent_id="A", session_id=7, status=float("nan"), metadata={"retry_count": float("inf")})
+    assert said(prefix + text.replace(b'"A"', rb'"\ud800"')) == [
+        f"bad_encoding: agent_id holds {SURROGATE}",
+        f"not_json: status holds {NOT_FINITE}",
+        "wrong_type: session_id must be a string, not a whole number",
+        f"field_ignored: metadata.retry_count holds {NOT_FINITE}: it is left out",
+        "content_not_json: NaN, Infinity, or half a surrogate pair: null or \\ufffd stands for it",
+    ]
+    assert said(prefix + line(duration_ms=5).replace(b"5}", b"1e999}")) == [
+        f"out_of_range: duration_ms holds {NOT_FINITE}"
+    ]
+    assert said(prefix + line(agent_id="A").replace(b'"A"', b'"\xff"')) == [
+        "bad_encoding: agent_id holds bytes that are not UTF-8"
+    ]
+
+
+def test_a_line_behind_a_prefix_has_no_warning_of_its_own():
+    """It is JSON, whatever stands before it."""
+    text = line(metadata={"feedback": 7}, trace_id=float("nan"))
+    assert said(b"web-1 | " + line(metadata={"feedback": 7})) == [
+        "field_ignored: metadata.feedback must be a number <= 1: it is left out"
+    ]
+    assert said(b"web-1 | " + text)[:2] == said(text)[:2]
+
+
+def test_content_that_is_nested_too_deep_hides_no_other_fault():
+    """The line counts for it; the rest is said as well."""
+    text = line(input="DEEP", session_id=7).replace(b'"DEEP"', b"[" * 70 + b"]" * 70)
+    assert said(text) == [
+        "too_deep: objects and arrays may be nested 64 deep at most",
+        "wrong_type: session_id must be a string, not a whole number",
+    ]
+
+
+def test_an_excerpt_begins_at_the_field_and_not_in_content_that_has_its_name():
+    """What an agent was given may be private."""
+    text = line(
+        input={"status": "private", "tokens": {"model": "p"}}, tokens={"prompt": 1, "model": "own"}, status="odd"
+    )
+    assert {remark.field: remark.excerpt for remark in Lint().line(text)[1]} == {
+        "status": '…"status": "odd", ...',
+        "tokens.model": '…"model": "own"}}',
+    }
+    assert {remark.excerpt for remark in Lint(excerpts=False).line(text)[1]} == {""}
+
+
 @pytest.mark.parametrize(
     ("fields", "written", "meant"),
     [
@@ -155,7 +208,7 @@ def test_whatever_a_line_is_it_is_rejected_if_and_only_if_it_has_a_fault(value):
     faults = [remark for remark in remarks if not remark.is_warning]
     assert isinstance(result, Action | Foreign) == (not faults)
     assert isinstance(result, Action | Foreign) or (
-        faults[0].kind == result.reason and faults[0].detail.startswith(result.detail)
+        faults[0].kind == result.reason and faults[0].detail.startswith((result.detail, f"{faults[0].field} holds "))
     )
     assert all(remark.kind in {*REASONS, *WARNINGS} for remark in remarks)
     assert all((remark.detail + remark.excerpt).isprintable() for remark in remarks)

@@ -325,6 +325,11 @@ def test_the_wait_for_a_person_is_not_overtime():
         "cannot open /tmp/{letters}/out.csv",
         "cannot open /var/folders/zz/{letters}/T/out",
         "cannot open C:\\\\Users\\\\me\\\\Temp\\\\{letters}.txt",
+        "cannot open c:/temp/{letters}/x",
+        "GET file:///tmp/{letters}: not found",
+        "stat:/tmp/{letters}: no such file",
+        "spawn:C:\\\\TEMP\\\\{letters}: not found",
+        "mmap(/dev/shm/{letters}) failed",
         "job 9f86d081-884c-4d65-9a2f-eaa0c55a{n:04d} is gone",
         "object {hexed} is gone",
         "peer {mac} is unreachable",
@@ -352,6 +357,8 @@ def test_failures_that_differ_in_ids_numbers_and_temporary_paths_are_alike(text)
         ("ConnectionError", "PermissionError"),
         ("access denied", "rate limited"),
         ("session manager stopped", "session manager crashed"),
+        ("no such file: /home/me/tmp/orders.csv", "no such file: /home/me/tmp/refunds.csv"),
+        ("stat:/tmp/a1: denied", "open:/tmp/a1: denied"),
     ],
 )
 def test_failures_that_differ_in_words_are_not_alike(one, other):
@@ -374,6 +381,8 @@ def test_a_long_hostile_failure_is_masked_in_a_moment():
         "a" * 1_000_000,
         ":" * 1_000_000 + "x",
         "C:\\" * 200_000,
+        "C:\\" * 200_000 + "Temp\\",
+        "/Temp" * 200_000,
         "/tmp/" * 200_000,
         "req_" * 200_000,
         "a:" * 400_000,
@@ -397,6 +406,15 @@ def test_an_action_that_fails_six_times_in_a_row_in_one_way_is_failing_whatever_
         "2026-03-18T09:00:05.000Z", {"loop": "failing", "action": "exec", "times": 6}
     )  # fmt: skip
     assert loops(*(failed(n, str(n)) for n in range(5))) == []
+
+
+@pytest.mark.parametrize("empty", ["", {}, None, False, []])
+def test_an_empty_error_beside_what_was_printed_hides_nothing(empty):
+    """As of a shell whose wrapper always writes the key."""
+    said = {"error": empty, "stderr": "cat: report.csv: No such file or directory"}
+    assert loops(*(call(n, "exec", f"cat report.csv | head -{n}", said, status="error") for n in range(6))) == [
+        "failing"
+    ]
 
 
 def test_calls_of_a_model_between_the_failures_hide_nothing():
@@ -458,6 +476,27 @@ def test_another_word_another_input_or_another_tool_is_progress(other):
     """Only numbers may differ."""
     lines = [*(look(n, f"running for {n} s") for n in range(11)), other]
     assert loops(*lines, *(look(n, f"running for {n} s") for n in range(11, 30))) == []
+
+
+@pytest.mark.parametrize("answer", [
+    lambda n: f"drift {(-1) ** n * 0.5} after 1e-{n}",
+    lambda n: f"{990 + n * 5:,} rows, {n * 0.25} s",
+    lambda n: {"delta": (-1) ** n * 3.5, "size": 10.0 ** -n},
+    lambda n: [n, -n, n * 0.5],
+])  # fmt: skip
+def test_a_number_may_have_a_sign_an_exponent_and_thousands(answer):
+    """Within a text or by itself."""
+    assert loops(*(look(n, answer(n)) for n in range(20))) == ["stalled"]
+
+
+@pytest.mark.parametrize("answer", [
+    lambda n: [*range(n)],
+    lambda n: {"rows": [100 + k for k in range(n)]},
+    lambda n: " ".join(map(str, range(n))),
+])  # fmt: skip
+def test_an_answer_that_grows_is_progress(answer):
+    """Though nothing in it is but numbers."""
+    assert loops(*(look(n, answer(n)) for n in range(30))) == []
 
 
 def test_pages_of_a_list_are_no_stall():

@@ -16,10 +16,10 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from agent_exporter.config import parse
 from agent_exporter.lines import Batch
 from agent_exporter.metrics import cells
-from agent_exporter.metrics.cells import KINDS
+from agent_exporter.metrics.cells import CELL_TYPES
 from agent_exporter.metrics.collector import Collector
 from agent_exporter.metrics.families import FAMILIES
-from agent_exporter.metrics.limits import MAX_LABEL, SAMPLES, Limits, label
+from agent_exporter.metrics.limits import MAX_LABEL, SAMPLES_PER_CELL, Limits, label
 from agent_exporter.sources import Source
 from agent_exporter.stages import Stages, agent_settings, render
 from agent_exporter.state import MemoryStore
@@ -42,7 +42,7 @@ class Lines(Source):
 def run(*lines: bytes, config: str = "") -> Stages:
     """Everything that a log of the past goes through, but for spans."""
     settings = parse(config)
-    stages = Stages(settings, MemoryStore(KINDS), [Lines(*lines)], live=False)
+    stages = Stages(settings, MemoryStore(CELL_TYPES), [Lines(*lines)], live=False)
     stages.pipeline.drain()
     return stages
 
@@ -309,9 +309,9 @@ def test_only_the_first_hundred_models_error_types_and_task_types_are_named():
     assert total(found, "agent_errors_total") == 300
 
 
-@pytest.mark.parametrize("kind", SAMPLES, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", SAMPLES_PER_CELL, ids=lambda kind: kind.__name__)
 def test_a_cell_makes_no_more_samples_than_the_budget_reckons(kind):
-    """SAMPLES is counted on a full page."""
+    """SAMPLES_PER_CELL is counted on a full page."""
     full = line(
         action="llm_call", status="error", error={"type": "e"}, duration_ms=5, output={"confidence": 0.5},
         tokens={"prompt": 1, "completion": 1, "model": "m", "cost_usd": 1}, parent_trace_id="t",
@@ -319,7 +319,7 @@ def test_a_cell_makes_no_more_samples_than_the_budget_reckons(kind):
     )  # fmt: skip
     config = "agents: {a: {expected_interval: 1s, daily_tokens: 1, daily_cost_usd: 1}}\nmetrics: {gen_ai: false}"
     stages = run(full, config=config)
-    name = {row: name for name, row in KINDS.items()}[kind]
+    name = {row: name for name, row in CELL_TYPES.items()}[kind]
     pipeline = stages.pipeline
 
     def count(*without: str) -> int:
@@ -327,7 +327,7 @@ def test_a_cell_makes_no_more_samples_than_the_budget_reckons(kind):
         families = Collector(rows, stages.live(pipeline.newest), created=True).collect()
         return sum(len(family.samples) for family in families)
 
-    assert 0 < count() - count(name) <= SAMPLES[kind]
+    assert 0 < count() - count(name) <= SAMPLES_PER_CELL[kind]
 
 
 def test_an_agent_that_is_forgotten_gives_its_room_back():

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from conftest import line
 from test_metrics import Lines
 from test_status import Site, read
 
 from agent_exporter.lines import Batch
-from agent_exporter.lint import WARNINGS
+from agent_exporter.lint import WARNINGS, Lint
 from agent_exporter.oddities import COUNTED, EVERY, FIRST, RENEW, Oddities
 from agent_exporter.prices import Prices
 from agent_exporter.statuses import WORDS
@@ -23,6 +25,7 @@ ODD = {
     "field_ignored": line(metadata={"feedback": 7}),
     "field_misnamed": line(durationMs=3),
     "content_not_json": line(output=[float("nan")]),
+    "timestamp_ahead": line(timestamp="9999-12-31T23:59:59.5Z"),
     "status_other": line(status="meh"),
     "model_unpriced": line(tokens={"prompt": 1, "model": "own"}),
     "prompt_without_cache": line(tokens={"prompt": 1, "cache_read": 2}),
@@ -46,6 +49,23 @@ def test_every_warning_of_validate_is_counted_but_that_of_a_files_zone():
     """Which the clock offset of an agent says live."""
     assert {*WARNINGS} - {*COUNTED} == {"zone"}
     assert {*ODD} | {"whole_seconds"} == {*COUNTED}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        line(output=[float("nan")], metadata={"feedback": 7, "retry_count": "x"}, trace_id="x"),
+        line(metadata={"feedback": float("nan")}, status="meh", durationMs=3),
+        b"web-1 | " + line(trace_id=5, span_id=6),
+        b"web-1 | " + line(output=[float("nan")]),
+        line(tokens={"prompt": 1, "cache_read": 2, "model": 7}, error={"type": 5, "message": 6}),
+    ],
+)
+def test_one_line_counts_as_many_oddities_as_validate_names(text):
+    """Whatever stands before it."""
+    _, remarks = Lint().line(text)
+    assert remarks
+    assert counts(Site(text)) == Counter(remark.kind for remark in remarks)
 
 
 def test_times_on_whole_seconds_count_once_for_a_source():

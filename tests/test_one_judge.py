@@ -23,7 +23,7 @@ from agent_exporter.lines import Batch
 from agent_exporter.stages import MIRRORED, Stages
 from agent_exporter.state import MemoryStore
 from agent_exporter.status.pages import fleet, judge
-from agent_exporter.status.seen import take_snapshot
+from agent_exporter.status.snapshot import take_snapshot
 
 EVERY = [
     rule

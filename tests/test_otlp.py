@@ -17,7 +17,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from agent_exporter.action import Action, Rejection, decode
 from agent_exporter.lines import MAX_LINE, Batch
 from agent_exporter.sources import otlp, otlp_protobuf, otlp_records
-from agent_exporter.sources.otlp import KIND, OtlpSource, QueueFull, Receipt
+from agent_exporter.sources.otlp import ROW_KIND, OtlpSource, QueueFull, Receipt
 from agent_exporter.sources.otlp_json import decode_json
 from agent_exporter.sources.otlp_protobuf import decode_protobuf
 from agent_exporter.sources.otlp_records import Record
@@ -99,7 +99,7 @@ def pump(source, *, commits: bool = True) -> list[bytes]:
         lines += batch.lines
         source.note(batch.too_long, "")
     rows = list(source.changes())
-    assert all(kind == KIND for kind, _, _ in rows)
+    assert all(kind == ROW_KIND for kind, _, _ in rows)
     if commits:
         source.committed()
     else:

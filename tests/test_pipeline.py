@@ -11,7 +11,7 @@ import pytest
 from agent_exporter import pipeline as module
 from agent_exporter.config import parse
 from agent_exporter.lines import Batch
-from agent_exporter.metrics.cells import KINDS
+from agent_exporter.metrics.cells import CELL_TYPES
 from agent_exporter.sources import Source
 from agent_exporter.stages import Stages
 from agent_exporter.state import MemoryStore
@@ -64,7 +64,7 @@ def test_commits_are_rare_only_while_far_behind_or_slow_and_nobody_waits(monkeyp
                 loop.stop()
 
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: source.clock))
-    loop = Stages(parse(""), Noting(KINDS), [source]).pipeline
+    loop = Stages(parse(""), Noting(CELL_TYPES), [source]).pipeline
     loop.run()
     gaps = [later - earlier for earlier, later in pairwise(times[:5])]
     # A check every 0.2 s, each up to one read late.

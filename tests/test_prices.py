@@ -142,6 +142,25 @@ def test_no_model_has_the_price_of_another(name):
     assert own().of(name) is None
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("gemini-2.5-pro", "google/gemini-2.5-pro", "gemini/gemini-2.5-pro", "models/gemini-2.5-pro-preview-06-05"),
+        *("gemini-3.8-flash", "gemini-2.5-flash-lite-preview-09-2025", "gemini-3.5-flash-001"),
+        *("codestral", "codestral-latest", "mistral/pixtral-large", "mistral-small", "text-embedding-3-small"),
+    ],
+)
+def test_a_family_has_a_price_though_the_source_says_more_of_it_than_a_glob_can(name):
+    """It excludes models that speak from a family, and names some families by their newest model only."""
+    assert Prices().of(name).input > 0
+
+
+@pytest.mark.parametrize("name", ["gemini-2.5-pro-tts", "gemini-2.5-pro-preview-tts", "gemini-3.8-flash-tts-2"])
+def test_a_model_that_speaks_does_not_have_the_price_of_its_family(name):
+    """It is not priced by tokens of text."""
+    assert Prices().of(name) is None
+
+
 def test_a_free_variant_is_free_and_the_configs_word_on_a_name_is_the_last():
     """A known price of zero is not an unknown one."""
     assert own().of("deepseek/deepseek-r1:free") == FREE
@@ -215,7 +234,7 @@ def test_the_shipped_table_says_when_and_from_where_it_is():
     # Of two globs that fit the first counts, so the longer of two beginnings comes first.
     globs = [name for name in table.models if set(name) & set("*?[")]
     assert all(len(one) >= len(other) for one, other in pairwise(globs))
-    assert all(price.input >= 0 and price.output >= 0 for price in table.models.values())
+    assert all(price.input >= 0 and price.output >= 0 for price in table.models.values() if price is not None)
 
 
 @given(st.integers(0, 10_000_000), st.integers(0, 10_000_000), st.integers(0, 10_000_000), st.integers(0, 10_000_000))

@@ -15,7 +15,7 @@ from agent_exporter.cli import command
 from agent_exporter.config import parse
 from agent_exporter.formats.prefixed import MAX_PREFIX
 from agent_exporter.lines import Batch
-from agent_exporter.metrics.cells import KINDS
+from agent_exporter.metrics.cells import CELL_TYPES
 from agent_exporter.records import EXCERPT, Foreign, read
 from agent_exporter.sources import Source
 from agent_exporter.stages import Stages
@@ -42,11 +42,12 @@ PREFIXES = [
     b"caf\xe9: ",
     b"\xef\xbb\xbf",
     b"\x1b[32m\t",
+    b"\x1b[?25l\x1b[32mweb\x1b(B\x1b[m | ",
 ]
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
-@pytest.mark.parametrize("after", [b"", b" ", b"\x1b[0m", b"\x1b[0m\x1b[K \x1b[39;49m"])
+@pytest.mark.parametrize("after", [b"", b" ", b"\x1b[0m", b"\x1b[0m\x1b[K \x1b[39;49m", b"\x1b(B\x1b[m", b"\x1b[m\x0f"])
 def test_a_record_is_found_behind_what_usual_tools_write_before_it(prefix, after):
     """It is the same as the bare record, its line too."""
     assert read(prefix + RECORD + after) == decode(RECORD)
@@ -233,7 +234,7 @@ otlp_logs: {foreign_json: count}
 def test_every_line_read_is_accepted_rejected_duplicate_or_ignored(lines):
     """To the unit, whatever the config of its source."""
     for name, counted in (("both", False), ("strict", True), ("otlp", True), ("-", False)):
-        stages = Stages(parse(CONFIG), MemoryStore(KINDS), [], live=False)
+        stages = Stages(parse(CONFIG), MemoryStore(CELL_TYPES), [], live=False)
         source = Source()
         source.name = name
         envelopes = [b""] * len(lines) if name == "otlp" else ()

@@ -11,7 +11,7 @@ from running import Sink, eventually
 
 from agent_exporter.eventloop import EventLoop
 from agent_exporter.spans import encode, sender
-from agent_exporter.spans.queue import KIND, SpanQueue
+from agent_exporter.spans.queue import ROW_KIND, SpanQueue
 from agent_exporter.spans.sender import Sender
 from agent_exporter.spans.target import Target
 from agent_exporter.state import MemoryStore, SQLiteStore
@@ -269,7 +269,7 @@ def test_with_a_file_spans_wait_on_disk_and_come_back(tmp_path):
             assert after.counts == {"sent": 20_000, "dropped": 0}
             assert len(sink.spans) == 20_000
             after.commit()
-            assert list(store.rows(KIND)) == []
+            assert list(store.rows(ROW_KIND)) == []
             assert (after.queue.spooled, after.queue._in_memory) == (0, 0)
     store.close()
 
@@ -283,7 +283,7 @@ def test_the_spool_is_bounded_and_what_it_loses_is_counted(tmp_path):
         sending.commit()
     assert sending.queue.spooled <= 200_000
     assert sending.counts["dropped"] + sending.queue.length == 20_000
-    assert sum(len(value) for _, value in store.rows(KIND)) <= 210_000
+    assert sum(len(value) for _, value in store.rows(ROW_KIND)) <= 210_000
     store.close()
 
 
@@ -294,11 +294,11 @@ def test_what_is_refused_for_good_leaves_the_spool(tmp_path):
         sink.answer = lambda _: (503, {}, b"")
         sending.offer(100)
         sending.commit()
-        assert len(list(store.rows(KIND))) == 1
+        assert len(list(store.rows(ROW_KIND))) == 1
         sink.answer = lambda _: (400, {}, b"")
         eventually(sending.settled)
         sending.commit()
-        assert list(store.rows(KIND)) == []
+        assert list(store.rows(ROW_KIND)) == []
     store.close()
 
 

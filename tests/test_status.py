@@ -32,8 +32,8 @@ from agent_exporter.state import MemoryStore
 from agent_exporter.status import conditions, pages, recent
 from agent_exporter.status.pages import Pages
 from agent_exporter.status.recent import Recent
-from agent_exporter.status.seen import take_snapshot
-from agent_exporter.status.waterfall import waterfall
+from agent_exporter.status.snapshot import take_snapshot
+from agent_exporter.status.waterfall import parents, waterfall
 from agent_exporter.thresholds import FRESH, UNSEEN
 
 NOW = 1_773_825_392.0  # a minute after the sample line
@@ -555,6 +555,19 @@ def test_hostile_parents_neither_hang_nor_hide_a_session():
     rows = waterfall(memory.trace(memory.agent("a")[0].trace_id), [])
     assert sorted(row.session_id for row in rows if row.done is None) == ["w", "x", "y", "z"]
     assert len([row for row in rows if row.done is not None]) == 4
+
+
+def test_span_ids_are_the_same_in_capitals():
+    """As in the spans that are sent: ids are bytes, and W3C has them in lower case."""
+    memory = remember(
+        record(agent_id="a", parent_trace_id="t"),
+        record(agent_id="b", parent_trace_id="t", span_id="CD" * 8),
+        record(agent_id="c", parent_trace_id="t", span_id="ef" * 8, parent_span_id="cd" * 8),
+        record(agent_id="d", parent_trace_id="t", parent_span_id="EF" * 8),
+    )
+    [trace] = memory._traces.values()
+    a, b, c, d = ((agent, "s") for agent in "abcd")
+    assert parents(trace) == {a: None, b: a, c: b, d: c}
 
 
 def test_a_status_that_rests_on_something_leads_to_it_and_rows_stay_where_they_are():

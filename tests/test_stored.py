@@ -21,12 +21,12 @@ from agent_exporter.breaker import audit, intent, latch
 from agent_exporter.detectors import action_anomaly, journal, steps
 from agent_exporter.formats import chosen, containers
 from agent_exporter.formats.mapping import memory
-from agent_exporter.metrics.cells import KINDS
+from agent_exporter.metrics.cells import CELL_TYPES
+from agent_exporter.row_kinds import ROW_KINDS
 from agent_exporter.sessions import Session
 from agent_exporter.sources import place
 from agent_exporter.spans import queue, trace_buffer, tree
 from agent_exporter.state import row_key
-from agent_exporter.stored import STORED
 
 GOLDEN = HERE / "golden" / "state"
 RELEASES = sorted(path.stem for path in GOLDEN.glob("*.sql"))
@@ -35,7 +35,7 @@ RELEASES = sorted(path.stem for path in GOLDEN.glob("*.sql"))
 # --- structs that only grow ------------------------------------------------------------------------------------------
 
 ROOTS = (
-    *dict.fromkeys(KINDS.values()),
+    *dict.fromkeys(CELL_TYPES.values()),
     Session,
     steps.Trace,
     action_anomaly.Window,
@@ -195,7 +195,9 @@ def test_the_state_file_of_this_version_is_kept(request, tmp_path):
         for log in (tmp_path / "made").glob("*.log"):
             shutil.copy(log, logs)
     assert path.read_text() == sql, f"what version {__version__} stores has changed: is it released? CONTRIBUTING.md"
-    assert {row.split("'")[1] for row in sql.splitlines()[2:]} == set(STORED), "a kind of row that no state file shows"
+    assert {row.split("'")[1] for row in sql.splitlines()[2:]} == set(ROW_KINDS), (
+        "a kind of row that no state file shows"
+    )
 
 
 def going_on(folder) -> Remembering:
@@ -214,7 +216,7 @@ def test_the_state_file_of_each_release_is_taken_up(version, tmp_path, golden, c
     assert "cannot be read" not in caplog.text
     golden(f"state/{version}.prom", exporter.page())
     with (tmp_path / "docker.log").open("ab") as log:
-        log.write(b'{"log": "\\n", "stream": "stderr"}\n')
+        log.write(b'{"log": "}\\n", "stream": "stderr"}\n')
         log.write(docker(line(71, agent_id="runaway", session_id="r1", metadata=ENDS)))
         log.write(docker(line(71, agent_id="waiting", session_id="w", metadata=ENDS)))
     with (tmp_path / "cri.log").open("ab") as log:
@@ -264,14 +266,14 @@ DAMAGES = (b"\xc1", b"\x90", b"\x05", b"{", "text", 7, 0.5)
 """What no row is: no MessagePack, an empty array, a number, no JSON, and what SQLite holds beside bytes."""
 
 
-@pytest.mark.parametrize("kind", STORED)
+@pytest.mark.parametrize("kind", ROW_KINDS)
 def test_rows_that_cannot_be_read_are_set_aside_and_counted(kind, made, tmp_path, caplog):
     """Of any kind: the start succeeds, the others are taken up, one line says so, and the next start is clean."""
     rows = damaged(made, tmp_path, kind, DAMAGES)
     exporter, page = starts_and_goes_on(tmp_path)
     assert {name: count for name, count in exporter.store.unreadable.items() if count} == {kind: rows}
     assert caplog.text.count(f"{rows} row(s) of the kind {kind!r} cannot be read") == 1
-    assert STORED[kind].lost in caplog.text
+    assert ROW_KINDS[kind].lost in caplog.text
     assert f'agent_exporter_state_rows_unreadable_total{{kind="{kind}"}} {float(rows)}' in page
     caplog.clear()
     database = sqlite3.connect(tmp_path / "state.db")
@@ -285,7 +287,7 @@ def test_rows_that_cannot_be_read_are_set_aside_and_counted(kind, made, tmp_path
     assert "cannot be read" not in caplog.text
 
 
-@pytest.mark.parametrize("kind", STORED)
+@pytest.mark.parametrize("kind", ROW_KINDS)
 def test_no_reader_takes_a_row_that_is_cut_or_something_else(kind, made):
     """Each row of this version, cut anywhere, and each of DAMAGES."""
     for row in made[0].splitlines()[2:]:
@@ -293,7 +295,7 @@ def test_no_reader_takes_a_row_that_is_cut_or_something_else(kind, made):
         if name != kind:
             continue
         value = bytes.fromhex(rest.rsplit("X'", 1)[1][:-3])
-        read = STORED[kind].read
+        read = ROW_KINDS[kind].read
         read(key, value)
         cuts = [value[:length] for length in range(1, len(value)) if kind != "duplicates" or length % 8]
         for damage in (*DAMAGES, *cuts):

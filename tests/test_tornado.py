@@ -19,7 +19,7 @@ def test_the_version_is_one_that_these_tests_have_seen():
 
 
 def test_a_request_knows_whether_its_body_was_read():
-    """`server.pages` closes a connection whose body it does not read."""
+    """`server.handlers` closes a connection whose body it does not read."""
     source = inspect.getsource(web._HandlerDelegate)
     assert "self.request._body_future = Future()" in source
     assert "set_result_unless_cancelled(self.request._body_future, None)" in source
@@ -40,7 +40,7 @@ def test_a_server_takes_a_connection_in_one_place_and_keeps_its_sockets_by_descr
 
 
 def test_an_answer_knows_whether_it_is_finished_and_why_it_failed():
-    """`server.logs` ignores chunks after the answer, `server.pages` says tornado's own reason."""
+    """`server.logs` ignores chunks after the answer, `server.handlers` says tornado's own reason."""
     source = inspect.getsource(web.RequestHandler)
     assert "self._finished = True" in source
     assert "self._reason = " in source

@@ -11,6 +11,7 @@ The folder listing is the architecture. Each module or folder imports only those
     clocks     how far each agent's clock is off
     outgoing   HTTP requests, bounded in time and size: to agents, to what stops sessions, to a collector
     eventloop  a thread that waits on sockets
+    printer    a thread that writes to standard output
     state      one SQLite file: the pipeline commits the changed rows of all stages in one transaction
     config/    one YAML file, strict
     lines      Batch, Origin and the longest line: what sources and formats hand on
@@ -36,7 +37,7 @@ The folder listing is the architecture. Each module or folder imports only those
     status/    what a person sees: cells, findings, sessions and the latest actions  ->  pages
     pipeline   the loop of `run` and `replay`: read, decode, drop duplicates, price, hand to the chain, commit
     stages     puts these together from a `config`
-    stored     for each kind of row that a stage writes: its reader, and what it means if a row is unreadable
+    row_kinds  for each kind of row that a stage writes: its reader, and what it means if a row is unreadable
     server/    HTTP: metrics, health, OTLP logs, budgets, pages
     service    `run`: reads until SIGTERM, and serves HTTP through `server`
     replay     reads finished logs to their end

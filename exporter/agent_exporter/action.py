@@ -41,7 +41,7 @@ MAX_DURATION_MS = 366 * 86_400_000.0
 MAX_COUNT = 2**31 - 1
 """For retry_count: what every consumer of a span attribute can hold."""
 MAX_AHEAD = 600.0
-"""Seconds that a timestamp may lie in the future; docs/log-schema.md."""
+"""Seconds that a timestamp may lie in the future; what is dated later counts as written now. docs/log-schema.md."""
 
 Reason = Literal[
     "not_json",
@@ -200,6 +200,11 @@ class Action(Record, frozen=True):
             return self.output.error
         return self.error
 
+    @property
+    def written(self) -> float:
+        """The time that the line itself says, in seconds since 1970; `at`, but of a line that is ahead of the clock."""
+        return self.timestamp.timestamp()
+
     def contents(self) -> tuple[bytes | None, bytes | None]:
         """The JSON of input and output, decoded from the line only when asked for; None when absent or null."""
         contents = _decode_contents(self.line)
@@ -207,13 +212,20 @@ class Action(Record, frozen=True):
 
 
 class Mended(Action, frozen=True):
-    """An action that only the lenient decoder accepts; its line is JSON even where the one that was read is not."""
+    """An action of which something is taken otherwise than it is written; its line is JSON even where the one that was
+    read is not."""
 
     if TYPE_CHECKING:
         ignored: tuple[str, ...] = ()
         """Paths of the fields that do not fit and count as absent, each one of OPTIONAL_FIELDS."""
+        cleaned: bool = False
+        """Whether the line was not JSON as it was read: null or U+FFFD stands for what is none."""
+        ahead: bool = False
+        """Whether its timestamp is more than MAX_AHEAD ahead of the clock; `at` is the clock then."""
     else:
         ignored: Any = msgspec.field(default=(), name=" ignored")
+        cleaned: Any = msgspec.field(default=False, name=" cleaned")
+        ahead: Any = msgspec.field(default=False, name=" ahead")
 
 
 class Rejection(NamedTuple):
@@ -237,8 +249,8 @@ _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 def decode(line: bytes, latest: float = float("inf"), words: Mapping[str, str] = WORDS) -> Action | Rejection:
     """Decode one record.
 
-    `latest` is the highest acceptable time in seconds since 1970: the clock plus MAX_AHEAD when reading live. `words`
-    has the status that each word counts as (`statuses.words`).
+    `latest` is the clock plus MAX_AHEAD, in seconds since 1970: a line that is dated later counts as written now, since
+    either clock may be the wrong one. `words` has the status that each word counts as (`statuses.words`).
     Never raises.
     """
     try:
@@ -259,7 +271,12 @@ def decode(line: bytes, latest: float = float("inf"), words: Mapping[str, str] =
         line = mended.line
     at = action.timestamp.timestamp()
     if at > latest or at < 0:
-        return Rejection("bad_timestamp", _out_of_time(action.timestamp, at))
+        if at < 0:
+            return Rejection("bad_timestamp", f"timestamp {action.timestamp.isoformat()} is before 1970")
+        at = latest - MAX_AHEAD
+        if not isinstance(action, Mended):
+            action = _decode_mended(line)
+        force_setattr(action, "ahead", True)
     # The schema bounds characters; no name of 64 characters can have more than 256 bytes.
     if len(action.agent_id) > 64 or len(action.session_id) > 64 or len(action.action) > 64:
         for field in ("agent_id", "session_id", "action"):
@@ -397,6 +414,7 @@ def _mend(line: bytes, fault: Exception) -> Mended | Rejection:
         return _explain(line, fault) if spoilt else _explain(kept, found)
     force_setattr(action, "line", kept)
     force_setattr(action, "ignored", tuple(sorted(ignored)))
+    force_setattr(action, "cleaned", kept is not line)
     return action
 
 
@@ -429,13 +447,32 @@ def why_unfit(line: bytes, path: str) -> str:
     for name in path.split("."):
         parsed, field = parsed[name], known[name]
         known = field.inside
+    spoilt = spoilt_by(parsed)
+    if isinstance(parsed, float) and spoilt:
+        parsed = 1
+    elif isinstance(parsed, str) and spoilt:
+        parsed = "0" * (32 if path.endswith("trace_id") else 16)
     try:
-        field.fits(json.dumps(_clean(parsed, lambda: "NaN", lambda _: [])))
+        field.fits(json.dumps(_clean(parsed, lambda: None, lambda text: _SURROGATE.sub("\ufffd", text))))
     except (ValueError, RecursionError) as fault:
         match = _PATH.match(str(fault))
         if match and match["path"] is None:
-            return f"{path} {_demand(match['what'])}"
-    return f"{path} must be JSON"
+            demand = _demand(match["what"])
+            return f"{path} {demand.replace('not a whole number', 'not a number') if spoilt else demand}"
+    return f"{path} holds {spoilt}" if spoilt else f"{path} must be JSON"
+
+
+def spoilt_by(value: Any) -> str:
+    """What is no JSON in a value that `parse` has read, such as "NaN or Infinity"; empty if all of it is."""
+    if isinstance(value, str) and (found := _SURROGATE.search(value)):
+        escaped = "\udc80" <= found[0] <= "\udcff"  # for a byte of the line: see `parse`
+        return "bytes that are not UTF-8" if escaped else "half of a surrogate pair (\\ud800 to \\udfff)"
+    if isinstance(value, float) and not isfinite(value):
+        return "a number that is not finite (NaN, Infinity, 1e999)"
+    if isinstance(value, list | dict):
+        inside = (spoilt_by(inner) for inner in (value.values() if isinstance(value, dict) else value))
+        return next(filter(None, inside), "")
+    return ""
 
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -472,13 +509,6 @@ def _clean(value: Any, number: Callable[[], object], text: Callable[[str], objec
 def _known(raw: Raw) -> bytes | None:
     text = bytes(raw)
     return None if text == b"null" else text
-
-
-def _out_of_time(timestamp: datetime, at: float) -> str:
-    if at < 0:
-        return f"timestamp {timestamp.isoformat()} is before 1970"
-    minutes = MAX_AHEAD / 60
-    return f"timestamp {timestamp.isoformat()} is more than {minutes:.0f} minutes ahead of this clock"
 
 
 _PATH = re.compile(r"(?:^| - )(?P<what>.*?)(?: - at `(?:key in )?\$\.?(?P<path>[^`]*)`)?$", re.DOTALL)

@@ -38,7 +38,7 @@ CHUNK = 512
 """Hashes in a row of state: a page of SQLite's."""
 
 
-KIND, SEED = "duplicates", "seed"
+ROW_KIND, SEED = "duplicates", "seed"
 """The kind of the rows, and the key of one of them. All hold numbers of 8 bytes; what is to hold more is
 another kind.
 """
@@ -63,7 +63,7 @@ class Duplicates(Stage):
         self._chunk = 0
         self._chunks: list[str] = []
         self._old_chunks: list[str] = []
-        self._rows: list[Row] = [(KIND, SEED, self.seed.to_bytes(8))]
+        self._rows: list[Row] = [(ROW_KIND, SEED, self.seed.to_bytes(8))]
 
     def request(self) -> Callable[[bytes, bytes], bool]:
         """For the records of one request, in order: whether a line with its envelope was delivered before."""
@@ -95,7 +95,7 @@ class Duplicates(Stage):
             self.evictions += len(self._old)
         self._store_fresh()
         self._close_chunk()
-        self._rows.extend((KIND, key, None) for key in self._old_chunks)
+        self._rows.extend((ROW_KIND, key, None) for key in self._old_chunks)
         self._old, self._young = young, set()
         self._old_chunks, self._chunks = self._chunks, []
         self._born = now
@@ -113,7 +113,7 @@ class Duplicates(Stage):
 
     def restore(self, store: Store, now: float) -> None:  # noqa: ARG002
         """Take up the seed and both generations."""
-        for key, value in store.rows(KIND):
+        for key, value in store.rows(ROW_KIND):
             number, chunk, hashes = read(key, value)
             if key == SEED:
                 [self.seed] = hashes
@@ -125,14 +125,14 @@ class Duplicates(Stage):
             self._young.update(hashes)
             self._chunks.append(key)
             self._chunk = max(self._chunk, chunk + 1)
-        self._rows = [(KIND, SEED, self.seed.to_bytes(8))]
+        self._rows = [(ROW_KIND, SEED, self.seed.to_bytes(8))]
 
     def _store_fresh(self) -> None:
         """The open chunk is written again until it fills a page: a row per record would be many, one in all large."""
         if self._stored == len(self._fresh):
             return
         key = f"{self._number}/{self._chunk}"
-        self._rows.append((KIND, key, array("Q", self._fresh).tobytes()))
+        self._rows.append((ROW_KIND, key, array("Q", self._fresh).tobytes()))
         self._stored = len(self._fresh)
         if key not in self._chunks[-1:]:
             self._chunks.append(key)

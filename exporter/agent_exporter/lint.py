@@ -11,9 +11,21 @@ import re
 from difflib import get_close_matches
 from functools import lru_cache
 from itertools import islice
+from operator import contains
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
-from agent_exporter.action import Mended, Metadata, Record, Rejection, Tokens, decode, parse, why_unfit
+from agent_exporter.action import (
+    MAX_AHEAD,
+    Mended,
+    Metadata,
+    Record,
+    Rejection,
+    Tokens,
+    decode,
+    parse,
+    spoilt_by,
+    why_unfit,
+)
 from agent_exporter.formats.prefixed import record_in
 from agent_exporter.prices import CACHE_APART, UNPRICED, Prices
 from agent_exporter.records import Foreign, read_again
@@ -23,12 +35,13 @@ from agent_exporter.text import visible
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from agent_exporter.action import Action
+    from agent_exporter.action import Action, Reason
 
 Warning_ = Literal[
     "field_ignored",
     "field_misnamed",
     "content_not_json",
+    "timestamp_ahead",
     "status_other",
     "model_unpriced",
     "prompt_without_cache",
@@ -65,11 +78,17 @@ class Remark(NamedTuple):
 
 
 class Lint:
-    """For the lines of one file; `words` and `prices` are those of the config."""
+    """For the lines of one file; `words` and `prices` are those of the config.
 
-    def __init__(self, words: Mapping[str, str] = WORDS, prices: Prices | None = None) -> None:
+    Excerpts may hold what an agent was given and answered, and cost a scan of the line: a running exporter has none.
+    """
+
+    def __init__(
+        self, words: Mapping[str, str] = WORDS, prices: Prices | None = None, *, excerpts: bool = True
+    ) -> None:
         self._words = words
         self._prices = prices or Prices()
+        self._excerpts = excerpts
         self._times = self._whole = 0
         self._newest = 0.0
 
@@ -86,18 +105,22 @@ class Lint:
         parsed = parse(line)
         if not isinstance(parsed, dict):
             assert isinstance(result, Rejection)
-            return result, [_fault(result, line)]
+            return result, [self._fault(result, line)]
         misnamed = dict(_misnamed(parsed))
         if isinstance(result, Rejection):
             remarks = self._faults(result, line, parsed, latest, misnamed)
         else:
             self._times += 1
-            self._whole += result.at.is_integer()
-            self._newest = max(self._newest, result.at)
-            remarks = [*self._warnings(result, line, line, parsed)]
+            written = result.written
+            self._whole += written.is_integer()
+            self._newest = max(self._newest, written)
+            remarks = [*self._warnings(result, line, parsed)]
         remarks += [
             Remark(
-                "field_misnamed", path, f"{visible(path)} is not a field: did you mean {meant}?", _excerpt(line, path)
+                "field_misnamed",
+                path,
+                f"{visible(path)} is not a field: did you mean {meant}?",
+                self._excerpt(line, path),
             )
             for path, meant in misnamed.items()
         ]
@@ -130,6 +153,22 @@ class Lint:
         remarks = []
         result: Action | Rejection = rejection
         mended = parsed
+        if not _path_of(rejection):
+            for path, what in _spoilt(parsed):
+                number: Reason = "not_json" if b"NaN" in line or b"Infinity" in line else "out_of_range"
+                reason = number if "number" in what else "bad_encoding"
+                remarks.append(Remark(reason, path, f"{path} holds {what}", self._excerpt(line, path)))
+                mended = _with(mended, path.split("."))
+            remarks.sort(key=lambda remark: remark.kind != rejection.reason)  # the one that is counted comes first
+            if not remarks or remarks[0].kind != rejection.reason:
+                remarks.insert(0, self._fault(rejection, line))
+            if rejection.reason == "too_deep":
+                mended = {name: mended[name] for name in mended if name in _STRICT}
+            elif mended is parsed:
+                return remarks
+            result = decode(_as_json(mended), latest, self._words)
+            if not isinstance(result, Rejection):
+                return remarks if rejection.reason == "too_deep" else [*remarks, *self._warnings(result, line, parsed)]
         for _ in range(MAX_FAULTS):
             assert isinstance(result, Rejection)
             path = _path_of(result)
@@ -137,39 +176,56 @@ class Lint:
             if result.reason == "missing_field" and meant is not None:
                 del misnamed[meant]
                 detail = f"{result.detail}; the line has {visible(meant)}: did you mean {path}?"
-                remarks.append(Remark(result.reason, path, detail, _excerpt(line, meant)))
+                remarks.append(Remark(result.reason, path, detail, self._excerpt(line, meant)))
             else:
-                remarks.append(_fault(result, line))
+                remarks.append(self._fault(result, line))
             if not path:
                 break
             mended = _with(mended, path.split("."))
-            text = json.dumps(mended).encode()
-            result = decode(text, latest, self._words)
+            result = decode(_as_json(mended), latest, self._words)
             if not isinstance(result, Rejection):
-                return [*remarks, *self._warnings(result, text, line, parsed)]
+                return [*remarks, *self._warnings(result, line, parsed)]
         return remarks
 
-    def _warnings(self, action: Action, text: bytes, line: bytes, parsed: dict[str, Any]) -> Iterator[Remark]:
-        """What is odd about an action; `text` is what it was decoded from, `line` what was written."""
+    def _warnings(self, action: Action, line: bytes, parsed: dict[str, Any]) -> Iterator[Remark]:
+        """What is odd about an action; `line` is what was written, or the record in it."""
         if isinstance(action, Mended):
             for path in action.ignored:
-                yield Remark("field_ignored", path, f"{why_unfit(line, path)}: it is left out", _excerpt(line, path))
-            if action.line is not text:
+                detail = f"{why_unfit(line, path)}: it is left out"
+                yield Remark("field_ignored", path, detail, self._excerpt(line, path))
+            if action.ahead:
+                detail = f"timestamp is more than {MAX_AHEAD / 60:.0f} minutes ahead of this clock: it counts as now"
+                yield Remark("timestamp_ahead", "timestamp", detail, self._excerpt(line, "timestamp"))
+            if action.cleaned:
                 yield Remark(
                     "content_not_json", "", "NaN, Infinity, or half a surrogate pair: null or \\ufffd stands for it"
                 )
         if action.status == "other":
             detail = f"status {visible(str(parsed['status']))} counts as other: `statuses` of the config has the words"
-            yield Remark("status_other", "status", detail, _excerpt(line, "status"))
+            yield Remark("status_other", "status", detail, self._excerpt(line, "status"))
         if action.tokens is not None:
             _, odd = self._prices.complete(action)
             model = action.tokens.model
             if odd & UNPRICED and model is not None:
                 detail = f"the model {visible(model)} has no price, and the line no cost_usd: it counts as $0"
-                yield Remark("model_unpriced", "tokens.model", detail, _excerpt(line, "tokens.model"))
+                yield Remark("model_unpriced", "tokens.model", detail, self._excerpt(line, "tokens.model"))
             if odd & CACHE_APART:
                 detail = "the cached tokens are more than prompt, so they are added to it: log the sum as tokens.prompt"
-                yield Remark("prompt_without_cache", "tokens.prompt", detail, _excerpt(line, "tokens.prompt"))
+                yield Remark("prompt_without_cache", "tokens.prompt", detail, self._excerpt(line, "tokens.prompt"))
+
+    def _fault(self, rejection: Rejection, line: bytes) -> Remark:
+        path = _path_of(rejection)
+        at = _BYTE.search(rejection.detail)
+        excerpt = _around(line, int(at[1])) if at and self._excerpts else self._excerpt(line, path)
+        return Remark(rejection.reason, path, rejection.detail, excerpt)
+
+    def _excerpt(self, line: bytes, path: str) -> str:
+        """The line from where a field begins, up to content that follows it."""
+        if not self._excerpts:
+            return ""
+        begin = _position(line, path.split(".")) if path else 0
+        content = _CONTENT.search(line, begin, begin + WIDTH)
+        return _around(line[: content.start()] + b"..." if content else line, begin, before=0)
 
 
 # --- faults ----------------------------------------------------------------------------------------------------------
@@ -181,6 +237,28 @@ _SOUND = {
     "action": "x",
     "status": "success",
 }
+
+
+_STRICT = (*_SOUND, "duration_ms", "tokens")
+"""Fields that are not ignored where they do not fit."""
+
+
+def _as_json(parsed: dict[str, Any]) -> bytes:
+    return json.dumps(parsed).encode()
+
+
+def _spoilt(parsed: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """(path, what is no JSON there) of the fields that are not ignored."""
+    for name in _STRICT:
+        value = parsed.get(name)
+        inside = value if name == "tokens" and isinstance(value, dict) else None
+        if inside is None:
+            if what := spoilt_by(value):
+                yield name, what
+            continue
+        for key, of_tokens in inside.items():
+            if key != "model" and (what := spoilt_by(of_tokens)):
+                yield f"{name}.{key}", what
 
 
 def _with(parsed: dict[str, Any], path: list[str]) -> dict[str, Any]:
@@ -200,13 +278,6 @@ def _path_of(rejection: Rejection) -> str:
 
 
 _BYTE = re.compile(r"\bbyte (\d+)")
-
-
-def _fault(rejection: Rejection, line: bytes) -> Remark:
-    path = _path_of(rejection)
-    at = _BYTE.search(rejection.detail)
-    excerpt = _around(line, int(at[1])) if at else _excerpt(line, path)
-    return Remark(rejection.reason, path, rejection.detail, excerpt)
 
 
 # --- names -----------------------------------------------------------------------------------------------------------
@@ -285,13 +356,38 @@ def _has(parsed: dict[str, Any], path: str) -> bool:
 # --- excerpts --------------------------------------------------------------------------------------------------------
 
 
-def _excerpt(line: bytes, path: str) -> str:
-    """The line where a field begins, or its beginning."""
-    at = 0
-    for name in path.split(".") if path else ():
-        found = re.compile(re.escape(json.dumps(name).encode()) + rb"\s*:").search(line, at)
-        at = found.start() if found else at
-    return _around(line, at, before=0)
+_CONTENT = re.compile(rb'(?<=.)"(?:input|output)"\s*:')
+_TOKEN = re.compile(rb'"((?:[^"\\]|\\.)*+)"(\s*:)?|[{}\[\]]', re.DOTALL)
+
+
+def _position(line: bytes, path: list[str]) -> int:
+    """Where a field begins, 0 if it is not found. A name of the same text inside of input or output is another one.
+
+    Of a name that stands twice the last counts, as for the decoder.
+    """
+    names = [_spellings(name) for name in path]
+    above: list[bytes | None] = []  # the keys that lead to where we are; None for an array and for the line itself
+    key: bytes | None = None
+    found = 0
+    for token in _TOKEN.finditer(line):
+        mark = token[0]
+        if mark in {b"{", b"["}:
+            above.append(key)
+            key = None
+        elif mark in {b"}", b"]"}:
+            if not above:
+                break
+            key = above.pop()
+        elif token[2] is not None:
+            key = token[1]
+            if len(above) == len(names) and all(map(contains, names, [*above[1:], key])):
+                found = token.start()
+    return found
+
+
+def _spellings(name: str) -> set[bytes]:
+    """A key as writers of JSON spell it, with and without escapes."""
+    return {json.dumps(name, ensure_ascii=escaped)[1:-1].encode(errors="surrogateescape") for escaped in (True, False)}
 
 
 def _around(line: bytes, at: int, before: int = WIDTH // 3) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from agent_exporter.action import MAX_AHEAD
 from agent_exporter.lint import Lint, Remark
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ RENEW = 3600.0
 MAX_DETAIL = 300
 """Characters of an example's sentence, which may name a model or a status of any length."""
 COUNTED: tuple[Warning_, ...] = (
-    "field_ignored", "field_misnamed", "content_not_json", "status_other", "model_unpriced", "prompt_without_cache",
-    "whole_seconds",
+    "field_ignored", "field_misnamed", "content_not_json", "timestamp_ahead", "status_other", "model_unpriced",
+    "prompt_without_cache", "whole_seconds",
 )  # fmt: skip
 """The warnings of `validate` but for `zone`: of a running agent `agent_clock_offset_seconds` says that."""
 
@@ -64,13 +65,13 @@ class Oddities:
         """Look at a sample of a batch's lines. Returns how many oddities of each kind there were since the last one."""
         sample = self._samples.get(source)
         if sample is None:
-            sample = self._samples[source] = _Sample(Lint(self._words, self._prices()))
+            sample = self._samples[source] = _Sample(Lint(self._words, self._prices(), excerpts=False))
         for remark in sample.look(lines):
             self._counts[remark.kind] = self._counts.get(remark.kind, 0) + 1
             self._keep(source, now, remark)
         for kind, line in self._lines.items():
             if self._wants(kind, now):
-                _, remarks = Lint(self._words, self._prices()).line(line)
+                _, remarks = Lint(self._words, self._prices(), excerpts=False).line(line, now + MAX_AHEAD)
                 for remark in remarks:
                     if remark.kind == kind:
                         self._keep(source, now, remark)

@@ -22,6 +22,8 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
+from msgspec.structs import replace
+
 from agent_exporter.action import MAX_AHEAD, OPTIONAL_FIELDS, Action, Mended, Rejection, decode
 from agent_exporter.formats.mapping import memory as format_memory
 from agent_exporter.metrics.families import OVERFLOWS, TABLES
@@ -127,7 +129,7 @@ class Pipeline:
         """No former run has left any lines in the state."""
         self.caught_up = False
         """All sources together had nothing to read at some time."""
-        self._read_up: set[str] = set()
+        self._caught_up_sources: set[str] = set()
         """Sources that had nothing more to read at some time."""
 
     def now(self) -> float:
@@ -145,7 +147,7 @@ class Pipeline:
         now = self.now()
         self._batches += 1
         reading = self.reading = Reading(source, live=live and not self._catching_up)
-        reading.read_up = self.in_order or (reading.live and source.name in self._read_up)
+        reading.caught_up = self.in_order or (reading.live and source.name in self._caught_up_sources)
         reading.window = source.window
         reading.now = now
         reading.arrived = now if live or self.in_order else self._batches - 1e9  # below 0, as no clock runs
@@ -176,6 +178,8 @@ class Pipeline:
                         tally.reject(cell, action)
                     continue
                 if isinstance(action, Mended):
+                    if action.ahead and now:  # in a backlog, the time of its newest line
+                        action = replace(action, at=now)
                     mended.append((action, line))
             reading.number = number
             if delivered is not None and delivered(line, envelopes[number]):
@@ -205,8 +209,12 @@ class Pipeline:
                 odd_line("status_other", line)
             take(action, reading)
         for action, line in mended:
-            odd_line("field_ignored" if action.ignored else "content_not_json", line)
+            if action.ahead:
+                odd_line("timestamp_ahead", line)
+            if action.cleaned:
+                odd_line("content_not_json", line)
             for field in action.ignored:
+                odd_line("field_ignored", line)
                 tally.count("ignored_field", field, 1, now)
         for kind, count in self.oddities.batch(source.name, batch.lines, now).items():
             tally.count("line_warning", kind, count, now)
@@ -223,7 +231,7 @@ class Pipeline:
             cell.rejected["too_long"] = cell.rejected.get("too_long", 0) + batch.too_long
         cell.nul_bytes += batch.nul_bytes
         cell.late += self.sessions.take_late()
-        cell.repeated += self.sessions.take_repeated()
+        cell.repeated += self.sessions.take_written_twice()
         if batch.skipped or batch.silent:
             self.skip(source, batch)
         tally.touch(cell)
@@ -257,7 +265,7 @@ class Pipeline:
         for source in self.sources:
             source.restore([row for kind in source.kinds for row in rows(kind)])
         for memory in self._memories.values():
-            memory.restore(rows(format_memory.KIND))
+            memory.restore(rows(format_memory.ROW_KIND))
         now = self.now()
         for source in self.sources:
             tally.source(source.name, now)
@@ -355,10 +363,10 @@ class Pipeline:
                         busy = True
                         waited_for = waited_for or source.impatient
                     else:
-                        self._read_up.add(source.name)
+                        self._caught_up_sources.add(source.name)
             self._answer()
             if breaker is not None and breaker.undecided:
-                self._decide(breaker, read_up=not busy)
+                self._decide(breaker, caught_up=not busy)
                 waited_for = waited_for or breaker.urgent
             now = monotonic()
             if waited_for or now >= next_commit:
@@ -394,10 +402,10 @@ class Pipeline:
     def _behind(self, by: int = BEHIND_BYTES) -> bool:
         return any(total - read > by for read, total in (source.progress() for source in self.sources))
 
-    def _decide(self, breaker: Breaker, *, read_up: bool) -> None:
+    def _decide(self, breaker: Breaker, *, caught_up: bool) -> None:
         """Sessions are stopped when all is read: the next line may be their end."""
         now = self.now()
-        if self.unavailable is None and (read_up or (breaker.impatient(now) and not self._behind(CLOSE_BYTES))):
+        if self.unavailable is None and (caught_up or (breaker.impatient(now) and not self._behind(CLOSE_BYTES))):
             breaker.decide(now)
 
     def _tick(self) -> None:

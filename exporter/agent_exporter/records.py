@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from agent_exporter.action import Action, Rejection, decode
+from agent_exporter.action import Action, Rejection, decode, parse
 from agent_exporter.formats.prefixed import record_in
 from agent_exporter.statuses import WORDS
 
@@ -58,6 +58,8 @@ def read_again(
             return found
         if found.reason not in _NO_RECORD:
             return Foreign(*found) if _is_foreign(within) else found
+        if found.reason != "too_deep" and isinstance(parse(within), dict):  # JSON but for a text or a number in it
+            return Rejection(found.reason, f"{found.detail}; the record: {excerpt(within, found.detail)}")
     if rejection.reason == "too_deep":
         return Foreign(*rejection) if _is_foreign(line) else rejection
     return Rejection(rejection.reason, f"{rejection.detail}; the line: {excerpt(line, rejection.detail)}")

@@ -12,7 +12,7 @@ from prometheus_client.openmetrics.exposition import generate_latest
 
 from agent_exporter.action import MAX_AHEAD, Action
 from agent_exporter.lines import Batch
-from agent_exporter.metrics.cells import KINDS
+from agent_exporter.metrics.cells import CELL_TYPES
 from agent_exporter.metrics.collector import Collector, StaticCollector
 from agent_exporter.records import read
 from agent_exporter.stages import Stages, open_sources
@@ -110,7 +110,7 @@ def replay_in_steps(config: Config, paths: Sequence[str], step: float) -> Iterat
 
 def past(config: Config, paths: Sequence[str]) -> Stages:
     """The stages, for logs that are read to their end. Raises OSError for a file that is not there."""
-    return Stages(config, MemoryStore(KINDS), open_sources(config, paths, follow=False), live=False)
+    return Stages(config, MemoryStore(CELL_TYPES), open_sources(config, paths, follow=False), live=False)
 
 
 def in_steps(stages: Stages, step: float, progress: Callable[[Source], None]) -> Iterator[float]:

@@ -7,7 +7,6 @@ import contextlib
 import logging
 import math
 import signal
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -21,6 +20,7 @@ from agent_exporter import __version__
 from agent_exporter.benchmark import history
 from agent_exporter.benchmark.history import History, Run
 from agent_exporter.benchmark.schedule import Schedule
+from agent_exporter.breaker import Operators
 from agent_exporter.breaker.control import Control
 from agent_exporter.breaker.terminator import Refused, Terminator
 from agent_exporter.config import Config, load
@@ -29,18 +29,19 @@ from agent_exporter.eventloop import EventLoop
 from agent_exporter.metrics.samples import ScrapeContext
 from agent_exporter.pipeline import RETRY_EVERY, Pipeline
 from agent_exporter.prices import Prices
+from agent_exporter.printer import Printer
 from agent_exporter.probes.prober import Prober
+from agent_exporter.row_kinds import ROW_KINDS
 from agent_exporter.server import Server
 from agent_exporter.server.budget import budget
-from agent_exporter.server.pages import CatchingUp
+from agent_exporter.server.handlers import CatchingUp
 from agent_exporter.sources.otlp import OtlpSource
 from agent_exporter.spans.sender import Sender
 from agent_exporter.spans.target import target
 from agent_exporter.stages import MIRRORED, Stages, agent_settings, open_sources, render
 from agent_exporter.state import MemoryStore, SQLiteStore, Store, Unavailable
 from agent_exporter.status.pages import Pages
-from agent_exporter.status.seen import Snapshot, take_snapshot
-from agent_exporter.stored import STORED
+from agent_exporter.status.snapshot import Snapshot, take_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -54,6 +55,8 @@ log = logging.getLogger(__name__)
 
 GOODBYE = 3.0
 """Seconds that the sender gets at the end for spans that would otherwise be lost."""
+STALLED = 2.0
+"""Seconds after which the reader of standard output counts as stalled: a shell that pages, or a full pipe."""
 SCRAPE_WAIT = 8.0
 """Seconds that a scrape waits for the pipeline: less than Prometheus' usual timeout of 10."""
 
@@ -84,6 +87,9 @@ class Exporter:
         self._history = History()
         self._schedule = Schedule(self._last, self._keep)
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="scrape")
+        self._reloads = ThreadPoolExecutor(1, thread_name_prefix="reload")
+        self._reload_waits = False
+        self._printer = Printer()
         self._process = ProcessCollector(registry=None)
         self._otlp = OtlpSource(wake=self._wake) if config.otlp_logs.enabled else None
         self._sender: Sender | None = None
@@ -140,7 +146,7 @@ class Exporter:
             log.warning("no state: after a restart counters begin at zero, and files are read from their beginning")
             return MemoryStore(MIRRORED)
         try:
-            return SQLiteStore(Path(path), MIRRORED, STORED)
+            return SQLiteStore(Path(path), MIRRORED, ROW_KINDS)
         except Unavailable as error:
             sentence = f"state cannot be opened, nothing is read until it can: {error}"
             if self._problem != sentence:
@@ -154,7 +160,7 @@ class Exporter:
             log.info("no files are named: lines are taken at %sv1/logs only", self.address)
         if self._otlp is not None:
             sources.append(self._otlp)
-        self.stages = stages = Stages(self.config, store, sources, write=_print)
+        self.stages = stages = Stages(self.config, store, sources, write=self._printer, busy=self._printer.busy)
         pipeline = stages.pipeline
         self._retire(set())
         sending = None
@@ -163,7 +169,7 @@ class Exporter:
             self._sender = Sender(queue, target(self.config))
             queue.wake = self._sender.wake
             sending = self._loop.submit(self._sender.run())
-        self._history = History(store.rows(history.ROW))
+        self._history = History(store.rows(history.ROW_KIND))
         self._asking.start()
         self._ask_agents()
         control = self._stand_by(stages)
@@ -182,6 +188,8 @@ class Exporter:
             if sending is not None:
                 sending.cancel()
             pipeline.commit()
+            if self._printer.wait(GOODBYE):
+                pipeline.commit()  # with what is known to be printed now
 
     def _stand_by(self, stages: Stages) -> Control | None:
         """The breaker gets its arm, and operators a way to it."""
@@ -191,23 +199,24 @@ class Exporter:
         async def answered(key: str, refusal: Refused | None) -> bool:
             return await asyncio.wrap_future(pipeline.ask(lambda: breaker.answered(key, refusal, pipeline.now())))
 
-        async def wanted(key: str) -> bool:
-            return await asyncio.wrap_future(pipeline.ask(lambda: breaker.wanted(key, pipeline.now())))
+        async def still_intended(key: str) -> bool:
+            return await asyncio.wrap_future(pipeline.ask(lambda: breaker.still_intended(key, pipeline.now())))
 
         def call(intent: Intent) -> None:
             self._loop.submit(terminator.carry_out(intent))
 
-        terminator = Terminator(lambda name: self.config.agent(name).terminate, answered, wanted)
+        terminator = Terminator(lambda name: self.config.agent(name).terminate, answered, still_intended)
         breaker.call = call
         path = self.config.control_socket()
         if path is None:
             return None
+        operators = Operators(breaker, stages.sessions)
         control = Control(
             path,
-            status=lambda: pipeline.ask(breaker.status),
-            unlatch=lambda order: pipeline.ask(lambda: breaker.unlatch(pipeline.now(), order.by)),
+            status=lambda: pipeline.ask(operators.status),
+            unlatch=lambda order: pipeline.ask(lambda: operators.unlatch(pipeline.now(), order.by)),
             extend=lambda order: pipeline.ask(
-                lambda: breaker.extend(
+                lambda: operators.extend(
                     order.session_id, order.agent_id, order.tokens, order.cost_usd, pipeline.now(), order.by
                 )
             ),
@@ -238,15 +247,20 @@ class Exporter:
             self.stages.pipeline.stop()
 
     def _hup(self, *_: object) -> None:
-        if self.stages is not None:
-            self.stages.pipeline.ask(self.reload)
+        if self.stages is not None and not self._reload_waits:
+            self._reload_waits = True
+            self._reloads.submit(self.reload)
 
     def _wake(self) -> None:
         if self.stages is not None:
             self.stages.pipeline.wake()
 
     def reload(self) -> None:
-        """Read the config file again; if it is wrong, say so and keep the one in force."""
+        """Read the config file again; if it is wrong, say so and keep the one in force.
+
+        In a thread of its own, as the file of a large fleet takes seconds; the pipeline takes over what was read.
+        """
+        self._reload_waits = False
         if self.config_path is None or self.stages is None:
             return
         try:
@@ -256,6 +270,11 @@ class Exporter:
             for fault in error.faults:
                 log.error("config not reloaded: %s", fault)  # noqa: TRY400
             return
+        self.stages.pipeline.ask(lambda: self._put_in_force(config))
+
+    def _put_in_force(self, config: Config) -> None:
+        """In the pipeline's thread."""
+        assert self.stages is not None
         if config.state.path is None or (config.state.file is None and self.config.state.path is None):
             config = replace(config, state=self.config.state)  # the place that was chosen for it, or none
         for key in ("server", "state", "sources", "otlp", "otlp_logs", "metrics", "llm_actions", "statuses"):
@@ -350,6 +369,8 @@ class Exporter:
     def _unready(self) -> str | None:
         if self.stages is not None and self.stages.pipeline.unavailable is not None:
             return f"state cannot be written, reading pauses: {self.stages.pipeline.unavailable}"
+        if self._printer.stalled() > STALLED:
+            return "standard output is not read: findings wait to be printed"
         return self._problem
 
     def _look(self, agent: str | None, trace_id: str | None) -> Snapshot:
@@ -368,13 +389,6 @@ def until_caught_up(pipeline: Pipeline, left: float) -> int:
     if pipeline.began_empty and not pipeline.caught_up and left > 0:
         return min(5, math.ceil(left))
     return 0
-
-
-def _print(lines: bytes) -> None:
-    """Standard output belongs to findings. If its reader has gone, they are in the metrics still."""
-    with contextlib.suppress(OSError):
-        sys.stdout.buffer.write(lines)
-        sys.stdout.buffer.flush()
 
 
 def _tls(config: Config) -> tuple[Path, Path, Path | None] | None:

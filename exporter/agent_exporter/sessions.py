@@ -43,7 +43,7 @@ OUTCOMES: tuple[Outcome, ...] = ("completed", "failed", "ended", "abandoned", "t
 """completed and failed: task_completed said so; ended: session_end alone; abandoned: no work for its idle time;
 terminated: told to stop by the breaker."""
 
-KIND = "session"
+ROW_KIND = "session"
 MAX_SESSIONS = 65_536
 """Sessions held at once, about 2.6 KB each. At 1 million sessions a day, 3,500 begin in an idle time of 5 min."""
 MAX_CALL = 3600.0
@@ -162,7 +162,7 @@ class Sessions(Stage):
         self.shortest_idle = shortest_idle
         self.reorder = reorder
         self.evictions = 0
-        self._late = self._repeated = 0
+        self._late = self._written_twice = 0
         self._most = most
         self._look_at = sweep_threshold(most)
         self._opened = opened
@@ -196,7 +196,7 @@ class Sessions(Stage):
                 self._forget(key, session)
             session = self._open(key, action, began, now)
         elif at <= session.last and session.trail.has(action):
-            self._repeated += 1
+            self._written_twice += 1
             return None
         elif session.closed:
             session.closed = False
@@ -265,10 +265,10 @@ class Sessions(Stage):
         late, self._late = self._late, 0
         return late
 
-    def take_repeated(self) -> int:
+    def take_written_twice(self) -> int:
         """How many records since the last call were written twice."""
-        repeated, self._repeated = self._repeated, 0
-        return repeated
+        written_twice, self._written_twice = self._written_twice, 0
+        return written_twice
 
     def tick(self, now: float) -> None:
         """Close what has ended or gone quiet; forget what was closed long ago."""
@@ -320,17 +320,17 @@ class Sessions(Stage):
     def changes(self) -> Iterator[Row]:
         """Rows of the sessions that changed."""
         for key in self._gone:
-            yield KIND, key, None
+            yield ROW_KIND, key, None
         for session in self._dirty:
             session.stored = True
-            yield KIND, key_of(session), msgspec.msgpack.encode(session)
+            yield ROW_KIND, key_of(session), msgspec.msgpack.encode(session)
         self._gone.clear()
         self._dirty.clear()
 
     def restore(self, store: Store, now: float) -> None:  # noqa: ARG002
         """Take up the sessions that were open. The metrics have their own count of them."""
         decode = msgspec.msgpack.Decoder(Session).decode
-        for _, value in store.rows(KIND):
+        for _, value in store.rows(ROW_KIND):
             session = decode(value)
             key = (session.agent_id, session.session_id)
             self._table[key] = session

@@ -19,7 +19,7 @@ from agent_exporter.detectors.journal import Journal
 from agent_exporter.duplicates import Duplicates
 from agent_exporter.formats import Choice
 from agent_exporter.formats.mapping.memory import Memory
-from agent_exporter.metrics.cells import KINDS
+from agent_exporter.metrics.cells import CELL_TYPES
 from agent_exporter.metrics.collector import Collector, StaticCollector
 from agent_exporter.metrics.exposition import write
 from agent_exporter.metrics.limits import Limits
@@ -36,7 +36,6 @@ from agent_exporter.spans.queue import SpanQueue
 from agent_exporter.spans.trace_buffer import TraceBuffer
 from agent_exporter.spans.tree import Tree
 from agent_exporter.stage import Chain
-from agent_exporter.state import SQLiteStore, Store
 from agent_exporter.status.recent import Recent
 
 if TYPE_CHECKING:
@@ -50,10 +49,10 @@ if TYPE_CHECKING:
     from agent_exporter.probes.check import Result
     from agent_exporter.sources import Source
     from agent_exporter.sources.place import Identity
-    from agent_exporter.state import Rows
+    from agent_exporter.state import Rows, Store
 
 
-MIRRORED = (*KINDS, findings.ROW, history.ROW)
+MIRRORED = (*CELL_TYPES, findings.ROW_KIND, history.ROW_KIND)
 """Kinds of rows of which a page is made: metrics, the latest findings, and the latest benchmark runs."""
 
 
@@ -63,8 +62,8 @@ class Stages:
     `tree` and `queue` are None where no spans are wanted, `buffer` where they do not wait, `recent` and `breaker` in a
     log of the past.
 
-    `write` prints a line of standard output. Each of `listeners` is told of every finding as it is made, in the
-    pipeline's thread and before it is committed.
+    `write` begins to print lines on standard output, and is not called while `busy`. Each of `listeners` gets every
+    finding as it is made, in the pipeline's thread and before it is committed.
     """
 
     def __init__(
@@ -75,6 +74,7 @@ class Stages:
         *,
         live: bool = True,
         write: Callable[[bytes], None] | None = None,
+        busy: Callable[[], bool] = lambda: False,
     ) -> None:
         self.config = config
         self.listeners: list[Callable[[Finding], None]] = []
@@ -94,7 +94,7 @@ class Stages:
                 store,
                 lambda result, count: tally.count("spans", result, count, self.pipeline.now()),
                 version=__version__,
-                durable=isinstance(store, SQLiteStore),
+                durable=store.durable,
                 buffered=buffered,
                 spool_bytes=config.otlp.spool_bytes,
             )
@@ -108,7 +108,7 @@ class Stages:
                 )
             tree = Tree(self._is_llm, (buffer or queue).offer)
 
-        journal = Journal(write)
+        journal = Journal(write, busy)
 
         def on_finding(finding: Finding) -> None:
             tally.on_finding(finding, self.pipeline.now(), live=live)
@@ -141,12 +141,12 @@ class Stages:
             longest_call=lambda name: self.config.agent(name).max_action_duration,
         )
         detectors = Detectors(config, sessions, on_finding, averaged=tally.average, live=live)
-        duplicates = Duplicates(time.time(), stored=isinstance(store, SQLiteStore))
+        duplicates = Duplicates(time.time(), stored=store.durable)
         recent = breaker = None
         if live:
             recent = Recent(time.time())
-            told = BreakerMetrics(tally.terminated, tally.unconfirmed)
-            breaker = Breaker(config, sessions, Audit(config.audit_log()), told, detectors.reconsider)
+            metrics = BreakerMetrics(tally.terminated, tally.unconfirmed)
+            breaker = Breaker(config, sessions, Audit(config.audit_log()), metrics, detectors.reconsider)
             self.listeners.append(lambda finding: breaker.on_finding(finding, self.pipeline.now()))
         self.tally = tally
         self.sessions = sessions

@@ -47,7 +47,7 @@ Rows = dict[str, dict[str, bytes]]
 """Kind to key to value."""
 
 
-class Stored(NamedTuple):
+class RowKind(NamedTuple):
     """A kind of row. `read` takes a key and a value, and raises if a restart cannot use them."""
 
     read: Callable[[str, bytes], object]
@@ -89,6 +89,8 @@ class Store(Protocol):
     """Where rows are stored. `committed` has the rows that a restart would read, for the mirrored kinds."""
 
     committed: Rows
+    durable: bool
+    """Whether the rows survive the process."""
     unreadable: Mapping[str, int]
     """Number of rows set aside at opening, by kind."""
     unreadable_dropped: int
@@ -101,7 +103,7 @@ class Store(Protocol):
         """One row, as committed."""
 
     def commit(self, rows: Iterable[Row]) -> None:
-        """Commit all rows or none; raises Unavailable."""
+        """Commit all rows or none. Raises Unavailable; then these rows go with the next commit."""
 
     def close(self) -> None:
         """Close the file."""
@@ -109,6 +111,8 @@ class Store(Protocol):
 
 class MemoryStore:
     """Rows in memory, lost when the process ends."""
+
+    durable = False
 
     def __init__(self, mirror: Iterable[str] = ()) -> None:
         self.committed: Rows = {kind: {} for kind in mirror}
@@ -142,7 +146,9 @@ class SQLiteStore:
     UNREADABLE, in the transaction that has the count of it.
     """
 
-    def __init__(self, path: Path, mirror: Iterable[str] = (), stored: Mapping[str, Stored] | None = None) -> None:
+    durable = True
+
+    def __init__(self, path: Path, mirror: Iterable[str] = (), stored: Mapping[str, RowKind] | None = None) -> None:
         self.path = path
         self.set_aside: Path | None = None
         self.committed: Rows = {kind: {} for kind in mirror}

@@ -1,4 +1,4 @@
-"""agentlog: what an agent imports to write the log that agent-exporter reads.
+"""agentlog: an agent imports it to write the log that agent-exporter reads.
 
     from agentlog import AgentLogger
 
@@ -6,11 +6,11 @@
     with log.session(task_type="research") as s, s.action("web_search", input={"query": "pods"}) as a:
         a.output = {"results": 8}
 
-The folder listing is the way of a line: `logger` and its `session`s, whose `action`s (`calls` of functions, `attempts`)
-become a `record` that the schema allows, which the `writer` takes to a stream or file. `handoff` is what the next agent
-is told, `heartbeat` a sign of life, `budget` what the exporter is asked, `settings` what an author may set, `errors`
-what guards raise, `clock` the time. `langchain`, `openai_agents` and `opentelemetry` are ways in for agents that exist
-already, and import their framework only when they are imported.
+The way of a line through the modules: a `logger` makes `session`s, a session makes `action`s (also from `calls` of
+functions and `attempts`), an action becomes a `record` that fits the schema, and the `writer` writes it to a stream or
+file. `handoff` passes a task to the next agent, `heartbeat` sends signs of life, `budget` asks the exporter, `settings`
+checks an author's settings, `errors` has what guards raise, `clock` the time. `langchain`, `openai_agents` and
+`opentelemetry` log existing agents; each imports its framework only when it is imported itself.
 """
 
 from agentlog.action import Action, current_action

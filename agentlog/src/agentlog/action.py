@@ -1,4 +1,4 @@
-"""One thing that an agent does, from its begin to its line.
+"""One action of an agent, from its begin to its line.
 
 with session.action("web_search", input={"query": "pods"}, timeout=10) as a:
     a.output = search("pods", timeout=a.remaining)
@@ -26,7 +26,7 @@ COUNTS = ("prompt", "completion", "cache_read", "cache_write")
 
 
 class Action:
-    """Made by `Session.action`. Sync or async, it is timed, and what leaves it is logged and passes."""
+    """Made by `Session.action`, for sync and async code. Times the action, logs an exception and lets it pass."""
 
     def __init__(
         self,
@@ -42,10 +42,10 @@ class Action:
         self.name = record.name(name)
         self.span_id = span_id or ids.span_id()
         self.output: object = None
-        """What came of it: an object or text, else it is written as {"value": ...}."""
+        """The output: an object or text; any other value is written as {"value": ...}."""
         self.confidence: float | None = None
         """0 to 1."""
-        self._input = session.log.snapshot(input)  # now: an agent goes on appending to its messages
+        self._input = session.log.snapshot(input)  # now, as an agent keeps appending to its messages
         self._left_out: dict[str, str] = {}
         self._expected = record.count(expected_tokens, "expected_tokens", self._leave_out) or 0
         self._timeout = timeout
@@ -70,7 +70,7 @@ class Action:
         cache_read: int | None = None,
         cache_write: int | None = None,
     ) -> None:
-        """What a call of a model took; of several calls, the sum. `prompt` includes what was cached."""
+        """Add the tokens of a call of a model; several calls are added up. `prompt` includes cached tokens."""
         used = 0
         for field, value in zip(COUNTS, (prompt, completion, cache_read, cache_write), strict=True):
             if value is not None:
@@ -88,23 +88,23 @@ class Action:
             self._tokens["model"] = record.name(model)
         if used or cost:
             held = min(used, self._expected) if self._expected and self._began is not None else 0
-            self._expected -= held  # what is told is not expected any more
+            self._expected -= held  # logged tokens are not expected any more
             self.session.spend(used, cost or 0.0, held)
 
     @property
     def used_tokens(self) -> int:
-        """Prompt and completion, as told so far."""
+        """Prompt and completion tokens so far."""
         used: int = self._tokens.get("prompt", 0) + self._tokens.get("completion", 0)
         return used
 
     @property
     def used_dollars(self) -> float:
-        """As told so far; what the exporter's prices make of a call without a cost, only it knows."""
+        """US dollars so far, without calls that have no cost: only the exporter knows their prices."""
         used: float = self._tokens.get("cost_usd", 0.0)
         return used
 
     def retry(self) -> None:
-        """It is being tried again. RetriesExhausted after the session's `max_retries`."""
+        """Count a retry. Raises RetriesExhausted after the session's `max_retries`."""
         retries = self._metadata.get("retry_count", 0)
         most = self.session.max_retries
         if most is not None and retries >= most:
@@ -114,22 +114,22 @@ class Action:
         self._metadata["retry_count"] = retries + 1
 
     def retried(self, times: int) -> None:
-        """It is the attempt after so many others."""
+        """Set how many attempts came before this one."""
         counted = record.count(times, "metadata.retry_count", self._leave_out, record.MAX_COUNT)
         if counted is not None:
             self._metadata["retry_count"] = counted
 
     def given(self, value: object) -> None:
-        """What its input was, if that is known only now."""
+        """Set its input, if that is known only now."""
         self._input = self.session.log.snapshot(value)
 
     def fallback(self) -> None:
-        """It is done by other means than wanted."""
+        """Note that a fallback does the action."""
         self._metadata["fallback_used"] = True
 
     @property
     def remaining(self) -> float | None:
-        """Seconds until its timeout, to be passed on to what waits; None without one. TimeoutError if it is over."""
+        """Seconds until its timeout, for calls that wait; None without one. Raises TimeoutError if it is over."""
         if self._timeout is None:
             return None
         left = self._timeout - (self._elapsed() or 0.0)
@@ -140,9 +140,9 @@ class Action:
     # --- begin and end ------------------------------------------------------------------------------------------
 
     def begin(self, *, guarded: bool = True) -> Self:
-        """For code that cannot use `with`, such as callbacks. BudgetExceeded if the session's ceiling forbids it.
+        """For code without `with`, such as callbacks. Raises BudgetExceeded if the session's ceiling forbids it.
 
-        Not `guarded` is what is done whatever anybody says: then its line has to tell what it took.
+        `guarded=False` is for actions that happen in any case: no ceiling stops them, and their line has the tokens.
         """
         self._began = self.session.log.clock.monotonic()
         try:
@@ -160,7 +160,7 @@ class Action:
     def end(
         self, error: BaseException | None = None, *, at: float | None = None, duration: float | None = None
     ) -> None:
-        """Write the line; once. `at`, seconds since 1970, and `duration` are for what knows them better."""
+        """Write the line, once. Callers that know better give `at`, seconds since 1970, and `duration`, seconds."""
         if self._began is None:
             return
         elapsed = self._elapsed() if duration is None else duration
@@ -169,16 +169,16 @@ class Action:
         self.session.say(self, error, at, elapsed)
 
     def fields(self, error: BaseException | None, duration: float | None) -> record.Fields:
-        """Its part of the line."""
+        """The fields of its line."""
         log = self.session.log
         fields: record.Fields = {"action": self.name, "status": status_of(error), "span_id": self.span_id}
         if self._input is not None:
             fields["input"] = self._input
         output = self.output if log.content else None
         if output is not None or self.confidence is not None:
-            told = record.result(output, self.confidence, log.max_content, self._leave_out)
-            if told is not None:
-                fields["output"] = told
+            result = record.result(output, self.confidence, log.max_content, self._leave_out)
+            if result is not None:
+                fields["output"] = result
         if self._tokens:
             fields["tokens"] = self._checked_tokens()
         if duration is not None:
@@ -191,7 +191,7 @@ class Action:
         return fields
 
     def _checked_tokens(self) -> dict[str, Any]:
-        """Sums may have grown beyond what one record may have."""
+        """Leave out sums that are too large for a record."""
         checked = dict(self._tokens)
         for field, most in (*((field, record.MAX_TOKENS) for field in COUNTS), ("cost_usd", record.MAX_COST_USD)):
             if checked.get(field, 0) > most:
@@ -247,7 +247,7 @@ class Action:
             self._task.cancel()
 
     def _is_own_cancellation(self) -> bool:
-        # From 3.11 on a task counts its cancellations: somebody else's wish to end it must get through.
+        # From 3.11 on a task counts its cancellations: one by other code must get through.
         uncancel = getattr(self._task, "uncancel", None)
         return uncancel is None or uncancel() <= self._cancelled_before
 
@@ -257,7 +257,7 @@ class Action:
 
 
 def leave(variable: ContextVar[Any], token: Token[Any]) -> None:
-    """Undo a `set`, or not: callbacks and async generators may end in another context than they began in."""
+    """Undo a `set` if possible: callbacks and async generators may end in another context than they began in."""
     with contextlib.suppress(ValueError):
         variable.reset(token)
 

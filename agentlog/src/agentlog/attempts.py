@@ -1,10 +1,10 @@
-"""Trying again, with patience: exponential backoff with a cap and full jitter.
+"""Retries: exponential backoff with a cap and full jitter.
 
     for attempt in session.attempts("web_search", input={"query": "pods"}, max_retries=3):
         with attempt as a:
             a.output = search("pods")
 
-Every attempt is an action with its `retry_count`. The first that is left without an error ends the loop.
+Every attempt is an action with its `retry_count`. The first attempt without an error ends the loop.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from agentlog.action import Action
     from agentlog.clock import Clock
 
-# Not `random` itself: an agent may have seeded it, and would then wait as long as all the others that did.
+# Not `random` itself: agents may have seeded it, and would then all wait equally long.
 _uniform = random.SystemRandom().uniform
 
 
 class Attempt:
-    """One attempt, to be used with `with` or `async with`."""
+    """One attempt; use it with `with` or `async with`."""
 
     def __init__(self, action: Action, attempts: Attempts) -> None:
         self._action = action
@@ -51,7 +51,7 @@ class Attempt:
     ) -> bool:
         try:
             await self._action.__aexit__(kind, error, trace)
-        except (TimeoutError, asyncio.TimeoutError) as timeout:  # what was a cancellation is now this
+        except (TimeoutError, asyncio.TimeoutError) as timeout:  # the cancellation is a timeout now
             return self._attempts.note(self._action, timeout)
         return self._attempts.note(self._action, error)
 
@@ -100,11 +100,11 @@ class Attempts:
         return Attempt(action, self)
 
     def _pause(self) -> float:
-        """Seconds. An exponent of 60 is a number still, and long past any cap."""
+        """Seconds to wait. The exponent stops at 60, far beyond any cap, as larger ones overflow."""
         return _uniform(0.0, min(self._cap, self._base * 2.0 ** min(self._failed - 1, 60)))
 
     def note(self, action: Action, error: BaseException | None) -> bool:
-        """An attempt is over: True if its error is dealt with by trying again."""
+        """An attempt is over. Returns True if the loop tries again after its error."""
         if (
             error is None
             or not isinstance(error, self._retry_on)

@@ -1,11 +1,11 @@
-"""Asks the exporter what a session has left, so that it stops before the call and not after it.
+"""Asks the exporter what a session has left, so that a session stops before a call and not after it.
 
-The exporter knows what a process cannot: what the session has used elsewhere, its ceiling, and whether it was told to
-stop. It is asked at most once a second per session and waited for a twentieth of one, whatever it does; without an
-answer the agent goes on, and the exporter is left alone for a while.
+The exporter knows what a process cannot: what the session has used elsewhere, its ceiling, and whether it should stop.
+A session asks at most once a second and waits at most a twentieth of a second. Without an answer the agent continues,
+and does not ask again for a while.
 
-What it does not know is what it has not read yet. So a session reckons by both: what it has used itself, to the last
-token, and beside it whatever the exporter tells that no line of its own did.
+The exporter does not know the lines that it has not read yet. So a session adds two sums: what it has used itself, to
+the last token, and what the exporter has counted beyond the session's own lines.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ if TYPE_CHECKING:
     from agentlog.session import Session
 
 PATIENCE = 0.05
-"""Seconds from the question to the whole answer: the exporter promises it within them."""
+"""Seconds from the question to the whole answer: the exporter answers within this time."""
 FRESH = 1.0
-"""Seconds for which an answer holds."""
+"""Seconds for which an answer is valid."""
 REST = 30.0
-"""Seconds without a question after one that was not answered, and for which the answer before it holds the longest."""
+"""Seconds without a question after one without an answer. For at most as long the answer before it stays valid."""
 SETTLED = 30.0
-"""Seconds after its last line by which the exporter must have read a session's lines: what it does not count then, it
-does not count any more, as after its own idle time."""
+"""Seconds after a session's last line by which the exporter must have read it. What it has not counted by then, it
+never will, as after its own idle time."""
 DUST = 1e-9
-"""Dollars by which sums may differ for the order in which they were added."""
+"""Dollars by which sums may differ because of the order of adding."""
 MAX_ANSWER = 64 * 1024
-"""Bytes of an answer, its headers included."""
+"""Bytes of an answer, including its headers."""
 
 _logger = logging.getLogger("agentlog")
 
 
 class Answer(NamedTuple):
-    """What the exporter says. Dollars are None without a ceiling."""
+    """An answer of the exporter. Dollars are None without a ceiling."""
 
     stop: bool
     enforced: bool
     tokens: tuple[float, float]
-    """Used, and at most."""
+    """(used, ceiling)."""
     dollars: tuple[float, float] | None
 
 
@@ -61,19 +61,19 @@ class Sum:
         self.most = math.inf
         self._spent: float = 0
         self._logged: float = 0
-        """Of what is spent: told by lines."""
+        """The part of `spent` that lines have logged."""
         self._elsewhere: float = 0
-        """Used, but told by no line of this session object's: by other processes, or at the exporter's prices."""
+        """Used, but not in lines of this session object: by other processes, or at the exporter's prices."""
 
     def spend(self, amount: float) -> None:
         self._spent += amount
 
     def logged(self, amount: float) -> None:
-        """Before the line is written: the exporter must not know of it first."""
+        """Call it before the line is written, as the exporter must not count it first."""
         self._logged += amount
 
     def answered(self, used: float, most: float, *, settled: bool) -> None:
-        """What the exporter has read is what others told, and of what this one has logged nobody knows how much."""
+        """The exporter's sum is what others logged, plus an unknown part of what this session has logged."""
         if settled and used < self._logged:
             self._spent -= self._logged - used
             self._logged = used
@@ -82,16 +82,16 @@ class Sum:
 
     @property
     def used(self) -> float:
-        """The most that is known to be used."""
+        """The most that may have been used."""
         return self._spent + self._elsewhere
 
 
 class Account:
-    """What a session knows of its budget at the exporter. Called with the session's lock held."""
+    """What a session knows about its budget at the exporter. Hold the session's lock when calling."""
 
     def __init__(self) -> None:
         self.asked: float | None = None
-        """When, by the monotonic clock, with or without an answer."""
+        """When the exporter was last asked, by the monotonic clock, answered or not."""
         self._answered: float | None = None
         self._logged = -math.inf
         self._tokens = Sum()
@@ -99,18 +99,18 @@ class Account:
         self._stop = self._enforced = False
 
     def spend(self, tokens: int, dollars: float) -> None:
-        """Its actions have used so much."""
+        """Add what its actions have used."""
         self._tokens.spend(tokens)
         self._dollars.spend(dollars)
 
     def logged(self, tokens: int, dollars: float, now: float) -> None:
-        """And a line will say so."""
+        """Note that a line will log it."""
         self._logged = now
         self._tokens.logged(tokens)
         self._dollars.logged(dollars)
 
     def note(self, answer: Answer | None, now: float) -> None:
-        """The exporter was asked. Without an answer the last one stands for a while, less what is used since."""
+        """Take an answer. With None, the last one stays valid for a while, less what is used since."""
         self.asked = now
         if answer is None:
             if self._answered is not None and now - self._answered >= REST:
@@ -123,7 +123,7 @@ class Account:
         self._dollars.answered(*answer.dollars or (0.0, math.inf), settled=settled and answer.dollars is not None)
 
     def refusal(self, held: int, tokens: int) -> str | None:
-        """Why the session may not begin an action of so many tokens, if it may not."""
+        """Why the session may not begin an action of so many tokens; None if it may."""
         if not self._enforced:
             return "was stopped by the exporter" if self._stop else None
         used, most = self._tokens.used, self._tokens.most
@@ -143,13 +143,13 @@ class Account:
 
 
 class Budget:
-    """At an exporter's address, `http://127.0.0.1:10777`. ValueError if that is none; nothing else raises."""
+    """Asks the exporter at an address like `http://127.0.0.1:10777`. Raises ValueError for any other text."""
 
     def __init__(self, address: str, token_file: str | os.PathLike[str] | None, clock: Clock) -> None:
         try:
             url = urlsplit(address)
             self._host, self._port, self._tls = str(url.hostname or ""), url.port, url.scheme == "https"
-        except (ValueError, TypeError, AttributeError):  # a port of letters, half a bracket, no text
+        except (ValueError, TypeError, AttributeError):  # a port of letters, half a bracket, not a text
             self._host = ""
         if not self._host or url.scheme not in ("http", "https"):
             raise ValueError(f"the exporter's address must be http://HOST:PORT, not {address!r}")
@@ -161,12 +161,12 @@ class Budget:
         _all.add(self)
 
     def forked(self) -> None:
-        """In a child process: another thread of the parent's may have held the lock, and its worker is not here."""
+        """In a child process: a thread of the parent may have held the lock, and there is no worker thread."""
         self._turn = threading.Lock()
         self._worker: threading.Thread | None = None
 
     def renew(self, session: Session, account: Account) -> None:
-        """Ask, unless the last answer is fresh. One question at a time; who has no turn soon asks later."""
+        """Ask, unless the last answer is fresh. One question at a time; a session without a turn asks later."""
         if self._is_fresh(account):
             return
         until = time.monotonic() + PATIENCE
@@ -174,7 +174,7 @@ class Budget:
         if not turn.acquire(timeout=PATIENCE):
             return
         try:
-            if not self._is_fresh(account):  # another thread may have asked for this very session
+            if not self._is_fresh(account):  # another thread may have asked for the same session
                 now = self._clock.monotonic()
                 session.answered(self._ask(session, now, until), now)
         finally:
@@ -196,9 +196,9 @@ class Budget:
             return None
 
     def _answer(self, session: Session, until: float) -> Answer:
-        """Of a thread of its own, since only waiting for one has an end: a name may take long to be resolved.
+        """Ask in a thread of its own: a name may take long to resolve, and only waiting for a thread can time out.
 
-        One at most: while one that nobody waits for any more is not through, there is no other.
+        There is at most one such thread: while an abandoned one still runs, no other starts.
         """
         if self._worker is not None and self._worker.is_alive():
             raise TimeoutError("the question before is still under way")
@@ -223,7 +223,7 @@ class Budget:
         return answers[0]
 
     def _get(self, path: str, until: float) -> bytes:
-        """The body of a 200. What comes a byte at a time has no more time than what comes at once."""
+        """The body of a 200. The time limit is for the whole answer, even if it comes byte by byte."""
         kind = http.client.HTTPSConnection if self._tls else http.client.HTTPConnection
         connection = kind(self._host, self._port, timeout=PATIENCE)
         headers = {"Connection": "close"}
@@ -253,7 +253,7 @@ class Budget:
 
 
 class _Received:
-    """What http.client needs of a socket: all was read already."""
+    """The part of a socket that http.client needs; all bytes are read already."""
 
     def __init__(self, received: bytearray) -> None:
         self._received = received
@@ -263,16 +263,16 @@ class _Received:
 
 
 def _understood(body: bytes) -> Answer:
-    """ValueError, KeyError or whatever else if it is no answer: nobody is stopped for half of one."""
-    told = json.loads(body)
-    stop, enforced, tokens, dollars = told["stop"], told["enforced"], told["tokens"], told.get("cost_usd")
+    """Parse an answer. Raises ValueError, KeyError or others if it is incomplete: that must not stop an agent."""
+    answer = json.loads(body)
+    stop, enforced, tokens, dollars = answer["stop"], answer["enforced"], answer["tokens"], answer.get("cost_usd")
     if not isinstance(stop, bool) or not isinstance(enforced, bool):
         raise ValueError("it does not say whether to stop")  # noqa: TRY004  (of an answer, not of an argument)
     return Answer(stop, enforced, _sums(tokens), None if dollars is None else _sums(dollars))
 
 
-def _sums(told: dict[str, float]) -> tuple[float, float]:
-    used, most = told["used"], told["max"]
+def _sums(sums: dict[str, float]) -> tuple[float, float]:
+    used, most = sums["used"], sums["max"]
     if not (math.isfinite(used) and math.isfinite(most)):
         raise ValueError("it has no numbers")
     return used, most

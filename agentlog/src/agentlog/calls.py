@@ -1,4 +1,4 @@
-"""Functions whose every call is an action.
+"""A decorator that makes every call of a function an action.
 
 @log.action("web_search")
 def search(query: str, limit: int = 10) -> list[str]: ...      input {"query": "pods", "limit": 10}
@@ -37,9 +37,9 @@ class Calls:
         }
 
     def __call__(self, function: F) -> F:
-        """TypeError for a generator function: its call does nothing yet. Use `with` inside of it.
+        """Raises TypeError for a generator function, whose call does nothing yet. Use `with` inside it.
 
-        And for what is not a function: a classmethod becomes one's method only within its class.
+        Also for anything that is not a function: a classmethod becomes a method only within its class.
         """
         if isinstance(function, (classmethod, staticmethod)):
             kind = type(function).__name__
@@ -53,7 +53,7 @@ class Calls:
         def arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:
             try:
                 bound = signature.bind(*args, **kwargs)
-            except TypeError:  # the call itself will say so
+            except TypeError:  # the call itself will raise
                 return None
             bound.apply_defaults()
             return {name: value for name, value in bound.arguments.items() if name not in {"self", "cls"}}

@@ -1,4 +1,4 @@
-"""Where the time comes from: the machine's clocks, or those of a test or a simulation."""
+"""The source of the time: the machine's clocks, or those of a test or a simulation."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Clock:
-    """Four functions, each in seconds. What is not given is the machine's own."""
+    """Four functions, each in seconds. The defaults are the machine's own."""
 
     now: Callable[[], float] = time.time
-    """Since 1970: what the lines tell."""
+    """Seconds since 1970, for the lines."""
     monotonic: Callable[[], float] = time.perf_counter
-    """For durations: goes on evenly, whatever happens to `now`."""
+    """For durations: runs evenly even if `now` is set."""
     sleep: Callable[[float], None] = time.sleep
     """Waits between attempts."""
     asleep: Callable[[float], Awaitable[None]] = asyncio.sleep
@@ -27,5 +27,5 @@ class Clock:
 
 
 def written(now: float) -> str:
-    """RFC 3339 in UTC, to the microsecond: the order of lines is the order of their times."""
+    """RFC 3339 in UTC, to the microsecond, so that times keep the order of lines."""
     return datetime.fromtimestamp(now, timezone.utc).isoformat(timespec="microseconds")[:-6] + "Z"

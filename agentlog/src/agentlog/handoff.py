@@ -1,10 +1,10 @@
-"""What goes from one agent to the next: which task this is, and who hands it over.
+"""The headers from one agent to the next: which task it is, and the caller.
 
     traceparent:    00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01     W3C Trace Context
-    agentlog-task:  ticket-4711                 the task as the lines name it; the trace's id if it has no other name
+    agentlog-task:  ticket-4711                 the name of the task in the lines; the trace's id if it has none
     agentlog-agent: research-agent-01           the caller
 
-Values are percent-encoded. A `traceparent` alone, from anybody's tracer, is enough to stay within its trace.
+Values are percent-encoded. A `traceparent` alone, from any tracer, is enough to stay within its trace.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ TASK = "agentlog-task"
 AGENT = "agentlog-agent"
 
 Headers = Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]
-"""A mapping, or pairs as ASGI has them. Names in any case."""
+"""A mapping, or pairs as in ASGI. Names in any case."""
 
 
 class Origin(NamedTuple):
-    """Where a session comes from."""
+    """The origin of a session."""
 
     task: str
-    """As the lines name it."""
+    """The name of the task in the lines."""
     trace_id: str
     """32 hex digits."""
     parent_span_id: str | None = None
@@ -36,12 +36,12 @@ class Origin(NamedTuple):
 
     @property
     def is_root(self) -> bool:
-        """Nobody handed this over."""
+        """Whether the session has no caller."""
         return self.parent_span_id is None and self.parent_agent_id is None
 
 
 def begun(task: object = None) -> Origin:
-    """A task of its own."""
+    """A new task."""
     if task is None:
         trace_id = ids.trace_id()
         return Origin(trace_id, trace_id)
@@ -50,11 +50,11 @@ def begun(task: object = None) -> Origin:
 
 
 def received(headers: Headers, traceparent: str | None = None, task: object = None) -> Origin:
-    """What the headers of a request say; without any of these in them, a task of its own. Never raises."""
-    told = _lowered(headers)
-    parent = _TRACEPARENT.match((traceparent or told.get(TRACEPARENT, "")).strip().lower())
-    named = told.get(TASK) if task is None else task
-    agent = told.get(AGENT)
+    """The origin in the headers of a request; without these headers, a new task. Never raises."""
+    lowered = _lowered(headers)
+    parent = _TRACEPARENT.match((traceparent or lowered.get(TRACEPARENT, "")).strip().lower())
+    named = lowered.get(TASK) if task is None else task
+    agent = lowered.get(AGENT)
     origin = begun(unquote(named) if isinstance(named, str) and task is None else named)
     if parent is not None:
         trace_id = parent["trace"]
@@ -72,7 +72,7 @@ def sent(origin: Origin, span_id: str, agent_id: str) -> dict[str, str]:
 
 
 _TRACEPARENT = re.compile(
-    # Version 00 ends after the flags; a later one may go on.
+    # Version 00 ends after the flags; later ones may have more.
     "(?:00(?=.{53}$)|(?!00|ff)[0-9a-f]{2})-(?P<trace>(?!0{32})[0-9a-f]{32})-(?P<span>(?!0{16})[0-9a-f]{16})"
     "-[0-9a-f]{2}(?:-|$)"
 )

@@ -1,4 +1,4 @@
-"""A sign of life every few seconds: `working`, with what at, while sessions are open; else `idle`.
+"""A sign of life every few seconds: `working`, with the current action, while sessions are open; else `idle`.
 
 with log.heartbeats(every=10): ...
 """
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 HEARTBEAT = "heartbeat"
 SHORTEST = 0.001
-"""Seconds between two."""
+"""Seconds between two heartbeats."""
 
 
 class Heartbeats:
-    """Made by `AgentLogger.heartbeats`. The thread is a daemon: it does not keep a program from ending.
+    """Made by `AgentLogger.heartbeats`. The thread is a daemon, so the program can end.
 
     A child process made by `fork` has no such thread until it starts one.
     """
@@ -43,14 +43,14 @@ class Heartbeats:
         return self
 
     def stop(self) -> None:
-        """No more of them."""
+        """Stop the heartbeats."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
             self._thread = None
 
     def beat(self) -> None:
-        """One, now."""
+        """Send one now."""
         detail = self._log.at_work_on
         self._log.heartbeat("idle" if detail is None else "working", detail)
 

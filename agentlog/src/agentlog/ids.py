@@ -1,7 +1,7 @@
-"""W3C ids: random ones, and those that follow from names.
+"""W3C ids: random ones, and ids that are made from names.
 
-The random ones are neither the `random` module's, which agents seed to repeat an experiment, nor the system's, which
-cost a system call each.
+Random ids come neither from the `random` module, which agents seed to repeat an experiment, nor from the system, which
+would take a system call each.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ def span_id() -> str:
 
 
 def trace_id_of(task: str) -> str:
-    """The trace of a task: 32 hex digits as they are, lower-cased; of anything else the SHA-256's first 32."""
+    """The trace id of a task: 32 hex digits are kept, lower-cased; anything else gives the first 32 of its SHA-256."""
     if _HEX32.fullmatch(task):
         return task.lower()
     return sha256(task.encode()).hexdigest()[:32]
 
 
 def span_id_of(trace_id: str, *session: str) -> str:
-    """Of a session's own span, which the exporter makes, and its id from the same names: agent and session.
+    """The id of a session's own span. The exporter makes the same id from agent and session.
 
-    Without names, of the trace's root.
+    Without names, the id of the trace's root.
     """
     named = "".join(f"{len(name)}:{name}" for name in (trace_id, *session)) if session else trace_id
     digest = sha256(named.encode()).hexdigest()[:16]

@@ -4,15 +4,15 @@
 
     graph.invoke({"messages": [...]}, {"callbacks": [Handler(log)]})
 
-    a run that nothing encloses         a session of `log`'s agent, or that of the `with log.session()` around it
-    an agent within it                  a session of an agent of its own name, handed over by the one around it
+    an outermost run                    a session of `log`'s agent, or that of the `with log.session()` around it
+    an agent within it                  a session of an agent of its own name, called by the agent around it
     a chat model or LLM                 llm_call, with its tokens
     a tool, a retriever                 an action of its name
-    chains, graph nodes, parsers        nothing: they are how it is wired, not what it did
-    a graph that `interrupt()` stops    its session pauses; the next run of its thread goes on with it
+    chains, graph nodes, parsers        nothing: they are structure, not actions
+    a graph that `interrupt()` stops    its session pauses; the next run of its thread continues it
 
-An agent within a run is what `langchain.agents.create_agent(name=...)` made, or a graph or node whose name is in
-`agents`. A model's input is written as the number of messages and the last of them: the lines before have the others.
+An agent within a run is one that `langchain.agents.create_agent(name=...)` made, or a graph or node whose name is in
+`agents`. A model's input is written as the number of messages and the last one: earlier lines have the others.
 """
 
 from __future__ import annotations
@@ -42,37 +42,37 @@ if TYPE_CHECKING:
 
 
 MAX_PAUSED = 1_024
-"""Sessions that wait for a person, in this process; beyond it the oldest begins anew when its thread is resumed."""
+"""Sessions of this process that wait for a person. Beyond it, the oldest begins anew when its thread is resumed."""
 
 _paused: OrderedDict[tuple[str, str], Session] = OrderedDict()
-"""By agent and thread. Not a handler's own, as many make a handler for each run."""
+"""Waiting sessions by agent and thread. Shared by all handlers, as many programs make one for each run."""
 _lock = threading.Lock()
 
 
 class _Run(NamedTuple):
-    """What a run of theirs is in the log."""
+    """A run of LangChain, and what it is in the log."""
 
     session: Session
     agent: str | None
-    """The name that LangChain has for the agent whose session it is."""
+    """LangChain's name for the agent of the session."""
     owner: bool = False
-    """It began the session, and ends it."""
+    """Whether it began the session, and so ends it."""
     action: Action | None = None
     thread: str | None = None
-    """LangGraph's name for what a later run may resume; of the outermost run alone."""
+    """LangGraph's thread, which a later run may resume; only for the outermost run."""
 
 
 class Handler(BaseCallbackHandler):
-    """One handler serves any number of runs, at the same time and in any thread.
+    """One handler serves any number of runs, in parallel and in any thread.
 
     `task_type`, `headers` and `token_ceiling` are those of `AgentLogger.session`, for the sessions that it begins: a
     call of a model that would begin beyond the ceiling raises BudgetExceeded into the agent.
     """
 
     raise_error = True
-    """For the guards; everything else is kept here."""
+    """LangChain re-raises the errors of the guards; `quiet` keeps all others."""
     run_inline = True
-    """In the order of events, also in async code: nothing here waits."""
+    """Run in the order of events, in async code too: nothing here blocks."""
 
     def __init__(
         self,
@@ -87,10 +87,10 @@ class Handler(BaseCallbackHandler):
         self._agents = frozenset(agents)
         self._task_type = task_type
         self._headers = headers
-        self._token_ceiling = settings.given(token_ceiling, "token_ceiling")  # now: callbacks keep errors to themselves
+        self._token_ceiling = settings.given(token_ceiling, "token_ceiling")  # now: LangChain swallows errors
         self._runs: dict[UUID, _Run] = {}
         self._interrupted: set[Session] = set()
-        """Sessions that this handler began and has not ended, in which a node has asked a person."""
+        """Sessions that this handler began and did not end, in which a node waits for a person."""
 
     # --- chains: whose session it is ------------------------------------------------------------------------------
 
@@ -208,7 +208,7 @@ class Handler(BaseCallbackHandler):
     # --- begin and end --------------------------------------------------------------------------------------------
 
     def _first(self, agent: str | None, run_id: UUID, thread: str | None = None) -> _Run:
-        """A run that nothing encloses, as far as this handler knows."""
+        """The outermost run, as far as this handler knows."""
         session = current_session()
         if session is not None and session.log.agent_id == self._log.agent_id:
             return _Run(session, agent)
@@ -238,7 +238,7 @@ class Handler(BaseCallbackHandler):
         return None if run is None else run.action
 
     def _end(self, run_id: UUID, error: BaseException | None = None) -> None:
-        if error is not None and _is_a(error, "GraphBubbleUp"):  # that is how LangGraph goes on
+        if error is not None and _is_a(error, "GraphBubbleUp"):  # LangGraph continues in this way
             if _is_a(error, "GraphInterrupt"):
                 self._interrupt(run_id)
             error = None
@@ -264,14 +264,14 @@ class Handler(BaseCallbackHandler):
                     _paused.popitem(last=False)
 
     def _interrupt(self, run_id: UUID) -> None:
-        """A person is asked. Of a session that somebody else began, its end is theirs to write."""
+        """The run waits for a person. If the agent's own code began the session, that code ends it."""
         session = self._runs[run_id].session if run_id in self._runs else None
         if any(run.owner and run.session is session for run in self._runs.values()):
             assert session is not None
             self._interrupted.add(session)
 
     def _name_model(self, run_id: UUID, serialized: dict[str, Any], **kwargs: Any) -> None:
-        """As it was asked for; the answer may know better."""
+        """The requested model; the answer may name it more exactly."""
         action = self._action(run_id)
         for fields in (kwargs.get("metadata"), kwargs.get("invocation_params"), (serialized or {}).get("kwargs")):
             for key in ("ls_model_name", "model", "model_name"):
@@ -281,9 +281,9 @@ class Handler(BaseCallbackHandler):
 
 
 def _is_a(error: BaseException, name: str) -> bool:
-    """Whether a class of an error has this name. LangGraph raises to interrupt a graph, or to hand control to another.
+    """Whether a class of the error has this name. LangGraph raises to interrupt a graph, or to pass control to another.
 
-    By name, as LangChain alone does not bring LangGraph.
+    By name, as LangChain does not install LangGraph.
     """
     return any(kind.__name__ == name for kind in type(error).__mro__)
 
@@ -291,7 +291,7 @@ def _is_a(error: BaseException, name: str) -> bool:
 def _said(message: BaseMessage) -> dict[str, Any]:
     said: dict[str, Any] = {"role": message.type, "content": message.content}
     calls = getattr(message, "tool_calls", None)
-    if calls:  # their ids differ in every run, so that two equal calls would not look equal
+    if calls:  # their ids differ in every run, so equal calls would not look equal
         said["tool_calls"] = [{"name": call["name"], "args": call["args"]} for call in calls]
     return said
 
@@ -308,8 +308,8 @@ def _answered(response: LLMResult) -> Any:
 
 
 def _count(action: Action, response: LLMResult) -> None:
-    """Chat models tell usage in each answer, older ones once in `llm_output`."""
-    told = False
+    """Chat models give usage in each answer, older ones once in `llm_output`."""
+    counted = False
     output = response.llm_output or {}
     model = output.get("model_name") or output.get("model")
     for [first, *_] in response.generations:
@@ -317,7 +317,7 @@ def _count(action: Action, response: LLMResult) -> None:
         model = (getattr(message, "response_metadata", None) or {}).get("model_name") or model
         usage = getattr(message, "usage_metadata", None)
         if usage:
-            told = True
+            counted = True
             details = usage.get("input_token_details") or {}
             action.tokens(
                 prompt=usage.get("input_tokens"),
@@ -326,6 +326,6 @@ def _count(action: Action, response: LLMResult) -> None:
                 cache_write=details.get("cache_creation"),
             )
     usage = output.get("token_usage") or {}
-    if usage and not told:
+    if usage and not counted:
         action.tokens(prompt=usage.get("prompt_tokens"), completion=usage.get("completion_tokens"))
     action.tokens(model=model)

@@ -1,4 +1,4 @@
-"""An agent's log: what it imports, makes once, and asks for sessions.
+"""An agent's log. An agent makes one, and gets its sessions from it.
 
 log = AgentLogger("research-agent-01", team="research")
 """
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 class AgentLogger:
     """Writes the lines of one agent to a stream, standard output by default, or to the end of a file.
 
-    `content=False` leaves out what may be private: inputs, outputs and the messages of errors. Then repeats of the same
-    call cannot be told from calls that differ, so loops are found by their retries only. `max_content` is how many
-    characters of an input or output a line may hold. OSError if the file cannot be opened, TypeError or ValueError if
-    a setting cannot be, here and wherever one is given; beside the guards nothing raises afterwards.
+    `content=False` leaves out what may be private: inputs, outputs and the messages of errors. Then equal and different
+    calls look the same, so loops are found only by their retries. `max_content` is how many characters of an input or
+    output a line may hold. Raises OSError if the file cannot be opened, TypeError or ValueError for a wrong setting.
+    After that, only the guards raise.
 
-    `exporter`, http://HOST:PORT, is asked what a session has left before each action, once a second at most:
-    BudgetExceeded if that, less what is used since, is too little. Without an answer within 50 ms the agent goes on.
-    `exporter_token_file` holds its token.
+    `exporter`, http://HOST:PORT: before each action, at most once a second, the session asks it for the rest of its
+    budget, and raises BudgetExceeded if that is too little. Without an answer within 50 ms the agent continues.
+    `exporter_token_file` holds the exporter's token.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class AgentLogger:
         self.budget = None if exporter is None else Budget(exporter, exporter_token_file, clock)
         self._place = Path(path).absolute() if path is not None else stream or sys.stdout
         self._writer = written_to(self._place)
-        # A logger that nobody can find: levels, filters and handlers of the agent's own logging do not touch the lines.
+        # An unregistered logger: levels, filters and handlers of the agent's own logging do not touch the lines.
         self._logger = logging.Logger(f"agentlog.{self.agent_id}")  # noqa: LOG001
         self._logger.addHandler(self._writer)
         self._sessions: dict[Session, None] = {}
@@ -77,9 +77,9 @@ class AgentLogger:
     ) -> Session:
         """One task: `with` begins and ends it.
 
-        It belongs to the task that `headers` (of `Session.handoff`, names in any case) or a `traceparent` hand over;
-        else to that of the session around it, whoever's; else it is a task of its own, named `task` or by its trace id.
-        `token_ceiling`, `max_retries` and `timeout` (seconds) hold for its actions.
+        It belongs to the task of the `headers` (of `Session.handoff`, names in any case) or the `traceparent`; else to
+        the task of the session around it, of any agent; else it is a new task, named `task` or by its trace id.
+        `token_ceiling`, `max_retries` and `timeout` (seconds) apply to its actions.
         """
         around = current_session()
         if headers is not None or traceparent is not None:
@@ -101,13 +101,13 @@ class AgentLogger:
     def action(self, name: str, *, expected_tokens: int = 0, timeout: float | None = None) -> Calls:
         """A decorator for functions, plain or async: every call is an action of the session around it.
 
-        The arguments are its input, the result is its output unless `current_action()` was given one. Without a session
-        of this agent's around it, a call is one by itself.
+        The arguments are the input. The result is the output, unless the function sets one on `current_action()`.
+        Outside of a session of this agent, a call is a session of its own.
         """
         return Calls(self, name, expected_tokens=expected_tokens, timeout=timeout)
 
     def heartbeat(self, state: Literal["idle", "working"], detail: str | None = None) -> None:
-        """A sign of life, and what it is at."""
+        """Write a heartbeat, with what the agent is doing."""
         output: record.Fields = {"state": record.text(state)}
         if detail is not None:
             output["detail"] = record.text(detail)
@@ -125,13 +125,13 @@ class AgentLogger:
         self.write(fields)
 
     def heartbeats(self, every: float = 10.0) -> Heartbeats:
-        """One every so many seconds, from a thread of its own: `with`, or `start` and `stop`."""
+        """Heartbeats every so many seconds, from a thread of their own: `with`, or `start` and `stop`."""
         return Heartbeats(self, every)
 
     def named(self, agent_id: str, *, team: str | None = None) -> AgentLogger:
-        """The log of another agent, to the same place and in the same way; for the same name it is the same one.
+        """The log of another agent, with the same place and settings. The same name gives the same log.
 
-        `team` is this one's unless given, by whoever asks for the name first.
+        `team` is that of the first call with the name, or else this agent's.
         """
         name = record.name(agent_id)
         other = self._family.get(name)
@@ -151,17 +151,17 @@ class AgentLogger:
         return other
 
     def flush(self) -> None:
-        """Wait until the lines are written, 2 s at most. The end of the program does it, too."""
+        """Wait until the lines are written, at most 2 s. The end of the program does the same."""
         self._writer.flush()
 
     # --- what its sessions do with it ---------------------------------------------------------------------------
 
     def write(self, fields: record.Fields) -> None:
-        """Send a line on its way."""
+        """Queue a line."""
         self._logger.handle(logging.LogRecord(self.agent_id, logging.INFO, "", 0, fields, None, None))
 
     def snapshot(self, value: object) -> Any:
-        """An input as it is now, if inputs are written."""
+        """A copy of an input, if inputs are written."""
         return record.content(value, self.max_content) if self.content else None
 
     def opened(self, session: Session) -> None:
@@ -174,7 +174,7 @@ class AgentLogger:
 
     @property
     def at_work_on(self) -> str | None:
-        """What a heartbeat says: the newest session, and how many more; None if there is none."""
+        """The text of a heartbeat: the newest session, and how many more are open; None if none is."""
         sessions = list(self._sessions)
         if not sessions:
             return None

@@ -6,12 +6,12 @@
     add_trace_processor(Processor(log))             # or set_trace_processors([...]): then OpenAI gets no traces
 
     a trace                         the task: its id is the task's trace, unless a `with log.session()` is around it
-    an agent's span                 a session of an agent of that name, handed over by the agent before or around it
+    an agent's span                 a session of an agent of that name, called by the agent before or around it
     a generation or response        llm_call, with its tokens
     a function                      an action of the tool's name
     handoff, guardrail and others   actions named `handoff`, as the guardrail, or as their kind
 
-The SDK keeps a processor's errors to itself, so no guard can work here: give `max_turns` to the Runner.
+The SDK swallows errors in a processor, so guards cannot work here: give `max_turns` to the Runner.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from agentlog.session import Session
 
 DEFAULT_WORKFLOW = "Agent workflow"
-"""The SDK's name for a workflow that has none: no task type."""
+"""The SDK's name for an unnamed workflow, which has no task type."""
 
 
 @dataclass(eq=False)
@@ -45,29 +45,29 @@ class _Task:
     name: str
     task_type: str | None
     around: Session | None
-    """Begun by the agent's own code."""
+    """The session that the agent's own code began."""
     sessions: dict[str, Session] = field(default_factory=dict)
-    """The last one of each agent."""
+    """The last session of each agent."""
     handed: dict[str, Session] = field(default_factory=dict)
-    """Who handed over to an agent that has not begun yet."""
+    """The caller of each agent that has not begun yet."""
 
 
 @dataclass(eq=False)
 class _Part:
-    """What a span is in the log; those that are nothing share that of the span around them."""
+    """What a span is in the log. Spans that are nothing share the part of the span around them."""
 
     task: _Task
     session: Session | None
     owner: str = ""
     """The id of the agent's span, which ends the session."""
     trouble: Any = None
-    """What went wrong in it, in the SDK's words."""
-    told: bool = False
-    """An action of its has told so."""
+    """Its error, in the SDK's words."""
+    failure_logged: bool = False
+    """Whether one of its actions has logged it."""
 
 
 class Processor(TracingProcessor):
-    """One for all runs. Agents are logged under the SDK's names for them, to the place of `log` and with its team.
+    """One processor for all runs. Agents are logged under the SDK's names, to the place of `log` and with its team.
 
     `task_type` is the name of the workflow unless given.
     """
@@ -90,7 +90,7 @@ class Processor(TracingProcessor):
     def on_trace_end(self, trace: Trace) -> None:
         task = self._tasks.pop(trace.trace_id, None)
         for session in task.sessions.values() if task else ():
-            session.end()  # of a run that broke off; those that ended say nothing
+            session.end()  # the sessions of an aborted run; those that ended write nothing
 
     @quiet
     def on_span_start(self, span: Span[Any]) -> None:
@@ -104,7 +104,7 @@ class Processor(TracingProcessor):
             session = self._begin(span.span_data.name, part)
             part = _Part(task, session, owner=span.span_id)
         elif kind not in _WIRING:
-            if part.session is None:  # outside of any agent: the task's own
+            if part.session is None:  # outside of all agents: the task's own session
                 part.session = self._begin(self._log.agent_id, part)
             action = part.session.action(_name(span.span_data))
             self._actions[span.span_id] = action.begin(guarded=False)
@@ -119,7 +119,7 @@ class Processor(TracingProcessor):
         action = self._actions.pop(span.span_id, None)
         if action is not None:
             _TELL.get(data.type, _tell_other)(action, data)
-            part.told = part.told or error is not None
+            part.failure_logged = part.failure_logged or error is not None
             action.end(error)
         if data.type == "handoff" and part.session is not None and data.to_agent:
             part.task.handed[data.to_agent] = part.session
@@ -128,7 +128,7 @@ class Processor(TracingProcessor):
         if part.owner == span.span_id and part.session is not None:
             error = error or part.trouble
             part.session.completed(error is None)
-            part.session.end(None if part.told else error)
+            part.session.end(None if part.failure_logged else error)
 
     def shutdown(self) -> None:
         self._log.flush()
@@ -137,11 +137,9 @@ class Processor(TracingProcessor):
         self._log.flush()
 
     def _begin(self, agent: str, part: _Part) -> Session:
-        """A session, below the one that handed over, or is around, or began the task."""
+        """A session below its caller, or the session around it, or the one that began the task."""
         task = part.task
-        first = next(
-            iter(task.sessions.values()), None
-        )  # a second run in the same trace hangs below the first one's root
+        first = next(iter(task.sessions.values()), None)  # of a second run in the same trace: the first one's root
         caller = task.handed.pop(agent, None) or part.session or task.around or first
         log = self._log.named(agent)
         if caller is not None:
@@ -205,7 +203,7 @@ _TELL = {
 
 
 def _last(messages: Any) -> Any:
-    """The number of messages and the last of them; the lines before have the others."""
+    """The number of messages and the last one; earlier lines have the others."""
     if messages is None or isinstance(messages, str):
         return messages
     messages = [_plain(message) for message in messages]
@@ -217,7 +215,7 @@ def _answer(items: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """As JSON has it: without the ids, which differ in every run, and without what was not set."""
+    """A value as JSON, without ids, which differ in every run, and without unset fields."""
     if hasattr(value, "model_dump"):
         value = value.model_dump()
     if isinstance(value, dict):
@@ -229,7 +227,7 @@ _IDS = {"id", "call_id", "tool_call_id"}
 
 
 def _parsed(text: Any) -> Any:
-    """The arguments of a tool come as JSON."""
+    """The arguments of a tool, from JSON."""
     try:
         return json.loads(text)
     except (TypeError, ValueError):
@@ -237,7 +235,7 @@ def _parsed(text: Any) -> Any:
 
 
 def _error(error: Any) -> ErrorInfo | None:
-    """The SDK tells no class, but says what happened in a few fixed words: those are the type."""
+    """The SDK gives no class, but one of a few fixed texts, which is the type."""
     if not error:
         return None
     words = re.findall(r"[A-Za-z]+", str(error.get("message")))[:4]

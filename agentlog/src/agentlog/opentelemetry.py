@@ -8,16 +8,16 @@
     chat, generate_content, ...         llm_call, with `gen_ai.usage.*`
     execute_tool                        an action named by `gen_ai.tool.name`
     any other gen_ai operation          an action of its name
-    invoke_workflow, create_agent       nothing: in these nothing is done
+    invoke_workflow, create_agent       nothing: they contain no action of their own
     spans that are not a gen_ai operation  nothing
 
-A call counts once, however many instrumentations see it: where spans of a model enclose one another, as a framework's
-and the client library's, the innermost one with usage is the call, and those around it write nothing (but a failure).
-Usage on the agent's span counts where nothing below it has any.
+A call counts once, even if several instrumentations report it: if spans of a model enclose one another, as a
+framework's and the client library's do, the innermost one with usage is the call, and those around it write nothing but
+a failure. Usage on the agent's span counts if no span below it has any.
 
-The trace stays the same, and an action's span id is the span's. What no agent's span encloses is in a session of
-`log`'s own agent. Names are those of the conventions of 2026 and older ones, and OpenInference's. Inputs and outputs
-are there if the instrumentation captures them, which most do only when told to.
+The trace stays the same, and an action has the span's id. Spans outside of all agents' spans are in a session of
+`log`'s own agent. It knows the names of the conventions of 2026, of older ones, and of OpenInference. Inputs and
+outputs are logged if the instrumentation captures them; most do so only if configured to.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 AGENT = "invoke_agent"
 MAX_OPEN = 10_000
-"""Spans that have begun and not ended; beyond it the oldest is forgotten, and writes nothing. Most end in seconds."""
+"""Open spans kept. Beyond it the oldest is forgotten and writes nothing. Most spans end in seconds."""
 MODEL = {"chat", "generate_content", "text_completion"}
 WIRING = {"invoke_workflow", "create_agent"}
 OPENINFERENCE = {
@@ -53,10 +53,10 @@ OPENINFERENCE = {
     "EMBEDDING": "embeddings",
 }
 
-# The first that a span has.
+# The first of these that a span has counts.
 OPERATION = ("gen_ai.operation.name", "llm.request.type")
 CONVERSATION = ("gen_ai.conversation.id", "session.id")
-NAME = ("gen_ai.agent.name", "agent.name", "graph.node.id")  # no id: some make one for every run
+NAME = ("gen_ai.agent.name", "agent.name", "graph.node.id")  # not the id: some make a new one for every run
 TOOL = ("gen_ai.tool.name", "tool.name")
 REQUESTED = ("gen_ai.response.model", "gen_ai.request.model", "llm.model_name")
 PROMPT = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens", "llm.token_count.prompt")
@@ -72,26 +72,26 @@ OUTPUT = ("gen_ai.tool.call.result", "gen_ai.output.messages", "output.value")
 
 
 class _Open:
-    """A span that has begun; the one around it, if it is of this process; and the session that it is."""
+    """An open span, the span around it if that is in this process, and the session that it is."""
 
     def __init__(self, span: Span, around: _Open | None) -> None:
         self.span = span
         self.around = around
         self.session: Session | None = None
-        self.told = False
+        self.failure_logged = False
         self.counted = False
-        """A span below it has told its usage."""
+        """Whether a span below it has logged its usage."""
         self.failed = False
-        """The failure of a call of a model below it has been written."""
+        """Whether a call of a model below it has logged the failure."""
 
     @property
     def is_agent(self) -> bool:
-        """Looked at late: some set the attributes after the start."""
+        """Read late, as some instrumentations set the attributes after the start."""
         return _operation(self.span) == AGENT
 
 
 class Processor(SpanProcessor):
-    """One for a tracer provider. `task_type` is that of all sessions."""
+    """One processor for a tracer provider. `task_type` is the task type of all sessions."""
 
     def __init__(self, log: AgentLogger, *, task_type: str | None = None) -> None:
         self._log = log
@@ -124,7 +124,7 @@ class Processor(SpanProcessor):
                 part.around.failed = True
         if part.session is not None:
             part.session.completed(error is None)
-            part.session.end(None if part.told else error, at=_seconds(span.end_time))
+            part.session.end(None if part.failure_logged else error, at=_seconds(span.end_time))
 
     def shutdown(self) -> None:
         self._log.flush()
@@ -134,7 +134,7 @@ class Processor(SpanProcessor):
         return True
 
     def _log_usage(self, part: _Open, span: ReadableSpan) -> None:
-        """The sum that only the agent's own span tells, as one call of the model."""
+        """Log a sum that only the agent's own span has, as one call of the model."""
         action = self._session(part).action("llm_call")
         action.begin(guarded=False)
         _tell_usage(action, part, span)
@@ -142,7 +142,7 @@ class Processor(SpanProcessor):
 
     def _log_action(self, part: _Open, span: ReadableSpan, operation: str, error: ErrorInfo | None) -> None:
         owner = _owner(part)
-        owner.told = owner.told or error is not None
+        owner.failure_logged = owner.failure_logged or error is not None
         tool = _first(span, TOOL)
         name = "llm_call" if operation in MODEL else tool if operation == "execute_tool" and tool else operation
         context = span.get_span_context()
@@ -156,7 +156,7 @@ class Processor(SpanProcessor):
         action.end(error, at=ended, duration=None if began is None or ended is None else ended - began)
 
     def _session(self, owner: _Open) -> Session:
-        """The session that an agent's span is, or the outermost span of this process."""
+        """The session of an agent's span, or of the outermost span of this process."""
         if owner.session is not None:
             return owner.session
         span, log = owner.span, self._log
@@ -184,7 +184,7 @@ def _owner(part: _Open) -> _Open:
 
 
 def _told_elsewhere(part: _Open, operation: str, *, failed: bool) -> bool:
-    """Whether another span writes this call of a model: one below it, or, if it has no usage, one around it."""
+    """Whether another span logs this call of a model: one below it, or, if it has no usage, one around it."""
     if operation not in MODEL:
         return False
     if failed:
@@ -200,7 +200,7 @@ def _told_elsewhere(part: _Open, operation: str, *, failed: bool) -> bool:
 
 
 def _tell_usage(action: Action, part: _Open, span: ReadableSpan) -> None:
-    """What a call took, unless spans below it have told that; those around it need not tell it then."""
+    """The usage of a call, unless spans below it have logged it. Spans around it then do not log it again."""
     if part.counted or not _has_usage(span):
         action.tokens(model=_first(span, REQUESTED))
         return
@@ -232,7 +232,7 @@ def _first(span: ReadableSpan | Span, names: tuple[str, ...]) -> Any:
 
 
 def _content(span: ReadableSpan, names: tuple[str, ...]) -> Any:
-    """Messages and arguments come as JSON; of a list of messages, how many they are and the last."""
+    """Messages and arguments, from JSON; of a list of messages, their number and the last one."""
     text = _first(span, names)
     try:
         content = json.loads(text)

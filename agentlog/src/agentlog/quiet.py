@@ -1,4 +1,4 @@
-"""What a framework calls must not fail: it would fail the agent, or be printed once per call."""
+"""Callbacks must not raise: an error would fail the agent, or be printed on every call."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _logger = logging.getLogger("agentlog")
 
 
 def quiet(method: F) -> F:
-    """Tell the program's own logging of an error, with a traceback; let only the guards through."""
+    """Send an error to the program's own logging, with a traceback; let only the guards' errors pass."""
 
     @functools.wraps(method)
     def quietly(*args: Any, **kwargs: Any) -> None:

@@ -1,13 +1,13 @@
-"""Whatever an agent passes -> what the log schema allows.
+"""Any value of an agent -> what the log schema allows.
 
     {"query": "pods", "page": 2}        as it is
     float("nan"), object(), 10**400     their repr, as text
     {1: {...: ...}}                     keys are text
     a text of a megabyte                its beginning, its length and a hash: equal texts stay equal
 
-The names, numbers and contents that come out of here are accepted by `agent-exporter validate`; tests prove it.
-A value that is of no use under its name (-5 tokens) is left out, and the line says so in `metadata.left_out`: a wrong
-number is worse than none, and one that vanishes without a word is worse than either.
+`agent-exporter validate` accepts all names, numbers and contents from here; tests prove it. An invalid value (-5
+tokens) is left out, and the line says so in `metadata.left_out`: a wrong number is worse than none, and one that
+vanishes silently is worse still.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ from hashlib import sha256
 from typing import Any
 
 MAX_NAME = 256
-"""Bytes of agent, session and action; of the exporter's docs/log-schema.md, as all of these."""
+"""Bytes of agent, session and action. These limits come from the exporter's docs/log-schema.md."""
 MAX_TOKENS = 10_000_000
 MAX_COST_USD = 10_000.0
 MAX_DURATION_MS = 366 * 86_400_000.0
 MAX_COUNT = 2**31 - 1
 
 DEFAULT_CONTENT = 16_384
-"""Characters of an input or an output by default: enough to compare two calls, and to read what went wrong."""
+"""Characters of an input or an output by default: enough to compare two calls and to see what went wrong."""
 MAX_CONTENT = 32_768
-"""The largest that can be asked for. A character takes 12 bytes at most as JSON, and a line has room for 1 MiB."""
+"""The largest `max_content`. A character takes at most 12 bytes as JSON, and a line has room for 1 MiB."""
 MAX_TEXT = 1_000
-"""Characters of an error's message, or of what an agent is at."""
+"""Characters of an error's message, or of a heartbeat's text."""
 MAX_REPR = 500
-"""Characters of what stands for a value that is not JSON."""
+"""Characters of the repr of a value that is not JSON."""
 MAX_LEVELS = 32
-"""How deep content may be nested; the exporter takes 64, the line around it included."""
+"""Levels of nesting in content; the exporter accepts 64, including those of the line around it."""
 MAX_INT = 2**63
-"""What every reader of JSON can hold."""
+"""Integers that every reader of JSON can represent."""
 
 Fields = dict[str, Any]
 Note = Callable[[str, object], None]
-"""Told of a field that is left out, and of its value."""
+"""Called with a field that is left out, and its value."""
 
 
 def name(value: object) -> str:
-    """1 to 256 bytes. A longer one ends in a hash, so that no two become one; an empty one is `unnamed`."""
+    """A name of 1 to 256 bytes. A longer one ends in a hash, to stay different; an empty one becomes `unnamed`."""
     said = value if type(value) is str else _say(value)
     if said.isascii() and 0 < len(said) <= MAX_NAME:
         return said
@@ -56,12 +56,12 @@ def name(value: object) -> str:
 
 
 def text(value: object, most: int = MAX_TEXT) -> str:
-    """What `str` says of a value, cut after `most` characters."""
+    """The `str` of a value, cut after `most` characters."""
     return _cut(_clean(value if type(value) is str else _say(value)), most)
 
 
 def count(value: object, field: str, note: Note, most: int = MAX_TOKENS) -> int | None:
-    """A whole number from 0 to `most`; None, noted, for anything else."""
+    """A whole number from 0 to `most`. Anything else is noted and gives None."""
     try:
         number = int(value) if isinstance(value, float) and value.is_integer() else operator.index(value)  # type: ignore[arg-type]
     except Exception:  # noqa: BLE001  (a class of the agent's may do anything when it is looked at)
@@ -74,7 +74,7 @@ def count(value: object, field: str, note: Note, most: int = MAX_TOKENS) -> int 
 
 
 def number(value: object, field: str, note: Note, least: float, most: float) -> float | None:
-    """A number from `least` to `most`; None, noted, for anything else."""
+    """A number from `least` to `most`. Anything else is noted and gives None."""
     try:
         found = math.nan if isinstance(value, (bool, str, bytes)) else float(value)  # type: ignore[arg-type]
     except Exception:  # noqa: BLE001  (the same)
@@ -94,10 +94,10 @@ def content(value: object, most: int) -> Fields | str | None:
 
 
 def result(value: object, confidence: object, most: int, note: Note) -> Fields | str | None:
-    """An output as it was given, with the confidence that the action told.
+    """An output as given, with the confidence of the action.
 
-    The exporter leaves alone what it cannot use of it. To take a field away here would make answers equal that differ,
-    and a poll with progress a loop.
+    The exporter ignores fields that it cannot use. To remove a field here would make different answers equal, and a
+    poll with progress a loop.
     """
     output = content(value, most)
     if confidence is not None:
@@ -109,7 +109,7 @@ def result(value: object, confidence: object, most: int, note: Note) -> Fields |
 
 
 def described(value: object) -> str:
-    """What stands for a value that is not JSON: its repr, cut; without addresses, which differ in every run."""
+    """The text for a value that is not JSON: its repr, cut, without addresses, which differ in every run."""
     try:
         said = repr(value)
     except Exception:  # noqa: BLE001  (anything may have any repr; an exit may be a signal's, which comes anywhere)
@@ -121,7 +121,7 @@ _ADDRESS = re.compile(" at 0x[0-9a-fA-F]+")
 
 
 class _Tidy:
-    """One content: counts what room is left. Every value takes a little, so that no endless structure is endless."""
+    """One content, and the room that is left. Every value takes some of it, so even an endless structure ends."""
 
     def __init__(self, room: int) -> None:
         self._room = room
@@ -186,7 +186,7 @@ class _Tidy:
 
 
 def _clean(value: str) -> str:
-    """Without halves of surrogate pairs, which are no characters and no UTF-8."""
+    """The text without half surrogate pairs, which are not valid in UTF-8."""
     return value if value.isascii() else value.encode("utf-8", "replace").decode()
 
 

@@ -32,7 +32,7 @@ FEEDBACK = "feedback"
 
 
 class Session:
-    """Made by `AgentLogger.session`. Within it `current_session()` is this one, in this task or thread."""
+    """Made by `AgentLogger.session`. Within it, `current_session()` is this one, in this task or thread."""
 
     def __init__(
         self,
@@ -49,21 +49,21 @@ class Session:
         self.origin = origin
         self.id = f"sess_{ids.span_id()}" if session_id is None else record.name(session_id)
         self.span_id = ids.span_id_of(origin.trace_id, *(() if origin.is_root else (log.agent_id, self.id)))
-        """16 hex digits: of the span that the exporter makes of this session."""
+        """The id of the span that the exporter makes of this session, 16 hex digits."""
         self.task_type = None if task_type is None else record.name(task_type)
         self.token_ceiling = settings.given(token_ceiling, "token_ceiling")
         self.max_retries = settings.given(max_retries, "max_retries", 0)
         self.timeout = settings.given(timeout, "timeout")
         self.spent = 0
-        """Tokens, prompt and completion, that its actions have told so far."""
+        """Tokens, prompt and completion, that its actions have logged so far."""
         self._held = 0
-        """Tokens that open actions expect, less those that they have told."""
+        """Tokens that open actions expect, less those that they have logged."""
         self._account = None if log.budget is None else Account()
         self._lock = threading.Lock()
         self._actions: dict[Action, None] = {}
         self._completed: bool | None = None
-        self._told: record.Fields | None = None
-        """The last error of an action. By what it says: on its way through threads one may become another object."""
+        self._logged_error: record.Fields | None = None
+        """The fields of an action's last error. Not the error itself: between threads it may become another object."""
         self._is_open = False
         self._outer: Token[Session | None] | None = None
         self._head: record.Fields = {"agent_id": log.agent_id, "session_id": self.id, "parent_trace_id": origin.task}
@@ -71,8 +71,8 @@ class Session:
             self._head["trace_id"] = origin.trace_id
         if origin.parent_span_id is not None:
             self._head["parent_span_id"] = origin.parent_span_id
-        told = {"team": log.team, "task_type": self.task_type, "parent_agent_id": origin.parent_agent_id}
-        self._metadata = {key: value for key, value in told.items() if value is not None}
+        metadata = {"team": log.team, "task_type": self.task_type, "parent_agent_id": origin.parent_agent_id}
+        self._metadata = {key: value for key, value in metadata.items() if value is not None}
 
     # --- what an agent does with it -----------------------------------------------------------------------------
 
@@ -85,11 +85,11 @@ class Session:
         timeout: float | None = None,
         span_id: str | None = None,
     ) -> Action:
-        """Something to be done: `with` times and logs it.
+        """An action: `with` times and logs it.
 
-        `expected_tokens` are held of the session's ceilings until they are told or it ends: BudgetExceeded, before it
-        begins, if they do not fit. `timeout`, seconds, is the session's unless given; with `async with` it is a hard
-        one, else `Action.remaining` says what is left. `span_id`, 16 hex digits, if it has one already.
+        `expected_tokens` are reserved from the session's ceilings until they are logged or the action ends. Raises
+        BudgetExceeded before it begins if they do not fit. `timeout`, in seconds, is the session's unless given; `async
+        with` enforces it, else `Action.remaining` says what is left. `span_id`, 16 hex digits, if it has one already.
         """
         timeout = self.timeout if timeout is None else settings.number(timeout, "timeout")
         return Action(self, name, input=input, expected_tokens=expected_tokens, timeout=timeout, span_id=span_id)
@@ -106,10 +106,10 @@ class Session:
         expected_tokens: int = 0,
         timeout: float | None = None,
     ) -> Attempts:
-        """Something to be tried until it works: `for` or `async for`, each round `with` one attempt as an action.
+        """An action to retry until it works: `for` or `async for`, each round `with` one attempt as an action.
 
-        After a failure it waits a random time up to `base`, doubled with every retry, `cap` at most (seconds), and
-        tries again: `max_retries` times, the session's unless given, or 3; then RetriesExhausted.
+        After a failure it waits a random time up to `base`, doubled with every retry, at most `cap` (seconds), and
+        tries again, at most `max_retries` times (the session's unless given, or 3). Then it raises RetriesExhausted.
         """
         if max_retries is None:
             max_retries = 3 if self.max_retries is None else self.max_retries
@@ -125,23 +125,23 @@ class Session:
         return sent(self.origin, self.span_id, self.log.agent_id)
 
     def feedback(self, score: float) -> None:
-        """What the user thinks of it, -1 bad to 1 good: a line of its own, so it may come after the end."""
+        """Log the user's rating, -1 bad to 1 good, as a line of its own: it may come after the end."""
         left_out: dict[str, str] = {}
 
         def leave_out(field: str, value: object) -> None:
             left_out[field] = record.described(value)
 
-        told = record.number(score, "metadata.feedback", leave_out, -1, 1)
+        feedback = record.number(score, "metadata.feedback", leave_out, -1, 1)
         self._say(
             {
                 "action": FEEDBACK,
                 "status": "success",
-                "metadata": {"left_out": left_out} if told is None else {"feedback": told},
+                "metadata": {"left_out": left_out} if feedback is None else {"feedback": feedback},
             }
         )
 
     def completed(self, completed: bool = True) -> None:  # noqa: FBT001, FBT002  (reads as what it says)
-        """Whether the task was achieved. Not said, it stays unknown; an exception out of the session says no."""
+        """Set whether the task was achieved. Else it is unknown; an exception out of the session means no."""
         self._completed = bool(completed)
 
     # --- begin and end ------------------------------------------------------------------------------------------
@@ -155,9 +155,9 @@ class Session:
     def end(self, error: BaseException | None = None, *, at: float | None = None) -> None:
         """Write the line that ends it, once.
 
-        The end is a line of its own. To mark the last action instead would mean to hold every action back until it is
-        known not to be the last, and the exporter would learn of a runaway session one action late. The line tells no
-        duration, so that no histogram counts it. If an action has told the error already, it is not told twice.
+        The end is a line of its own. To mark the last action instead would mean to hold back every action until the
+        next one, and the exporter would see a runaway session one action late. The line has no duration, so no
+        histogram counts it. An error that an action has logged already is not logged twice.
         """
         if not self._is_open:
             return
@@ -174,9 +174,9 @@ class Session:
         self._say(fields, at)
 
     def pause(self) -> None:
-        """Write that it waits for a person, for up to a week; `begin` goes on with it.
+        """Log that the session waits for a person, for up to a week; `begin` continues it.
 
-        In the exporter the wait is neither the session's end nor part of its time.
+        The exporter takes the wait neither for the session's end nor for part of its duration.
         """
         if self._is_open:
             self._is_open = False
@@ -206,9 +206,9 @@ class Session:
     # --- what its actions do with it ----------------------------------------------------------------------------
 
     def reserve(self, tokens: int) -> None:
-        """Hold tokens of the ceiling; BudgetExceeded if what is spent and held leaves no room for them.
+        """Reserve tokens of the ceiling. Raises BudgetExceeded if the spent and reserved ones leave no room.
 
-        So it is with the ceilings of the exporter, where one is asked.
+        The same for the exporter's ceilings, if there is an exporter to ask.
         """
         if self._account is not None and self.log.budget is not None:
             self.log.budget.renew(self, self._account)
@@ -224,13 +224,13 @@ class Session:
             self._held += tokens
 
     def answered(self, answer: Answer | None, now: float) -> None:
-        """The exporter was asked; None if it did not answer."""
+        """Take an answer of the exporter; None if it did not answer."""
         with self._lock:
             if self._account is not None:
                 self._account.note(answer, now)
 
     def spend(self, tokens: int, dollars: float, held: int) -> None:
-        """Tokens have been used, for which so many were held, and dollars."""
+        """Add used tokens and dollars, and release the tokens that were reserved for them."""
         with self._lock:
             self.spent += tokens
             self._held -= held
@@ -242,7 +242,7 @@ class Session:
         self._actions[action] = None
 
     def closed(self, action: Action, held: int) -> None:
-        """An action has ended, and with it what it held. Its line comes next."""
+        """An action has ended: release what it reserved. Its line comes next."""
         self._actions.pop(action, None)
         if held or self._account is not None:
             with self._lock:
@@ -253,17 +253,17 @@ class Session:
     def say(self, action: Action, error: BaseException | None, at: float | None, duration: float | None) -> None:
         """Write an action's line."""
         if error is not None:
-            self._told = error_fields(error, message=True)
+            self._logged_error = error_fields(error, message=True)
         self._say(action.fields(error, duration), at)
 
     @property
     def at_work_on(self) -> str:
-        """What a heartbeat says of it: its newest open action, and its id."""
+        """Its text in a heartbeat: its newest open action, and its id."""
         actions = list(self._actions)
         return f"{actions[-1].name} in {self.id}" if actions else self.id
 
     def _has_told(self, error: BaseException | None) -> bool:
-        return error is not None and error_fields(error, message=True) == self._told
+        return error is not None and error_fields(error, message=True) == self._logged_error
 
     def _say(self, fields: record.Fields, at: float | None = None) -> None:
         fields["metadata"] = {**self._metadata, **fields["metadata"]}

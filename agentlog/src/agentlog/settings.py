@@ -1,10 +1,10 @@
-"""What an author sets is right, or said to be wrong where it is set: not at the first action that goes by it.
+"""Wrong settings raise immediately, not at the first action that uses them.
 
     token_ceiling=os.environ["CEILING"]         TypeError: token_ceiling must be a number, not '50'
     timeout=float("nan")                        ValueError: timeout must be a number, not nan
 
-A text is not a number: the author knows whether to call `int()`. What an agent logs about its work is treated
-differently: there a wrong number is left out of the line, and nothing raises (`record`).
+A text is not a number: convert environment variables first. What an agent logs about its work is treated differently: a
+wrong number is left out of the line, and nothing raises (`record`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from agentlog import record
 
 
 def number(value: object, name: str, least: float = -math.inf, most: float = math.inf) -> float:
-    """A number within bounds. TypeError if it is none, ValueError if it is out of them."""
+    """A number within bounds. Raises TypeError if it is not a number, ValueError if it is out of bounds."""
     kind = type(value)
     if kind is int or kind is float:
         found: float = value  # type: ignore[assignment]

@@ -1,8 +1,8 @@
-"""Lines on their way out: formatted where they come from, written by a thread of their own.
+"""Writes lines: formatted in the calling thread, written by a thread of its own.
 
-An agent never waits for its log. A line goes into a queue; whoever reads the other end of a pipe too slowly, or a disk
-that is full, costs lines and not time: beyond MAX_QUEUED the newest are dropped and counted, and the next line that
-finds room tells how many there were so far, in `metadata.lines_dropped`.
+An agent never waits for its log. A line goes into a queue; a slow reader of a pipe, or a full disk, costs lines but not
+time: beyond MAX_QUEUED the newest lines are dropped and counted, and the next line that finds room has the number so
+far, in `metadata.lines_dropped`.
 
 All loggers of a process that write to the same place share one writer, so that lines stay whole.
 """
@@ -25,31 +25,31 @@ from typing import Any, Protocol, TextIO
 from pythonjsonlogger.json import JsonFormatter
 
 MAX_QUEUED = 16 * 2**20
-"""Bytes. At a kilobyte a line, what an agent that acts a thousand times a second says in 16 s."""
+"""Bytes: 16 s of an agent with a thousand actions a second, at a kilobyte a line."""
 MAX_AT_ONCE = 1_000
-"""Lines of one write."""
+"""Lines in one write."""
 IDLE = 10.0
-"""Seconds without a line until the thread ends and the file is closed; the next line begins both anew."""
+"""Seconds without a line until the thread ends and the file is closed; the next line starts both again."""
 PATIENCE = 2.0
-"""Seconds that `flush`, and so the end of the program, waits for what is still queued."""
+"""Seconds that `flush`, and so the end of the program, waits for queued lines."""
 
 
 class _Place(Protocol):
-    """Where the text goes."""
+    """Where the writer writes."""
 
     def write(self, lines: str) -> None:
-        """All of it, however long that takes; OSError or ValueError if it cannot be."""
+        """Write all of it, however long that takes. Raises OSError or ValueError if that fails."""
 
     def close(self) -> None:
-        """Until the next write."""
+        """Close the place until the next write."""
 
 
 class Writer(logging.Handler):
-    """The handler of one place. `written_to` finds or makes it."""
+    """The handler for one place. `written_to` finds or makes it."""
 
     def __init__(self, place: _Place) -> None:
         super().__init__()
-        # Compact, and one encoder for all lines: json.dumps would make one for each. The field named first comes first.
+        # Compact, and one encoder for all lines: json.dumps would make one for each. The named field comes first.
         encode = JSONEncoder(separators=(",", ":")).encode
         self.setFormatter(JsonFormatter("%(timestamp)s", json_serializer=lambda line, **_: encode(line)))
         self._place = place
@@ -57,14 +57,14 @@ class Writer(logging.Handler):
         _all.add(self)
 
     def _begin(self) -> None:
-        # Each count has one writer only, the lock's holder or the thread; so reading them takes no lock.
+        # Only one thread writes each count (the lock's holder, or the worker), so reading them needs no lock.
         self._lines: SimpleQueue[str | threading.Event] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._taken = 0
         self._done = 0
         self._refused = 0
         self._lost = 0
-        self._told = 0
+        self._reported = 0
         self._complained = False
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -75,20 +75,21 @@ class Writer(logging.Handler):
         try:
             dropped = self._refused + self._lost
             fields: dict[str, Any] = record.msg  # type: ignore[assignment]
-            if dropped != self._told:  # all so far, not those since the last word of it: that line may be lost itself
+            # All so far, not those since the last report: the line of that report may be lost itself.
+            if dropped != self._reported:
                 fields["metadata"] = {**fields.get("metadata", {}), "lines_dropped": dropped}
             line = self.format(record) + "\n"
         except Exception:  # noqa: BLE001  (whatever it is, the agent must not fail for it)
             self._refused += 1
             return
-        self._told = dropped
+        self._reported = dropped
         self._taken += len(line)
         self._lines.put(line)
         if self._thread is None:
             self._start()
 
     def flush(self) -> None:
-        """Wait until all that was said is written, PATIENCE at most."""
+        """Wait until all queued lines are written, at most PATIENCE."""
         if self._taken == self._done:
             return
         done = threading.Event()
@@ -114,7 +115,7 @@ class Writer(logging.Handler):
                     return
 
     def _ended(self) -> bool:
-        self.acquire()  # nobody puts a line meanwhile
+        self.acquire()  # no line is added in between
         try:
             if not self._lines.empty():
                 return False
@@ -155,18 +156,18 @@ class Writer(logging.Handler):
                 sys.stderr.write(f"agentlog: lines are lost: {type(error).__name__}: {error}\n")
 
     def forked(self) -> None:
-        """In a child process: what is queued is the parent's to write, and its thread is not here."""
+        """In a child process: the parent writes its queued lines, and its thread does not exist here."""
         self._begin()
 
 
 class File:
-    """A file that is appended to. If it is moved away, a new one is made."""
+    """A file to append to. If it is moved away, makes a new one."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file = -1
         self._torn = False
-        self._open()  # now, while a wrong path can still be told
+        self._open()  # now, while a wrong path can still raise
 
     def write(self, lines: str) -> None:
         if self._file != -1 and self._moved():
@@ -178,7 +179,7 @@ class File:
         try:
             _write(self._file, lines)
         except OSError:
-            self._torn = True  # what follows half a line begins on a line of its own
+            self._torn = True  # after half a line, start a new one
             raise
         self._torn = False
 
@@ -203,10 +204,11 @@ class File:
 class Stream:
     """Standard output, or any other text stream.
 
-    What has a descriptor is written to directly: the stream's own lock, held by a thread that waits for a full pipe,
-    would not let the program end. What the agent itself prints goes first; and as `print` writes a text and its newline
-    separately where nothing is buffered (PYTHONUNBUFFERED), so that lines of ours could come between, such a stream is
-    made to write whole lines. Only a text of several lines, printed by one thread at the very moment, can still be cut.
+    Writes directly to the descriptor, if there is one: the stream's own lock, held by a thread that waits for a full
+    pipe, would keep the program from ending. What the agent itself prints goes first. Without buffering
+    (PYTHONUNBUFFERED) `print` writes a text and its newline separately, and our lines could come between; so such a
+    stream is set to write whole lines. Only a text of several lines, printed by another thread at the same moment, can
+    still be cut.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -228,11 +230,11 @@ class Stream:
             _write(self._file, lines)
 
     def close(self) -> None:
-        """It is somebody else's."""
+        """Does not close the stream, which belongs to the program."""
 
 
 def written_to(place: TextIO | Path) -> Writer:
-    """The writer of a path or a stream; OSError if the file cannot be opened."""
+    """The writer of a path or a stream. Raises OSError if the file cannot be opened."""
     key = str(place.resolve()) if isinstance(place, Path) else id(place)
     with _lock:
         writer = _by_place.get(key)
@@ -260,7 +262,7 @@ _finalizing = False
 
 
 def _flush_at_exit_of_a_worker() -> None:
-    """A process of multiprocessing's ends without logging's own flush at exit; what it does run are its finalizers."""
+    """A process of multiprocessing ends without logging's flush at exit, but it runs its own finalizers."""
     global _finalizing  # noqa: PLW0603  (once a process)
     processes = sys.modules.get("multiprocessing.util")
     if processes is not None and not _finalizing:

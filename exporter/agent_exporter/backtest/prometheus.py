@@ -217,8 +217,8 @@ class Server:
                 return data
         except urllib.error.HTTPError as error:
             with error:
-                told = error.read().decode(errors="replace")
-            raise Failed(f"Prometheus refused {parameters['query']!r}: {told}") from error
+                answer = error.read().decode(errors="replace")
+            raise Failed(f"Prometheus refused {parameters['query']!r}: {answer}") from error
         except OSError as error:
             raise Failed(f"Prometheus does not answer: {error}") from error
 
@@ -249,5 +249,5 @@ def _run(*command: str | Path, folder: Path | None = None) -> None:
             process.kill()
             raise
     if process.returncode:
-        told = (out + error).decode(errors="replace").strip()
-        raise Failed(f"{Path(command[0]).name} {' '.join(map(str, command[1:4]))}: {told[-2000:]}")
+        output = (out + error).decode(errors="replace").strip()
+        raise Failed(f"{Path(command[0]).name} {' '.join(map(str, command[1:4]))}: {output[-2000:]}")

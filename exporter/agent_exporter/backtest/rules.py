@@ -175,14 +175,14 @@ def plan(rules: Sequence[Rule]) -> Plan:
     judged, left_out = [], dict[str, tuple[str, ...]]()
     for rule in rules:
         if rule.alert:
-            untold = _untold(rule, recorded)
-            if reads(rule.expr) and not untold:
+            missing = _missing(rule, recorded)
+            if reads(rule.expr) and not missing:
                 judged.append(rule)
             else:
-                names = ", ".join(sorted(untold))
+                names = ", ".join(sorted(missing))
                 left_out[names] = (*left_out.get(names, ()), rule.name)
-    wanted = _all_read(judged, recorded)
-    intervals = {name: max(rule.interval for rule in recorded[name]) for name in wanted & recorded.keys()}
+    needed = _all_read(judged, recorded)
+    intervals = {name: max(rule.interval for rule in recorded[name]) for name in needed & recorded.keys()}
 
     def ready(rule: Rule) -> Rule:
         return rule._replace(expr=fresh(rule.expr, intervals))
@@ -193,7 +193,7 @@ def plan(rules: Sequence[Rule]) -> Plan:
         level = {name for name in waiting if not any(reads(rule.expr) & waiting for rule in recorded[name])}
         levels.append(tuple(ready(rule) for rule in rules if not rule.alert and rule.name in level))
         waiting -= level
-    series = frozenset(wanted - recorded.keys() - OUTAGES)
+    series = frozenset(needed - recorded.keys() - OUTAGES)
     texts = [rule.expr for rule in (*judged, *(rule for name in intervals for rule in recorded[name]))]
     stamped = frozenset(name for text in texts for name in re.findall(r"\btimestamp\s*\(\s*([\w:]+)", text))
     windows: dict[str, float] = {}
@@ -213,16 +213,16 @@ def _all_read(rules: Iterable[Rule], recorded: Mapping[str, Sequence[Rule]]) -> 
     return names
 
 
-def _untold(rule: Rule, recorded: Mapping[str, Sequence[Rule]]) -> set[str]:
+def _missing(rule: Rule, recorded: Mapping[str, Sequence[Rule]]) -> set[str]:
     """Series that it reads and that no log tells. One that is recorded from itself has no beginning in one either."""
     names = _all_read([rule], recorded)
     circular = {name for name in names & recorded.keys() if name in _all_read(recorded[name], recorded)}
     outside = names - recorded.keys()
-    untold = {name for name in outside if not told(name)}
-    return circular | (untold if untold == outside else untold - OUTAGES)
+    missing = {name for name in outside if not is_backfilled(name)}
+    return circular | (missing if missing == outside else missing - OUTAGES)
 
 
-def told(series: str) -> bool:
+def is_backfilled(series: str) -> bool:
     """Whether a replayed log has this series."""
     family = series if series in FAMILIES else re.sub(r"_(bucket|sum|count)$", "", series)
     return family in FAMILIES and not any(fnmatchcase(family, glob) for glob in OF_A_PROCESS)

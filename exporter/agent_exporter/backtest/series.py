@@ -43,9 +43,9 @@ class Series:
     """
 
     def __init__(
-        self, wanted: Container[str], stamped: Container[str] = (), windows: Mapping[str, float] | None = None
+        self, names: Container[str], stamped: Container[str] = (), windows: Mapping[str, float] | None = None
     ) -> None:
-        self._wanted = wanted
+        self._names = names
         self._stamped = stamped
         self._slow = {name for name, window in (windows or {}).items() if window >= POINTS * SELDOM}
         self._lines: list[str] = []
@@ -70,10 +70,10 @@ class Series:
         if self._counting:
             self._gauges.clear()
             fill(self, {kind: rows[kind] for kind in CLOCKS}, live)
-            told = [self._take(), *self._others(rows, live)]
-            lines = [often for often, _ in told]
+            parts = [self._take(), *self._others(rows, live)]
+            lines = [often for often, _ in parts]
             if live.now % SELDOM == 0:
-                lines += [seldom for _, seldom in told]
+                lines += [seldom for _, seldom in parts]
         else:
             before = [head for head, (_, stamped) in self._gauges.items() if stamped]
             fill(self, {kind: self._changed(kind, rows[kind]) for kind in CLOCKS}, live)
@@ -104,16 +104,16 @@ class Series:
 
     def _take(self) -> tuple[str, str]:
         """The lines that were put on this page, and the seldom ones; it is blank again."""
-        told = "".join(self._lines), "".join(self._seldom)
+        text = "".join(self._lines), "".join(self._seldom)
         self._lines.clear()
         self._seldom.clear()
-        return told
+        return text
 
     # --- what `fill` calls -----------------------------------------------------------------------------------------
 
     def gauge(self, name: str, labels: Sequence[str], value: float) -> None:
         """One sample, if it is news."""
-        if name in self._wanted:
+        if name in self._names:
             head = self._heads.get((name, *labels)) or self._head(name, name, labels)
             if self._counting or self._gauges.get(head, (None,))[0] != value:
                 self._gauges[head] = value, name in self._stamped
@@ -121,7 +121,7 @@ class Series:
 
     def counter(self, name: str, labels: Sequence[str], value: float, created: float) -> None:
         """One sample."""
-        if self._counting and name in self._wanted:
+        if self._counting and name in self._names:
             self._count(name, name, labels, value, created)
 
     def counters(
@@ -133,7 +133,7 @@ class Series:
         exemplars: object = None,  # noqa: ARG002
     ) -> None:
         """A sample for each value of the last label."""
-        if self._counting and name in self._wanted:
+        if self._counting and name in self._names:
             for last, value in values.items():
                 self._count(name, name, (*labels, last), value, created)
 
@@ -148,7 +148,7 @@ class Series:
         exemplars: object = None,  # noqa: ARG002
     ) -> None:
         """Buckets, count and sum."""
-        if self._counting and f"{name}_bucket" in self._wanted:
+        if self._counting and f"{name}_bucket" in self._names:
             for le, value in zip(LE[bounds], accumulate(counts), strict=True):
                 self._count(f"{name}_bucket", name, (*labels, le), value, created)
         self.summary(name, labels, sum(counts), total, created)
@@ -156,7 +156,7 @@ class Series:
     def summary(self, name: str, labels: Sequence[str], count: int, total: float, created: float) -> None:
         """Count and sum."""
         for series, value in ((f"{name}_count", count), (f"{name}_sum", total)):
-            if self._counting and series in self._wanted:
+            if self._counting and series in self._names:
                 self._count(series, name, labels, value, created)
 
     def _count(self, series: str, family: str, labels: Sequence[str], value: float, created: float) -> None:

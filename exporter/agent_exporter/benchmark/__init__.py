@@ -1,4 +1,4 @@
-"""Benchmark runs: inputs whose answers are known, given to an agent again, so that slow drift has a number.
+"""Benchmark runs: give an agent inputs with known answers, again and again, to measure slow drift.
 
 suite      a YAML file of cases: an input, and what is expected of the answer (`agent_exporter.probes.expectation`)
 run        gives them to one agent, one after the other: a Report

@@ -1,4 +1,4 @@
-"""The latest runs of each suite on each agent, in the state file: a run is rare and dear, so a restart keeps it.
+"""The latest runs of each suite on each agent, in the state file: a run is rare and expensive, so a restart keeps it.
 
 /metrics shows the last run of each, with its own time.
 """
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from agent_exporter.config import Config
     from agent_exporter.state import Row
 
-ROW = "benchmark"
-"""The kind of its rows."""
+ROW_KIND = "benchmark"
+"""Kind of its rows."""
 MAX_RUNS = 100
-"""Runs of one suite on one agent: three months of daily ones."""
+"""Runs kept of one suite on one agent: three months of daily runs."""
 MAX_NAMED = 20
-"""Failing cases that are kept by name, of one run."""
+"""Names of failing cases kept of one run."""
 
 
 class Run(Struct, array_like=True, frozen=True):
-    """A run, without its answers. `failed` names cases of which not every answer passed."""
+    """A run, without its answers. `failed` has the names of cases in which an answer did not pass."""
 
     at: float
     passed: int
@@ -50,7 +50,7 @@ class Kept(Struct, array_like=True):
 
 
 class History:
-    """Made from rows; gives rows. In the pipeline's thread, but for `last`."""
+    """The runs as rows of state. Use it in the pipeline's thread, except for `last`."""
 
     def __init__(self, rows: Iterable[tuple[str, bytes]] = ()) -> None:
         self._kept = {key: read(key, value) for key, value in rows}
@@ -68,32 +68,32 @@ class History:
         run = Run(report.at, report.passed, report.of, failed[:MAX_NAMED])
         kept = Kept(report.agent, report.suite, [*(before.runs if before else ()), run][-MAX_RUNS:])
         self._kept[key] = kept
-        return [(ROW, key, msgspec.msgpack.encode(kept))]
+        return [(ROW_KIND, key, msgspec.msgpack.encode(kept))]
 
     def keep_only(self, config: Config) -> list[Row]:
-        """Forget suites and agents that the config no longer names, so that their series go."""
+        """Forget suites and agents that the config no longer names, so that their series end."""
         names = set(config.names())
-        wanted = {
+        newest = {
             row_key(agent, suite)
             for suite, benchmark in config.benchmarks.items()
             for agent in benchmark.agents
             if agent in names
         }
-        gone = [key for key in self._kept if key not in wanted]
+        gone = [key for key in self._kept if key not in newest]
         for key in gone:
             del self._kept[key]
-        return [(ROW, key, None) for key in gone]
+        return [(ROW_KIND, key, None) for key in gone]
 
 
 def latest(rows: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, str, Run]]:
-    """(agent, suite, run) of committed rows of the kind ROW."""
+    """(agent, suite, run) of committed rows of the kind ROW_KIND."""
     for key, value in sorted(rows):
         kept = read(key, value)
         yield kept.agent, kept.suite, kept.runs[-1]
 
 
 def read(_: str, value: bytes) -> Kept:
-    """The runs of a row. Raises ValueError if there are none, or if one asked nothing."""
+    """The runs of a row. Raises ValueError if there are none, or if one has no answers."""
     kept = msgspec.msgpack.decode(value, type=Kept)
     if not kept.runs or not all(run.of for run in kept.runs):
         raise ValueError("a run without answers")

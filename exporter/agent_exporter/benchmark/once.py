@@ -1,4 +1,4 @@
-"""Runs now, for `agent-exporter benchmark`, against what the state file knows of former ones."""
+"""Runs now, for `agent-exporter benchmark`, compared with the former runs in the state file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent_exporter.benchmark import suite
-from agent_exporter.benchmark.history import ROW, History
+from agent_exporter.benchmark.history import ROW_KIND, History
 from agent_exporter.benchmark.run import Unanswered, run
 from agent_exporter.probes.settings import endpoint_of
 from agent_exporter.state import Locked, MemoryStore, SQLiteStore, Unavailable, peek
@@ -27,7 +27,7 @@ def runs_of(
 ) -> Iterator[tuple[Report, Run | None]]:
     """Run each pair of agent and suite; yield its run and the one before. Raises ConfigError, RequestError.
 
-    Calls `progress` with how far it is, and `say` with a sentence if an agent does not answer or a run is not kept.
+    Calls `progress` with how far it is, and `say` with a sentence if an agent does not answer or a run cannot be kept.
     """
     suites = {name: suite.load(Path(config.benchmarks[name].suite)) for _, name in pairs}  # all faults before any run
     history, store = _open(config, say)
@@ -35,7 +35,7 @@ def runs_of(
         for agent, name in pairs:
             benchmark = config.benchmarks[name]
             endpoint = endpoint_of(config, agent)
-            assert endpoint is not None  # by the config's own check
+            assert endpoint is not None  # the config has been checked
             total = len(suites[name].cases) * benchmark.repetitions
 
             def show(done: int, what: str = f"{name} on {agent}", total: int = total) -> None:
@@ -67,13 +67,13 @@ def runs_of(
 
 
 def _open(config: Config, say: Callable[[str], None]) -> tuple[History, Store]:
-    """Former runs, and where to keep these. A file in use is only read. None is made: it might get the wrong owner."""
+    """Former runs, and where to keep new ones. A file in use is only read. None is made: its owner might be wrong."""
     path = None if config.state.path is None else Path(config.state.path)
     if path is None or not path.exists():
         return History(), MemoryStore()
     try:
-        history = History(peek(path, ROW))
-    except (Unavailable, ValueError) as error:  # of msgspec, too
+        history = History(peek(path, ROW_KIND))
+    except (Unavailable, ValueError) as error:  # msgspec's errors, too
         say(f"former runs are not known, and this one is not kept: {error}")
         return History(), MemoryStore()
     try:

@@ -1,8 +1,7 @@
-"""A suite from a log of good sessions: what each was asked first, and what came out of it at last.
-
-That fits agents that do one task a session. A session is good if every action of it succeeded without a retry or a
-fallback, and nobody said that it was not completed or not liked. Its answer becomes a floor of similarity if it is
-text, and keys and values if it is JSON: a beginning, which a person reads through and makes strict where it has to be.
+"""A suite from a log of good sessions: the first input of each, and its last output. That fits agents with one task per
+session. A session is good if all its actions succeeded without a retry or a fallback, and no line says that it was not
+completed or disliked. A text answer becomes a minimum of similarity, a JSON answer keys and values. That is a draft: a
+person has to read it, and make it strict where needed.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 MAX_CASES = 50
-"""Cases: at some seconds each, a run takes minutes."""
+"""Cases: at a few seconds each, a run takes minutes."""
 MAX_TEXT = 4_000
-"""Characters of an input or an answer; longer ones are no good cases."""
+"""Characters of an input or an answer; longer ones make poor cases."""
 MAX_SESSIONS = 100_000
 ASKED = ("prompt", "question", "query", "message", "content", "task", "text", "input")
-"""Keys under which an input has its text."""
+"""Keys that may hold the text of an input."""
 ANSWERED = ("response", "answer", "content", "text", "message", "summary", "result", "output")
 HEAD = """\
 # Recorded from the good sessions of {agent}. Read it through: what an answer must hold is yours to say; a text is
@@ -35,11 +34,11 @@ HEAD = """\
 
 
 class NothingGood(Exception):  # noqa: N818  (reads as what it says)
-    """A sentence about why there is no suite."""
+    """There is no suite: a sentence why."""
 
 
 class _Session:
-    """What is known of one so far."""
+    """A session, as read so far."""
 
     def __init__(self) -> None:
         self.good = True
@@ -49,10 +48,15 @@ class _Session:
         self.last = 0.0
 
     def add(self, action: Action, given: Any, came: Any) -> None:
-        told = action.metadata
+        metadata = action.metadata
         if action.status != "success" or (
-            told is not None
-            and (told.retry_count or told.fallback_used or told.task_completed is False or (told.feedback or 0) < 0)
+            metadata is not None
+            and (
+                metadata.retry_count
+                or metadata.fallback_used
+                or metadata.task_completed is False
+                or (metadata.feedback or 0) < 0
+            )
         ):
             self.good = False
         if given is not None and action.at < self.first:
@@ -67,12 +71,12 @@ class _Content(msgspec.Struct):
 
 
 class Recorded(NamedTuple):
-    """A suite as YAML, and how it came about."""
+    """A suite as YAML, and how many sessions it is from."""
 
     text: str
     cases: int
     sessions: int
-    """That were good."""
+    """Good sessions."""
     seen: int
 
 
@@ -87,10 +91,10 @@ def record(paths: Iterable[str], agent: str | None) -> Recorded:
         key = action.agent_id, action.session_id
         if key in sessions or len(sessions) < MAX_SESSIONS:
             try:
-                told = content(action.line)
-            except ValueError:  # a number beyond 64 bits somewhere in it
+                contents = content(action.line)
+            except ValueError:  # it has a number beyond 64 bits
                 continue
-            sessions.setdefault(key, _Session()).add(action, told.input, told.output)
+            sessions.setdefault(key, _Session()).add(action, contents.input, contents.output)
     agents = sorted({name for name, _ in sessions})
     if len(agents) > 1:
         raise NothingGood(f"sessions of {len(agents)} agents: name one with --agent: {', '.join(agents[:10])}")
@@ -124,7 +128,7 @@ def _case(session: _Session) -> dict[str, Any] | None:
 
 
 def _text(value: Any, keys: tuple[str, ...]) -> Any:
-    """The text of a mapping that has one under one of these keys, or the value as it is."""
+    """The text of a mapping under one of these keys, or else the value itself."""
     if isinstance(value, dict):
         return next((value[key] for key in keys if isinstance(value.get(key), str)), value)
     return value

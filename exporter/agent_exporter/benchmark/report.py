@@ -1,4 +1,4 @@
-"""A run as a person reads it, and as a program does."""
+"""A run as a table for a person, and as JSON for a program."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_NAME = 40
 
 
 def table(report: Report, before: Run | None) -> str:
-    """The run as a table, with what passed in the run `before` it."""
+    """The run as a table, with the results of the run `before` it."""
     names = [_cut(outcome.name) for outcome in report.outcomes]
     width = max(len("CASE"), *map(len, names))
     former = "" if before is None else f"; before: {before.ratio:.0%}, {_moment(before.at)}"

@@ -1,6 +1,6 @@
-"""One run of a suite: every input, one after the other, and whether its answers are as expected.
+"""One run of a suite: every input, one after the other, and whether the answers are as expected.
 
-One after the other, as the agent has other work: a benchmark is not to be a load test.
+One after the other, as the agent has other work: a benchmark should not be a load test.
 """
 
 from __future__ import annotations
@@ -19,23 +19,25 @@ if TYPE_CHECKING:
     from agent_exporter.probes.endpoint import Endpoint
 
 FLOOR = 0.9
-"""A run in which a smaller share passed has regressed; the alert AgentBenchmarkRegressed has the same number."""
+"""A run with a smaller share of passed answers has regressed; the alert AgentBenchmarkRegressed uses the same
+number.
+"""
 HOPELESS = 3
-"""Inputs without an answer, from the first on, after which it is not the answers that are wrong: the agent is down."""
+"""Inputs without an answer, from the first on, after which the agent counts as down."""
 
 
 class Unanswered(Exception):  # noqa: N818  (reads as what it says)
-    """The agent does not answer at all: no run, and a sentence why. Health checks are there for that."""
+    """The agent does not answer at all: no run, and a sentence why. Health checks cover that."""
 
 
 class Outcome(NamedTuple):
-    """How a case went. `why` is about its first answer that did not pass."""
+    """The result of a case. `why` is about its first answer that did not pass."""
 
     name: str
     passed: int
     of: int
     seconds: float
-    """Mean of its answers."""
+    """Mean seconds of its answers."""
     why: str | None
 
 
@@ -49,12 +51,12 @@ class Report(NamedTuple):
 
     @property
     def passed(self) -> int:
-        """Answers that were as expected."""
+        """Number of answers that were as expected."""
         return sum(outcome.passed for outcome in self.outcomes)
 
     @property
     def of(self) -> int:
-        """All answers that were asked for."""
+        """Number of answers requested."""
         return sum(outcome.of for outcome in self.outcomes)
 
     @property
@@ -64,7 +66,7 @@ class Report(NamedTuple):
 
     @property
     def regressed(self) -> bool:
-        """By the definition of the alert."""
+        """Whether it regressed, as the alert defines it."""
         return self.ratio < FLOOR
 
 

@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SOON = 60.0
-"""Seconds after the start within which a suite that is due begins: health checks come first."""
+"""Seconds after the start within which a due suite begins: health checks come first."""
 AGAIN = 300.0
-"""Seconds at most from a run that could not be made to the next try."""
+"""Seconds at most from a failed run to the next attempt."""
 MAX_AT_ONCE = 16
-"""Runs; each has one request under way."""
+"""Runs at the same time; each has one request in flight."""
 MAX_NAMED = 5
 """Failing cases that the log names."""
 
@@ -46,7 +46,7 @@ class Due(NamedTuple):
 
 
 class Schedule:
-    """`last` gives the latest run of an agent and suite; `keep` is told of a new one, on the loop that this runs on."""
+    """`last` returns the latest run of an agent and suite. Calls `keep` with each new run, on this event loop."""
 
     def __init__(self, last: Callable[[str, str], Run | None], keep: Callable[[Report], None]) -> None:
         self._last = last
@@ -55,7 +55,7 @@ class Schedule:
         self._slots = asyncio.Semaphore(MAX_AT_ONCE)
 
     async def configure(self, config: Config) -> None:
-        """Begin what is new, let go of what is no longer wanted; a run under way whose settings stayed goes on."""
+        """Start new suites and stop removed ones. A run continues if its settings are unchanged."""
         names = set(config.names())
         self._timers.configure(
             {
@@ -79,7 +79,7 @@ class Schedule:
     async def _once(self, pair: Name, due: Due) -> bool:
         agent, name = pair
         try:
-            suite = load(Path(due.benchmark.suite))  # each time, so that it may be changed without a reload
+            suite = load(Path(due.benchmark.suite))  # each time, so that it can change without a reload
             report = await run(
                 suite,
                 due.endpoint,
@@ -91,7 +91,7 @@ class Schedule:
         except (ConfigError, RequestError, Unanswered) as error:
             log.error("benchmark %s cannot be run on %s: %s", ascii(name), ascii(agent), error)  # noqa: TRY400
             return False
-        except Exception:  # a fault of ours must not end the runs that come after
+        except Exception:  # a fault of ours must not end later runs
             log.exception("benchmark %s cannot be run on %s", ascii(name), ascii(agent))
             return False
         failed = [outcome.name for outcome in report.outcomes if outcome.passed < outcome.of]

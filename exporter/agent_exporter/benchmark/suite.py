@@ -1,4 +1,4 @@
-"""A suite: a YAML file of inputs and what is expected of their answers.
+"""A suite: a YAML file of inputs and what their answers should be.
 
 cases:
   - {name: capital, input: What is the capital of France?, expect: {contains: Paris}}
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 INPUT = "{input}"
-"""In a text of the request's body: the input of a case."""
+"""Stands for the input of a case in a text of the request's body."""
 MAX_CASES = 1_000
 
 
 class Case(Section, frozen=True):
-    """An input, as text or as the JSON to POST, and what is expected of its answer."""
+    """An input, as text or as the JSON to POST, and what its answer should be."""
 
     input: Any
     expect: Expect
@@ -37,13 +37,13 @@ class Case(Section, frozen=True):
 
 
 class Request(Section, frozen=True):
-    """How an input goes to an agent. Defaults: the endpoint of the article's checks."""
+    """How to send an input to an agent. Defaults: the endpoint of the article's checks."""
 
     path: str = "/v1/test"
     body: dict[str, Any] = field(default_factory=lambda: {"prompt": INPUT})
     status: Annotated[int, Meta(ge=100, le=599)] = 200
     jmespath: JMESPath | None = JMESPath("response")
-    """The part of the answer that is judged."""
+    """The part of the answer to judge."""
 
 
 class Suite(Section, frozen=True):
@@ -68,12 +68,12 @@ def faults_in(path: Path) -> list[str]:
 
 
 def name_of(case: Case, number: int) -> str:
-    """What a case is called; its number, from 1, if it has no name."""
+    """The name of a case; its number, from 1, if it has none."""
     return case.name or f"case {number}"
 
 
 def body_of(suite: Suite, case: Case) -> dict[str, Any]:
-    """What is sent: the input itself if it is a mapping, else the request's body with the text in it."""
+    """The body to send: the input itself if it is a mapping, else the request's body with the text in it."""
     if isinstance(case.input, dict):
         return case.input
     body: dict[str, Any] = filled(suite.request.body, INPUT, case.input)

@@ -1,19 +1,22 @@
-"""Finding -> a session that is stopped, and proof of it.
+"""Finding -> a stopped session, and proof that it stopped.
 
-intent        what is to be done with one session: a row of state, committed before anything is done
-intents       the table of them; what becomes of each is counted, and in the audit log
-authority     whose lines may have an agent stopped
+intent        what the breaker means to do with one session: a row of state, committed before anything is done
+intents       the table of intents; counts what becomes of each, and writes it to the audit log
+authority     whose lines count against an agent
 account       what a session has used of its budget
-latch         too many at once: something else is wrong, and a person has to look
+latch         stops nobody when too many would be stopped at once: a person has to look
+permission    whether a session may be stopped now, and why not
 breaker       the stage: findings and lines in, intents out
 terminator    the call itself: HTTP, or a fixed command
-confirmation  whether those that were told to stop did
-audit         what was done and why, in a file that shows when it was changed
-control       operators: status, unlatch, extend; over a socket that only the exporter's user can open
-operate       what they are shown
+confirmation  whether the sessions that should stop did stop
+audit         what was done and why, in a file that shows if someone has changed it
+operators     the operators' orders: status, unlatch, extend
+control       the socket that brings the orders; only the exporter's user can open it
+client        what `agent-exporter breaker` sends and prints
 """
 
 from agent_exporter.breaker.audit import Audit
 from agent_exporter.breaker.breaker import Breaker, BreakerMetrics
+from agent_exporter.breaker.operators import Operators
 
-__all__ = ["Audit", "Breaker", "BreakerMetrics"]
+__all__ = ["Audit", "Breaker", "BreakerMetrics", "Operators"]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Account(NamedTuple):
-    """Of one session. Cost is in US dollars, `max_cost_usd` None without a ceiling."""
+    """The sums and ceilings of one session. Cost is in US dollars; `max_cost_usd` is None without a ceiling."""
 
     task_type: str
     tokens: int
@@ -26,7 +26,7 @@ class Account(NamedTuple):
 
     @property
     def excess(self) -> dict[str, Any] | None:
-        """The evidence, if it is over a ceiling."""
+        """The evidence if the session is over a ceiling, else None."""
         evidence = exceeded(self.tokens, self.cost_usd, self.max_tokens, self.max_cost_usd)
         return None if evidence is None else evidence | {"task_type": self.task_type}
 

@@ -2,10 +2,10 @@
 
     {"at":"2026-03-18T09:15:33.002Z","event":"intended","agent_id":"a",...,"n":7,"prev":"3f...","hash":"a0..."}
 
-An entry is committed with the rows that it tells of, and written after that, so SIGKILL forgets none and writes none
-twice: the number `n` says what is there already, also after a disk that was full in the middle of a line. Whoever
-changes or takes out a line breaks the chain from there on, and `verify` says where. The state has the last hash, too:
-the next line follows that one, so a file that was cut or replaced shows it, and one that was moved away has gone on.
+An entry is committed with the rows that it describes, and written after that, so SIGKILL loses none and writes none
+twice: the number `n` shows what the file has already, even if the disk was full in the middle of a line. To change or
+remove a line breaks the chain, and `verify` says where. The state has the last hash, too, and the next line follows it:
+so a file that was cut or replaced shows it, and after a file was moved away the chain goes on in the new one.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ROW = "audit"
+ROW_KIND = "audit"
 HEAD = "head"
-"""Key of the row that says what was written last: its number and its hash."""
+"""Key of the row with the number and the hash of the last line written."""
 GENESIS = "0" * 64
-"""What stands before the first line."""
+"""`prev` of the first line."""
 LAST = 256 << 10
-"""Bytes at the end of a file in which its last line is looked for; a line of ours is shorter."""
+"""Bytes at the end of a file in which to look for its last line; our lines are shorter."""
 MAX_OBSERVED = 100
-"""Entries a minute of sessions that are left alone: made-up ones cost nothing, and must not fill the disk. `dropped` of
-the next line counts the others, and agent_terminations_total has them all."""
+"""Entries a minute about sessions that are only observed: anyone can invent sessions, and they must not fill the disk.
+`dropped` of the next line counts the rest, and agent_terminations_total counts all."""
 MAX_WAITING = 10_000
-"""Entries that wait for a file that cannot be written; the oldest go, and the next that is written says how many."""
+"""Entries that wait while the file cannot be written. The oldest are dropped; the next line written says how many."""
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Head(msgspec.Struct, array_like=True):
-    """The row HEAD: what was written last."""
+    """The row HEAD: number and hash of the last line written."""
 
     number: int
     hash: str
@@ -62,12 +62,12 @@ class Audit:
         self._written = 0
         self._dropped = 0
         self._minute = self._observed = 0.0
-        """When the current one began, and how many were left alone in it."""
+        """When the current minute began (seconds since 1970), and its entries about observed sessions."""
         self._fresh: list[tuple[int, dict[str, Any]]] = []
         self._waiting: deque[tuple[int, dict[str, Any]]] = deque()
         self._gone: list[int] = []
         self._noted = 0
-        """The number that the state has."""
+        """The number of the last line, as the state has it."""
         self._unsure = False
         """A write has failed: some of it may be in the file."""
         self.problem: str | None = None
@@ -75,8 +75,8 @@ class Audit:
         if path is not None:
             self._go_on(path)
 
-    def write(self, event: str, now: float, **told: Any) -> None:
-        """One event; on disk after the next commit."""
+    def write(self, event: str, now: float, **fields: Any) -> None:
+        """Add an entry. It is on disk after the next commit."""
         if self.path is None:
             return
         if event == "observed":
@@ -87,26 +87,26 @@ class Audit:
                 self._dropped += 1
                 return
         self._number += 1
-        self._fresh.append((self._number, {"at": stamp(now), "event": event, **told}))
+        self._fresh.append((self._number, {"at": stamp(now), "event": event, **fields}))
 
     def changes(self) -> Iterator[Row]:
         """Rows of entries that are not in the file yet."""
         gone, self._gone = self._gone, []
         for number in gone:
-            yield ROW, f"{number:016}", None
+            yield ROW_KIND, f"{number:016}", None
         fresh, self._fresh = self._fresh, []
         for number, entry in fresh:
             self._waiting.append((number, entry))
-            yield ROW, f"{number:016}", _encode(entry)
+            yield ROW_KIND, f"{number:016}", _encode(entry)
         if self._written != self._noted:
             self._noted = self._written
-            yield ROW, HEAD, _encode(Head(self._written, self.head))
+            yield ROW_KIND, HEAD, _encode(Head(self._written, self.head))
         while len(self._waiting) > MAX_WAITING:
             self._gone.append(self._waiting.popleft()[0])
             self._dropped += 1
 
     def committed(self) -> None:
-        """What is in the state can be written to the file."""
+        """Write the entries that the state has to the file."""
         if not self._waiting or self.path is None:
             return
         try:
@@ -142,7 +142,7 @@ class Audit:
         self._waiting.clear()
 
     def restore(self, rows: Iterable[tuple[str, bytes]]) -> None:
-        """Take up entries that a former run committed; those that it also wrote are known by their number."""
+        """Restore from committed rows. The number of an entry says whether the former run also wrote it."""
         for key, value in sorted(rows):
             row = read(key, value)
             if isinstance(row, Head):
@@ -155,24 +155,24 @@ class Audit:
             else:
                 self._gone.append(number)
         fresh, self._fresh = self._fresh, []
-        for _, entry in fresh:  # of a torn line: after what waits
+        for _, entry in fresh:  # about a torn line: it comes after the entries that wait
             self._number += 1
             self._fresh.append((self._number, entry))
 
     def _follow(self, number: int, head: str) -> None:
-        """What the state says was written last, if the file does not end with it or with what came after."""
+        """Follow the last line that the state knows, if the file ends neither with it nor with a later one."""
         self._noted = number
         if (self._written, self.head) != (number, head) and self._written <= number:
             log.warning(
-                "the audit log %s does not end with what was written last, hash %s: if nobody has moved it away, it "
-                "was changed; it goes on after that hash",
+                "the audit log %s does not end with what was written last, hash %s: unless someone moved it away, "
+                "it was changed; the next line follows that hash",
                 self.path,
                 head,
             )
             self.head, self._written, self._number = head, number, max(self._number, number)
 
     def _go_on(self, path: Path) -> None:
-        """After the last line."""
+        """Continue after the last line of the file."""
         try:
             self._catch_up(path)
         except OSError as error:
@@ -182,7 +182,7 @@ class Audit:
         self._number = self._number or self._written
 
     def _catch_up(self, path: Path) -> None:
-        """Take up what is in the file; a line that was torn is closed and told of. Raises OSError."""
+        """Read the end of the file; close a torn line and add an entry about it. Raises OSError."""
         with os.fdopen(_open(path), "r+b") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - LAST))
@@ -198,12 +198,12 @@ class Audit:
         self._number = max(self._number, self._written)
         self._unsure = False
         if torn:
-            log.warning("the last line of the audit log %s was torn; it is told of in the next", path)
+            log.warning("the last line of the audit log %s was torn; the next line says so", path)
             self.write("torn", datetime.now(UTC).timestamp(), bytes=len(torn), sha256=sha256(torn).hexdigest())
 
 
 class Verdict(NamedTuple):
-    """Of a file. A fault is a sentence with the line's number; `start` is the hash that the first line follows."""
+    """What `verify` found. A fault is a sentence with a line number; `start` is `prev` of the first line."""
 
     lines: int
     faults: list[str]
@@ -212,20 +212,20 @@ class Verdict(NamedTuple):
 
 
 def read(key: str, value: bytes) -> Head | tuple[int, dict[str, Any]]:
-    """A row: an entry that waits, with its number, or what was written last."""
+    """A row: an entry with its number, or the Head."""
     if key == HEAD:
         return msgspec.json.decode(value, type=Head)
     return int(key), msgspec.json.decode(value, type=dict[str, Any])
 
 
 def verify(path: Path) -> Verdict:
-    """Read the whole chain. Raises OSError."""
+    """Check the whole chain. Raises OSError."""
     faults: list[tuple[int, str]] = []
     start = head = ""
     number = 0
     strange: list[tuple[int, str]] = []
-    told: set[str] = set()
-    """Hashes of lines that were torn by a crash, as a later line says."""
+    known: set[str] = set()
+    """Hashes of lines torn by a crash; a later line names each."""
     with path.open("rb") as file:
         for number, raw in enumerate(file, 1):
             line = raw.rstrip(b"\n")
@@ -234,7 +234,7 @@ def verify(path: Path) -> Verdict:
                 strange.append((number, sha256(line).hexdigest()))
                 continue
             if entry.get("event") == "torn":
-                told.add(str(entry.get("sha256")))
+                known.add(str(entry.get("sha256")))
             start = start or entry["prev"]
             if head and entry["prev"] != head:
                 faults.append((number, "does not follow the one before it: one was changed, added or taken out"))
@@ -242,20 +242,20 @@ def verify(path: Path) -> Verdict:
                 faults.append((number, "was changed: its hash is not that of what it says"))
             head = entry["hash"]
     for at, its in strange:
-        if its not in told:
-            perhaps = ", or torn by a crash that nobody has started after" if at == number else ""
+        if its not in known:
+            perhaps = ", or torn by a crash after which no exporter has started" if at == number else ""
             faults.append((at, f"not one of this log's{perhaps}"))
     sentences = [f"line {at}: {fault}" for at, fault in sorted(faults)]
     return Verdict(number, sentences, start or GENESIS, head or GENESIS)
 
 
 def digest(entry: dict[str, Any]) -> str:
-    """The hash of a line: of all of it but the hash itself, with sorted keys."""
+    """The hash of a line: SHA-256 of all fields but `hash`, with sorted keys."""
     return sha256(_encode({key: value for key, value in entry.items() if key != "hash"})).hexdigest()
 
 
 def parse(line: bytes) -> dict[str, Any] | None:
-    """A line of ours, or None."""
+    """The entry of a line, or None if the line is not one of this log's."""
     try:
         entry: dict[str, Any] = msgspec.json.decode(line, type=dict[str, Any])
     except ValueError:

@@ -1,11 +1,11 @@
-"""Which lines may have an agent stopped. A line can name any agent, but its writer cannot choose where it comes from.
+"""Which lines count against an agent. A line can name any agent, but its writer cannot choose where it comes from.
 
     agents:
       research-01: {trusted_sources: ["/var/log/agents/research/*"], ...}    files, by path ("-" is standard input)
       "support-*": {trusted_sources: ["k8s.pod.name=support-*"], ...}        OTLP, by an attribute of the resource
 
-The collector sets the resource attributes of the container or pod. Without `server.token_file` anybody on this machine
-could set them, so they do not count then. `"*"` trusts every line.
+The collector sets the resource attributes of the container or pod. Without `server.token_file` anyone on this machine
+could set them, so then they do not count. `"*"` trusts every line.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 ANYBODY = "*"
 MAX_REMEMBERED = 4_096
-"""Answers remembered."""
+"""Answers kept of each kind; then the table starts again."""
 
 
 class Authority:
@@ -29,20 +29,20 @@ class Authority:
         self._config = config
         self._attested = config.server.token_file is not None
         self.idle = not any(any(_of_interest(agent)) for agent in config.agents.values())
-        """No line of any agent is of interest: what is asked per line need not be asked."""
+        """The config watches no agent, so the breaker need not look at lines."""
         self._known: dict[str, tuple[bool, bool]] = {}
         self._allows: dict[tuple[str, Origin], bool] = {}
 
     def guards(self, agent_id: str) -> bool:
-        """Whether this agent can be stopped at all: the config says how."""
+        """Whether this agent can be stopped: the config says how (`terminate`)."""
         return self._settings(agent_id)[0]
 
     def vouched(self, agent_id: str) -> bool:
-        """Whether the config says whose lines may have it stopped: then only those count against its budget."""
+        """Whether the agent has `trusted_sources`: then only lines from them count against its budget."""
         return self._settings(agent_id)[1]
 
     def watches(self, agent_id: str) -> bool:
-        """Whether its lines are of interest: it can be stopped, or may ask what is left."""
+        """Whether the breaker looks at its lines: it can be stopped, or may ask for the rest of its budget."""
         return any(self._settings(agent_id))
 
     def _settings(self, agent_id: str) -> tuple[bool, bool]:
@@ -54,7 +54,7 @@ class Authority:
         return found
 
     def allows(self, agent_id: str, origin: Origin) -> bool:
-        """Whether a line from there may have the agent stopped."""
+        """Whether a line of this origin counts against the agent."""
         found = self._allows.get((agent_id, origin))
         if found is None:
             if len(self._allows) >= MAX_REMEMBERED:
@@ -69,10 +69,10 @@ class Authority:
         key, equals, value = glob.partition("=")
         if glob.startswith("/") or glob == "-":
             return fnmatchcase(origin.path, glob)
-        # The key is compared as it is: a sender chooses its attributes, and a glob would let it choose this one.
+        # Compare the key exactly: a sender chooses its attributes, so a glob would accept a key of its own.
         return bool(equals) and self._attested and any(k == key and fnmatchcase(v, value) for k, v in origin.attributes)
 
 
 def _of_interest(agent: Agent) -> tuple[bool, bool]:
-    """Whether the config says how it is stopped, and whose lines may have it stopped."""
+    """(whether the config says how to stop it, whether it has `trusted_sources`)"""
     return agent.terminate is not None, agent.trusted_sources is not None

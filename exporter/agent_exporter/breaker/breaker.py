@@ -1,27 +1,27 @@
-"""The stage: findings and lines in, intents out. Everything here belongs to the pipeline's thread.
+"""The stage: findings and lines in, intents out. All of it runs in the pipeline's thread.
 
-What a finding or a line brings is decided once the sources have been read up: the session's end may stand in the very
-next line. An intent is then committed, and only after that handed to `call`, which reports every attempt by `answered`.
+The breaker decides once all sources are caught up: the next line may be the session's end. It commits the intent, and
+only then passes it to `call`, whose attempts `answered` reports.
 
-Sums, task types and ends count only if a line tells them that may speak for the agent (`authority`), so a forged line
-can neither stop a session nor keep one from being stopped for its budget. A loop or an unusual call has no sums: one
-foreign line in its session makes it observed only.
+Sums, task types and ends count only from trusted lines (`authority`), so a forged line can neither stop a session nor
+keep one from being stopped for its budget. A loop or an unusual call has no sums: if its session has one foreign line,
+the breaker only observes it.
 """
 
 from __future__ import annotations
 
 import logging
 from copy import copy
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from agent_exporter.breaker import audit, latch
-from agent_exporter.breaker.account import account
 from agent_exporter.breaker.authority import Authority
 from agent_exporter.breaker.confirmation import ENDED, Confirmation
-from agent_exporter.breaker.intent import ROW as INTENT
+from agent_exporter.breaker.intent import ROW_KIND as INTENT
 from agent_exporter.breaker.intent import Intent
 from agent_exporter.breaker.intents import Intents
 from agent_exporter.breaker.latch import Latch
+from agent_exporter.breaker.permission import Permission
 from agent_exporter.clocks import READ, SENT, ClockOffset
 from agent_exporter.detectors.finding import Finding
 from agent_exporter.detectors.session_budget import KIND as BUDGET
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from agent_exporter.action import Action
-    from agent_exporter.breaker.account import Account
     from agent_exporter.breaker.audit import Audit
     from agent_exporter.breaker.terminator import Refused
     from agent_exporter.config import Config
@@ -44,21 +43,19 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PATIENCE = 0.5
-"""Seconds that a decision waits for sources that are never read up, as under full load: half of what it may take."""
+"""Seconds that a decision waits for sources that never catch up, as under full load: half of the second it may take."""
 
 
 OPEN = frozenset({"met", "observed", "failed"})
-"""What a further line, or finding, has decided on again."""
+"""Statuses in which a further line or finding leads to a new decision."""
 MAX_ORIGINS = 4_096
-"""Agents of which it is remembered where they spoke last, for the audit log alone."""
+"""Agents whose last origin is kept, for the audit log."""
 MAX_COPIED = 65_536
-"""Lines whose copies are looked for."""
-MAX_SHOWN = 100
-"""Sessions in the answer to `breaker status`."""
+"""Foreign lines whose hash is kept, to find their copies."""
 
 
 class BreakerMetrics(NamedTuple):
-    """What the breaker tells the metrics."""
+    """Where the breaker counts."""
 
     terminated: Callable[[str, str, str, float], None]
     """(agent_id, reason, result, now)"""
@@ -67,89 +64,90 @@ class BreakerMetrics(NamedTuple):
 
 
 class Breaker(Stage):
-    """`call` is handed a copy of each intent that is committed and to be carried out; `reconsider` has the detectors
-    look at a session's budget again.
+    """Passes a copy of each intent to `call` once it is committed. `reconsider(session)` has the detectors check a
+    session's budget again.
     """
 
     def __init__(
         self,
         config: Config,
         sessions: Sessions,
-        log_of: Audit,
-        told: BreakerMetrics,
+        audit_log: Audit,
+        metrics: BreakerMetrics,
         reconsider: Callable[[Session], None],
     ) -> None:
         self.call: Callable[[Intent], None] = lambda _: None
-        self.audit = log_of
+        self.audit = audit_log
         self.latch = Latch()
         self._sessions = sessions
         self._reconsider = reconsider
-        self._intents = Intents(sessions, log_of, told.terminated)
-        self._confirmation = Confirmation(self._intents, sessions, config.breaker, told.unconfirmed)
+        self.intents = Intents(sessions, audit_log, metrics.terminated)
+        self.confirmation = Confirmation(self.intents, sessions, config.breaker, metrics.unconfirmed)
         self._pending: dict[str, Intent] = {}
-        """To be decided on."""
+        """Intents to decide on, by key."""
         self._since = 0.0
-        """Of the oldest of them, the clock."""
+        """The clock when the oldest of them was added."""
         self._handing: list[Intent] = []
-        """Intended, and not committed yet."""
+        """Intended, but not committed yet."""
         self._clocks: dict[str, ClockOffset] = {}
-        """Of agents that can be stopped, by lines that may speak for them alone."""
+        """Clock offsets of watched agents, from their trusted lines only."""
         self._last_origin: dict[str, Origin] = {}
-        """Where an agent's newest line that counts came from: what waited for its turn has no line of its own."""
+        """The origin of an agent's newest trusted line: a finding that waited for its turn has no line of its own."""
         self._copied: dict[int, None] = {}
-        """Hashes of lines in the name of agents that can be stopped, from where they must not come."""
-        self._settings = config.breaker
+        """Hashes of foreign lines that name a watched agent."""
+        self.settings = config.breaker
         self.configure(config)
 
     def configure(self, config: Config, now: float = 0.0) -> None:
-        """Take up new settings. A raised ceiling begins a new generation, as an operator's extension does."""
-        before, self._config, self._settings = self._settings, config, config.breaker
-        self._confirmation.settings = config.breaker
+        """Use new settings. A raised ceiling begins a new generation, as an operator's extension does."""
+        before, self.settings = self.settings, config.breaker
+        self.confirmation.settings = config.breaker
         self._reorder = float(config.detectors.reorder_window)
         self._authority = Authority(config)
+        self.permission = Permission(config, self._authority, self.intents, self.latch)
         self.watches = self._authority.watches
         self.inactive = self._authority.idle
-        if before.mode != self._settings.mode:
-            log.warning("breaker.mode is %s now, and was %s", self._settings.mode, before.mode)
-            self.audit.write("mode", now, mode=self._settings.mode, before=before.mode)
-        if self._settings.mode == "enforce" and not any(agent.terminate for agent in config.agents.values()):
-            log.warning("breaker.mode is enforce, but no agent has agents.NAME.terminate: nobody can be stopped")
-        for intent in list(self._intents):
+        if before.mode != self.settings.mode:
+            log.warning("breaker.mode is %s now, and was %s", self.settings.mode, before.mode)
+            self.audit.write("mode", now, mode=self.settings.mode, before=before.mode)
+        if self.settings.mode == "enforce" and not any(agent.terminate for agent in config.agents.values()):
+            log.warning("breaker.mode is enforce, but no agent has agents.NAME.terminate: no session can be stopped")
+        for intent in list(self.intents):
             session = self._sessions.get(intent.agent_id, intent.session_id)
             if session is not None and not session.closed:
-                self._raised(session, "its budget was raised in the config", now)
+                self.budget_raised(session, "its budget was raised in the config", now)
 
     @property
     def enforcing(self) -> bool:
         """Whether sessions are stopped now."""
-        return self._settings.mode == "enforce" and not self.latch.since
+        return self.settings.mode == "enforce" and not self.latch.since
 
     @property
     def enforces_budgets(self) -> bool:
         """Whether a session over its budget is stopped now. From any thread."""
-        return self.enforcing and BUDGET in self._settings.reasons
+        return self.enforcing and BUDGET in self.settings.reasons
 
     @property
     def evictions(self) -> int:
-        """Intents that had to make room though their session goes on."""
-        return self._intents.evictions
+        """Intents that made room although their session goes on."""
+        return self.intents.evictions
 
     @property
     def urgent(self) -> bool:
-        """Something waits for the next commit."""
+        """Whether an intent waits for the next commit."""
         return bool(self._handing)
 
     # --- findings and lines ------------------------------------------------------------------------------------
 
     def on_finding(self, finding: Finding, now: float) -> None:
-        """A detector has found something; of its session, if that can be stopped for it."""
-        if finding.kind not in self._settings.reasons or finding.session_id is None or not finding.topic.stops:
+        """Add an intent if the finding is a reason to stop its session."""
+        if finding.kind not in self.settings.reasons or finding.session_id is None or not finding.topic.stops:
             return
-        intent = self._intents.of(finding.agent_id, finding.session_id)
+        intent = self.intents.of(finding.agent_id, finding.session_id)
         standing = next(
             (o for o in intent if o.reason == finding.kind and not o.called and o.status != "withdrawn"), None
         )
-        if standing is not None:  # another kind of loop: the same to stop
+        if standing is not None:  # another kind of loop is the same reason
             if standing.status in OPEN:
                 self._put_off(standing, now)
             return
@@ -168,11 +166,11 @@ class Breaker(Stage):
             origin=_shown(self._last_origin.get(finding.agent_id, NO_ORIGIN)),
             changed=now,
         )
-        self._intents.add(new)
+        self.intents.add(new)
         self._put_off(new, now)
 
     def on_action(self, action: Action, session: Session, reading: Reading) -> None:
-        """Look whether the session is over its budget, or goes on although it was told to stop."""
+        """Check whether the session is over its budget, or still logs although it should have stopped."""
         if not self.watches(action.agent_id):
             return
         origin, now = reading.origin, reading.now
@@ -193,29 +191,29 @@ class Breaker(Stage):
                 del self._copied[next(iter(self._copied))]
             self._copied[hash(action.line)] = None
             session.foreign = True
-        for intent in self._intents.of(action.agent_id, action.session_id):
+        for intent in self.intents.of(action.agent_id, action.session_id):
             if intent.called:
-                # Else another session has begun under the same id, or somebody else writes in its name.
+                # If not, a new session has the same id, or someone else writes in its name.
                 if session.terminated and allowed:
-                    self._confirmation.line(intent, action.at - self._offset(action.agent_id), session, now)
+                    self.confirmation.line(intent, action.at - self._offset(action.agent_id), session, now)
             elif allowed and not intent.hopeless and intent.status in OPEN:
                 intent.origin = _shown(origin)
                 self._put_off(intent, now)
 
     def may_begin(self, action: Action, reading: Reading) -> bool:
-        """Whether a line may begin a session where one is open: a stranger must not set its sums to zero."""
+        """Whether a line may begin a new session where one is open: a foreign line must not set its sums to zero."""
         agent_id = action.agent_id
         return not self._authority.vouched(agent_id) or self._authority.allows(agent_id, reading.origin)
 
     def on_heartbeat(self, action: Action, session: Session | None, reading: Reading) -> None:
-        """Note that others than its agent keep a session at work."""
+        """Note that the session has a foreign heartbeat."""
         if session is None or not self.watches(action.agent_id):
             return
         if not self._authority.allows(action.agent_id, reading.origin):
             session.foreign = True
 
     def on_duplicate(self, action: Action, reading: Reading) -> None:
-        """If somebody else has sent a copy of the record first, it is held against its agent now."""
+        """Count a trusted record if only a foreign copy of it was counted so far."""
         line = hash(action.line)
         if line not in self._copied or not self.watches(action.agent_id):
             return
@@ -226,14 +224,17 @@ class Breaker(Stage):
                 self.on_action(action, session, reading)
                 self._sessions.touch(session)
 
-    on_repeated = on_duplicate
+    on_written_twice = on_duplicate
 
     def _overspent(self, session: Session, at: float, now: float) -> None:
-        """Over its budget, whatever the detectors say: by others it may be found already, or of a large task type."""
-        evidence = self._account(session).excess if BUDGET in self._settings.reasons else None
+        """Add an intent if the trusted sums are over budget, whatever the detectors found.
+
+        Foreign lines may have made them find it earlier, or not at all, by naming a larger task type.
+        """
+        evidence = self.permission.account(session).excess if BUDGET in self.settings.reasons else None
         if evidence is None:
             return
-        for intent in self._intents.of(session.agent_id, session.session_id):
+        for intent in self.intents.of(session.agent_id, session.session_id):
             if intent.reason == BUDGET and intent.status != "withdrawn" and (session.terminated or not intent.called):
                 return
         finding = Finding(
@@ -246,9 +247,6 @@ class Breaker(Stage):
         )
         self.on_finding(finding, now)
 
-    def _account(self, session: Session) -> Account:
-        return account(session, self._config, vouched=self._authority.vouched(session.agent_id))
-
     # --- decisions ---------------------------------------------------------------------------------------------
 
     @property
@@ -257,7 +255,7 @@ class Breaker(Stage):
         return bool(self._pending)
 
     def impatient(self, now: float) -> bool:
-        """Whether what is undecided has waited long enough for sources to be read up."""
+        """Whether the undecided intents have waited long enough for sources to catch up."""
         return now - self._since >= PATIENCE
 
     def _put_off(self, intent: Intent, now: float) -> None:
@@ -266,101 +264,54 @@ class Breaker(Stage):
         self._pending[intent.key] = intent
 
     def decide(self, now: float) -> None:
-        """Called between two blocks of lines, when no source has any more."""
+        """Decide on all that waits. Called between two blocks of lines, when no source has more."""
         pending, self._pending = self._pending, {}
         for intent in pending.values():
-            if self._intents.get(intent.key) is None:  # it had to make room while it waited
-                self._intents.add(intent)
+            if self.intents.get(intent.key) is None:  # it made room while it waited
+                self.intents.add(intent)
             self._decide(intent, now)
 
     def tick(self, now: float) -> None:
-        """About once a second: who has ended, or gone quiet."""
-        self._confirmation.tick(now)
+        """Confirm sessions that have ended or gone quiet."""
+        self.confirmation.tick(now)
 
     def _decide(self, intent: Intent, now: float) -> None:
         if intent.called or intent.status == "withdrawn":
             return
         session = self._sessions.get(intent.agent_id, intent.session_id)
-        why = self._why_not(intent, session, now)
+        why = self.permission.why_not(intent, session, now, self._offset(intent.agent_id))
         if why is None and intent.status != "intended":
-            # One that failed is tried again under the admission that it had.
-            if intent.intended or self.latch.admit(now, sum(1 for _ in self._sessions.open()), self._settings):
-                if intent.reason == BUDGET and session is not None and session.foreign:  # it was found by forged sums
-                    intent.evidence = self._account(session).excess or intent.evidence
-                self._intents.change(intent, "intended", "", now)
+            # An intent that failed is tried again; the latch counts it once.
+            if intent.intended or self.latch.admit(now, sum(1 for _ in self._sessions.open()), self.settings):
+                if intent.reason == BUDGET and session is not None and session.foreign:  # its sums may be forged
+                    intent.evidence = self.permission.account(session).excess or intent.evidence
+                self.intents.change(intent, "intended", "", now)
                 intent.intended, intent.attempts = now, 0
             else:
                 why = self._latched(now)
         if why is None:
             self._handing.append(intent)
         elif intent.status == "intended" and (session is None or session.attested_end):
-            self._confirmation.confirm(intent, ENDED, now)
+            self.confirmation.confirm(intent, ENDED, now)
         elif intent.status != "observed":
-            self._intents.change(intent, "observed", why, now)
+            self.intents.change(intent, "observed", why, now)
         elif intent.why != why:
             intent.why = why
-            self._intents.touch(intent)
-
-    def _why_not(self, intent: Intent, session: Session | None, now: float) -> str | None:
-        """Why a session may not be stopped now; None if it is to be."""
-        settings = self._settings
-        held = self._held(intent)
-        if held is not None:
-            return held
-        if session is None or session.closed or session.attested_end:
-            return "its end is in the log already"
-        age = now - session.last + self._offset(session.agent_id)
-        if age > settings.max_line_age:
-            return f"its newest line is {age:.0f} s old, over breaker.max_line_age"
-        other = self._stopping(intent, session)
-        if other is not None:
-            return f"it is being stopped for {other.reason} already"
-        if intent.reason == BUDGET:
-            if self._account(session).excess is None:
-                return (
-                    f"of its {session.tokens:,} tokens, ${session.cost_usd:.4f}, lines from "
-                    f"agents.NAME.trusted_sources tell only {session.attested_tokens:,}, "
-                    f"${session.attested_cost_usd:.4f}: within its budget"
-                )
-        elif session.foreign:
-            return "a line of its session came from where agents.NAME.trusted_sources does not name"
-        return None
+            self.intents.touch(intent)
 
     def _offset(self, agent_id: str) -> float:
-        """Seconds that its clock is ahead, as far as is known: a line's age is that of its arrival then."""
+        """Seconds that the agent's clock is ahead, 0 while unknown."""
         clock = self._clocks.get(agent_id)
         return (clock.offset if clock is not None else None) or 0.0
-
-    def _held(self, intent: Intent) -> str | None:
-        """Why nobody, or not this agent, may be stopped now."""
-        if self._settings.mode != "enforce":
-            return "breaker.mode is observe"
-        if self.latch.since:
-            return f"latched: {self.latch.why}"
-        if not self._authority.guards(intent.agent_id):
-            return "agents.NAME.terminate is not configured for it"
-        return None
-
-    def _stopping(self, intent: Intent, session: Session) -> Intent | None:
-        """Another reason for which the session is being stopped, or was."""
-        others = self._intents.of(intent.agent_id, intent.session_id)
-        return next(
-            (
-                other
-                for other in others
-                if other is not intent and (other.status == "intended" or (other.called and session.terminated))
-            ),
-            None,
-        )
 
     def _latched(self, now: float) -> str:
         why = f"latched: {self.latch.why}"
         see = "see agent-exporter breaker status --config FILE"
         log.error("the breaker is latched and only observes: %s; %s", self.latch.why, see)
         self.audit.write("latched", now, why=self.latch.why)
-        # What was decided a moment ago, and nobody was told of, is not done either: it may be of the same mistake.
+        # Do not make the calls decided a moment ago either: they may rest on the same mistake.
         for intent in self._handing:
-            self._intents.change(intent, "observed", why, now)
+            self.intents.change(intent, "observed", why, now)
             intent.intended = 0.0
         self._handing.clear()
         return why
@@ -368,11 +319,11 @@ class Breaker(Stage):
     # --- calls -------------------------------------------------------------------------------------------------
 
     def evicted(self) -> Iterable[tuple[str, int]]:
-        """Sessions to be stopped."""
+        """Intents."""
         yield "intents", self.evictions
 
     def committed(self) -> bool:
-        """The intents are on disk: now they are carried out."""
+        """The intents are on disk: carry them out."""
         self.audit.committed()
         handing, self._handing = self._handing, []
         for intent in handing:
@@ -380,14 +331,14 @@ class Breaker(Stage):
         return False
 
     def answered(self, key: str, refused: Refused | None, now: float) -> bool:
-        """What became of a call; `refused` says why it was not taken. Returns whether to try again."""
-        intent = self._intents.get(key)
+        """Note the result of a call; `refused` is None if it was taken. Returns whether to try again."""
+        intent = self.intents.get(key)
         if intent is None or intent.called:
             return False
         session = self._sessions.get(intent.agent_id, intent.session_id)
         if refused is None:
             intent.called = intent.last = now
-            self._intents.change(intent, "called", "", now)
+            self.intents.change(intent, "called", "", now)
             log.warning("session %s of %s was told to stop: %s", intent.session_id, intent.agent_id, intent.reason)
             if session is not None:
                 session.terminated = True
@@ -398,148 +349,70 @@ class Breaker(Stage):
         refusal = str(refused)
         intent.attempts += 1
         intent.why = refusal
-        self._intents.touch(intent)
+        self.intents.touch(intent)
         if session is None or session.attested_end:
-            self._confirmation.confirm(intent, ENDED, now)
+            self.confirmation.confirm(intent, ENDED, now)
             return False
         if intent.attempts == 1:
             log.warning("session %s of %s is not stopped yet: %s", intent.session_id, intent.agent_id, refusal)
-            self._intents.write("refused", intent, now, why=refusal)
-        if not refused.final and now - intent.intended < self._settings.termination_grace_period:
+            self.intents.write("refused", intent, now, why=refusal)
+        if not refused.final and now - intent.intended < self.settings.termination_grace_period:
             return True
         intent.hopeless = refused.final
-        self._confirmation.fail(intent, refusal, now)
+        self.confirmation.fail(intent, refusal, now)
         return False
 
-    def wanted(self, key: str, now: float) -> bool:
-        """Asked before a further attempt: an operator, a reload, the latch or the session's end may have settled it."""
-        intent = self._intents.get(key)
+    def still_intended(self, key: str, now: float) -> bool:
+        """Whether to make a further attempt. An operator, a reload, the latch or the session's end may forbid it."""
+        intent = self.intents.get(key)
         if intent is None or intent.status != "intended":
             return False
         session = self._sessions.get(intent.agent_id, intent.session_id)
         if session is None or session.attested_end:
-            self._confirmation.confirm(intent, ENDED, now)
+            self.confirmation.confirm(intent, ENDED, now)
             return False
-        held = self._held(intent)
+        held = self.permission.withheld(intent)
         if held is not None:
-            self._intents.change(intent, "observed", held, now)
+            self.intents.change(intent, "observed", held, now)
         return held is None
 
-    # --- operators ---------------------------------------------------------------------------------------------
+    # --- budgets that are raised -----------------------------------------------------------------------------------
 
-    def status(self) -> dict[str, Any]:
-        """For whoever looks."""
-        shown = sorted(self._intents, key=lambda intent: (not self._open_end(intent), -intent.changed))[:MAX_SHOWN]
-        return {
-            "mode": self._settings.mode,
-            "enforcing": self.enforcing,
-            "latched_since": self.latch.since or None,
-            "latched_why": self.latch.why or None,
-            "audit_log": str(self.audit.path) if self.audit.path else None,
-            "audit_head": self.audit.head,
-            "audit_problem": self.audit.problem,
-            "intents": [
-                {
-                    "agent_id": intent.agent_id,
-                    "session_id": intent.session_id,
-                    "reason": intent.reason,
-                    "generation": intent.generation,
-                    "status": intent.status,
-                    "why": intent.why,
-                    "changed": intent.changed,
-                    "idempotency_key": intent.idempotency_key,
-                }
-                for intent in shown
-            ],
-            "more": len(self._intents) - len(shown),
-        }
-
-    def _open_end(self, intent: Intent) -> bool:
-        """Somebody should look at it, or it is going on."""
-        return intent.key in self._confirmation.late or intent.status in {"intended", "called"}
-
-    def stops(self, findings: Iterable[Finding]) -> dict[tuple[str, str, str], Intent]:
-        """The latest intent of these findings by agent, session and reason; copies, for a page."""
-        sessions = {(finding.agent_id, finding.session_id) for finding in findings if finding.session_id is not None}
-        return {
-            (intent.agent_id, intent.session_id, intent.reason): copy(intent)
-            for session in sessions
-            for intent in self._intents.of(*session)
-        }
-
-    def unlatch(self, now: float, who: str) -> str:
-        """An operator has looked. Returns a sentence."""
-        if not self.latch.since:
-            return "the breaker is not latched"
-        self.audit.write("unlatched", now, by=who, why=self.latch.why)
-        self.latch.release()
-        return f"unlatched; breaker.mode is {self._settings.mode}"
-
-    def extend(self, session_id: str, agent_id: str | None, tokens: int, cost_usd: float, now: float, who: str) -> str:
-        """Grant a session more than its task type allows: a new generation. Raises ValueError with a sentence."""
-        sessions = [
-            session
-            for session in self._sessions.open()
-            if session.session_id == session_id and agent_id in {None, session.agent_id}
-        ]
-        if not sessions:
-            raise ValueError(f"no open session {session_id!r}{f' of {agent_id!r}' if agent_id else ''}")
-        if len(sessions) > 1:
-            names = ", ".join(sorted(session.agent_id for session in sessions))
-            raise ValueError(f"several agents have a session {session_id!r}: name one with --agent ({names})")
-        [session] = sessions
-        if session.terminated:
-            raise ValueError(f"session {session_id!r} was told to stop already")
-        intent = self._intents.of(session.agent_id, session.session_id)
-        calling = any(one.status == "intended" for one in intent)
-        session.granted_tokens += tokens
-        session.granted_cost_usd += cost_usd
-        self._raised(session, "its budget was extended", now)
-        self.audit.write(
-            "extended", now, agent_id=session.agent_id, session_id=session_id, tokens=tokens, cost_usd=cost_usd, by=who
-        )
-        may = self._account(session)
-        ceiling = f"{may.max_tokens} tokens" + (f" and ${may.max_cost_usd:g}" if may.max_cost_usd is not None else "")
-        answer = f"session {session_id!r} of {session.agent_id!r} may now use {ceiling}; it has used {session.tokens}"
-        if calling:
-            answer += "; it was being told to stop, and a call that is on its way may still do that"
-        return answer
-
-    def _raised(self, session: Session, why: str, now: float) -> None:
-        """What is within its ceiling again is withdrawn, and found anew should it pass the new one."""
+    def budget_raised(self, session: Session, why: str, now: float) -> None:
+        """Withdraw the intents of a session that is within its budget again. Over the new one, it is found again."""
         self._reconsider(session)
-        over, excess = BUDGET in session.trail.found, self._account(session).excess
-        for intent in self._intents.of(session.agent_id, session.session_id):
-            still = excess if intent.intended else over  # what was decided rests on the attested sums alone
+        over, excess = BUDGET in session.trail.found, self.permission.account(session).excess
+        for intent in self.intents.of(session.agent_id, session.session_id):
+            still = excess if intent.intended else over  # a decision rests on the trusted sums alone
             if intent.reason == BUDGET and not intent.called and intent.status != "withdrawn" and not still:
                 self._pending.pop(intent.key, None)
                 self._handing = [other for other in self._handing if other is not intent]
-                self._confirmation.late.pop(intent.key, None)
-                self._intents.change(intent, "withdrawn", why, now or intent.changed)
+                self.confirmation.late.pop(intent.key, None)
+                self.intents.change(intent, "withdrawn", why, now or intent.changed)
 
     # --- state -------------------------------------------------------------------------------------------------
 
     def changes(self) -> Iterator[Row]:
-        """Rows of what changed."""
-        yield from self._intents.changes()
+        """Rows that changed."""
+        yield from self.intents.changes()
         yield from self.latch.changes()
         yield from self.audit.changes()
 
     def restore(self, store: Store, now: float) -> None:
-        """Take up what a former run meant to do: what it had decided and perhaps not done is looked at again.
+        """Restore from committed rows. What a former run decided, and perhaps did not carry out, is decided again.
 
-        If it cannot be known whether that run had latched, the breaker latches.
+        If the latch's row cannot be read, the breaker latches.
         """
         rows = store.rows
-        self.latch.restore(rows(latch.ROW))
-        if store.unreadable.get(latch.ROW):
+        self.latch.restore(rows(latch.ROW_KIND))
+        if store.unreadable.get(latch.ROW_KIND):
             self.latch.close(now, "its row in the state file could not be read")
-        self.audit.restore(rows(audit.ROW))
-        self._intents.restore(rows(INTENT))
-        for intent in self._intents:
+        self.audit.restore(rows(audit.ROW_KIND))
+        self.intents.restore(rows(INTENT))
+        for intent in self.intents:
             if intent.status in {"met", "intended"}:
                 self._put_off(intent, now)
-        self._confirmation.restore()
+        self.confirmation.restore()
 
 
 def _shown(origin: Origin) -> str:

@@ -2,9 +2,9 @@
 
     called -> confirmed      its end was read, or it was quiet for `confirm_after` (10 s)
            -> unconfirmed    it still logs `termination_grace_period` (30 s) after the call was taken
-    confirmed -> called      it was only quiet, and goes on
+    confirmed -> called      it was only quiet, and logs again
 
-`late` holds the intents of sessions that should have stopped and still log, also where no call was taken.
+`late` holds the intents of sessions that should have stopped and still log, even if no call was taken.
 """
 
 from __future__ import annotations

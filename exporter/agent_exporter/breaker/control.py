@@ -1,7 +1,7 @@
 """Operators: `agent-exporter breaker status | unlatch | extend`, over a socket beside the state file.
 
-A Unix socket of the exporter's own user, and no HTTP port: whoever may write log lines has the ingest token, and must
-not be able to grant itself a larger budget with it.
+A Unix socket of the exporter's own user, and not an HTTP port: an agent that sends log lines has the ingest token, and
+must not be able to raise its own budget with it.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LONGEST = 107
-"""Bytes of a socket's path, as Linux has it."""
+"""Bytes of a socket's path: the limit of Linux."""
 PATIENCE = 10.0
-"""Seconds that an operator waits for the pipeline to come to it."""
+"""Seconds that an operator waits for the pipeline."""
 
 
 class Extend(msgspec.Struct, forbid_unknown_fields=True):
-    """What is granted to a session, beyond what its task type allows."""
+    """Grants a session more than its task type allows."""
 
     session_id: str
     by: str
@@ -41,13 +41,13 @@ class Extend(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Unlatch(msgspec.Struct, forbid_unknown_fields=True):
-    """An operator has looked."""
+    """Ends the latch."""
 
     by: str
 
 
 class Control:
-    """Answers at a socket. The three functions are called on the event loop, and done by the pipeline."""
+    """Answers at a socket. Calls the three functions on the event loop; the pipeline does the work."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class Control:
         self._server: HTTPServer | None = None
 
     async def start(self) -> None:
-        """Listen. Never raises: without it everything but the operators' commands works."""
+        """Listen. Never raises: the exporter works without operators' commands."""
         try:
             listener = bind_unix_socket(str(self.path), mode=0o600)
         except (OSError, ValueError) as error:
@@ -78,7 +78,7 @@ class Control:
         self._server.add_socket(listener)
 
     async def stop(self) -> None:
-        """Close it, and take it away."""
+        """Close the socket and remove it."""
         if self._server is not None:
             self._server.stop()
             await self._server.close_all_connections()
@@ -110,11 +110,11 @@ class _Order(RequestHandler):
 
 
 class Refused(Exception):  # noqa: N818
-    """A sentence for the operator."""
+    """The exporter refused an order, or does not answer: a sentence for the operator."""
 
 
 def ask(path: Path, method: str, target: str, body: msgspec.Struct | None = None) -> bytes:
-    """Ask the exporter that has this socket. Raises Refused with its sentence, or why it does not answer."""
+    """Send a request to the exporter at this socket. Raises Refused with its sentence, or why it does not answer."""
     connection = _Connection(path)
     try:
         connection.request(method, target, None if body is None else msgspec.json.encode(body))

@@ -4,11 +4,11 @@
     met -> intended -> called -> confirmed    it logged its end, or went quiet
                     |         -> unconfirmed  it still logs after the grace period: a person has to look
                     -> failed                 no call was taken within the grace period
-    any of them, before a call -> withdrawn   its budget was raised meanwhile
+    any of them, before a call -> withdrawn   its budget was raised
 
-An intent is committed as `intended` before the call is made, with the idempotency key that every attempt carries, also
-after a restart. `observed` and `failed` are not the end: what a further line of the session brings is looked at again.
-A new generation, begun by an operator's extension or a raised ceiling, is a new intent with a new key.
+An intent is committed as `intended` before the call is made. Every attempt carries the same idempotency key, even after
+a restart. `observed` and `failed` are not the end: a further line of the session leads to a new decision. An operator's
+extension or a raised ceiling begins a new generation: a new intent with a new key.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from msgspec import Struct
 
 from agent_exporter.state import row_key
 
-ROW = "intent"
+ROW_KIND = "intent"
 Status = Literal["met", "observed", "intended", "called", "confirmed", "unconfirmed", "failed", "withdrawn"]
 
 
 class Intent(Struct, array_like=True, kw_only=True, eq=False):
-    """Times are the exporter's clock, seconds since 1970; 0 is not yet."""
+    """One intent. Times are the exporter's clock, seconds since 1970; 0 means not yet."""
 
     agent_id: str
     session_id: str
@@ -38,7 +38,7 @@ class Intent(Struct, array_like=True, kw_only=True, eq=False):
     trace_id: str = ""
     status: Status = "met"
     why: str = ""
-    """Why it was only observed, or why the last call was not taken."""
+    """Why it is only observed, or why the last call was not taken."""
     origin: str = ""
     """Origin of the lines that decided it."""
     intended: float = 0.0
@@ -50,7 +50,7 @@ class Intent(Struct, array_like=True, kw_only=True, eq=False):
     """When the newest line that the session wrote after that was read."""
     changed: float = 0.0
     hopeless: bool = False
-    """No attempt can succeed, whatever comes."""
+    """No further attempt can succeed."""
 
     @property
     def key(self) -> str:

@@ -1,13 +1,14 @@
-"""The table of intents: bounded, stored, looked up by session; each change of one is counted and in the audit log."""
+"""The table of intents: bounded, stored, by session. Counts each change of an intent and writes it to the audit log."""
 
 from __future__ import annotations
 
+from copy import copy
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from agent_exporter.breaker.intent import ROW, Intent
+from agent_exporter.breaker.intent import ROW_KIND, Intent
 from agent_exporter.detectors.finding import RESULTS
 from agent_exporter.sweep import oldest_eighth
 
@@ -16,11 +17,12 @@ if TYPE_CHECKING:
 
     from agent_exporter.breaker.audit import Audit
     from agent_exporter.breaker.intent import Status
+    from agent_exporter.detectors.finding import Finding
     from agent_exporter.sessions import Sessions
     from agent_exporter.state import Row
 
 MAX_INTENTS = 10_000
-"""Intents remembered: at a hundred a day those of three months."""
+"""Intents kept: at a hundred a day, those of three months."""
 
 
 class Intents:
@@ -52,6 +54,15 @@ class Intents:
     def of(self, agent_id: str, session_id: str) -> Sequence[Intent]:
         """The intents of a session."""
         return self._of_session.get((agent_id, session_id), ())
+
+    def of_findings(self, findings: Iterable[Finding]) -> dict[tuple[str, str, str], Intent]:
+        """The latest intent of these findings by agent, session and reason; copies, for a page."""
+        sessions = {(finding.agent_id, finding.session_id) for finding in findings if finding.session_id is not None}
+        return {
+            (intent.agent_id, intent.session_id, intent.reason): copy(intent)
+            for session in sessions
+            for intent in self.of(*session)
+        }
 
     def add(self, intent: Intent) -> None:
         """Add a new intent."""
@@ -91,10 +102,10 @@ class Intents:
     def changes(self) -> Iterator[Row]:
         """Rows that changed since the last call."""
         for key in self._gone:
-            yield ROW, key, None
+            yield ROW_KIND, key, None
         self._gone.clear()
         for intent in self._dirty:
-            yield ROW, intent.key, msgspec.msgpack.encode(intent)
+            yield ROW_KIND, intent.key, msgspec.msgpack.encode(intent)
         self._dirty.clear()
 
     def restore(self, rows: Iterable[tuple[str, bytes]]) -> None:

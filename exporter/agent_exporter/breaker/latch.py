@@ -1,7 +1,7 @@
-"""Too many sessions to stop at once: likelier a wrong ceiling, a wrong price or a forger than that many runaways.
+"""Too many sessions to stop at once: a wrong ceiling or price, or forged lines, are likelier than so many runaways.
 
 Beyond `max_terminations_per_minute` (5), or beyond `max_termination_share` (20 %) of at least `min_live_sessions` (20),
-the breaker latches: it only observes from then on, also after restarts, until an operator unlatches it.
+the breaker latches: from then on it only observes, even after restarts, until an operator unlatches it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from agent_exporter.config import Breaker
     from agent_exporter.state import Row
 
-ROW = "latch"
+ROW_KIND = "latch"
 MINUTE = 60.0
 
 
@@ -40,7 +40,7 @@ class Latch:
         self._dirty = False
 
     def admit(self, now: float, live: int, settings: Breaker) -> bool:
-        """Count one more session to be stopped, of `live` ones; False, and latched, if that is too many."""
+        """Count one more session to stop, of `live` ones. Latches and returns False if that is too many."""
         if self.since:
             return False
         while self._kills and now - self._kills[0] >= MINUTE:
@@ -57,12 +57,12 @@ class Latch:
         return False
 
     def close(self, now: float, why: str) -> None:
-        """Latch for another reason than too many sessions."""
+        """Latch for another reason."""
         self.since, self.why = now, why
         self._dirty = True
 
     def release(self) -> None:
-        """An operator has looked."""
+        """End the latch."""
         self.since, self.why = 0.0, ""
         self._kills.clear()
         self._dirty = True
@@ -71,10 +71,10 @@ class Latch:
         """Its row, if it changed."""
         if self._dirty:
             self._dirty = False
-            yield ROW, "", msgspec.msgpack.encode(Latched(self.since, self.why, list(self._kills)))
+            yield ROW_KIND, "", msgspec.msgpack.encode(Latched(self.since, self.why, list(self._kills)))
 
     def restore(self, rows: Iterable[tuple[str, bytes]]) -> None:
-        """Take up whether a former run had latched, and the sessions that it stopped in its last minute."""
+        """Restore from committed rows: whether a former run had latched, and whom it stopped in its last minute."""
         for key, value in rows:
             row = read(key, value)
             self.since, self.why = row.since, row.why

@@ -1,7 +1,7 @@
 """The call that stops a session: an HTTP POST, or a command with fixed arguments.
 
-Where it goes and how is the config's alone; of a log line only the ids are used, percent-encoded in a URL and one
-argument by themselves in a command. No redirect is followed and no shell is asked.
+The config alone decides where the call goes and how. Of a log line only the ids are used: percent-encoded in a URL, or
+as one whole argument of a command. The call follows no redirect and uses no shell.
 
     POST http://host:8080/v1/sessions/sess%2F1/terminate        Idempotency-Key: 5f0c...
     {"session_id":"sess/1","agent_id":"a","reason":"session_budget","idempotency_key":"5f0c...","evidence":{...}}
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
     from agent_exporter.config import Terminate
 
 TIMEOUT = 5.0
-"""Seconds for one attempt, connecting included."""
+"""Seconds for one attempt, including the connection."""
 FIRST_BACKOFF, LAST_BACKOFF = 0.25, 5.0
-"""Seconds between attempts, doubled each time; the grace period of 30 s has room for eight of them."""
+"""Seconds between attempts, doubled each time: eight attempts in the grace period of 30 s."""
 MAX_ANSWER = 64 << 10
 """Bytes of an answer that are read."""
 MAX_WORDS = 200
-"""Characters that are kept of why it was not taken: the agent says them."""
+"""Characters kept of an agent's reason for a refusal."""
 MAX_CALLS = 64
-"""At once; max_terminations_per_minute is usually far below."""
+"""Calls at the same time; max_terminations_per_minute is usually far lower."""
 _PLACE = re.compile(r"\{(session_id|agent_id)\}")
 GONE = frozenset({404, 410})
-"""There is no such session: what was wanted."""
+"""Answers that mean there is no such session, so it has stopped."""
 
 
 class Refused(Exception):  # noqa: N818
@@ -52,25 +52,25 @@ class Refused(Exception):  # noqa: N818
 
 
 class Terminator:
-    """Carries out intents. `how` says how an agent is stopped, asked for each attempt, as a reload may have mended it.
+    """Carries out intents. `how(agent_id)` is how to stop an agent, called for each attempt: a reload may change it.
 
-    `answered` is told what became of an attempt (key, why it was not taken or None) and says whether to try again;
-    `wanted` is asked whether that still holds, once the time between two attempts is over.
+    After each attempt it calls `answered(key, refusal or None)`, which returns whether to try again. Before the next
+    attempt it calls `still_intended(key)`.
     """
 
     def __init__(
         self,
         how: Callable[[str], Terminate | None],
         answered: Callable[[str, Refused | None], Awaitable[bool]],
-        wanted: Callable[[str], Awaitable[bool]],
+        still_intended: Callable[[str], Awaitable[bool]],
     ) -> None:
         self._how = how
         self._answered = answered
-        self._wanted = wanted
+        self._still_intended = still_intended
         self._room = asyncio.Semaphore(MAX_CALLS)
 
     async def carry_out(self, intent: Intent) -> None:
-        """Attempts, until one is taken or there is no point."""
+        """Make attempts until the agent takes one or further ones are useless."""
         delay = FIRST_BACKOFF
         while True:
             refusal = None
@@ -85,7 +85,7 @@ class Terminator:
             if not await self._answered(intent.key, refusal):
                 return
             await asyncio.sleep(delay * random.uniform(0.75, 1.25))  # noqa: S311  (jitter)
-            if not await self._wanted(intent.key):
+            if not await self._still_intended(intent.key):
                 return
             delay = min(2 * delay, LAST_BACKOFF)
 
@@ -94,7 +94,7 @@ _CHARACTERS = (
     "only letters, digits and . _ : - are, beginning with a letter or digit; $SESSION_ID and $AGENT_ID have any"
 )
 _HARMLESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*")
-"""What no program takes for an option, and no shell behind it for anything but a word."""
+"""An id that no program takes for an option, and a shell only for a word."""
 
 
 async def terminate(intent: Intent, how: Terminate) -> None:
@@ -109,7 +109,7 @@ async def terminate(intent: Intent, how: Terminate) -> None:
 async def _post(intent: Intent, how: Terminate, template: str) -> None:
     names = {"session_id": intent.session_id, "agent_id": intent.agent_id}
     for name, value in names.items():
-        if f"{{{name}}}" in template and value.strip(".") == "":  # a path of dots leads elsewhere, encoded or not
+        if f"{{{name}}}" in template and value.strip(".") == "":  # dots alone lead to another path, encoded or not
             raise Refused(f"{name} {value!r} cannot stand in a URL", final=True)
     url = _PLACE.sub(lambda found: quote(names[found[1]], safe=""), template)
     place = urlsplit(url).netloc.rpartition("@")[2]
@@ -134,7 +134,7 @@ async def _post(intent: Intent, how: Terminate, template: str) -> None:
     client = outgoing.client(MAX_ANSWER)
     try:
         answer = await client.fetch(request, raise_error=False)
-    except Exception as error:  # whatever an agent answers, endless headers too: it is tried again
+    except Exception as error:  # whatever the agent answers, even endless headers: try again
         why = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
         raise Refused(f"{place}: {why[:MAX_WORDS]}") from error
     finally:

@@ -60,26 +60,26 @@ def _run(options: argparse.Namespace) -> int:
         with _ends_like_ctrl_c():
             if programs is None:
                 say(NO_RULES)
-                told = backtest.read(config, options.paths, progress)
+                result = backtest.read(config, options.paths, progress)
             else:
                 files, found = rules.read(Path(options.rules) if options.rules else rules.shipped())
                 prometheus.check(programs, files)
                 plan = rules.plan(found)
-                told = backtest.evaluate(config, options.paths, progress, plan, programs)
+                result = backtest.evaluate(config, options.paths, progress, plan, programs)
     except OSError as error:
         raise unread(error) from error
     except (ValueError, prometheus.Failed) as error:
         raise Usage(str(error)) from error
     finally:
         drawn.clear()
-    sys.stdout.buffer.write(b"".join(line + b"\n" for line in report.lines(told)))
+    sys.stdout.buffer.write(b"".join(line + b"\n" for line in report.lines(result)))
     sys.stdout.buffer.flush()
-    first, *others = report.summary(told, plan, config)
+    first, *others = report.summary(result, plan, config)
     say(first)
     for line in others:
         print(plain(line), file=sys.stderr)
-    say_rejected(told.stages)
-    say_unpriced(told.stages)
+    say_rejected(result.stages)
+    say_unpriced(result.stages)
     return 0
 
 

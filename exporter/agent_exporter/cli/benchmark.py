@@ -63,14 +63,14 @@ def _run(options: argparse.Namespace) -> int:
 def _pairs(config: Config, options: argparse.Namespace) -> list[tuple[str, str]]:
     """(agent, benchmark) of all that is to be run."""
     agents = asked(config, options.agent)
-    wanted = {name: suite for name, suite in config.benchmarks.items() if options.suite in {None, name}}
-    if not wanted:
+    suites = {name: suite for name, suite in config.benchmarks.items() if options.suite in {None, name}}
+    if not suites:
         missing = "no benchmarks" if options.suite is None else f"no benchmark {options.suite!a}"
         known = f": there are {', '.join(config.benchmarks)}" if config.benchmarks else ""
         raise Usage(f"{missing} in the file of --config{known}")
-    pairs = [(agent, name) for name, suite in wanted.items() for agent in suite.agents if agent in agents]
+    pairs = [(agent, name) for name, suite in suites.items() for agent in suite.agents if agent in agents]
     if not pairs:
-        raise Usage(f"{options.agent!a} is not among the agents of {', '.join(wanted)}")
+        raise Usage(f"{options.agent!a} is not among the agents of {', '.join(suites)}")
     return pairs
 
 

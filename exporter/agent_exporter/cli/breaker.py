@@ -40,11 +40,11 @@ def add(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from agent_exporter.breaker import operate  # noqa: PLC0415
+    from agent_exporter.breaker import client  # noqa: PLC0415
 
     if options.order == "verify":
         try:
-            sentences, sound = operate.verified(Path(options.audit_log))
+            sentences, sound = client.verified(Path(options.audit_log))
         except OSError as error:
             raise Usage(f"{options.audit_log}: {error.strerror or error}") from error
         print("\n".join(sentences))
@@ -53,8 +53,8 @@ def _run(options: argparse.Namespace) -> int:
     if path is None:
         raise Usage("which exporter? name its state file with --state.path, or its config with --config")
     try:
-        print(operate.order(path, options))
-    except operate.Refused as error:
+        print(client.order(path, options))
+    except client.Refused as error:
         say(str(error))
         return 1
     return 0

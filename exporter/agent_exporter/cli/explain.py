@@ -33,12 +33,12 @@ def add(commands: Commands) -> None:
     )  # fmt: skip
     config_option(parser)
     format_option(parser)
-    wanted = parser.add_mutually_exclusive_group(required=True)
-    wanted.add_argument(
+    chosen = parser.add_mutually_exclusive_group(required=True)
+    chosen.add_argument(
         "--trace", type=identifier, metavar="ID", help="a task, as its lines name it or as a trace viewer does (32 hex)"
     )
-    wanted.add_argument("--session", type=identifier, metavar="ID", help="the task that a session is part of")
-    wanted.add_argument(
+    chosen.add_argument("--session", type=identifier, metavar="ID", help="the task that a session is part of")
+    chosen.add_argument(
         "--agent", type=identifier, metavar="ID", help="the tasks that an agent worked on lately, the worst first"
     )
     parser.add_argument("--since", type=seconds, metavar="1h", help="with --agent: how far back; default 1h")

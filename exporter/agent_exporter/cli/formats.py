@@ -29,7 +29,7 @@ def add(commands: Commands) -> None:
         "Formats of agents and loggers that need no change. Each is a YAML file; docs/formats.md has the language.",
     )  # fmt: skip
     kinds = parser.add_subparsers(title="commands", dest="what", required=True, metavar="COMMAND")
-    listing = kinds.add_parser("list", help="name the formats", description="Print each format with a sentence.")
+    kinds.add_parser("list", help="name the formats", description="Print each format with a sentence.")
     show = kinds.add_parser(
         "show", help="print a format",
         description="Print the YAML file of a format, to begin one of your own with.",

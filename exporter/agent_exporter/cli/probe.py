@@ -36,11 +36,11 @@ def _run(options: argparse.Namespace) -> int:
     from agent_exporter.probes.settings import checks_of  # noqa: PLC0415
 
     config = config_of(options)
-    wanted = [checks for name in asked(config, options.agent) if (checks := checks_of(config, name))]
-    if not wanted:
+    chosen = [checks for name in asked(config, options.agent) if (checks := checks_of(config, name))]
+    if not chosen:
         raise Usage("no agent has both an endpoint and a check: agents.NAME.endpoint in the file of --config")
     try:
-        documents = asyncio.run(probe(wanted))
+        documents = asyncio.run(probe(chosen))
     except RequestError as error:
         raise Usage(str(error)) from error
     for document in documents:

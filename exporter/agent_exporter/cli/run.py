@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent_exporter.cli.arguments import command, config_option, endpoint_option, format_option, seconds
+from agent_exporter.cli.console import logging_in_background
 from agent_exporter.cli.errors import Usage, unread
 from agent_exporter.cli.settings import config_of
 from agent_exporter.cli.state_folder import with_state
@@ -54,7 +55,8 @@ def _run(options: argparse.Namespace) -> int:
     path = Path(options.config) if options.config else None
     try:
         paths = list(map(os.path.expanduser, options.paths))  # the shell has done it, but for what is quoted
-        return Exporter(with_state(config, paths), path, paths).run()
+        with logging_in_background():
+            return Exporter(with_state(config, paths), path, paths).run()
     except AddressInUse as error:
         raise Usage(f"{error}; --web.listen-address HOST:PORT names another") from error
     except OSError as error:

@@ -52,34 +52,34 @@ def _validate(config: Config, paths: Sequence[str], *, strict: bool, as_json: bo
     from agent_exporter.records import Foreign  # noqa: PLC0415
     from agent_exporter.sources.once import numbered  # noqa: PLC0415
 
-    told = _Report(as_json=as_json)
+    report = _Report(as_json=as_json)
     choice = Choice.named(config.format)
     words, prices = config.statuses.words(), Prices(config.prices)
     latest = time.time() + MAX_AHEAD
     for path in paths:
         lint = Lint(words, prices)
         try:
-            for number, line in numbered(path, choice, told.aside):
-                told.count(path)
+            for number, line in numbered(path, choice, report.aside):
+                report.count(path)
                 if line is None:
-                    told.reasons["too_long"] += 1
-                    told.show(path, number, [Remark("too_long", "", "longer than 1 MiB")])
+                    report.reasons["too_long"] += 1
+                    report.show(path, number, [Remark("too_long", "", "longer than 1 MiB")])
                     continue
                 result, remarks = lint.line(line, latest)
                 if isinstance(result, Foreign):
-                    told.ignore(path, number)
+                    report.ignore(path, number)
                 elif isinstance(result, Rejection):
-                    told.reasons[result.reason] += 1
-                told.show(path, number, remarks)
-            told.show(path, None, [*lint.end(None if path == "-" else os.stat(path).st_mtime)])  # noqa: PTH116
+                    report.reasons[result.reason] += 1
+                report.show(path, number, remarks)
+            report.show(path, None, [*lint.end(None if path == "-" else os.stat(path).st_mtime)])  # noqa: PTH116
         except BrokenPipeError:
             raise
         except OSError as error:
-            told.problems.append(f"{path}: {error.strerror or error}")
-    told.end()
-    if told.problems:
+            report.problems.append(f"{path}: {error.strerror or error}")
+    report.end()
+    if report.problems:
         return 2
-    return int(bool(told.reasons or (strict and told.warnings)))
+    return int(bool(report.reasons or (strict and report.warnings)))
 
 
 class _Report:
@@ -139,8 +139,8 @@ class _Report:
         bad = self.reasons.total()
         if self._as_json:
             sums = {"lines": self.lines, "accepted": self.lines - bad - self.ignored, "ignored": self.ignored}
-            told = {"rejected": self.reasons, "warnings": self.warnings}
-            print(json.dumps(sums | told | ({"skipped": self.skipped} if self.skipped else {})), flush=True)
+            kinds = {"rejected": self.reasons, "warnings": self.warnings}
+            print(json.dumps(sums | kinds | ({"skipped": self.skipped} if self.skipped else {})), flush=True)
         elif self.lines or not self.problems:
             ignored = f"{self.ignored:,} ignored, " if self.ignored else ""
             good = self.lines - bad - self.ignored

@@ -219,17 +219,20 @@ class Breaker(Section, frozen=True):
     min_live_sessions: Positive = 20
 
 
+Content = Annotated[str, Meta(description="compared with an agent's answer as it is")]
+
+
 class Expect(Section, frozen=True):
     """What an answer must be; if there are several expectations, all must hold."""
 
     exact: Any = None
-    contains: str | None = None
+    contains: Content | None = None
     regex: Regex | None = None
     json: Any = None
     """These keys and values; the answer may have others."""
     number: float | None = None
     tolerance: Annotated[float, Meta(ge=0)] = 0.0
-    similar: str | None = None
+    similar: Content | None = None
     similarity: Annotated[float, Meta(gt=0, le=1)] = 0.7
     """Lowest similarity, 0 to 1. Measured on tests/logs: answers of one agent to two questions are less similar in 98
     of 100 pairs; another wording of one answer has 0.6 to 0.8. A rough measure: prefer an exact expectation."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import re
 import types
 from collections.abc import Mapping
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -32,13 +34,22 @@ class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A part of the config. Frozen: a reload replaces the whole configuration or nothing."""
 
 
+MAX_VALUES = 100_000
+"""Keys and values of a document: 5,000 agents with ten keys each. So many are read in some 5 s."""
+MAX_DEPTH = 64
+MAX_BYTES = 16 << 20
+_VARIABLE = re.compile(r"\$\{[^}]*\}?")
 S = TypeVar("S", bound=Section)
 
 
 def text_of(path: Path) -> str:
-    """A file's text. Raises ConfigError."""
+    """A file's text. Raises ConfigError, also for one of more than MAX_BYTES."""
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise ConfigError([f"{path}: longer than {MAX_BYTES >> 20} MiB"])
+        return data.decode()
     except OSError as error:
         raise ConfigError([f"{path}: {error.strerror or error}"]) from error
     except UnicodeDecodeError as error:
@@ -56,6 +67,8 @@ def document(text: str, name: str) -> Any:
         raise ConfigError([f"{name}{where}: {problem}"]) from error
     except RecursionError as error:
         raise ConfigError([f"{name}: nested too deeply"]) from error
+    except ValueError as error:  # a number of thousands of digits, or a date that does not exist
+        raise ConfigError([f"{name}: a value cannot be read: {str(error).split(';')[0]}"]) from error
 
 
 def read_strictly(text: str, name: str, expected: type[S], contradictions: Callable[[S], Iterable[str]]) -> S:
@@ -95,7 +108,32 @@ def _sound(value: Any, faulty: Callable[[Any], bool], depth: int) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a duplicate key, which YAML forbids and PyYAML accepts: the first value would be lost silently."""
+    """Refuses a duplicate key, which YAML forbids and PyYAML accepts: the first value would be lost silently.
+
+    Refuses also what would take minutes or all memory: too many values, counted as often as aliases repeat them.
+    """
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._depth = self._values = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Raises YAMLError beyond MAX_VALUES and MAX_DEPTH, before the document is composed."""
+        self._values += 1
+        self._depth += 1
+        if self._values > MAX_VALUES or self._depth > MAX_DEPTH:
+            problem = f"more than {MAX_VALUES:,} values" if self._values > MAX_VALUES else "nested too deeply"
+            raise yaml.composer.ComposerError(None, None, problem, self.peek_event().start_mark)  # type: ignore[no-untyped-call]
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+    def get_single_node(self) -> yaml.Node | None:
+        """The document. Raises YAMLError if its aliases make it too large, or endless."""
+        document = super().get_single_node()
+        if document is not None:
+            _expanded(document, {})
+        return document
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
         seen = set()
@@ -110,6 +148,31 @@ class _Loader(yaml.SafeLoader):
                 raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+
+def _expanded(node: yaml.Node, known: dict[int, int]) -> int:
+    """Values in a node, each as often as an alias repeats it. Raises YAMLError beyond MAX_VALUES."""
+    values = known.get(id(node))
+    if values == 0:
+        raise yaml.composer.ComposerError(None, None, "an alias stands within what it names", node.start_mark)
+    if values is None:
+        known[id(node)] = 0
+        values = 1
+        if isinstance(node, yaml.CollectionNode):
+            for inner in node.value:
+                for part in inner if isinstance(inner, tuple) else (inner,):
+                    values += _expanded(part, known)
+        known[id(node)] = values
+    if values > MAX_VALUES:
+        raise yaml.composer.ComposerError(
+            None, None, f"aliases make more than {MAX_VALUES:,} values of it", node.start_mark
+        )
+    return values
+
+
+_hints = cache(partial(get_type_hints, include_extras=True))
+_fields = cache(msgspec.structs.fields)
+"""Remembered: a fleet has a section for each of its agents."""
 
 
 def _faults(value: Any, expected: Any, path: str) -> Iterator[str]:
@@ -147,6 +210,16 @@ def _faults(value: Any, expected: Any, path: str) -> Iterator[str]:
             msgspec.convert(value, expected, dec_hook=_decode)
         except msgspec.ValidationError as error:
             yield f"{path}: {_sentence(error, value)}"
+        else:
+            if expected is str or expected == list[str]:
+                yield from _unreplaced(value, path)
+
+
+def _unreplaced(value: str | list[str], path: str) -> Iterator[str]:
+    """Variables of the environment in a text. What is compared with an agent's answer (`Content`) may have them."""
+    for text in [value] if isinstance(value, str) else value:
+        if variable := _VARIABLE.search(text):
+            yield f"{path}: must be the text as it is: {plain(variable[0])} is not replaced by the environment's value"
 
 
 def _is_section(expected: Any) -> bool:
@@ -157,7 +230,7 @@ def _faults_of_section(value: Any, expected: type[Section], path: str) -> Iterat
     if not isinstance(value, Mapping):
         yield f"{path or 'the file'}: must be a mapping, not {_shown(value)}"
         return
-    hints = get_type_hints(expected, include_extras=True)
+    hints = _hints(expected)
     for key, inner in value.items():
         if key in hints:
             yield from _faults(inner, hints[key], _join(path, key))
@@ -169,7 +242,7 @@ def _faults_of_section(value: Any, expected: type[Section], path: str) -> Iterat
             close = difflib.get_close_matches(str(key), hints, n=1)
             hint = f"; did you mean {close[0]}?" if close else f"; known are {', '.join(hints)}"
             yield f"{_join(path, str(key))}: unknown key{hint}"
-    for info in msgspec.structs.fields(expected):
+    for info in _fields(expected):
         if info.required and info.name not in value:
             yield f"{_join(path, info.name)}: is required"
 

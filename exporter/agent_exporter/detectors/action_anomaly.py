@@ -3,7 +3,7 @@
     {"agent_id": "a", "action": "summarize", "tokens": {"prompt": 900, "completion": 100}, ...}      20 times and more
     {"agent_id": "a", "action": "summarize", "tokens": {"prompt": 2000, "completion": 100}, ...}     <- over 2 x 1,000
 
-The average is that of the last 50 calls before it that told their tokens; below 20 there is none to speak of.
+The average is over the last 50 earlier calls with tokens, and needs at least 20.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from agent_exporter.config import Anomaly
     from agent_exporter.state import Row
 
-KIND = "action_anomaly"
-ROW = "window"
+ROW_KIND = "window"
 MAX_WINDOWS = 8_192
 """Pairs of agent and action, up to 2 KB each; the least recently used go first, counted in `evictions`."""
 
@@ -54,7 +53,7 @@ class Window(Stream[Sample], eq=False, gc=False, array_like=True, kw_only=True):
 
 
 class Averages:
-    """The rolling averages of all agents and actions; `found(agent_id, sample, evidence)` is told of each anomaly."""
+    """The rolling averages of all agents and actions. Calls `found(agent_id, sample, evidence)` for each anomaly."""
 
     def __init__(
         self,
@@ -73,7 +72,7 @@ class Averages:
         self._gone: list[str] = []
 
     def add(self, action: Action, session_id: str, trace: str, now: float) -> None:
-        """Take in a call that told its tokens; one without is unknown, not zero. `trace`: as its line names it."""
+        """Take in a call with tokens; one without is unknown, not zero. `trace`: as its line names it."""
         tokens = action.tokens
         if tokens is None:
             return
@@ -94,7 +93,7 @@ class Averages:
             self._compare(window, window.ready(self.reorder))
 
     def tick(self, now: float) -> None:
-        """Decide on what need wait no longer."""
+        """Process calls older than the reorder window."""
         for window in self._windows.values():
             if window.waiting:
                 quiet = window.seen <= now - self.reorder
@@ -115,12 +114,12 @@ class Averages:
     def changes(self) -> Iterator[Row]:
         """Rows of the windows that changed."""
         for key in self._gone:
-            yield ROW, key, None
+            yield ROW_KIND, key, None
         self._gone.clear()
         for window in self._dirty:
             window.dirty = False
             window.stored = True
-            yield ROW, key_of(window), msgspec.msgpack.encode(window)
+            yield ROW_KIND, key_of(window), msgspec.msgpack.encode(window)
         self._dirty.clear()
 
     def restore(self, rows: Iterable[tuple[str, bytes]]) -> None:

@@ -5,7 +5,7 @@
     {"timestamp": "...09:00:11Z", "agent_id": "writer", "parent_trace_id": "t", "status": "error", ...}    <- the third
 
 Three agents of one trace within 60 s. The suspected root is the most upstream in the trace's tree, then the earliest.
-Agents that fail while it goes on are members of it; it is over once no agent of the trace has failed for as long.
+Agents that fail during a cascade are members of it. It ends once no agent of the trace has failed for 60 s.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from agent_exporter.config import Cascade
     from agent_exporter.detectors.steps import Step, Trace
 
-KIND, MEMBER = "cascade", "cascade_member"
+MEMBER = "cascade_member"
 MAX_FAILURES = 256
-"""Held per trace, the latest: one agent that fails all the time must not fill the memory."""
+"""Failures kept per trace, the latest: one agent that always fails must not fill the memory."""
 
 
 class Fallen(NamedTuple):
-    """What a failure makes of a trace."""
+    """A cascade that begins, or gets new members."""
 
     failures: list[Failure]
-    """The first of each agent that is new to the cascade, in order of time."""
+    """The first failure of each new agent, in order of time."""
     root: str | None
     """The suspected root, if the cascade begins with it."""
 
@@ -45,7 +45,7 @@ def note(trace: Trace, step: Step) -> Failure:
 
 
 def failed(trace: Trace, step: Step, settings: Cascade) -> Fallen | None:
-    """A failure in its turn: the cascade that begins or goes on with it."""
+    """Take in a failure, in order of time. Returns the cascade that it begins or extends, if any."""
     failure = note(trace, step)
     until = [other for other in trace.failures if other <= failure]
     recent = [other for other in until if step.at - other.at <= settings.window]
@@ -68,10 +68,10 @@ def root(trace: Trace, failures: list[Failure]) -> str:
     lineage = Lineage(trace.trace_id, trace.members, trace.spans)
 
     def depth(failure: Failure) -> int:
-        """Handovers between the one that nobody called and this one."""
+        """Number of calls from the outermost session to this one."""
         member = trace.members.get(key(failure.agent_id, failure.session_id))
         handovers = steps = 0
-        while member is not None and steps < len(trace.members):  # a circle of span ids has no end
+        while member is not None and steps < len(trace.members):  # span ids may form a circle
             handovers += bool(member.parent_agent_id or member.parent_span_id)
             member = lineage.caller(member)
             steps += 1
@@ -81,5 +81,5 @@ def root(trace: Trace, failures: list[Failure]) -> str:
 
 
 def key(agent_id: str, session_id: str) -> str:
-    """Of a member of a trace."""
+    """Key of a member of a trace."""
     return f"{agent_id}\0{session_id}"

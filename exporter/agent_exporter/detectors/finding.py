@@ -21,7 +21,7 @@ LOOPS: tuple[Loop, ...] = get_args(Loop)
 """The sub-kinds of a loop: `evidence.loop`."""
 Result = Literal["confirmed", "unconfirmed", "failed", "observed"]
 RESULTS: tuple[Result, ...] = get_args(Result)
-"""What became of a session that was to be stopped for it: it stopped, still logs, could not be told, was left alone."""
+"""Results of a termination: it stopped, still logs, could not be called, was only observed."""
 
 
 class Finding(Struct, frozen=True, kw_only=True):
@@ -33,7 +33,7 @@ class Finding(Struct, frozen=True, kw_only=True):
     """Time of the line that met the definition, seconds since 1970."""
     session_id: str | None = None
     trace_id: str | None = None
-    """As W3C has it, 32 hex digits: what a trace viewer knows it by."""
+    """The W3C trace id, 32 hex digits, as in a trace viewer."""
     parent_trace_id: str | None = None
     """As the lines name it."""
     root_agent: str | None = None
@@ -41,7 +41,7 @@ class Finding(Struct, frozen=True, kw_only=True):
 
     @property
     def topic(self) -> Topic:
-        """What is known of its kind. Raises KeyError for a kind that is not in the table."""
+        """The row of its kind in TOPICS. Raises KeyError if there is none."""
         return TOPICS["loop_stalled" if self.evidence.get("loop") == "stalled" else self.kind]
 
     def to_json(self, *, w3c: bool = True) -> bytes:

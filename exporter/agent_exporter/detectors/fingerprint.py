@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 LONGEST_FAILURE = 8_192
 """Characters of a failure's text that are compared: of a longer one, the begin says what happened."""
-_NUMERIC = b"0123456789.,"
+_NUMBER = re.compile(r"[-+]?\d[\d.,]*+(?:[eE][-+]?\d++)?")
+"""Within a text: with a sign, thousands, a fraction and an exponent."""
 UNKNOWN = 0
 """The fingerprint of a call that does not tell its input or its outcome: it equals nothing, not even itself."""
 
@@ -60,8 +61,11 @@ _TOKEN = re.compile(r"[^\s'\"<>(){}\[\],;=|]+")
 _PART = re.compile(r"[^/\\]+")
 """Of a path."""
 _DIGIT = re.compile(r"\d")
-_TEMPORARY = re.compile(r"(?:/private)?/(?:tmp|var/tmp|var/folders)/|[a-z]:[/\\].*[/\\]te?mp[/\\]", re.IGNORECASE)
-"""How the path of a temporary file begins."""
+_TEMPORARY = re.compile(r"(?<![\w.-])(?:/private)?/(?:tmp|var/tmp|var/folders|dev/shm)/", re.IGNORECASE)
+"""How the path of a temporary file begins, also after `file://` or `stat:`."""
+_DRIVE = re.compile(r"(?<![a-z])[a-z]:[/\\]", re.IGNORECASE)
+_TEMP_FOLDER = re.compile(r"[/\\]te?mp[/\\]", re.IGNORECASE)
+"""Of Windows, somewhere below a drive."""
 _LETTERS = re.compile(
     r"(?:[0-9a-f]{8,}|(?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2}|[0-9a-f:]{0,39}::[0-9a-f:]{0,39})[.:]?", re.IGNORECASE
 )
@@ -107,9 +111,9 @@ def fingerprint(line: bytes, *, failed: bool | None = None) -> int:
 
 
 def fingerprints(line: bytes, *, failed: bool | None = None) -> tuple[int, int]:
-    """The fingerprint of a call, and its gist: a second one that leaves out every digit of what came of it.
+    """The fingerprint of a call, and its gist: a second one that leaves out every number of what came of it.
 
-    Equal gists are the same call with outcomes that differ in numbers alone. Both may be UNKNOWN.
+    Equal gists are the same call with outcomes that differ in numbers alone, not in how many. Both may be UNKNOWN.
     """
     call = _call(line)
     if call is None:
@@ -121,9 +125,9 @@ def fingerprints(line: bytes, *, failed: bool | None = None) -> tuple[int, int]:
         return UNKNOWN, UNKNOWN
     came = _canonical(came, _failure if failed and came.__class__ is str else _outcome)
     called = _encode((call.agent_id, call.action, call.status, _canonical(given, None)))
-    outcome = _encode((came, _canonical(error, _failure)))
-    whole = xxh3_64_intdigest(called[:-1] + b"," + outcome[1:]) >> 1 or 1
-    return whole, xxh3_64_intdigest(called + outcome.translate(None, _NUMERIC)) >> 1 or 1
+    error = _canonical(error, _failure)
+    whole = xxh3_64_intdigest(called[:-1] + b"," + _encode((came, error))[1:]) >> 1 or 1
+    return whole, xxh3_64_intdigest(called + _encode((_canonical(came, _numberless), error))) >> 1 or 1
 
 
 def failure(line: bytes) -> int:
@@ -131,8 +135,8 @@ def failure(line: bytes) -> int:
     call = _call(line)
     if call is None:
         return UNKNOWN
-    error = call.output if call.error is None else call.error
-    if error is None or error in ({}, "", []):
+    error = next((said for said in (call.error, call.output) if said is not None and said not in _SAYS_NOTHING), None)
+    if error is None:
         return UNKNOWN
     return xxh3_64_intdigest(_encode((call.action, call.status, _canonical(error, _failure)))) >> 1 or 1
 
@@ -158,9 +162,16 @@ def _failure(text: str) -> str:
     return " ".join(masked)
 
 
+def _numberless(text: str) -> str:
+    return _NUMBER.sub("#", text)
+
+
 def _token(token: str, *, names_id: bool) -> str:
-    if _TEMPORARY.match(token):
-        return "#"
+    temporary = _TEMPORARY.search(token)
+    if temporary is None and (folder := _TEMP_FOLDER.search(token)):
+        temporary = _DRIVE.search(token, 0, folder.start() + 1)
+    if temporary:
+        return f"{token[: temporary.start()]}#" if not _DIGIT.search(token, 0, temporary.start()) else "#"
     if _DIGIT.search(token):
         if "/" not in token and "\\" not in token:
             return "#"
@@ -170,8 +181,16 @@ def _token(token: str, *, names_id: bool) -> str:
     return token
 
 
+_NO_NUMBERS = (_failure, _numberless)
+_SAYS_NOTHING: tuple[object, ...] = ({}, "", [], 0, False)
+"""Values of `error` that stand where nothing went wrong, or where the rest of the output says what did."""
+
+
 def _canonical(value: Any, mask: Callable[[str], str] | None) -> Any:
-    """A JSON value without what is volatile, its strings masked, and of a failure its numbers. Encoding sorts keys."""
+    """A JSON value without what is volatile, its strings masked, and its numbers where `mask` masks those in strings.
+
+    Encoding sorts keys.
+    """
     kind = value.__class__
     if kind is str:
         return value if mask is None else mask(value)
@@ -184,14 +203,14 @@ def _canonical(value: Any, mask: Callable[[str], str] | None) -> Any:
             if not volatile:
                 # As most values are text or whole numbers, these are not worth a call.
                 simple = inner.__class__
-                if (simple is int and mask is not _failure) or (simple is str and mask is None):
+                if (simple is int and mask not in _NO_NUMBERS) or (simple is str and mask is None):
                     kept[key] = inner
                 else:
                     kept[key] = _canonical(inner, mask)
         return kept
     if kind is list:
         return [_canonical(inner, mask) for inner in value]
-    if mask is _failure and (kind is int or kind is float):
+    if mask in _NO_NUMBERS and (kind is int or kind is float):
         return "#"
     if kind is float and value.is_integer():
         return int(value)  # 1.0 is 1 in JSON

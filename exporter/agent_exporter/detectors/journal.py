@@ -1,4 +1,4 @@
-"""Findings on their way out: kept in the state, and printed once each.
+"""The findings: kept in the state, and printed once each.
 
 A finding is committed together with the lines that it comes from, printed after that, and then marked as printed. So
 SIGKILL forgets none; one that falls into the few milliseconds between the last two steps is printed again.
@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 
     from agent_exporter.state import Row, Store
 
-ROW = "finding"
+ROW_KIND = "finding"
 MAX_FINDINGS = 500
-"""The latest findings, kept for whoever shows them."""
+"""Number of findings kept, for pages; the latest."""
+MAX_UNPRINTED = 10_000
+"""Findings that wait for the reader of standard output: some 10 MB."""
 
 
 class Entry(Struct, array_like=True):
@@ -33,11 +35,19 @@ class Entry(Struct, array_like=True):
 
 
 class Journal(Stage):
-    """`write` prints a line; None where findings go another way."""
+    """`write` begins to print lines, and is not called again while `busy`; None where findings go another way."""
 
-    def __init__(self, write: Callable[[bytes], None] | None = None, most: int = MAX_FINDINGS) -> None:
+    def __init__(
+        self,
+        write: Callable[[bytes], None] | None = None,
+        busy: Callable[[], bool] = lambda: False,
+        most: int = MAX_FINDINGS,
+    ) -> None:
         self._write = write
+        self._busy = busy
         self._most = most
+        self._printing: list[tuple[str, Entry]] = []
+        self.evictions = 0
         self._number = 0
         self._keys: deque[str] = deque()
         self._fresh: dict[str, Entry] = {}
@@ -59,31 +69,47 @@ class Journal(Stage):
         entry = self._fresh[key] = Entry(finding)
         if self._write is not None:
             self._unprinted.append((key, entry))
+            if len(self._unprinted) > MAX_UNPRINTED:
+                del self._unprinted[0]
+                self.evictions += 1
+
+    def evicted(self) -> Iterable[tuple[str, int]]:
+        """Findings that standard output did not take."""
+        yield "unprinted", self.evictions
 
     def changes(self) -> Iterator[Row]:
         """Rows of what is new, or newly printed."""
         fresh, self._fresh = self._fresh, {}
         for key, entry in fresh.items():
-            yield ROW, key, msgspec.msgpack.encode(entry)
+            yield ROW_KIND, key, msgspec.msgpack.encode(entry)
             self._stored = max(self._stored, key)
         gone, self._gone = self._gone, []
         for key in gone:
-            yield ROW, key, None
+            yield ROW_KIND, key, None
 
     def committed(self) -> bool:
-        """What is in the state can be printed. True if that has to be committed in turn."""
-        unprinted, self._unprinted = self._unprinted, []
-        if self._write is None or not unprinted:
+        """Print what is in the state. Returns True if that has to be committed in turn."""
+        if self._write is None:
             return False
-        self._write(b"".join(entry.finding.to_json() + b"\n" for _, entry in unprinted))
-        for _, entry in unprinted:
+        done = self._mark_printed()
+        if self._unprinted and not self._printing:
+            self._printing, self._unprinted = self._unprinted, []
+            self._write(b"".join(entry.finding.to_json() + b"\n" for _, entry in self._printing))
+            done = self._mark_printed() or done
+        return done
+
+    def _mark_printed(self) -> bool:
+        if not self._printing or self._busy():
+            return False
+        printed, self._printing = self._printing, []
+        for _, entry in printed:
             entry.printed = True
-        self._fresh |= {key: entry for key, entry in unprinted if key >= self._keys[0]}
+        self._fresh |= {key: entry for key, entry in printed if key >= self._keys[0]}
         return True
 
     def restore(self, store: Store, now: float) -> None:  # noqa: ARG002
-        """Take up the findings of a former run; what that could not print is printed after the next commit."""
-        for key, value in sorted(store.rows(ROW)):
+        """Restore from committed rows. Findings that are not printed yet are printed after the next commit."""
+        for key, value in sorted(store.rows(ROW_KIND)):
             self._number, entry = read(key, value)
             self._stored = key
             self._keys.append(key)
@@ -92,12 +118,12 @@ class Journal(Stage):
 
 
 def recent(rows: Iterable[tuple[str, bytes]]) -> list[Finding]:
-    """The findings in committed rows of the kind ROW, oldest first."""
+    """The findings in committed rows of the kind ROW_KIND, oldest first."""
     return [read(key, value)[1].finding for key, value in sorted(rows)]
 
 
 def read(key: str, value: bytes) -> tuple[int, Entry]:
-    """The number of a row's finding, and the finding. Raises KeyError if nothing is known of its kind."""
+    """The number of a row's finding, and the finding. Raises KeyError for an unknown kind."""
     entry = msgspec.msgpack.decode(value, type=Entry)
     _ = entry.finding.topic
     return int(key), entry

@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 
 class Topic(NamedTuple):
-    """What is known of a kind. `name` is the label `kind` of `agent_finding_timestamp_seconds`."""
+    """A kind of finding. `name` is the label `kind` of `agent_finding_timestamp_seconds`."""
 
     name: str
     doing: str
-    """What an agent of which it was found just now is said to be doing."""
+    """What the page says of an agent with a new finding of it."""
     alert: str
     """The alert that fires for it, and the name of its runbook."""
     pages: bool
@@ -27,7 +27,7 @@ TOPICS = {
     topic.name: topic
     for topic in (
         Topic("loop", "looping", "AgentLoop", pages=True, stops=True),
-        # Most of what stalls is a poll that goes on as planned: nobody is woken, and nothing is stopped for it.
+        # Most stalled loops are polls that work as planned: they page nobody and stop nothing.
         Topic("loop_stalled", "asking again and again without progress", "AgentLoopStalled", pages=False, stops=False),
         Topic("session_budget", "a session over its budget", "AgentSessionOverBudget", pages=True, stops=True),
         Topic(

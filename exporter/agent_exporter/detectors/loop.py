@@ -1,4 +1,4 @@
-"""A session that goes round, or goes on and on.
+"""A session that repeats itself, or does not end.
 
 Each of its six kinds is found once in a session, a cycle across agents once in a trace.
 
@@ -37,18 +37,16 @@ if TYPE_CHECKING:
     from agent_exporter.config import Loop
     from agent_exporter.detectors.steps import Run, Step, Trail
 
-KIND = "loop"
-
 
 def retries(step: Step, settings: Loop) -> dict[str, Any] | None:
-    """The agent itself says that it tries again and again."""
+    """The agent logs that it retries too often."""
     if step.retries > settings.max_retries:
         return {"loop": "retries", "action": step.action, "retry_count": step.retries}
     return None
 
 
 def overtime(trail: Trail, step: Step, max_duration: float) -> dict[str, Any] | None:
-    """At work at or after its time. A heartbeat says so too, unless the session has ended or its agent has rested."""
+    """Still at work after its time. A heartbeat shows that too, unless the session has ended or its agent is idle."""
     if step.at < trail.started + max_duration or step.marks & IDLE:
         return None
     if step.marks & BEAT and (trail.ended or trail.resting):
@@ -57,7 +55,7 @@ def overtime(trail: Trail, step: Step, max_duration: float) -> dict[str, Any] | 
 
 
 def longer(run: Run, step: Step) -> Run:
-    """The run of like failures that a step goes on with, begins or ends."""
+    """The run of equal failures after a step, which extends, begins or ends one."""
     if not step.failure:
         return NO_RUN
     action, how, times = run
@@ -65,13 +63,13 @@ def longer(run: Run, step: Step) -> Run:
 
 
 def failing(run: Run, settings: Loop) -> dict[str, Any] | None:
-    """One action fails again and again in one way, whatever it is given."""
+    """One action fails again and again in the same way, whatever its input."""
     action, _, times = run
     return {"loop": "failing", "action": action, "times": times} if times >= settings.failing_calls else None
 
 
 def stalled(tools: list[Step], names: list[str], calls: int) -> dict[str, Any] | None:
-    """The latest calls are of one action with one input, and what came of them differs in numbers at most."""
+    """The latest calls have one action and one input, and their outcomes differ only in numbers."""
     name = names[-1]
     if len(names) < calls or names[-2] != name or names[-calls] != name or names[-calls:].count(name) < calls:
         return None
@@ -83,21 +81,26 @@ def stalled(tools: list[Step], names: list[str], calls: int) -> dict[str, Any] |
 
 
 def shapes(settings: Loop) -> list[tuple[int, int]]:
-    """(actions in a round, steps that all rounds together take) of a repeat and of every cycle."""
+    """(actions in a round, steps in all rounds) of a repeat and of every cycle."""
     return [
         (1, settings.max_repeats + 1),
         *((length, length * settings.cycle_rounds) for length in range(2, LONGEST + 1)),
     ]
 
 
-def rounds(steps: list[Step], names: list[str], wanted: list[tuple[int, int]]) -> dict[str, Any] | None:
-    """The latest steps go round. Of several cycles it is the shortest; a repeat is none. `names`: of the `steps`."""
+def longest(settings: Loop) -> int:
+    """How many steps the detection of a loop needs, at most."""
+    return max(settings.stalled_calls, *(total for _, total in shapes(settings)))
+
+
+def rounds(steps: list[Step], names: list[str], shapes: list[tuple[int, int]]) -> dict[str, Any] | None:
+    """The evidence if the latest steps repeat; the shortest of several cycles. `names` are those of the `steps`."""
     name = names[-1]
-    if name not in names[-1 - LONGEST : -1]:  # where most steps end
+    if name not in names[-1 - LONGEST : -1]:  # most steps end here
         return None
     count = len(names)
-    for length, total in wanted:
-        # Names first: nearly all that are left end here, and their fingerprints are never computed.
+    for length, total in shapes:
+        # Compare names first: that ends nearly all other cases, without fingerprints.
         if count >= total and names[-1 - length] == name and names[-total:-length] == names[length - total :]:
             latest = steps[-total:]
             if not _alike(latest, length):
@@ -110,7 +113,7 @@ def rounds(steps: list[Step], names: list[str], wanted: list[tuple[int, int]]) -
 
 
 def _alike(steps: list[Step], length: int) -> bool:
-    """Each, but for the first round, is the same call as the one `length` before it."""
+    """Whether each call, after the first round, equals the one `length` before it."""
     return all(
         steps[at].fingerprint() == steps[at - length].fingerprint() != UNKNOWN
         for at in range(len(steps) - 1, length - 1, -1)

@@ -1,15 +1,15 @@
-"""The reorder buffer: what depends on order waits until nothing earlier can come any more.
+"""The reorder buffer: items wait until no earlier one can come any more.
 
     arrives        at 10.0   at 12.0   at 11.0   at 14.5
-    is ready                                     10.0, 11.0      a window of 3 s: nothing before 11.5 is waited for
+    is ready                                     10.0, 11.0      a window of 3 s: items before 11.5 are ready
 
-A stream is a session, a trace, or the calls of one action by one agent. Each has a watermark of its own: an agent whose
-clock is ahead makes nobody else late. Equal times are put in order by content, so every order of arrival within the
-window gives one order of release.
+A stream is a session, a trace, or the calls of one action by one agent. Each has its own watermark, so an agent whose
+clock is ahead delays no other. Equal times are sorted by content, so every order of arrival within the window gives one
+order of release.
 
-Putting an item in is `waiting.append`: most lines come in order, and are looked at BATCH at a time or when a second has
-passed. That costs a third of keeping the buffer in order on every line. A busy stream is looked at when half of it is
-`due`: a window of 3 s holds thousands of lines then, and to look at all of them for each new one costs a millisecond.
+`waiting.append` adds an item: most lines come in order, and are processed BATCH at a time or after a second. That costs
+a third of sorting on every line. A busy stream is processed when half of it is `due`: then a window of 3 s holds
+thousands of lines, and to go through them for each new one takes a millisecond.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 BATCH = 16
-"""Items that wait before they are looked at without being asked to."""
+"""Items that wait before a look is worth while."""
 CROWD = 4096
-"""Items after which they are looked at whatever their times are: one that claims to be later may hide that."""
+"""Items after which a look is due in any case: one item with a late time may hide that others are ready."""
 
 
 class Item(Protocol):
-    """What can wait: ordered by time, then by content."""
+    """An item: ordered by time, then by content."""
 
     @property
     def at(self) -> float:
@@ -47,22 +47,22 @@ class Stream(Struct, Generic[T], eq=False, gc=False, array_like=True, kw_only=Tr
 
     waiting: list[T] = []
     newest: float = 0.0
-    """The watermark. A line that claims to be of the future is of now, so it never runs ahead of the clock."""
+    """The watermark. Future times are treated as now, so it is never ahead of the clock."""
     released: float = 0.0
-    """Time of the item released last: what comes with an earlier one comes too late, and is passed over."""
+    """Time of the last released item. Earlier items come too late and are skipped."""
 
     def due(self, window: float) -> bool:
-        """Whether a look pays. Asked once BATCH items wait, after each that is put in."""
+        """Whether a look is worth while. Called after each new item once BATCH items wait."""
         waiting = self.waiting
         return waiting[-1].at - waiting[0].at > 2 * window or len(waiting) % CROWD == 0
 
     def ready(self, window: float) -> Sequence[T]:
-        """Take out, in order, what need wait no longer."""
+        """Take out the items that are older than the window, in order."""
         waiting = self.waiting
         if not waiting:
             return ()
         times = [item.at for item in waiting]
-        if not all(map(lt, times, times[1:])):  # some came out of order, or at the same time
+        if not all(map(lt, times, times[1:])):  # some are out of order, or have equal times
             waiting.sort()
             times.sort()
         if times[-1] > self.newest:
@@ -78,5 +78,5 @@ class Stream(Struct, Generic[T], eq=False, gc=False, array_like=True, kw_only=Tr
         return items
 
     def flush(self) -> Sequence[T]:
-        """Take out all: the stream has gone quiet, or is at its end."""
+        """Take out all items: the stream is quiet, or at its end."""
         return self.ready(float("-inf"))

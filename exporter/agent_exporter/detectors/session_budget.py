@@ -5,7 +5,7 @@
     {"session_id": "s", "tokens": {"prompt": 30000, "completion": 2000}, ...}
     {"session_id": "s", "tokens": {"prompt": 19000, "completion": 1000}, ...}      <- 52,000 is over 50,000
 
-Many small calls make a large bill, and no look at single calls sees it.
+Many small calls make a large bill, which no single call shows.
 """
 
 from __future__ import annotations

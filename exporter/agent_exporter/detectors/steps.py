@@ -1,7 +1,7 @@
-"""What the detectors remember of sessions and traces: their latest steps, in order of time.
+"""The state of the detectors for sessions and traces: their latest steps, in order of time.
 
-A `Step` keeps the bytes of its line, as most are never looked at twice: its fingerprint is computed once it could be
-part of a loop, or is about to be stored. In a log of the past that is one line in thirty.
+A `Step` keeps the bytes of its line. Its fingerprint is computed only if it could be part of a loop, or before it is
+stored: in an old log, for one line in thirty.
 """
 
 from __future__ import annotations
@@ -13,22 +13,23 @@ from xxhash import xxh3_64_intdigest
 
 from agent_exporter.detectors.fingerprint import UNKNOWN, fingerprints
 from agent_exporter.detectors.reorder import Stream
+from agent_exporter.lineage import Member  # noqa: TC001  (msgspec reads the annotations)
 
 if TYPE_CHECKING:
     from agent_exporter.action import Action
 
 MODEL, POLLING, FAILED, END, WORKING, IDLE, PAUSED = 1, 2, 4, 8, 16, 32, 64
-"""Marks: a call of a model; an action that may repeat; error or timeout; the session's end; heartbeats; from here on
-the session waits for a person."""
+"""Marks: a call of a model; an action that may repeat; error or timeout; the session's end; heartbeats (two marks); the
+session waits for a person from here on."""
 BEAT = WORKING | IDLE
 WRITTEN_TWICE = 64
-"""Steps among which a record is looked for that may stand twice."""
+"""Latest steps to search for a record that was written twice."""
 LONGEST = 4
 """Actions in a cycle; docs/detectors.md."""
 
 
 class Step(Struct, eq=False, gc=False, array_like=True):
-    """One action as far as its order matters. Times are seconds since 1970."""
+    """One action, with what the detectors need. Times are seconds since 1970."""
 
     at: float
     began: float
@@ -43,14 +44,14 @@ class Step(Struct, eq=False, gc=False, array_like=True):
     tokens: int = 0
     cost_usd: float = 0.0
     gist: int = UNKNOWN
-    """The same without the numbers of what came of it."""
+    """The fingerprint without the numbers in its output."""
     record: int = 0
-    """63 bits of the line, once it is given up."""
+    """63 bits of a hash of the line, once the line is given up."""
     failure: int = UNKNOWN
-    """How it failed, whatever it was given."""
+    """A hash of how it failed, whatever its input."""
 
     def fingerprint(self) -> int:
-        """What it asked and what came of it; UNKNOWN equals nothing."""
+        """A hash of its input and outcome. UNKNOWN equals no other."""
         if self.line is not None:
             if not self.marks & (POLLING | BEAT):
                 self.mark, self.gist = fingerprints(self.line, failed=self.marks & FAILED != 0)
@@ -71,7 +72,7 @@ class Step(Struct, eq=False, gc=False, array_like=True):
 
 
 class Steps(Stream[Step], eq=False, gc=False, array_like=True, kw_only=True):
-    """The latest steps, seen twice: all of them, and the calls of tools alone.
+    """The latest steps, in two lists: all of them, and only the calls of tools.
 
     Real runs put a call of a model, with ever new text, between the tools of a loop.
     """
@@ -79,12 +80,12 @@ class Steps(Stream[Step], eq=False, gc=False, array_like=True, kw_only=True):
     every: list[Step] = field(default_factory=list)
     tools: list[Step] = field(default_factory=list)
     found: list[str] = field(default_factory=list)
-    """Kinds and sub-kinds that were found already: each is told once."""
+    """Kinds and sub-kinds that were found already: each is reported once."""
     held: bool = False
-    """Some step still has its line."""
+    """Whether a step still has its line."""
 
     def trim(self) -> None:
-        """Give up what cannot become part of a loop any more."""
+        """Forget the steps that cannot become part of a loop any more."""
         for steps in (self.every, self.tools):
             del steps[: max(0, len(steps) - _relevant(steps))]
 
@@ -93,50 +94,50 @@ class Steps(Stream[Step], eq=False, gc=False, array_like=True, kw_only=True):
         return {id(step): len(step.line) for step in (*self.every, *self.tools, *self.waiting) if step.line is not None}
 
     def drop_lines(self) -> None:
-        """Replace the lines that are kept by their fingerprints."""
+        """Replace lines by their fingerprints."""
         self.held = False
         for step in (*self.every, *self.tools, *self.waiting):
             step.fingerprint()
 
 
 Run = tuple[str, int, int]
-"""Calls in a row that failed in one way: (action, how as `fingerprint.failure` has it, how many)."""
+"""Calls in a row that failed in the same way: (action, `fingerprint.failure`, number of calls)."""
 NO_RUN: Run = ("", UNKNOWN, 0)
 
 
 class Trail(Steps, eq=False, gc=False, array_like=True, kw_only=True):
-    """What is remembered of one session."""
+    """The state of one session."""
 
     trace: str = ""
-    """As its latest line names it."""
+    """The trace, as its latest line names it."""
     shared: bool = False
-    """Other agents are at work in that trace."""
+    """Whether other agents work in that trace."""
     started: float = float("inf")
     ended: bool = False
     resting: bool = False
-    """Its agent said `idle` after the latest action."""
+    """Its agent logged an `idle` heartbeat after the latest action."""
     tokens: int = 0
     cost_usd: float = 0.0
     paused: float = 0.0
     """Since when it waits for a person; 0 if it does not."""
     failing_tool: Run = NO_RUN
-    """The latest calls of tools, if they failed in one way; calls of a model in between do not end it."""
+    """The latest calls of tools, if they failed in the same way; calls of a model in between do not count."""
     failing_model: Run = NO_RUN
-    """The same of calls of a model."""
+    """The same for calls of a model."""
 
     def has(self, action: Action) -> bool:
-        """Whether a record with this very time, to the fraction of a second, and this content is among the latest.
+        """Whether the latest steps have a record with the same time, to the fraction of a second, and the same content.
 
-        Such a line was written twice, as by a logger with two handlers: two calls do not end in the same millisecond,
-        take the same time and get the same answer. With times of whole seconds they may, so those are never taken for
-        one. Only the latest WRITTEN_TWICE are looked at.
+        Then the line was written twice, for example by a logger with two handlers: two calls do not end in the same
+        millisecond, take the same time and get the same answer. With times in whole seconds they may, so these never
+        count as one record. Only the latest WRITTEN_TWICE are compared.
         """
         at = action.at
         if at.is_integer():
             return False
         began = action.began
         for step in (*self.waiting[-WRITTEN_TWICE:], *self.every):
-            if step.began == began and step.action == action.action:  # not `at`: a clock that is ahead is cut to now
+            if step.began == began and step.action == action.action:  # not `at`: it may be cut to now
                 if step.line == action.line:
                     return True
                 if step.line is None and step.record == xxh3_64_intdigest(action.line) >> 1:
@@ -144,32 +145,21 @@ class Trail(Steps, eq=False, gc=False, array_like=True, kw_only=True):
         return False
 
 
-class Member(Struct, eq=False, gc=False, array_like=True):
-    """One session's part of a trace. Times are seconds since 1970."""
-
-    agent_id: str
-    session_id: str
-    parent_agent_id: str
-    parent_span_id: str
-    """Given by the line in so many words, or empty."""
-    started: float
-
-
 class Trace(Steps, eq=False, gc=False, array_like=True, kw_only=True):
-    """What is remembered of one trace."""
+    """The state of one trace."""
 
     trace_id: str
     names: list[str]
-    """What lines call it."""
+    """Its names in the lines."""
     members: dict[str, Member] = field(default_factory=dict)
     shared: bool = False
-    """More than one agent is at work in it: only then is there a path through it that no session shows."""
+    """Whether several agents work in it: only then has it a path that no single session shows."""
     spans: dict[str, str] = field(default_factory=dict)
-    """W3C ids that lines gave, with the member each belongs to."""
+    """Span ids from lines, with the member of each."""
     failures: list[Failure] = field(default_factory=list)
-    """The latest, in order of time."""
+    """The latest failures, in order of time."""
     failing: list[str] = field(default_factory=list)
-    """Agents of the cascade that goes on."""
+    """Agents of the present cascade."""
     seen: float = 0.0
     """The clock when its newest line was read, or that line's time in a log of the past."""
     dirty: bool = False
@@ -186,7 +176,7 @@ class Failure(Struct, frozen=True, order=True, gc=False, array_like=True):
 
 
 def _relevant(steps: list[Step]) -> int:
-    """How many of the latest could be part of a cycle that goes on: names that come again after LONGEST at most."""
+    """How many of the latest steps could be part of an unfinished cycle: names repeat after at most LONGEST."""
     names = [step.action for step in steps]
     most = LONGEST
     for period in range(1, LONGEST + 1):

@@ -1,4 +1,4 @@
-"""The table of traces: who has a part in each, and the steps of those in which several agents are at work."""
+"""The table of traces: the sessions of each, and the steps of traces with several agents."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import msgspec
 
 from agent_exporter.action import trace_id_of
 from agent_exporter.detectors.cascade import key
-from agent_exporter.detectors.steps import Member, Trace
+from agent_exporter.detectors.steps import Trace
+from agent_exporter.lineage import Member
 from agent_exporter.sweep import next_threshold, oldest_eighth, sweep_target, sweep_threshold
 
 if TYPE_CHECKING:
@@ -18,19 +19,19 @@ if TYPE_CHECKING:
     from agent_exporter.sessions import Session, Sessions
     from agent_exporter.state import Row
 
-ROW = "lineage"
+ROW_KIND = "lineage"
 MAX_TRACES = 16_384
-"""Traces held at once, 1 KB for one of one session; the least recently used go first, counted in `evictions`."""
+"""Traces kept, 1 KB for one with one session; the least recently used go first, counted in `evictions`."""
 LINGER = 600.0
-"""Seconds that a trace is remembered after its last line; as the tree of spans has it."""
+"""Seconds that a trace is kept after its last line, as in the tree of spans."""
 MAX_MEMBERS = 512
-"""Sessions remembered in a trace, the latest: some agents give all that they do one trace."""
+"""Sessions kept of a trace, the latest: some agents use one trace for everything."""
 MAX_SPANS = 256
-"""W3C span ids remembered in a trace, the latest."""
+"""Span ids kept of a trace, the latest."""
 
 
 class Traces:
-    """`leaving` is told of a trace that is forgotten, to decide what still waits in it; `sessions` has its members'."""
+    """Calls `leaving` before it forgets a trace, to process its waiting steps. `sessions` has its members' sessions."""
 
     def __init__(self, sessions: Sessions, leaving: Callable[[Trace], None], most: int = MAX_TRACES) -> None:
         self.evictions = 0
@@ -44,7 +45,7 @@ class Traces:
         self._gone: list[str] = []
 
     def get(self, name: str) -> Trace | None:
-        """The trace that lines name so."""
+        """The trace of this name."""
         return self._named.get(name)
 
     def join(self, name: str, action: Action, session: Session) -> Trace:
@@ -56,26 +57,19 @@ class Traces:
         if who not in trace.members:
             if len(trace.members) >= MAX_MEMBERS:
                 del trace.members[next(iter(trace.members))]
-            told = action.metadata
-            trace.members[who] = Member(
-                session.agent_id,
-                session.session_id,
-                (told and told.parent_agent_id) or "",
-                (action.parent_span_id or "").lower(),
-                session.started,
-            )
+            trace.members[who] = Member.of(action, session.started)
             self.touch(trace)
         return trace
 
     def keep_span(self, trace: Trace, span_id: str, session: Session) -> None:
-        """Remember whose span this W3C id is: another session may name it as its parent."""
+        """Remember the session of a span id: another session may name it as its parent."""
         if len(trace.spans) >= MAX_SPANS:
             del trace.spans[next(iter(trace.spans))]
         trace.spans[span_id.lower()] = key(session.agent_id, session.session_id)
         self.touch(trace)
 
     def touch(self, trace: Trace) -> None:
-        """It has changed in a way that a restart must find again."""
+        """Mark the trace as changed, so that its row is written."""
         if not trace.dirty:
             trace.dirty = True
             self._dirty[trace.trace_id] = trace
@@ -84,7 +78,7 @@ class Traces:
         return iter(self._table.values())
 
     def age(self, now: float) -> None:
-        """Forget those that have been quiet for long, and whose sessions have."""
+        """Forget the traces that have been quiet for long, and so have their sessions."""
         for trace in [trace for trace in self._table.values() if now - trace.seen > LINGER]:
             for session in self._members(trace):
                 trace.seen = max(trace.seen, session.last, session.arrived)
@@ -94,16 +88,16 @@ class Traces:
     def changes(self) -> Iterator[Row]:
         """Rows of the traces that changed."""
         for trace_id in self._gone:
-            yield ROW, trace_id, None
+            yield ROW_KIND, trace_id, None
         self._gone.clear()
         dirty, self._dirty = self._dirty, {}
         for trace in dirty.values():
             trace.dirty = False
             trace.stored = True
-            yield ROW, trace.trace_id, msgspec.msgpack.encode(trace)
+            yield ROW_KIND, trace.trace_id, msgspec.msgpack.encode(trace)
 
     def restore(self, rows: Iterable[tuple[str, bytes]], now: float) -> None:
-        """Take up the traces of a former run. Their age begins anew: it is not stored with every line."""
+        """Restore from committed rows. The age of a trace begins anew: it is not stored with every line."""
         decode = msgspec.msgpack.Decoder(Trace).decode
         for _, value in rows:
             trace = decode(value)
@@ -136,14 +130,14 @@ class Traces:
             self._gone.append(trace.trace_id)
 
     def _members(self, trace: Trace) -> Iterator[Session]:
-        """Its sessions, as far as they are remembered."""
+        """Its sessions that are still in the table."""
         for member in trace.members.values():
             session = self._sessions.get(member.agent_id, member.session_id)
             if session is not None:
                 yield session
 
     def _make_room(self) -> None:
-        """Forget those of which no session is remembered, the ones begun first. Nothing is lost with them."""
+        """Forget traces without a session in the table, the oldest first. That loses nothing."""
         for trace in list(self._table.values()):
             if len(self._table) <= sweep_target(self._most):
                 break
@@ -154,7 +148,7 @@ class Traces:
         self._look_at = next_threshold(len(self._table), self._most)
 
     def _evict(self) -> None:
-        """Make room. Those that have long been quiet are not counted: nothing is lost with them."""
+        """Make room. Traces that have long been quiet are not counted: that loses nothing."""
         newest = max(trace.seen for trace in self._table.values())
         for trace in oldest_eighth(self._table.values(), self._most, lambda trace: trace.seen):
             self.evictions += newest - trace.seen <= LINGER

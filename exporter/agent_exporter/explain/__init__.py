@@ -1,8 +1,8 @@
 """`agent-exporter explain`: one task out of many logs, and what went wrong first in it.
 
-    unpack     whatever a log is -> a file of plain lines
+    unpack     a log of any kind -> a file of plain lines
     log        a file -> blocks of lines with their times
-    names      what lines are called, and the bytes to look for
+    names      the ids of a line's task, and the bytes to search for
     search     a trace, a session or an agent -> the lines of its tasks
     beside     ... and those that the detectors need beside them
     evidence   lines -> findings, by the detectors themselves
@@ -37,19 +37,19 @@ SINCE = 3600.0
 
 
 class Answer(NamedTuple):
-    """The tasks that were asked for, the worst first, then the latest."""
+    """The tasks found, the worst first, then the latest."""
 
     tasks: list[Task]
     now: float
     """Time of the newest line, seconds since 1970."""
     more: int
-    """Older tasks that were not looked into."""
+    """How many older tasks were left out."""
     dropped: int
-    """Lines that were too many to look into."""
+    """How many lines were left out, as there were too many."""
 
 
 class Missing(Exception):  # noqa: N818  (an answer, too)
-    """A sentence: nothing in the logs is what was asked for."""
+    """The logs do not have what was asked for: a sentence."""
 
 
 def explain(
@@ -91,7 +91,7 @@ def explain(
     for actions in (*found.tasks.values(), found.beside):
         actions[:] = [complete(action)[0] for action in actions]
     lines = [action for actions in found.tasks.values() for action in actions] + found.beside
-    told = findings(config, sorted(lines, key=lambda action: action.at))
-    tasks = [build(trace_id, actions, told) for trace_id, actions in found.tasks.items()]
+    all_findings = findings(config, sorted(lines, key=lambda action: action.at))
+    tasks = [build(trace_id, actions, all_findings) for trace_id, actions in found.tasks.items()]
     tasks.sort(key=lambda task: (conditions.LEVELS.index(task.level), not task.paging, -task.ended))
     return Answer(tasks, search.now(), found.more, found.dropped)

@@ -1,13 +1,13 @@
-"""The lines that the detectors need beside those of a task.
+"""The further lines that the detectors need to judge a task.
 
-What they say of a task depends on nothing but the lines of its agents, and of these on few:
+Findings of a task depend only on lines of its agents, and on few of these:
 
-    around    what the task's sessions did before, in other tasks, back to a silence of their idle time; and what its
-              agents did meanwhile, as a heartbeat is a sign of life of the session begun last
+    around    what the task's sessions did before, in other tasks, back to a pause of their idle time; and what its
+              agents did at that time, as a heartbeat counts for the session begun last
     before    as many calls of each agent's actions as the rolling average has
 
-So blocks are read from the task back until both are there: all of them in a log that is out of order, or for an action
-that is rare.
+So blocks are read backwards from the task until both are found: all blocks if the log is out of order, or if an action
+is rare.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from agent_exporter.explain.log import Block
 
 FAR = 3600.0
-"""Seconds before a task from which lines are kept if a log that is out of order has them at hand."""
+"""Seconds before a task from which lines are kept, if a log out of order has them there."""
 MAX_BESIDE = 50_000
-"""Lines; more are there only for agents that do thousands of actions a minute."""
+"""Lines kept; only agents with thousands of actions a minute have more."""
 
 Pair = tuple[str, str]
-"""An agent and an action of it."""
+"""(agent_id, action)."""
 
 
 class Surroundings:
@@ -42,10 +42,10 @@ class Surroundings:
         self._window = config.detectors.action_anomaly.window_size
         tasks = [config.task_type("default"), *(config.task_type(name) for name in config.task_types)]
         self._margin = max(float(task.idle_timeout) for task in tasks) + max(float(task.max_duration) for task in tasks)
-        """Seconds: a session goes on after silences up to its idle time, and may be at work until its time is up."""
+        """Seconds: a session continues after pauses up to its idle time, and may work until its `max_duration`."""
 
     def of(self, task: list[Action]) -> list[Action]:
-        """What the detectors need beside the lines of the tasks."""
+        """Finds the further lines that the detectors need."""
         begin, end = min(action.began for action in task), task[-1].at
         agents = {action.agent_id for action in task}
         sessions = {(action.agent_id, action.session_id) for action in task}
@@ -57,14 +57,14 @@ class Surroundings:
         def of_sessions(action: Action) -> bool:
             return (action.agent_id, action.session_id) in sessions
 
-        def wanted(action: Action) -> bool:
+        def is_relevant(action: Action) -> bool:
             if action.agent_id not in agents:
                 return False
             if begin - self._margin - FAR <= action.at <= end + self._margin or of_sessions(action):
                 return True
             return _pair(action) in first and _tells_tokens(action)
 
-        near, unread = self.around(begin, end, wanted, of_sessions, agents)
+        near, unread = self.around(begin, end, is_relevant, of_sessions, agents)
         history = self._before(first, [*task, *near], unread)
         earliest = min(action.began for action in [*task, *near] if of_sessions(action)) - self._margin
         return merged(history, [action for action in near if action.at >= earliest])
@@ -73,13 +73,14 @@ class Surroundings:
         self,
         begin: float,
         end: float,
-        wanted: Callable[[Action], bool],
+        is_relevant: Callable[[Action], bool],
         carries_on: Callable[[Action], bool],
         agents: Iterable[str] = (),
     ) -> tuple[list[Action], list[Block]]:
-        """Lines of that time and of the margin around it, some of further away, and the blocks that hold none.
+        """Lines of that time and of the margin around it, a few from further away, and the blocks without such lines.
 
-        The time begins earlier if a line of the margin `carries_on`: a long session's, a task's that began before.
+        The time begins earlier if a line of the margin `carries_on`: one of a long session, or of a task that began
+        before.
         """
         looked_for = needles(agents)
         unread = list(self._blocks)
@@ -92,7 +93,7 @@ class Surroundings:
             unread = [block for block in unread if not (block.latest >= earliest and block.earliest <= latest)]
             for block in near:
                 if len(taken) < MAX_BESIDE:
-                    more = [action for action in block.actions(*looked_for) if wanted(action)]
+                    more = [action for action in block.actions(*looked_for) if is_relevant(action)]
                     begin = min([begin, *(action.began for action in more if carries_on(action))])
                     taken += more
 
@@ -108,7 +109,7 @@ class Surroundings:
         keep(near)
         wanting = set(first)
         for block in sorted(unread, key=lambda block: block.latest, reverse=True):
-            # What is not read yet is older than that.
+            # Blocks that are not read yet are older than that.
             wanting = {
                 pair for pair in wanting if sum(action.at >= block.latest for action in samples[pair]) < self._window
             }

@@ -1,4 +1,4 @@
-"""The answer as one JSON document, whose shape is in docs/explain.md. Names are whole; what is not ASCII is escaped."""
+"""The answer as one JSON document, described in docs/explain.md. Names are whole; non-ASCII is escaped."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def write(answer: Answer, *, content: bool) -> str:
-    """The document; with `content` it has what the first failures were given."""
+    """The document; with `content` it includes the inputs and outputs of the first failures."""
     shown = {
         "now": stamp(answer.now),
         "tasks": [_task(task, content=content) for task in answer.tasks],
@@ -83,13 +83,13 @@ def _sums(sums: Sums) -> dict[str, Any]:
 
 
 def _finding(finding: Finding) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(finding.to_json())
-    return told
+    document: dict[str, Any] = json.loads(finding.to_json())
+    return document
 
 
 def _bar(bar: Bar) -> dict[str, Any]:
     done = bar.done
-    told = {
+    document = {
         "depth": bar.depth,
         "agent_id": bar.agent_id,
         "session_id": bar.session_id,
@@ -102,7 +102,7 @@ def _bar(bar: Bar) -> dict[str, Any]:
         "cost_usd": _dollars(bar.cost_usd),
     }
     if done is not None:
-        told |= {
+        document |= {
             "action": done.action,
             "status": done.status,
             "error_type": done.error_type,
@@ -111,7 +111,7 @@ def _bar(bar: Bar) -> dict[str, Any]:
             "retries": done.retries,
             "confidence": done.confidence,
         }
-    return told
+    return document
 
 
 def _cut(text: str | None) -> str | None:
@@ -119,7 +119,7 @@ def _cut(text: str | None) -> str | None:
 
 
 def _dollars(dollars: float | None) -> float | None:
-    return None if dollars is None else round(dollars, 6)  # adding up leaves digits that no line had
+    return None if dollars is None else round(dollars, 6)  # a sum of floats has digits that no line had
 
 
 def _seconds(seconds: float) -> float:

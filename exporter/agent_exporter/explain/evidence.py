@@ -1,4 +1,4 @@
-"""What the detectors find in some lines of the past. They are the detectors that `run` and `backtest` have."""
+"""What the detectors find in some lines of a log. `run` and `backtest` use the same detectors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the first failure was given and what it answered; not a word of it unless that is asked for."""
+"""Input and output of the first failure, shown only with `--content`."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ if TYPE_CHECKING:
     from agent_exporter.action import Action
 
 MAX_TEXT = 2_000
-"""Characters of an input, an output or an error message that are told."""
+"""Characters shown of an input, an output or an error message."""
 
 
 def sizes(action: Action) -> Iterator[str]:
-    """How much there would be to see."""
+    """Only the sizes of the texts."""
     for what, text in parts(action).items():
-        told = "not in the log" if text is None else f"{len(text.encode()):,} bytes; --content shows them"
-        yield f"{what:8}{told}"
+        shown = "not in the log" if text is None else f"{len(text.encode()):,} bytes; --content shows them"
+        yield f"{what:8}{shown}"
 
 
 def contents(action: Action, columns: int) -> Iterator[str]:
-    """The texts, harmless and cut, in lines of so many columns at most."""
+    """The texts, made harmless and cut, in lines of at most so many columns."""
     for what, text in parts(action).items():
-        told = "not in the log" if text is None else shortened(safe(text[: 2 * MAX_TEXT]))
-        for number, line in enumerate(wrap(told, columns - 8)):
+        shown = "not in the log" if text is None else shortened(safe(text[: 2 * MAX_TEXT]))
+        for number, line in enumerate(wrap(shown, columns - 8)):
             yield f"{what if not number else '':8}{line}"
 
 
@@ -36,7 +36,7 @@ def shortened(text: str) -> str:
 
 
 def parts(action: Action) -> dict[str, str | None]:
-    """The JSON of its input and output, and its error message where that stands apart."""
+    """The JSON of its input and output, and its error message if that is a field of its own."""
     given, came = (None if text is None else text.decode() for text in action.contents())
     texts = {"input": given, "output": came}
     if action.error is not None and action.error_message is not None:

@@ -1,9 +1,9 @@
-"""A log as blocks of whole lines, each with the span of time that it covers: what need not be read is not.
+"""A log as blocks of whole lines, each with the span of time that it covers, so that other blocks need not be read.
 
 Files are read with `pread`, not mapped: a log that is truncated meanwhile ends early, instead of this process.
 
-Of each block the time of the first record is looked at. Where time goes back, as between logs that were joined, nothing
-is known of a block: it is always read.
+The time of a block's first record is read. Where times go back, as between logs that were joined, the span of a block
+is unknown, and it is always read.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
 BLOCK = 112 << 10
-"""Bytes. Above 128 KiB glibc maps and unmaps each anew, which was measured to take three times as long."""
+"""Bytes of a block. Above 128 KiB glibc maps and unmaps each one: measured, that takes three times as long."""
 SCAN = 64 << 10
-"""Bytes of a window that is searched. Measured: twice as fast as whole blocks, which do not fit the cache."""
+"""Bytes searched at a time. Measured: twice as fast as whole blocks, which do not fit in the cache."""
 HEAD = 8 << 10
-"""Bytes of a block in which its first record is looked for, before all of it is."""
+"""Bytes of a block to search first for its first record."""
 SLACK = 60.0
-"""Seconds that lines may be out of order: 3 s for the detectors, the rest for writers that do not agree on the time."""
+"""Seconds that lines may be out of order: 3 s for the detectors, the rest for writers whose clocks differ."""
 MAX_SEAMS = 8
-"""A log in which one block of so many goes back in time has no order at all."""
+"""If one block in so many goes back in time, the log counts as unordered."""
 _PARENT_TRACE = re.compile(rb'"parent_trace_id"[ \t]*:[ \t]*"([^"\\]*(?:\\.[^"\\]*)*)"')
 UNKNOWN = float("-inf"), float("inf")
 
 
 class Reading(Protocol):
-    """What is being read, as progress shows it."""
+    """What is being read, for the progress line."""
 
     name: str
 
     def progress(self) -> tuple[int, int]:
-        """Bytes read and bytes in all, 0 if that is not known."""
+        """Bytes read, and bytes in all; 0 if unknown."""
 
 
 class Block(NamedTuple):
-    """Some lines of a log, and between which times they lie, in seconds since 1970."""
+    """Some lines of a log, and their earliest and latest time, in seconds since 1970."""
 
     log: Log
     number: int
@@ -54,7 +54,7 @@ class Block(NamedTuple):
     latest: float
 
     def actions(self, *needles: bytes) -> list[Action]:
-        """The records, or those in whose lines one of the needles is."""
+        """The records; with needles, those whose line contains one of them."""
         return self.log.actions(self.number, *needles)
 
 
@@ -75,12 +75,12 @@ class Log:
         self.problem: str | None = None
         """Why it could not be read to its end."""
         self.rejected = 0
-        """Lines with what was searched for that are no records."""
+        """Lines that contain a needle but are not valid records."""
         self._file = file
         self._report = report
         self._size = os.fstat(file.fileno()).st_size
         self._read = self._expected = 0
-        """Bytes, of all that is read of it one time after the other."""
+        """Bytes read so far, over all passes."""
 
     def __len__(self) -> int:
         return (self._size + BLOCK - 1) // BLOCK
@@ -89,11 +89,11 @@ class Log:
         return self._read, self._expected
 
     def text(self, number: int) -> bytes:
-        """The lines that begin in a block, whole."""
+        """The whole lines that begin in a block."""
         start = number * BLOCK
         self._read, self._expected = self._read + min(BLOCK, self._size - start), 0
         self._report(self)
-        # From the byte before on, as that one says whether a line begins with the block.
+        # Start one byte earlier: it shows whether a line begins with the block.
         data = self._pread(start - 1, BLOCK + 1) if start else self._pread(0, BLOCK)
         # A run of NULs, which may be longer than a line, ends what comes before it.
         begin = data.find(b"\n") + 1 if start and not data.startswith(b"\0") else 0
@@ -110,13 +110,13 @@ class Log:
         return data[begin:]
 
     def actions(self, number: int, *needles: bytes) -> list[Action]:
-        """The records of a block, or those in whose lines one of the needles is."""
+        """The records of a block; with needles, those whose line contains one of them."""
         text = self.text(number)
         lines = _naming(text, len(text), needles) if needles else text.split(b"\n")
         return list(_records(lines, self.latest, self.words))
 
     def naming(self, needles: Iterable[bytes]) -> Iterator[Action]:
-        """Every record in whose line one of the needles is: for each of them about as fast as grep."""
+        """Every record whose line contains one of the needles: about as fast as grep for each needle."""
         for text, whole in self._windows():
             lines = _naming(text, whole, needles)
             records = list(_records(lines, self.latest, self.words))
@@ -124,15 +124,15 @@ class Log:
             yield from records
 
     def _windows(self) -> Iterator[tuple[bytearray, int]]:
-        """A buffer, used again and again so that it stays in the processor's cache, and how much of it is whole lines.
+        """A buffer, reused so that it stays in the processor's cache, and how many of its bytes are whole lines.
 
-        What remains of a line over MAX_LINE is taken for a line: it is no record.
+        The rest of a line over MAX_LINE counts as a line, which is not a record.
         """
         text = bytearray(SCAN + MAX_LINE)
         view = memoryview(text)
         held = offset = 0
         self._expected = self._read + self._size
-        # What a log grows by meanwhile is left for the next time.
+        # Leave what is appended during the search for the next run.
         while read := os.preadv(self._file.fileno(), [view[held : held + min(SCAN, self._size - offset)]], offset):
             offset += read
             self._read += read
@@ -146,7 +146,7 @@ class Log:
             view[:held] = view[whole:end]
 
     def names(self) -> Iterator[set[bytes]]:
-        """What `parent_trace_id` stands for, as it is written, each once or more often: JSON strings without quotes."""
+        """The values of `parent_trace_id` as written, perhaps repeated: JSON strings without their quotes."""
         for text, whole in self._windows():
             yield set(_PARENT_TRACE.findall(text, 0, whole))
 
@@ -160,7 +160,7 @@ class Log:
         return _records(self.lines(), self.latest, self.words)
 
     def blocks(self) -> list[Block]:
-        """All of it, with the times."""
+        """All blocks, with their times."""
         starts = [self._first(number) for number in range(len(self))]
         if starts:
             starts.append(max((action.at for action in self.actions(len(self) - 1)), default=None))
@@ -174,7 +174,7 @@ class Log:
 
     def _first(self, number: int) -> float | None:
         """The time of a block's first record."""
-        # From the byte before it on, as a line may begin with the block.
+        # Start one byte earlier, as a line may begin with the block.
         start = max(0, number * BLOCK - 1)
         head = self._pread(start, HEAD).split(b"\n")[1 if number else 0 : -1]
         first = next(_records(head, self.latest, self.words), None) or next(
@@ -184,7 +184,7 @@ class Log:
 
 
 def merged(*searches: Iterable[Action]) -> list[Action]:
-    """What several searches of the same logs found, each line once. Equal lines that one of them found are several."""
+    """The results of several searches of the same logs, each line once. Equal lines within one search stay separate."""
     found: dict[tuple[bytes, int], Action] = {}
     for search in searches:
         met: Counter[bytes] = Counter()
@@ -195,7 +195,7 @@ def merged(*searches: Iterable[Action]) -> list[Action]:
 
 
 def _naming(text: bytes | bytearray, whole: int, needles: Iterable[bytes]) -> list[bytes]:
-    """The lines in the first `whole` bytes in which one of the needles is."""
+    """The lines in the first `whole` bytes that contain one of the needles."""
     lines: dict[int, bytes] = {}
     for needle in needles:
         found = text.find(needle, 0, whole)

@@ -1,4 +1,4 @@
-"""What lines are called: the ids of their tasks, and the bytes to look for."""
+"""The ids of a line's task, and the bytes to search for."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ if TYPE_CHECKING:
     from agent_exporter.action import Action
 
 FEW = 4
-"""Names that are looked for one by one; of more, every record is decoded instead."""
+"""Names to search for one by one; for more, every record is decoded."""
 _PLAIN = re.compile(r"[0-9A-Za-z_.:@-]+")
-"""What every writer of JSON leaves as it is."""
+"""Characters that no writer of JSON escapes."""
 
 
 def task_of(action: Action) -> str:
-    """The id of its trace: 32 hex digits. A session that names none is a trace of its own."""
+    """The id of its trace: 32 hex digits. A session that names no trace has one of its own."""
     return session_trace_id(trace_name(action), action.agent_id, action.session_id)
 
 
 def needle(name: str) -> bytes:
-    """What every line has that holds this name, however it is escaped there; empty if nothing is certain."""
+    """Bytes that every line with this name contains, however it is escaped; empty if there are none."""
     return max(_PLAIN.findall(name), key=len, default="").encode()
 
 
 def needles(names: Iterable[str]) -> set[bytes]:
-    """Those of some names; none, which any line has, if they are too many."""
-    wanted = {needle(name) for name in names}
-    return wanted if len(wanted) <= FEW else set()
+    """The needles of some names; none, which matches every line, if there are too many."""
+    needles = {needle(name) for name in names}
+    return needles if len(needles) <= FEW else set()

@@ -1,6 +1,6 @@
-"""The answer as text: two sentences, the tree with its numbers, what the first failure was given, and what was found.
+"""The answer as text: two sentences, the tree with its numbers, the input of the first failure, and the findings.
 
-Times are UTC. Everything that a log says has gone through `safe` before it is put beside anything of ours.
+Times are UTC. All text from logs goes through `safe` before it is shown.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
 MAX_FINDINGS = 20
 """Of one task."""
 MAX_FULL, MAX_BRIEF = 3, 20
-"""Tasks that are shown in full, and further ones with a line each."""
+"""Tasks shown in full, and further ones with a line each."""
 MAX_LINES_EACH = 4
 """Of one finding."""
 MIN_COLUMNS, MAX_COLUMNS = 80, 160
 NUMBERS = (("TOOK", 10), ("TOKENS", 7), ("COST", 8), ("RETRY", 5), ("CONF", 4))
-"""Columns of numbers, set to the right."""
+"""Columns of numbers, aligned right."""
 STATUS = 9
 
 
 class Page:
-    """Writes tasks in so many columns. `asked` says of a session that it is the one asked for."""
+    """Writes tasks in so many columns. `asked(agent_id, session_id)` says whether the session is the one asked for."""
 
     def __init__(self, paint: Paint, columns: int, asked: Callable[[str, str], bool]) -> None:
         self._paint = paint
@@ -47,7 +47,7 @@ class Page:
         self._asked = asked
 
     def task(self, task: Task, given: Sequence[str]) -> Iterator[str]:
-        """A task in full; `given` are the lines of what its first failure was given."""
+        """A task in full; `given` are the lines about the input and output of its first failure."""
         paint, columns = self._paint, self._columns
         level = task.level
         yield paint(cut(f"Task {name_of(task)}", columns), "strong")
@@ -135,14 +135,14 @@ class Page:
         numbers = "".join(f" {title:>{size}}" for title, size in NUMBERS)
         yield self._paint(f"{'TIME':8}  {pad('WHO AND WHAT', name)}{numbers}  STATUS", "strong")
         first = failed_first(task)
-        told: set[int] = set()
+        shown: set[int] = set()
         for row, (branch, below) in zip(rows, branches(rows), strict=True):
             yield self._row(row, branch, name)
             if first is not None and row.bar.done == first:
                 yield f"{'':10}{below}{self._paint('▲ failed first', 'bad')}"
             for finding in row.findings:
-                if id(finding) not in told:
-                    told.add(id(finding))
+                if id(finding) not in shown:
+                    shown.add(id(finding))
                     yield self._note(finding, f"{'':10}{below}")
         if left_out or task.not_shown:
             whole = "more" if task.not_shown else "all"
@@ -165,9 +165,9 @@ class Page:
             if done.error_type is not None and done.error_type != "_OTHER":
                 label += f": {safe(done.error_type)}"
             status = done.status
-            told = [one.done for one in bars if one.done is not None]
-            retries = max(one.retries for one in told)
-            confidence = min((one.confidence for one in told if one.confidence is not None), default=None)
+            actions = [one.done for one in bars if one.done is not None]
+            retries = max(one.retries for one in actions)
+            confidence = min((one.confidence for one in actions if one.confidence is not None), default=None)
         costs = [one.cost_usd for one in bars if one.cost_usd is not None]
         cells = (
             formatting.duration(max(one.at for one in bars) - bar.started),
@@ -185,18 +185,18 @@ class Page:
     def _note(self, finding: Finding, before: str) -> str:
         """A finding in the tree, in one line."""
         level = conditions.level_of(finding.topic)
-        told = _title(finding) if finding.root_agent else f"{_title(finding)}, {sentences.evidence(finding)}"
+        sentence = _title(finding) if finding.root_agent else f"{_title(finding)}, {sentences.evidence(finding)}"
         return before + self._paint(
-            cut_end(safe(f"{conditions.MARKS[level]} {told}"), self._columns - width(before)), level
+            cut_end(safe(f"{conditions.MARKS[level]} {sentence}"), self._columns - width(before)), level
         )
 
     def _found(self, finding: Finding) -> Iterator[str]:
         """A finding in full."""
         level = conditions.level_of(finding.topic)
         who = finding.agent_id if finding.session_id is None else f"{finding.agent_id} {finding.session_id}"
-        told = f"{formatting.clock(finding.at)} {_title(finding)}, {who}: {sentences.evidence(finding)}"
+        sentence = f"{formatting.clock(finding.at)} {_title(finding)}, {who}: {sentences.evidence(finding)}"
         mark = conditions.MARKS[level]
-        for line in wrap(cut_end(safe(told), MAX_LINES_EACH * self._columns), self._columns - 2):
+        for line in wrap(cut_end(safe(sentence), MAX_LINES_EACH * self._columns), self._columns - 2):
             yield self._paint(f"{mark} {line}", level)
             mark = " "
 
@@ -208,21 +208,21 @@ class Page:
         yield self._paint(cut_end(safe(title), self._columns), "strong")
         by = "asked by"
         for asker in trouble.asked_by[:MAX_FINDINGS]:
-            told = f"{by} {asker.agent_id} {asker.session_id or '(the log has no line of it)'}"
+            sentence = f"{by} {asker.agent_id} {asker.session_id or '(the log has no line of it)'}"
             if asker.latest is not None:
-                told += f", after its {asker.latest.action} at {formatting.clock(asker.latest.at)}"
-            yield f"  {cut_end(safe(told), self._columns - 2)}"
+                sentence += f", after its {asker.latest.action} at {formatting.clock(asker.latest.at)}"
+            yield f"  {cut_end(safe(sentence), self._columns - 2)}"
             by = "who was asked by"
         yield from (f"  {line}" for line in given)
 
 
 def name_of(task: Task) -> str:
-    """What its lines call it, safe."""
+    """The names that its lines give it, made safe."""
     return safe(task.names[0]) if task.names else f"{task.trace_id} (no name)"
 
 
 def _both(agent_id: str, session_id: str, columns: int) -> str:
-    """The two names, each cut by itself."""
+    """Agent and session, each cut on its own."""
     agent, session = safe(agent_id), safe(session_id)
     if width(agent) + width(session) < columns:
         return f"{agent} {session}"

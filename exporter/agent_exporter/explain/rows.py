@@ -1,4 +1,4 @@
-"""The rows of a tree as a person reads them: like actions in one, not too many, with the branches before them. Pure."""
+"""The rows of a tree for a person: like actions in one row, a bounded number, with branches drawn before them. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from agent_exporter.status.waterfall import Bar
 
 MAX_ROWS = 120
-"""Of one tree; beyond it what went well makes room."""
+"""Rows of one tree; beyond them, successful actions are left out."""
 
 
 class Row(NamedTuple):
@@ -30,7 +30,7 @@ class Row(NamedTuple):
 
 
 def rows_of(task: Task) -> list[Row]:
-    """The tree's rows, with like actions that follow one another in one."""
+    """The tree's rows, with like actions in a row merged into one."""
     first = failed_first(task)
     of_actions = {id(finding) for bar in task.rows if bar.done is not None for finding in bar.findings}
     rows: list[Row] = []
@@ -45,7 +45,7 @@ def rows_of(task: Task) -> list[Row]:
 
 
 def failed_first(task: Task) -> ActionSummary | None:
-    """The action to be marked so; None if none failed first, and equal to no session's row."""
+    """The action to mark as failed first; None if there is none."""
     trouble = task.trouble
     if trouble is None or trouble.finding is not None or trouble.action is None:
         return None
@@ -53,7 +53,7 @@ def failed_first(task: Task) -> ActionSummary | None:
 
 
 def _alike(row: Row, bar: Bar) -> bool:
-    """The action is one more of those in the row, and nothing was found in any."""
+    """Whether the action can join the row: it is alike, and neither has findings."""
     last, done = row.bar.done, bar.done
     if last is None or done is None or row.findings or bar.findings:
         return False
@@ -62,7 +62,7 @@ def _alike(row: Row, bar: Bar) -> bool:
 
 
 def fit(rows: list[Row]) -> tuple[list[Row], int]:
-    """At most MAX_ROWS, and how many actions are left out: what happened, with the way to it, comes first."""
+    """At most MAX_ROWS rows, and how many actions are left out. Failures and findings come first, with their path."""
     if len(rows) <= MAX_ROWS:
         return rows, 0
     chosen: set[int] = set()
@@ -82,7 +82,7 @@ def fit(rows: list[Row]) -> tuple[list[Row], int]:
 
 
 def branches(rows: Sequence[Row]) -> list[tuple[str, str]]:
-    """What is drawn before each row, and before the notes below it."""
+    """The branches before each row, and before the notes below it."""
     drawn = []
     later: set[int] = set()
     for row in reversed(rows):

@@ -1,6 +1,6 @@
-"""From what is asked for to the lines of its tasks, and those beside them.
+"""From a trace, session or agent to the lines of its tasks, and the further lines that the detectors need.
 
-A log is searched for the one name, and for those that the lines found so tell of the same task.
+A log is searched for the name, and then for the other names of the same task in the lines found.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ if TYPE_CHECKING:
     from agent_exporter.explain.log import Block, Log
 
 MAX_TASKS = 100
-"""Tasks that are looked into: those in which the agent failed or repeated itself, then the latest."""
+"""Tasks shown: those in which the agent failed or retried, then the latest."""
 MAX_LINES = 50_000
-"""Lines of these tasks, the first; some 100 MB."""
+"""Lines kept of these tasks, the first ones; some 100 MB."""
 
 
 class Found(NamedTuple):
-    """`tasks` are the lines of each by trace id, in order of time; `beside` what the detectors need beside them."""
+    """`tasks`: the lines of each task by trace id, in order of time. `beside`: the further lines for the detectors."""
 
     tasks: dict[str, list[Action]]
     beside: list[Action]
     more: int = 0
-    """Tasks that are not looked into."""
+    """How many tasks are left out."""
     dropped: int = 0
-    """Lines of the tasks beyond MAX_LINES."""
+    """How many lines of the tasks are left out."""
 
 
 class _Names(msgspec.Struct, gc=False):
-    """Of a line: four times as fast as all of it."""
+    """The ids of a line: four times as fast to decode as all of it."""
 
     agent_id: str
     session_id: str
@@ -65,7 +65,7 @@ def _names(line: bytes) -> _Names | None:
 
 
 def _text(raw: bytes) -> str | None:
-    """What a JSON string without its quotes says."""
+    """The value of a JSON string given without its quotes."""
     try:
         return raw.decode() if b"\\" not in raw else msgspec.json.decode(b'"' + raw + b'"', type=str)
     except ValueError:
@@ -73,32 +73,32 @@ def _text(raw: bytes) -> str | None:
 
 
 class Search:
-    """Over some logs. Each question is answered with None if no line fits it."""
+    """Searches some logs. Each method returns None if no line matches."""
 
     def __init__(self, logs: Sequence[Log], config: Config) -> None:
         self.instead: str | None = None
-        """What the name stands for where it does not for what was asked: trace, session or agent."""
+        """What the name is instead, if not what was asked for: a trace, session or agent."""
         self.seen: float | None = None
-        """When the agent acted last that did not do so lately; None for one that never did."""
+        """When the agent acted last, if not lately; None if never."""
         self._logs = logs
         self._dropped = 0
         self._config = config
 
     def trace(self, name: str) -> Found | None:
-        """The task with this id, or of this name."""
-        wanted = trace_id_of(name)
-        searched = {name, wanted, wanted.upper()} if name.lower() == wanted else {name, wanted}
+        """The task with this id or name."""
+        trace_id = trace_id_of(name)
+        searched = {name, trace_id, trace_id.upper()} if name.lower() == trace_id else {name, trace_id}
         lines = self._naming(searched)
         self._look(lines, name, "session_id", "agent_id")
-        ids = {task_of(line) for line in lines if task_of(line) == wanted or line.parent_trace_id == name}
-        if not ids and name.lower() == wanted:
-            # As a trace viewer has it: of a name that only hashing tells, or of a session that names none.
-            lines = self._naming(self._hashed({wanted}) or self._alone(wanted) or {wanted})
-            ids = {task_of(line) for line in lines} & {wanted}
+        ids = {task_of(line) for line in lines if task_of(line) == trace_id or line.parent_trace_id == name}
+        if not ids and name.lower() == trace_id:
+            # An id from a trace viewer: the hash of a name, or of a session that names no trace.
+            lines = self._naming(self._hashed({trace_id}) or self._alone(trace_id) or {trace_id})
+            ids = {task_of(line) for line in lines} & {trace_id}
         return self._follow(lines, ids, searched)
 
     def session(self, session_id: str) -> Found | None:
-        """The tasks that this session had a part in."""
+        """The tasks of this session."""
         lines = self._naming({session_id})
         ids = [task_of(line) for line in lines if line.session_id == session_id and line.action != HEARTBEAT]
         self._look(lines, session_id, "parent_trace_id", "trace_id", "agent_id")
@@ -121,10 +121,10 @@ class Search:
         ids = [task_of(action) for action in lines]
         tasks = _latest([*ids, *(task_of(action) for action in lines if _troubled(action))])
 
-        def wanted(action: Action) -> bool:
+        def of_tasks(action: Action) -> bool:
             return task_of(action) in tasks
 
-        return self._answer(self._surroundings.around(begin, end, wanted, wanted)[0], len(set(ids)) - len(tasks))
+        return self._answer(self._surroundings.around(begin, end, of_tasks, of_tasks)[0], len(set(ids)) - len(tasks))
 
     def _last_seen(self, agent_id: str) -> float | None:
         named = (action for log in self._logs for action in log.naming([needle(agent_id)]))
@@ -140,7 +140,7 @@ class Search:
     # --- the lines of the tasks --------------------------------------------------------------------------------
 
     def _naming(self, names: set[str]) -> list[Action]:
-        """The lines that have one of these names for a trace, a session or an agent."""
+        """The lines that use one of these names for a trace, a session or an agent."""
         needles = {needle(name) for name in names}
         return self._held(
             action
@@ -154,7 +154,7 @@ class Search:
         )
 
     def _held(self, actions: Iterable[Action]) -> list[Action]:
-        """As many as memory has room for; the others are counted, once in two searches for the same ones."""
+        """As many as memory has room for; counts the others, once even if two searches find them."""
         actions = iter(actions)
         held = list(islice(actions, MAX_LINES))
         self._dropped = max(self._dropped, sum(1 for _ in actions))
@@ -167,37 +167,37 @@ class Search:
                     self.instead = field.removeprefix("parent_").removesuffix("_id")
                     return
 
-    def _hashed(self, wanted: set[str]) -> set[str]:
-        """The names of traces that have these ids."""
+    def _hashed(self, trace_ids: set[str]) -> set[str]:
+        """The names of traces with these ids."""
         known: set[bytes] = set()
         names = set()
         for log in self._logs:
             for written in log.names():
                 for raw in written - known:
                     name = _text(raw)
-                    if name is not None and trace_id_of(name) in wanted:
+                    if name is not None and trace_id_of(name) in trace_ids:
                         names.add(name)
-                known = written  # the next window has many of them again
+                known = written  # the next window has many of the same names
         return names
 
-    def _alone(self, wanted: str) -> set[str]:
-        """The session that is a trace of its own and has this id."""
+    def _alone(self, trace_id: str) -> set[str]:
+        """The session that is a trace of its own, with this id."""
         for log in self._logs:
             for line in log.lines():
                 names = _names(line)
                 if names is None or names.parent_trace_id or names.trace_id:
                     continue
-                if session_trace_id(None, names.agent_id, names.session_id) == wanted:
+                if session_trace_id(None, names.agent_id, names.session_id) == trace_id:
                     return {names.session_id}
         return set()
 
     def _follow(self, lines: list[Action], ids: set[str], searched: set[str], total: int = 0) -> Found | None:
-        """All lines of the tasks that are known from some of their lines."""
+        """All lines of the tasks, of which some lines were found."""
         if not ids:
             return None
         own = [line for line in lines if task_of(line) in ids]
         names = {name for line in own for name in (line.trace_id, line.parent_trace_id) if name} - searched
-        # An agent that logs the id itself does not tell what others, that log the name, call it.
+        # An agent may log only the id, while others log the name.
         unnamed = {task_of(line) for line in own if line.trace_id} - {
             trace_id_of(line.parent_trace_id) for line in own if line.parent_trace_id
         }
@@ -209,7 +209,7 @@ class Search:
         return self._answer([line for line in lines if task_of(line) in ids], max(0, total - len(ids)))
 
     def _answer(self, lines: Iterable[Action], more: int) -> Found | None:
-        """A heartbeat is not work."""
+        """Whether the line is work: a heartbeat is not."""
         ordered = sorted((line for line in lines if line.action != HEARTBEAT), key=lambda action: action.at)
         if not ordered:
             return None
@@ -239,5 +239,5 @@ def _troubled(action: Action) -> bool:
 
 
 def _latest(ids: list[str]) -> set[str]:
-    """The last that are named, MAX_TASKS at most."""
+    """The last MAX_TASKS of the ids."""
     return set(list(dict.fromkeys(reversed(ids)))[:MAX_TASKS])

@@ -1,4 +1,4 @@
-"""What went wrong first, in two sentences, for a person who was just woken. Pure; what they say is harmless."""
+"""What went wrong first, in two sentences, for a person who was just paged. Pure; the sentences are safe to show."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from agent_exporter.explain.task import Sums, Task, Trouble
 
 MAX_NAMED = 4
-"""Agents that a sentence names; of more it says how many."""
+"""Agents that a sentence names; if there are more, it says how many."""
 MAX_NAME, MAX_EVIDENCE = 40, 300
-"""Columns of a name, and of what a finding rests on."""
+"""Columns of a name, and of a finding's evidence."""
 
 
 def tell(task: Task) -> tuple[str, str]:
-    """The two sentences about a task: what went wrong first, and what it led to; or that nothing did."""
+    """The two sentences about a task: what went wrong first, and what followed; or that nothing did."""
     if task.trouble is None:
         return _healthy(task)
     return _first(task.trouble), _then(task, task.trouble)
@@ -49,8 +49,8 @@ def _first(trouble: Trouble) -> str:
         what = f"its {short(trouble.action.action)} ended in {_failure(trouble.action)} at {at}"
         return f"{short(trouble.agent_id)} failed first: {what}{asked}."
     kind = trouble.finding.topic.doing
-    told = cut(safe(sentences.evidence(trouble.finding)), MAX_EVIDENCE)
-    return f"{short(trouble.agent_id)} went wrong first: {kind} at {at}{asked}; {told}."
+    evidence = cut(safe(sentences.evidence(trouble.finding)), MAX_EVIDENCE)
+    return f"{short(trouble.agent_id)} went wrong first: {kind} at {at}{asked}; {evidence}."
 
 
 def _failure(action: Action) -> str:
@@ -115,7 +115,7 @@ def _spent(sums: Sums) -> list[str]:
 
 
 def named(agents: Sequence[str]) -> str:
-    """Some agents, or how many they are."""
+    """The names of some agents, or how many there are."""
     return listed([short(agent) for agent in agents]) if len(agents) <= MAX_NAMED else f"{len(agents):,} agents"
 
 

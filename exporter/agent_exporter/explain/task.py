@@ -1,4 +1,4 @@
-"""A task as it went: its tree, its sums, what the detectors found in it, and what went wrong first."""
+"""A task: its tree, its sums, its findings, and what went wrong first."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from agent_exporter.status.waterfall import Name
 
 MAX_ACTIONS = 5_000
-"""Actions that a tree holds; further ones are in the sums alone."""
+"""Actions in a tree; further ones are only in the sums."""
 
 
 _OF_SESSIONS = frozenset({"loop", "session_budget"})
 
 
 class Sums(NamedTuple):
-    """What some actions took; None where no line tells it."""
+    """Sums over some actions; None if no line has the number."""
 
     actions: int
     failed: int
@@ -35,32 +35,32 @@ class Sums(NamedTuple):
 
 
 class Asker(NamedTuple):
-    """A session on the way from the task's root to another, or only its agent if the log has no line of it."""
+    """A session between the task's root and another session; only its agent if the log has no line of it."""
 
     agent_id: str
     session_id: str | None
     latest: Action | None
-    """What it did last before it handed over."""
+    """Its last action before it called the next."""
 
 
 class Trouble(NamedTuple):
     """What went wrong first: a failed action, or a finding if that came earlier."""
 
     action: Action | None
-    """The one that failed, or that met the definition of the finding: none did if a time was up."""
+    """The action that failed, or that met the finding's definition; None if a time limit did."""
     finding: Finding | None
     """None if an action failed first."""
     at: float
     agent_id: str
     session_id: str | None
     asked_by: list[Asker]
-    """Whoever handed the work over, and who handed it to them, up to the root."""
+    """The session that called this one, the one that called that, and so on up to the root."""
     others: list[Action]
     """The first failure of each other agent that failed later."""
     after: Sums
-    """Of the actions that ended later."""
+    """Sums over the actions that ended later."""
     seconds: float
-    """From there to the end of the task."""
+    """Seconds from there to the end of the task."""
 
 
 class Task(NamedTuple):
@@ -68,7 +68,7 @@ class Task(NamedTuple):
 
     trace_id: str
     names: list[str]
-    """What lines call it; none if they do not."""
+    """Its names in the lines; empty if they name none."""
     started: float
     ended: float
     sums: Sums
@@ -78,24 +78,24 @@ class Task(NamedTuple):
     rows: list[Bar]
     """The tree, depth first."""
     not_shown: int
-    """Actions that are in the sums alone."""
+    """How many actions are only in the sums."""
     findings: list[Finding]
     trouble: Trouble | None
     completed: bool | None
-    """As its sessions said: False if one says that it is not; None if none says."""
+    """As its sessions say: False if one says no; None if none says anything."""
     over: bool
     """The session at its root has logged its end."""
 
     @property
     def level(self) -> str:
-        """How bad it is: one of `conditions.LEVELS`. A failure that the task got over is worth a look, and no more."""
+        """How bad it is: one of `conditions.LEVELS`. A failure from which the task recovered is only worth a look."""
         if self.paging or (self.sums.failed and not self.completed):
             return "bad"
         return "warn" if self.findings or self.sums.failed or self.completed is False else "good"
 
     @property
     def paging(self) -> bool:
-        """Something was found that pages a person."""
+        """Whether a finding pages a person."""
         return any(finding.topic.pages for finding in self.findings)
 
     @property
@@ -105,7 +105,7 @@ class Task(NamedTuple):
 
 
 def build(trace_id: str, actions: Sequence[Action], findings: Iterable[Finding]) -> Task:
-    """A task from its actions, in order of time, and from what was found in them and beside them."""
+    """A task from its actions, in order of time, and the findings in them and in the lines beside them."""
     trace = Trace(MAX_ACTIONS)
     for action in actions:
         trace.add(action, ActionSummary.of(action))
@@ -140,25 +140,25 @@ def build(trace_id: str, actions: Sequence[Action], findings: Iterable[Finding])
 
 
 def sums(actions: Sequence[Action]) -> Sums:
-    """What they took together."""
-    told = [action.tokens for action in actions if action.tokens is not None]
-    costs = [tokens.cost_usd for tokens in told if tokens.cost_usd is not None]
+    """The sums over these actions."""
+    with_tokens = [action.tokens for action in actions if action.tokens is not None]
+    costs = [tokens.cost_usd for tokens in with_tokens if tokens.cost_usd is not None]
     return Sums(
         len(actions),
         sum(action.status in FAILED for action in actions),
-        sum(tokens.total for tokens in told) if told else None,
+        sum(tokens.total for tokens in with_tokens) if with_tokens else None,
         sum(costs) if costs else None,
     )
 
 
 def is_line_of(finding: Finding, action: Action) -> bool:
-    """The finding was made when this action ended: times are told to the millisecond."""
+    """Whether the finding was made when this action ended: times have milliseconds."""
     whose = (action.agent_id, action.session_id)
     return (finding.agent_id, finding.session_id) == whose and abs(action.at - finding.at) < 0.0005
 
 
 def _is_of(finding: Finding, trace_id: str, spans: Mapping[Name, tuple[float, float]]) -> bool:
-    """Also what was found in a session of several traces, while it worked on this one."""
+    """Whether the finding belongs to the task, or to a session of several traces while it worked on this one."""
     if finding.trace_id == trace_id:
         return True
     began, ended = spans.get((finding.agent_id, finding.session_id or ""), (0.0, 0.0))
@@ -192,7 +192,7 @@ def _trouble(trace: Trace, actions: Sequence[Action], findings: Sequence[Finding
 
 
 def _askers(trace: Trace, actions: Sequence[Action], name: Name) -> list[Asker]:
-    """Who asked this session, and who asked them."""
+    """The sessions that called this one, from its caller up to the root."""
     above = parents(trace)
     by_session: defaultdict[Name, list[Action]] = defaultdict(list)
     for action in actions:

@@ -1,7 +1,7 @@
-"""Text for a terminal: harmless, cut to columns, in colour where that is wanted.
+"""Text for a terminal: harmless, cut to columns, in colour if requested.
 
-What logs say is hostile until it went through `safe`: escape sequences, controls that turn the direction of writing,
-newlines and marks piled up over one letter are made visible or left out.
+Text from logs is hostile until it has gone through `safe`, which shows or removes escape sequences, controls that
+change the direction of writing, newlines, and marks piled up over one letter.
 """
 
 from __future__ import annotations
@@ -9,15 +9,17 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from agent_exporter.text import is_hidden
+
 REPLACED = "\N{REPLACEMENT CHARACTER}"
 _PILED = 2
-"""Combining marks over one letter that are kept; Vietnamese and Hebrew have two."""
+"""Combining marks kept over one letter; Vietnamese and Hebrew use two."""
 _CODES = {"bad": "31", "warn": "33", "good": "32", "quiet": "2", "strong": "1"}
 _SPACE = re.compile(r"\s+")
 
 
 def safe(text: str) -> str:
-    """One line without anything that a terminal would act on."""
+    """One line, without anything that controls a terminal."""
     text = _SPACE.sub(" ", text)
     if text.isascii() and text.isprintable():
         return text
@@ -26,7 +28,7 @@ def safe(text: str) -> str:
     for character in text:
         piled = piled + 1 if unicodedata.combining(character) or _is_mark(character) else 0
         if piled <= _PILED:
-            kept.append(character if character.isprintable() else REPLACED)
+            kept.append(REPLACED if is_hidden(character) else character)
     return "".join(kept)
 
 
@@ -48,7 +50,7 @@ def _width(character: str) -> int:
 
 
 def cut(text: str, columns: int) -> str:
-    """A safe text, shortened in its middle if it is too long: names differ at their ends."""
+    """A safe text, shortened in the middle if it is too long: names differ at their ends."""
     if width(text) <= columns:
         return text
     half = max(0, columns - 1) // 2
@@ -56,7 +58,7 @@ def cut(text: str, columns: int) -> str:
 
 
 def cut_end(text: str, columns: int) -> str:
-    """A safe text, shortened at its end."""
+    """A safe text, shortened at the end."""
     return text if width(text) <= columns else f"{_head(text, columns - 1)}…"
 
 
@@ -76,7 +78,7 @@ def pad(text: str, columns: int) -> str:
 
 
 def wrap(text: str, columns: int) -> list[str]:
-    """A safe text in lines of so many columns at most, broken at spaces where there are some."""
+    """A safe text in lines of at most so many columns, broken at spaces if there are any."""
     lines = [""]
     for word in text.split(" "):
         while width(word) > columns:

@@ -1,11 +1,12 @@
-"""Any log as a `Log`: what is packed, wrapped by a container runtime or comes through a pipe is unpacked first.
+"""Any log as a `Log`. Logs that are compressed, wrapped by a container runtime or read from a pipe are unpacked first.
 
-A copy lies in a temporary file without a name, so that it is gone with this process.
+The copy is a temporary file without a name, so it disappears with this process.
 """
 
 from __future__ import annotations
 
 import glob
+import mmap
 import os
 import stat
 import tempfile
@@ -16,7 +17,7 @@ from typing import IO, TYPE_CHECKING
 from agent_exporter import formats
 from agent_exporter.action import MAX_AHEAD
 from agent_exporter.explain.log import BLOCK, Log
-from agent_exporter.formats.containers import BOM
+from agent_exporter.formats.containers import BOM, may_hold_wrapped
 from agent_exporter.sources.once import reader
 from agent_exporter.sources.paths import nothing_at
 from agent_exporter.sources.splitting import Stream
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class Unpacking:
-    """A log on its way to a file of plain lines."""
+    """A log that is being unpacked into a file of plain lines."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -48,9 +49,9 @@ def open_logs(
     words: Mapping[str, str] = WORDS,
     format_: str | None = None,
 ) -> Iterator[list[Log]]:
-    """The logs of files, globs and "-", each file once. Raises OSError for one that is not there.
+    """The logs of files, globs and "-", each file once. Raises OSError if one does not exist.
 
-    `format_` is the name or the file of their format; None: what their lines show.
+    `format_` is the name or the file of their format; None: it is found by their lines.
     """
     seen: set[Identity] = set()
     choice = formats.Choice.named(format_)
@@ -75,20 +76,29 @@ def open_logs(
 def _plain(
     name: str, st: os.stat_result, report: Callable[[Reading], None], choice: formats.Choice
 ) -> tuple[IO[bytes], str | None]:
-    """A file of plain lines, and why it is not whole."""
+    """A file of plain lines, and why it is incomplete, if it is."""
     if stat.S_ISREG(st.st_mode) and not name.endswith(".gz"):
         file = open(0 if name == "-" else name, "rb", buffering=0, closefd=name != "-")  # noqa: SIM115  (the caller's)
         head = os.pread(file.fileno(), BLOCK, 0)
         format_ = formats.Choice(choice.mapping).new(name)  # with a memory of its own: this counts nothing
         format_.feed(head.split(b"\n"))
-        if format_.passes and not head.startswith((BOM, b"\0")):
+        if format_.passes and not format_.looking and not head.startswith((BOM, b"\0")) and not _may_hold_wrapped(file):
             return file, None
         file.close()
     return _unpacked(name, report, choice)
 
 
+def _may_hold_wrapped(file: IO[bytes]) -> bool:
+    """Whether a runtime has wrapped lines anywhere in the file; after a banner, the first of them may be far down."""
+    try:
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return may_hold_wrapped(data)
+    except (OSError, ValueError):  # an empty file, or one that cannot be mapped
+        return False
+
+
 def _unpacked(name: str, report: Callable[[Reading], None], choice: formats.Choice) -> tuple[IO[bytes], str | None]:
-    """The same for a copy without a name."""
+    """The same, as a copy without a name."""
     problem = None
     stream = Stream(choice.new(name))
     unpacking = Unpacking(name)

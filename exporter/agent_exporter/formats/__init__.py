@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, Self
 
-from agent_exporter.formats.chosen import Choice, ChosenFormat, is_tagged
+from agent_exporter.formats.chosen import Choice, ChosenFormat
 from agent_exporter.formats.containers import ContainerFormat
 
 if TYPE_CHECKING:
@@ -27,15 +27,11 @@ if TYPE_CHECKING:
 
     from agent_exporter.lines import Batch
 
-__all__ = ["Choice", "ChosenFormat", "Format", "load", "new"]
+__all__ = ["Choice", "ChosenFormat", "ContainerFormat", "Format"]
 
 
 class Format(Protocol):
     """The format of one stream of lines."""
-
-    @classmethod
-    def detect(cls, line: bytes) -> bool:
-        """Whether a stream whose first line is this one is in this format."""
 
     @property
     def passes(self) -> bool:
@@ -56,23 +52,7 @@ class Format(Protocol):
         """End of the stream: unfinished records are passed on as they are, to be rejected with a reason."""
 
     def dump(self) -> bytes:
-        """The remembered state, for a row."""
-
-    @classmethod
-    def load(cls, data: bytes) -> Self:
-        """Restore from `dump`. Raises msgspec.MsgspecError for anything else."""
+        """The remembered state, for a row; `Choice.load` restores it."""
 
     def take_over(self, before: Self) -> None:
         """Continue the unfinished records of the file that had this one's name before it was rotated away."""
-
-
-def new() -> Format:
-    """The format of a new stream of our lines, as the records of OTLP are."""
-    return ContainerFormat()
-
-
-def load(data: bytes) -> Format:
-    """The same as it was dumped; a new one if `data` is empty. Raises msgspec.MsgspecError if it is not readable."""
-    if not data:
-        return new()
-    return ChosenFormat.load(data) if is_tagged(data) else ContainerFormat.load(data)

@@ -76,13 +76,11 @@ class Choice:
             found.records = stream.Records(mapping, self.memory, path, tagged.records)
         return found
 
-    def primed(self, path: str, head: Iterable[bytes]) -> ChosenFormat:
-        """The format of a file that is read from its end, with what the first lines say of it; they are not counted."""
-        first = self.new(path)
-        first.feed(head)
-        found = self.new(path)
-        found.records, found.looking, found.looked = first.records, first.looking, first.looked
-        return found
+    def of_file(self, path: str, head: bytes) -> str:
+        """The name of the format that the first bytes of a file show; empty for lines of ours, or unknown ones."""
+        format_ = Choice(self.mapping).new(path)  # with a memory of its own: nothing is counted
+        format_.feed(head.split(b"\n")[:-1])
+        return format_.name
 
 
 class ChosenFormat:
@@ -96,12 +94,6 @@ class ChosenFormat:
         self.looked = 0
         self._choice = choice
         self._path = path
-
-    @classmethod
-    def detect(cls, line: bytes) -> bool:
-        """Whether a line shows one of the formats that come with the package."""
-        record = stream.parse(line)
-        return record is not None and not _is_ours(record) and any(each.is_its(record) for each in files.detectable())
 
     @property
     def name(self) -> str:
@@ -171,11 +163,6 @@ class ChosenFormat:
             return msgspec.msgpack.encode(Tagged("", self.looked, self.container.dump()))
         tagged = Tagged(self.name, self.looked, self.container.dump(), self.records.dump())
         return msgspec.msgpack.encode(tagged)
-
-    @classmethod
-    def load(cls, data: bytes) -> ChosenFormat:
-        """Without a choice: of a format that comes with the package."""
-        return Choice().load(data)
 
     def take_over(self, before: ChosenFormat) -> None:
         """Go on with the unfinished records, the open calls and the variables of a file that was rotated away."""

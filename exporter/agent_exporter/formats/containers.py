@@ -12,7 +12,8 @@ record are held per stream.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Literal
+from itertools import repeat
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -20,11 +21,13 @@ from agent_exporter.lines import MAX_LINE, Batch
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
+    from mmap import mmap
 
 BOM = b"\xef\xbb\xbf"
 CRI = re.compile(rb"\d{4}-\d\d-\d\dT\S+ (stdout|stderr) ([PF])(?::\S*)?(?: (.*))?", re.DOTALL)
-
-Mode = Literal["", "plain", "docker", "cri"]
+BEGINNINGS = (b'{"log"', b'{ "log"', b'{"stream"', b'{"time"', b'{"attrs"', b"20", BOM)
+"""How a wrapped line may begin, and a file: the lines of the hot path begin with none of these."""
+_CRI_MARKS = (b" stdout F", b" stdout P", b" stderr F", b" stderr P")
 
 
 class DockerLine(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -37,33 +40,26 @@ class DockerLine(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 
 _docker = msgspec.json.Decoder(DockerLine)
+_any = msgspec.json.Decoder(msgspec.Raw)
 
 
 class Dumped(msgspec.Struct, array_like=True):
     """What a ContainerFormat remembers, in a row of state."""
 
-    mode: Mode
     pieces: dict[str, bytes | None]
 
 
 class ContainerFormat:
-    """Wrapped or plain lines in, records out. The first line of a stream decides how all of it is wrapped.
+    """Wrapped or plain lines in, records out. Each line is looked at by itself.
 
-    A line that is not wrapped as the first one was is handed on as it is, to be rejected with a reason.
+    A banner, or the rest of a line that was cut, may stand before wrapped lines; and one file may hold the output of
+    two runtimes. A line that is not wrapped is passed on as it is.
     """
 
-    def __init__(self, mode: Mode = "", pieces: dict[str, bytes | None] | None = None) -> None:
-        self.mode: Mode = mode
+    def __init__(self, pieces: dict[str, bytes | None] | None = None) -> None:
         self.pieces: dict[str, bytes | None] = pieces or {}
         """The unfinished record of each output stream; None for one that is too long, and is dropped at its end."""
-
-    @classmethod
-    def detect(cls, line: bytes) -> bool:
-        return _detect(line) != "plain"
-
-    @property
-    def passes(self) -> bool:
-        return self.mode in {"", "plain"}
+        self.passes = True
 
     @property
     def unfinished(self) -> Collection[str]:
@@ -75,12 +71,7 @@ class ContainerFormat:
 
     def feed(self, lines: Iterable[bytes]) -> Batch:
         records = list(filter(bytes.strip, lines))  # strip copies nothing when there is nothing to strip
-        if not self.mode and records:
-            records[0] = records[0].removeprefix(BOM)
-            if not records[0].strip():
-                del records[0]
-            self.mode = _detect(records[0]) if records else ""
-        if self.passes:
+        if not any(map(bytes.startswith, records, repeat(BEGINNINGS))):
             return Batch(records)
         return self._unwrapped(records)
 
@@ -92,13 +83,21 @@ class ContainerFormat:
     def _unwrapped(self, lines: list[bytes]) -> Batch:
         records = []
         too_long = nul_bytes = 0
-        parse = _parse_docker if self.mode == "docker" else _parse_cri
-        for line in lines:
-            parsed = parse(line)
+        for written in lines:
+            line = written.removeprefix(BOM)
+            parsed = _parse(line) if line.startswith(BEGINNINGS) else None
             if parsed is None:
-                records.append(line)
+                if line.strip():
+                    records.append(line)
                 continue
+            self.passes = False
             stream, text, ends = parsed
+            if not ends and _is_whole(text):
+                piece = self.pieces.pop(stream, b"")
+                records += [piece] if piece and piece.strip() else []
+                too_long += piece is None
+                records.append(text)
+                continue
             piece = self.pieces.pop(stream, b"")
             whole = None if piece is None or len(piece) + len(text) > MAX_LINE else piece + text
             if not ends:
@@ -113,26 +112,43 @@ class ContainerFormat:
         return Batch(records, too_long, nul_bytes)
 
     def dump(self) -> bytes:
-        return msgspec.msgpack.encode(Dumped(self.mode, self.pieces))
+        return msgspec.msgpack.encode(Dumped(self.pieces))
 
     @classmethod
     def load(cls, data: bytes) -> ContainerFormat:
-        dumped = msgspec.msgpack.decode(data, type=Dumped)
-        return cls(dumped.mode, dumped.pieces)
+        return cls(msgspec.msgpack.decode(data, type=Dumped).pieces)
 
     def take_over(self, before: ContainerFormat) -> None:
         self.pieces.update(before.pieces)
         before.pieces.clear()
 
 
-def _detect(line: bytes) -> Mode:
-    if _parse_docker(line):
-        return "docker"
-    return "cri" if _parse_cri(line) else "plain"
+def may_hold_wrapped(data: bytes | mmap) -> bool:
+    """Whether a file may hold wrapped lines anywhere. True too for plain lines whose content looks like one."""
+    if data[: len(BOM)] == BOM:
+        return True
+    marks = (*(b"\n" + begin for begin in BEGINNINGS if begin.startswith(b"{")), *_CRI_MARKS)
+    first = data[: data.find(b"\n") + 1 or MAX_LINE].rstrip()
+    return any(data.find(mark) >= 0 for mark in marks) or _parse(first) is not None
 
 
-# Both give the stream, the text and whether the record ends here; None for a line that is something else. All
+def _is_whole(text: bytes) -> bool:
+    """Whether a text that docker has not ended is a record by itself: shippers take the newline off."""
+    if not (text.startswith(b"{") and text.endswith(b"}")):
+        return False
+    try:
+        _any.decode(text)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
+
+
+# These give the stream, the text and whether the record ends here; None for a line that is something else. All
 # streams but stderr are taken for one, so that made-up names cannot fill the memory.
+
+
+def _parse(line: bytes) -> tuple[str, bytes, bool] | None:
+    return _parse_docker(line) if line.startswith(b"{") else _parse_cri(line)
 
 
 def _parse_docker(line: bytes) -> tuple[str, bytes, bool] | None:
@@ -154,4 +170,4 @@ def _parse_cri(line: bytes) -> tuple[str, bytes, bool] | None:
     if match is None:
         return None
     stream, tag, text = match.groups()
-    return stream.decode(), text or b"", tag == b"F"
+    return f"cri {stream.decode()}", text or b"", tag == b"F"

@@ -23,14 +23,15 @@ import re
 MAX_PREFIX = 1024
 """Bytes before a record, without colours: a pod's name may have 253, its namespace and container 63 each."""
 
-_COLOUR = re.compile(rb"\x1b\[[0-9;:]*+[mK]")
-"""SGR, and "erase the rest of the line", which comes with it. JSON has no such byte, not even in a string."""
+_COLOUR = re.compile(rb"\x1b(?:\[[0-9;:?]*+[@-~]|[()][0-9A-Za-z])|\x0f")
+"""SGR, and what comes with it: "erase the rest of the line", and the character set that `tput sgr0` resets. JSON has no
+such byte, not even in a string."""
 _STRUCTURED_DATA = re.compile(rb'\[[^\s="\][{]++(?: [^\s="\]{]++="[^"\\\]{]*+")++\]')
 
 
 def record_in(line: bytes) -> bytes | None:
     """What may be a record within a line that is none as it is; None if nothing may. Linear in the line's length."""
-    text = _COLOUR.sub(b"", line) if b"\x1b[" in line else line
+    text = _COLOUR.sub(b"", line) if b"\x1b" in line else line
     begin = text.find(b"{", 0, MAX_PREFIX + 1)
     if begin < 0 or (not begin and text is line):
         return None

@@ -1,6 +1,6 @@
-"""What is counted: one struct per label set, stored as one row of state each.
+"""The numbers: one struct per label set, each stored as one row of state.
 
-prometheus_client's own children cost 11 to 23 us a line for the ten or so updates that a line makes, cells 1 us.
+A line makes some ten updates: prometheus_client's own children take 11 to 23 us for them, cells 1 us.
 A histogram is a list of counts per bucket, not cumulative, and a sum.
 """
 
@@ -18,21 +18,21 @@ from agent_exporter.detectors.kinds import TOPICS
 from agent_exporter.sessions import OUTCOMES
 
 DURATION = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
-"""Seconds of an action: from a cached tool to half an hour of work."""
+"""Seconds of an action: from a cached tool call to half an hour of work."""
 CONFIDENCE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 SESSION_SECONDS = (1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0)
 """Seconds of a session: 30 is the article's normal task, 300 its runaway."""
 SESSION_TOKENS = (1e3, 2.5e3, 5e3, 1e4, 2.5e4, 5e4, 1e5, 2.5e5, 5e5, 1e6, 4e6)
 """Tokens of a session: 50,000 is the default ceiling."""
 GEN_AI_TOKENS = tuple(float(4**n) for n in range(14))
-"""As the OpenTelemetry GenAI conventions give them: 1 to 67,108,864."""
+"""Buckets of the OpenTelemetry GenAI conventions: 1 to 67,108,864."""
 GEN_AI_SECONDS = tuple(0.01 * 2**n for n in range(14))
-"""As the conventions give them: 0.01 to 81.92."""
+"""Buckets of these conventions: 0.01 to 81.92 s."""
 
 DAY = 86_400
 """Seconds."""
 DAYS = 4
-"""UTC days remembered of an agent: today and three whole ones, over which quality is looked at."""
+"""UTC days kept of an agent: today, and the three whole days over which quality is judged."""
 
 Exemplar = tuple[str, float, float]
 """(trace as the line names it, value, time in seconds since 1970)."""
@@ -43,13 +43,13 @@ def _counts(bounds: tuple[float, ...]) -> list[int]:
 
 
 class Cell(Struct, eq=False, gc=False, array_like=True):
-    """`key` is that of its row. Rows grow at the end, so what all cells have comes first, and has no default."""
+    """`key` is the key of its row. Rows grow at the end, so the fields of all cells come first, without defaults."""
 
     key: str
     created: float
     """Clock when the first line was counted, seconds since 1970: `_created` of its counters."""
     dirty: bool
-    """It has changed since the last commit. A flag, as a set of cells costs more than all that is counted."""
+    """It has changed since the last commit. A flag, as a set of cells would cost more than all the counting."""
 
 
 class ActionCell(Cell):
@@ -58,10 +58,10 @@ class ActionCell(Cell):
     agent: str
     action: str
     llm: bool | None
-    """Its calls are those of a model; None for `_overflow`, which holds both kinds."""
+    """Whether it is a call of a model; None for `_overflow`, which holds both kinds."""
     successes: int = 0
     others: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(STATUSES[1:], 0))
-    """By the statuses other than success."""
+    """Actions by status, other than success."""
     retries: int = 0
     fallbacks: int = 0
     durations: list[int] = msgspec.field(default_factory=lambda: _counts(DURATION))
@@ -70,7 +70,7 @@ class ActionCell(Cell):
     duration_exemplars: dict[int, Exemplar] = {}
     anomalies: int = 0
     average: float | None = None
-    """Tokens of its latest calls; None if none told any."""
+    """Mean tokens of its latest calls; None if none had any."""
 
 
 class ModelCell(Cell):
@@ -82,7 +82,7 @@ class ModelCell(Cell):
     completion: int = 0
     cost_usd: float = 0.0
     mismatches: int = 0
-    """Calls whose logged cost is not the price table's."""
+    """Calls whose logged cost differs from the price table."""
     unpriced: int = 0
     """Tokens of calls that have neither a price nor a logged cost."""
     cache_apart: int = 0
@@ -111,7 +111,7 @@ class TaskCell(Cell):
 
 
 class GenAICell(Cell):
-    """(operation, model), named by the GenAI conventions; not per agent, as those have it."""
+    """(operation, model), with the names of the GenAI conventions, which have no label for the agent."""
 
     model: str
     input: list[int] = msgspec.field(default_factory=lambda: _counts(GEN_AI_TOKENS))
@@ -133,7 +133,7 @@ class Baseline(Struct, array_like=True):
 
 
 class Mean(Struct, array_like=True):
-    """Of values from 0 to 1."""
+    """The mean of values from 0 to 1."""
 
     total: float = 0.0
     count: int = 0
@@ -145,11 +145,11 @@ class Day(Struct, array_like=True):
     tokens: int = 0
     cost_usd: float = 0.0
     quality: dict[str, Mean] = {}
-    """By signal, as in `baselines`."""
+    """Means by signal, as in `baselines`."""
 
 
 class AgentCell(Cell):
-    """One agent: what has no further label, and what its other cells share."""
+    """One agent: numbers without a further label, and what its other cells share."""
 
     agent: str
     team: str = ""
@@ -165,32 +165,32 @@ class AgentCell(Cell):
     feedback_sum: float = 0.0
     feedback_count: int = 0
     days: dict[int, Day] = {}
-    """Of the DAYS latest UTC days, counted from 1970."""
+    """The DAYS latest UTC days, by number since 1970."""
     baselines: dict[str, Baseline] = {}
     configured: bool = False
     loops: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(LOOPS, 0))
     cascades: int = 0
-    """Of which it is the suspected root."""
+    """Cascades of which it is the suspected root."""
     cascade_members: int = 0
     findings: dict[str, float] = msgspec.field(default_factory=lambda: dict.fromkeys(TOPICS, 0.0))
-    """By topic, the clock when the last one was made; 0 never."""
+    """The clock at the latest finding, by topic; 0 means never."""
     unconfirmed: int = 0
-    """Sessions that still log though they were told to stop."""
+    """Sessions that still log although they should have stopped."""
     terminations: dict[str, dict[str, int]] = msgspec.field(
         default_factory=lambda: {session_budget.KIND: dict.fromkeys(RESULTS, 0)}
     )
-    """By reason, then result."""
+    """Terminations by reason, then result."""
     cascade_trace: str = ""
-    """Of the latest cascade in which it failed."""
+    """Time of the latest cascade in which it failed."""
     heard: float = 0.0
-    """The clock when its newest line arrived from a source that had been read up before; 0 if none did yet. In a log of
-    the past that is read in order, the newest time of all lines until then."""
+    """The clock when its newest line arrived from a source that was caught up; 0 means never. In an old log that is
+    read in order, the newest time of all lines until then."""
     clock_offset: float | None = None
-    """Seconds that its clock is ahead (behind if negative), as `clocks` measures it; None while not known."""
+    """Seconds that its clock is ahead (negative: behind), as `clocks` measures it; None while unknown."""
 
     @property
     def last_seen(self) -> float:
-        """When it was last heard: the time of its newest line, or its arrival if that is later. 0 never."""
+        """Time of its newest line, or of the line's arrival if that is later; 0 means never."""
         return self.last_active if self.last_active > self.heard else self.heard
 
 
@@ -236,7 +236,7 @@ class Reader(Generic[C]):
         self._buckets = {name: len(make()) for name, make in made.items() if isinstance(make(), list)}
 
     def __call__(self, key: str, value: bytes) -> C:
-        """Names that the version that wrote the row did not know stand at zero. Raises ValueError for other buckets."""
+        """Sets names that are missing in an older row to zero. Raises ValueError if the buckets differ."""
         cell = self._decode(value)
         if cell.key != key:
             raise ValueError("the row of another key")
@@ -248,7 +248,7 @@ class Reader(Generic[C]):
         return cell
 
 
-KINDS: dict[str, type[Cell]] = {
+CELL_TYPES: dict[str, type[Cell]] = {
     "agent": AgentCell,
     "action": ActionCell,
     "model": ModelCell,

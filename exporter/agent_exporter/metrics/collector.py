@@ -1,4 +1,4 @@
-"""Samples as families of prometheus_client: for registries, for encoders, and for samples that are to be changed."""
+"""Samples as families of prometheus_client: for registries, encoders, and code that changes samples."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ _TYPES = {
 
 
 class Collector:
-    """The prometheus_client seam: `collect()` yields the families of one scrape."""
+    """A collector for prometheus_client: `collect()` yields the families of one scrape."""
 
     def __init__(self, rows: Rows, live: ScrapeContext, *, created: bool) -> None:
         self._arguments = rows, live, created
 
     def collect(self) -> Iterable[Metric]:
-        """Families in the order of FAMILIES; those without a sample stay in, so that HELP names them."""
+        """Families in the order of FAMILIES, also those without samples, so that HELP names them."""
         rows, live, created = self._arguments
         page = Exposition(created=created)
         fill(page, rows, live)
@@ -53,7 +53,7 @@ class Collector:
 
 
 class StaticCollector:
-    """Families that exist already, as a collector: the encoders of prometheus_client take nothing else."""
+    """Wraps families as a collector: the encoders of prometheus_client take nothing else."""
 
     def __init__(self, families: Iterable[Metric]) -> None:
         self._families = families
@@ -91,9 +91,9 @@ class Exposition:
     ) -> None:
         """A sample for each value of the last label."""
         born = created if self._created and created else None
-        told = {value: _exemplar(exemplar) for value, exemplar in (exemplars or {}).items() if self._created}
+        shown = {value: _exemplar(exemplar) for value, exemplar in (exemplars or {}).items() if self._created}
         for last, value in values.items():
-            self.families[name].add_metric((*labels, last), value, created=born, exemplar=told.get(last))  # type: ignore[attr-defined]
+            self.families[name].add_metric((*labels, last), value, created=born, exemplar=shown.get(last))  # type: ignore[attr-defined]
 
     def histogram(
         self,

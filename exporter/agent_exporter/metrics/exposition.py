@@ -5,12 +5,12 @@
     agent_actions_total{action="web_search",agent_id="research-agent-01",status="success"} 1.0
     agent_actions_total{action="web_search",agent_id="research-agent-01",status="error"} 0.0
 
-Why not prometheus_client's encoders: they want a Sample with a dict of labels for every line, and sort and escape those
-dicts anew. Measured from cells to bytes with 8,000 to 170,000 samples, they take 8 to 12 times as long for text and 15
-to 18 times for OpenMetrics (10,000 samples: 104 ms, here 7), and 30 MB more at the peak of `replay`.
+Why not prometheus_client's encoders: they need a Sample with a dict of labels for every line, and sort and escape those
+dicts each time. Measured from cells to bytes with 8,000 to 170,000 samples, they take 8 to 12 times as long for text
+and 15 to 18 times for OpenMetrics (10,000 samples: 104 ms, here 7), and 30 MB more at the peak of `replay`.
 
-Why no text is kept between pages: an unchanged page would take a third, but while lines are read most cells change (a
-fifth was gained under load), and the text of 100,000 samples is 10 MB for each format.
+Why no text is kept between pages: an unchanged page would take a third of the time, but while lines are read most cells
+change (the gain under load was a fifth), and the text of 100,000 samples takes 10 MB for each format.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ if TYPE_CHECKING:
 
 
 def write(file: BinaryIO, rows: Rows, live: ScrapeContext, *, openmetrics: bool) -> None:
-    """The page, without the `# EOF` of OpenMetrics: others may have more to tell."""
+    """Write the page, without the `# EOF` of OpenMetrics: the caller may add more."""
     page = Text(openmetrics=openmetrics)
     fill(page, rows, live)
     page.finish(file, live)
 
 
 class Text:
-    """The lines of one page, by family. Byte for byte what prometheus_client writes; a test compares."""
+    """The lines of one page, by family. The bytes are those of prometheus_client; a test compares them."""
 
     def __init__(self, *, openmetrics: bool) -> None:
         self._openmetrics = openmetrics
         self._lines: dict[str, list[str]] = {name: [] for name in FAMILIES}
 
     def finish(self, file: BinaryIO, live: ScrapeContext) -> None:
-        """All of them, each family below its head. Lines go as they are written, or the page would be held thrice."""
+        """Write all lines, each family below its HELP and TYPE. Drops them as it goes, to hold the page only once."""
         for family in shown(live):
             file.write(_head(family, openmetrics=self._openmetrics))
             file.writelines(map(str.encode, self._lines.pop(family.name)))
@@ -131,7 +131,7 @@ class Text:
 # --- numbers -------------------------------------------------------------------------------------------------------
 
 PLAIN = 1_000_000
-"""From here on Go, and so prometheus_client, writes an exponent."""
+"""From here on Go writes an exponent, and so does prometheus_client."""
 
 
 def _number(value: float) -> str:
@@ -141,7 +141,7 @@ def _number(value: float) -> str:
 
 
 _time = lru_cache(1)(floatToGoString)
-"""All samples of a cell were created at one time."""
+"""The `_created` lines: all samples of a cell have one time."""
 
 
 def _exemplar(exemplar: Exemplar) -> str:
@@ -153,7 +153,7 @@ def _exemplar(exemplar: Exemplar) -> str:
 
 
 class _Shape:
-    """How the labels of a family are written: sorted by name, and around the one whose values are known beforehand."""
+    """The labels of a family as text, sorted by name, in two parts: around the label with a fixed set of values."""
 
     def __init__(self, family: Family) -> None:
         self.known = "le" if family.type == "histogram" else family.labels[-1] if family.labels else ""
@@ -168,11 +168,11 @@ class _Shape:
         self._split = self._around[0].count("%s")
 
     def all(self, labels: Sequence[str]) -> str:
-        """In braces; nothing if there are none."""
+        """Labels in braces; empty without labels."""
         return self._all % tuple([_escaped(labels[index]) for index in self._order])
 
     def around(self, labels: Sequence[str]) -> tuple[str, str]:
-        """What goes before the known label, and what after it."""
+        """The text before the known label, and after it."""
         values = tuple([_escaped(labels[index]) for index in self._others])
         before, after = self._around
         return before % values[: self._split], after % values[self._split :]
@@ -198,7 +198,7 @@ def _created(name: str) -> str:
 def _counters(name: str, values: tuple[str, ...], *, born: bool) -> str:
     samples = (name, _created(name)) if born else (name,)
     known = _SHAPES[name].known
-    values = tuple(value.replace("%", "%%") for value in values)  # a damaged row of state may have any
+    values = tuple(value.replace("%", "%%") for value in values)  # a damaged row of state may hold any
     return "".join(f'{sample}{{%s{known}="{value}"%s}} %s\n' for value in values for sample in samples)
 
 

@@ -1,4 +1,4 @@
-"""The only place where a metric name is spelt: names, types, help and labels. `samples` puts values to them."""
+"""The only place with names of metrics: names, types, help and labels. `samples` adds the values."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Family(NamedTuple):
-    """A metric's name, type, help and labels. A counter's name is given as it is exposed, with `_total`."""
+    """A metric's name, type, help and labels. A counter's name includes `_total`."""
 
     name: str
     type: str
@@ -14,13 +14,14 @@ class Family(NamedTuple):
     labels: tuple[str, ...] = ()
 
 
-A, B, CHECK, SUITE = ("agent_id",), ("agent_id", "action"), ("agent_id", "check"), ("agent_id", "suite")
+AGENT, AGENT_ACTION = ("agent_id",), ("agent_id", "action")
+AGENT_CHECK, AGENT_SUITE = ("agent_id", "check"), ("agent_id", "suite")
 FAMILIES = {
     family.name: family
     for family in (
         Family("agent_info", "gauge", "1 for every agent, with the team it belongs to.", ("agent_id", "team")),
-        Family("agent_actions_total", "counter", "Actions by outcome.", (*B, "status")),
-        Family("agent_action_duration_seconds", "histogram", "Duration of actions.", B),
+        Family("agent_actions_total", "counter", "Actions by outcome.", (*AGENT_ACTION, "status")),
+        Family("agent_action_duration_seconds", "histogram", "Duration of actions.", AGENT_ACTION),
         Family("agent_tokens_total", "counter", "Tokens used.", ("agent_id", "model", "token_type")),
         Family(
             "agent_cost_usd_total",
@@ -46,54 +47,61 @@ FAMILIES = {
             "Calls whose prompt did not include the cached tokens, which were added.",
             ("agent_id", "model"),
         ),
-        Family("agent_retries_total", "counter", "Actions that were a retry.", B),
-        Family("agent_fallbacks_total", "counter", "Actions that used a fallback.", B),
+        Family("agent_retries_total", "counter", "Actions that were a retry.", AGENT_ACTION),
+        Family("agent_fallbacks_total", "counter", "Actions that used a fallback.", AGENT_ACTION),
         Family("agent_errors_total", "counter", "Actions that ended in error or timeout.", ("agent_id", "error_type")),
-        Family("agent_confidence_ratio", "histogram", "The agent's own confidence, 0 to 1.", A),
-        Family("agent_confidence_success_total", "counter", "Successful actions that reported a confidence.", A),
-        Family("agent_feedback_ratio", "summary", "User feedback, -1..1 mapped to 0..1.", A),
+        Family("agent_confidence_ratio", "histogram", "The agent's own confidence, 0 to 1.", AGENT),
+        Family("agent_confidence_success_total", "counter", "Successful actions that reported a confidence.", AGENT),
+        Family("agent_feedback_ratio", "summary", "User feedback, -1..1 mapped to 0..1.", AGENT),
         Family(
             "agent_baseline_ratio", "gauge", "Mean of the first 7 UTC days, frozen after them.", ("agent_id", "metric")
         ),
-        Family("agent_first_seen_timestamp_seconds", "gauge", "Time of the agent's first line.", A),
+        Family("agent_first_seen_timestamp_seconds", "gauge", "Time of the agent's first line.", AGENT),
         Family(
             "agent_last_active_timestamp_seconds",
             "gauge",
             "Time of the agent's newest line, or its arrival if that is later.",
-            A,
+            AGENT,
         ),
         Family(
             "agent_clock_offset_seconds",
             "gauge",
             "How far the agent's clock is ahead of the exporter's; negative if it is behind.",
-            A,
+            AGENT,
         ),
         Family(
             "agent_last_action_timestamp_seconds",
             "gauge",
             "Time of the agent's newest action; heartbeats do not count.",
-            A,
+            AGENT,
         ),
         Family(
             "agent_state_timestamp_seconds",
             "gauge",
             "Time of the latest heartbeat with this state; 0 if there was none.",
-            (*A, "state"),
+            (*AGENT, "state"),
         ),
-        Family("agent_expected_cycle_seconds", "gauge", "Longest expected time between two lines, from the config.", A),
-        Family("agent_long_call_seconds", "gauge", "Longest expected duration of an action, from the config.", A),
-        Family("agent_quiet_hours", "gauge", "1 during the quiet hours of the agent, from the config.", A),
-        Family("agent_heartbeats_total", "counter", "Heartbeats by state.", (*A, "state")),
-        Family("agent_sessions_active", "gauge", "Sessions that are open.", A),
-        Family("agent_sessions_total", "counter", "Ended sessions by outcome.", (*A, "task_type", "outcome")),
         Family(
-            "agent_session_duration_seconds", "histogram", "From first to last action of a session.", (*A, "task_type")
+            "agent_expected_cycle_seconds", "gauge", "Longest expected time between two lines, from the config.", AGENT
         ),
-        Family("agent_session_tokens", "histogram", "Tokens of a session.", (*A, "task_type")),
-        Family("agent_tokens_today", "gauge", "Tokens since 00:00 UTC.", A),
-        Family("agent_cost_usd_today", "gauge", "Cost in US dollars since 00:00 UTC.", A),
-        Family("agent_daily_token_budget", "gauge", "Tokens that the agent may use in a UTC day, as configured.", A),
-        Family("agent_daily_cost_budget_usd", "gauge", "Dollars that the agent may cost in a UTC day.", A),
+        Family("agent_long_call_seconds", "gauge", "Longest expected duration of an action, from the config.", AGENT),
+        Family("agent_quiet_hours", "gauge", "1 during the quiet hours of the agent, from the config.", AGENT),
+        Family("agent_heartbeats_total", "counter", "Heartbeats by state.", (*AGENT, "state")),
+        Family("agent_sessions_active", "gauge", "Sessions that are open.", AGENT),
+        Family("agent_sessions_total", "counter", "Ended sessions by outcome.", (*AGENT, "task_type", "outcome")),
+        Family(
+            "agent_session_duration_seconds",
+            "histogram",
+            "From first to last action of a session.",
+            (*AGENT, "task_type"),
+        ),
+        Family("agent_session_tokens", "histogram", "Tokens of a session.", (*AGENT, "task_type")),
+        Family("agent_tokens_today", "gauge", "Tokens since 00:00 UTC.", AGENT),
+        Family("agent_cost_usd_today", "gauge", "Cost in US dollars since 00:00 UTC.", AGENT),
+        Family(
+            "agent_daily_token_budget", "gauge", "Tokens that the agent may use in a UTC day, as configured.", AGENT
+        ),
+        Family("agent_daily_cost_budget_usd", "gauge", "Dollars that the agent may cost in a UTC day.", AGENT),
         Family("agent_session_token_budget", "gauge", "Tokens that a session may use, as configured.", ("task_type",)),
         Family("agent_session_cost_budget_usd", "gauge", "Dollars that a session may cost.", ("task_type",)),
         Family(
@@ -111,40 +119,54 @@ FAMILIES = {
         Family(
             "agent_session_budget_exceeded_total", "counter", "Sessions over their budget.", ("agent_id", "task_type")
         ),
-        Family("agent_action_token_anomalies_total", "counter", "Calls over a multiple of their rolling average.", B),
-        Family("agent_action_tokens_rolling_average", "gauge", "Mean tokens of the latest calls of an action.", B),
-        Family("agent_loops_total", "counter", "Loops found, by kind.", (*A, "kind")),
+        Family(
+            "agent_action_token_anomalies_total",
+            "counter",
+            "Calls over a multiple of their rolling average.",
+            AGENT_ACTION,
+        ),
+        Family(
+            "agent_action_tokens_rolling_average",
+            "gauge",
+            "Mean tokens of the latest calls of an action.",
+            AGENT_ACTION,
+        ),
+        Family("agent_loops_total", "counter", "Loops found, by kind.", (*AGENT, "kind")),
         Family("agent_cascades_total", "counter", "Cascades, by the suspected root.", ("root_agent_id",)),
-        Family("agent_cascade_members_total", "counter", "Cascades in which the agent failed.", A),
+        Family("agent_cascade_members_total", "counter", "Cascades in which the agent failed.", AGENT),
         Family(
             "agent_finding_timestamp_seconds",
             "gauge",
             "Time of the latest finding of this kind; 0 if there was none.",
-            (*A, "kind"),
+            (*AGENT, "kind"),
         ),
-        Family("agent_health_check_success", "gauge", "1 if the latest run of a health check passed.", CHECK),
-        Family("agent_health_check_duration_seconds", "gauge", "Duration of the latest run of a health check.", CHECK),
+        Family("agent_health_check_success", "gauge", "1 if the latest run of a health check passed.", AGENT_CHECK),
+        Family(
+            "agent_health_check_duration_seconds", "gauge", "Duration of the latest run of a health check.", AGENT_CHECK
+        ),
         Family(
             "agent_health_check_timestamp_seconds",
             "gauge",
             "Time at which the latest run of a health check ended.",
-            CHECK,
+            AGENT_CHECK,
         ),
         Family(
             "agent_health_check_interval_seconds",
             "gauge",
             "Time between two runs of a health check that passes.",
-            CHECK,
+            AGENT_CHECK,
         ),
-        Family("agent_benchmark_passed_ratio", "gauge", "Share of a suite that passed in its latest run.", SUITE),
-        Family("agent_benchmark_timestamp_seconds", "gauge", "Time at which the latest run of a suite ended.", SUITE),
+        Family("agent_benchmark_passed_ratio", "gauge", "Share of a suite that passed in its latest run.", AGENT_SUITE),
+        Family(
+            "agent_benchmark_timestamp_seconds", "gauge", "Time at which the latest run of a suite ended.", AGENT_SUITE
+        ),
         Family(
             "agent_terminations_total",
             "counter",
             "Sessions to be stopped, by result; observed: the breaker did not stop it.",
-            (*A, "reason", "result"),
+            (*AGENT, "reason", "result"),
         ),
-        Family("agent_sessions_unconfirmed", "gauge", "Sessions that still log after they were told to stop.", A),
+        Family("agent_sessions_unconfirmed", "gauge", "Sessions that still log after they were told to stop.", AGENT),
         Family(
             "agent_breaker_latched",
             "gauge",
@@ -272,6 +294,7 @@ TABLES = (
     "recent",
     "sessions",
     "traces",
+    "unprinted",
     "unreadable",
     "windows",
 )

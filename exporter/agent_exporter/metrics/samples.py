@@ -1,4 +1,4 @@
-"""Samples out of cells: committed rows in, the samples of one scrape on a page out.
+"""Cells to samples: committed rows in, the samples of one scrape out, put on a page.
 
 What one line becomes, abridged (`python -m agent_exporter replay` on the article's sample):
 
@@ -20,12 +20,12 @@ import msgspec
 from agent_exporter.action import REASONS
 from agent_exporter.benchmark import history
 from agent_exporter.metrics.cells import (
+    CELL_TYPES,
     CONFIDENCE,
     DAY,
     DURATION,
     GEN_AI_SECONDS,
     GEN_AI_TOKENS,
-    KINDS,
     SESSION_SECONDS,
     SESSION_TOKENS,
     ActionCell,
@@ -51,20 +51,20 @@ if TYPE_CHECKING:
 
 
 class AgentSettings(NamedTuple):
-    """What the config says of one agent; None is not configured."""
+    """The config of one agent; None means not configured."""
 
     expected_interval: float | None
     """Seconds."""
     max_action_duration: float
     """Seconds."""
     quiet: bool
-    """It is within its quiet hours now, or they ended less than two expected intervals ago."""
+    """It is in its quiet hours now, or they ended less than two expected intervals ago."""
     daily_tokens: int | None
     daily_cost_usd: float | None
 
 
 class TaskSettings(NamedTuple):
-    """What the config says of one task type."""
+    """The config of one task type."""
 
     session_tokens: int
     session_cost_usd: float | None
@@ -75,7 +75,7 @@ class TaskSettings(NamedTuple):
 
 
 class ScrapeContext(NamedTuple):
-    """What is read off the running process at the scrape, as no restart need find it again."""
+    """State of the running process at the scrape. It is not stored."""
 
     now: float
     version: str
@@ -84,19 +84,19 @@ class ScrapeContext(NamedTuple):
     gauges: Mapping[str, float] = {}
     """Gauge families without labels, by name."""
     gen_ai: bool = True
-    """Whether the names of the GenAI conventions are shown."""
+    """Whether to show the metrics of the GenAI conventions."""
     checks: Sequence[Result] = ()
-    """The latest health checks: each tells its own time, and after a restart the next is seconds away."""
+    """The latest health checks, each with its time. After a restart the next ones come within seconds."""
 
 
 class Page(Protocol):
-    """What the samples of one scrape are put on. `labels` are values, in the order of the family's label names."""
+    """Takes the samples of one scrape. `labels` are values, in the order of the family's label names."""
 
     def gauge(self, name: str, labels: Sequence[str], value: float) -> None:
         """One sample."""
 
     def counter(self, name: str, labels: Sequence[str], value: float, created: float) -> None:
-        """One sample and, if the page has those, when it was created."""
+        """One sample, with `_created` if the page has those."""
 
     def counters(
         self,
@@ -106,7 +106,7 @@ class Page(Protocol):
         created: float,
         exemplars: Mapping[str, cells.Exemplar] | None = None,
     ) -> None:
-        """A sample for each value of the last label, which no line can invent; `labels` are the others."""
+        """A sample for each value of the last label, which is a fixed set; `labels` are the others."""
 
     def histogram(
         self,
@@ -136,19 +136,19 @@ LE = {
 
 
 def shown(live: ScrapeContext) -> Iterator[Family]:
-    """The families that a page has, whether there are samples or not: HELP tells of what there may be."""
+    """The families of a page, also those without samples: HELP describes what there may be."""
     return (family for family in FAMILIES.values() if live.gen_ai or not family.name.startswith("gen_ai_"))
 
 
 def fill(page: Page, rows: Rows, live: ScrapeContext) -> None:
-    """Put all samples of one scrape on a page, from rows that are committed.
+    """Put all samples of one scrape on a page, from committed rows.
 
     Pure: the same rows and the same `live` give the same samples.
     """
     for name, show in _SHOWN.items():
         of_kind = rows.get(name)
         if of_kind:
-            decode = msgspec.msgpack.Decoder(KINDS[name]).decode
+            decode = msgspec.msgpack.Decoder(CELL_TYPES[name]).decode
             for _, value in sorted(of_kind.items()):
                 show(page, decode(value), live)
     for name, settings in sorted(live.tasks.items()):
@@ -163,7 +163,7 @@ def fill(page: Page, rows: Rows, live: ScrapeContext) -> None:
         page.gauge("agent_health_check_duration_seconds", names, check.seconds)
         page.gauge("agent_health_check_timestamp_seconds", names, check.at)
         page.gauge("agent_health_check_interval_seconds", names, check.interval)
-    for agent, suite, run in history.latest(rows.get(history.ROW, {}).items()):
+    for agent, suite, run in history.latest(rows.get(history.ROW_KIND, {}).items()):
         names = label(agent), label(suite)
         page.gauge("agent_benchmark_passed_ratio", names, run.ratio)
         page.gauge("agent_benchmark_timestamp_seconds", names, run.at)
@@ -177,14 +177,14 @@ def _agent(page: Page, cell: AgentCell, live: ScrapeContext) -> None:
     a = (who,)
     settings = live.agent(cell.agent)
     page.gauge("agent_info", (who, label(cell.team)), 1)
-    # An agent that the config names and that has not logged yet has budgets and a cycle, and nothing it did.
-    for name, wanted in (
+    # An agent that the config names, but that has not logged yet, has budgets and an interval, and no counters.
+    for name, value in (
         ("agent_expected_cycle_seconds", settings.expected_interval),
         ("agent_daily_token_budget", settings.daily_tokens),
         ("agent_daily_cost_budget_usd", settings.daily_cost_usd),
     ):
-        if wanted is not None:
-            page.gauge(name, a, wanted)
+        if value is not None:
+            page.gauge(name, a, value)
     page.gauge("agent_long_call_seconds", a, settings.max_action_duration)
     page.gauge("agent_quiet_hours", a, int(settings.quiet))
     today = cell.days.get(int(live.now // DAY)) or Day()

@@ -1,4 +1,4 @@
-"""The cells of all label sets: made when a name is new and the bounds allow it, stored, dropped with their agent."""
+"""The cells of all label sets: made for a new name if the bounds allow it, stored, and dropped with their agent."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import msgspec
 
 from agent_exporter.clocks import ClockOffset
 from agent_exporter.metrics.cells import (
+    CELL_TYPES,
     DAY,
-    KINDS,
     ActionCell,
     AgentCell,
     Baseline,
@@ -35,19 +35,19 @@ if TYPE_CHECKING:
 AGENT_TTL = 7.0 * DAY
 """Seconds; docs/operating.md."""
 UNKNOWN = "unknown"
-"""The label `model` of tokens that name none."""
+"""The label `model` of tokens without a model."""
 OTHER = "_OTHER"
-"""The label `error_type` of an error that names none, as OpenTelemetry has it."""
+"""The label `error_type` of an error without a type, as in OpenTelemetry."""
 MAX_TYPES = 40
-"""Types of records of one format that are counted by themselves: Claude Code and Codex have some twenty each."""
+"""Types of records of one format with a count of their own: Claude Code and Codex have some twenty each."""
 MAX_REFUSED = 8192
-"""Names that are known to have no series of their own; about 1 MB."""
+"""Names kept as having no series of their own; about 1 MB."""
 
-_KIND_OF = {cell: kind for kind, cell in KINDS.items() if cell is not CountCell}
+_KIND_OF = {cell: kind for kind, cell in CELL_TYPES.items() if cell is not CountCell}
 
 
 class Agent:
-    """An agent's cells by the names that its lines use. Not stored: it is found again from the cells."""
+    """An agent's cells by the names in its lines. Not stored: `restore` makes it from the cells."""
 
     __slots__ = (
         "actions", "baseline_from", "cell", "clock", "configured", "errors", "midnight", "models", "next_midnight",
@@ -70,7 +70,7 @@ class Agent:
 
 
 class Table:
-    """All cells. `is_llm` says whether an action is a call of a model; `team` what the config says of an agent."""
+    """All cells. `is_llm(action)` says whether it is a call of a model; `team(agent)` is its team in the config."""
 
     def __init__(
         self,
@@ -99,12 +99,12 @@ class Table:
         self._gone: list[Row] = []
         self._everyone: Agent | None = None
         self._refused: dict[tuple[type[Cell], str, str], Cell] = {}
-        """Where names without series of their own are counted, by agent: so that a cap that is reached costs little."""
+        """For each agent, the cells that count names without series of their own: so a full table costs little."""
 
     # --- the exporter's own counters -----------------------------------------------------------------
 
     def source(self, name: str, now: float) -> SourceCell:
-        """The cell of a source, made at zero if it is new; the caller adds to it and calls `touch`."""
+        """The cell of a source, at zero if it is new. The caller adds to it and calls `touch`."""
         cell = self.sources.get(name)
         if cell is None:
             cell = self.sources[name] = SourceCell(row_key(name), now, dirty=False, source=label(name))
@@ -112,7 +112,7 @@ class Table:
         return cell
 
     def touch(self, cell: Cell) -> None:
-        """The cell has changed."""
+        """Mark the cell as changed."""
         if not cell.dirty:
             cell.dirty = True
             self._dirty.append(cell)
@@ -197,7 +197,7 @@ class Table:
         )
 
     def _cell(self, agent: Agent, where: str, kind: type[C], name: str, make: Callable[[str, str, str], C]) -> C:
-        """The agent's cell of this name; if its share forbids one, its `_overflow` cell; if the caps do, everyone's."""
+        """The agent's cell of this name. If its share is full: its `_overflow` cell; at the caps: the shared one."""
         cells: dict[str, C] = getattr(agent, where)
         found = cells.get(name)
         if found is not None and name != OVERFLOW:
@@ -230,13 +230,13 @@ class Table:
         return cell
 
     def _rest(self, now: float) -> Agent:
-        """The agent that stands for all those without series of their own."""
+        """The `_overflow` agent, for all agents without series of their own."""
         if self._everyone is None:
             self._everyone = Agent(AgentCell(row_key(OVERFLOW), now, dirty=False, agent=OVERFLOW), configured=False)
         return self._everyone
 
     def _name(self, kind: str, name: str) -> str:
-        """The name itself if it is among the first MAX_NAMES of its kind, else `_overflow`."""
+        """The name if it is among the first MAX_NAMES of its kind, else `_overflow`."""
         names = self._names[kind]
         known = names.get(name)
         if known is not None:
@@ -256,7 +256,7 @@ class Table:
     # --- settings, time to live --------------------------------------------------------------------------------
 
     def configure(self, names: Iterable[str], now: float) -> None:
-        """The config names these agents: they have series before their first line, and room in the caps."""
+        """Give the agents that the config names series before their first line, and room in the caps."""
         self.configured = set(names)
         self._refused.clear()
         for name, agent in self.agents.items():
@@ -271,7 +271,7 @@ class Table:
             self._agent(name, now)
 
     def tick(self, now: float) -> None:
-        """Drop agents that have not been seen for `ttl` seconds, and of which no session is open."""
+        """Drop agents that have logged nothing for `ttl` seconds and have no open session."""
         for agent_id in [
             name
             for name, agent in self.agents.items()
@@ -283,7 +283,7 @@ class Table:
             self.forget(agent_id)
 
     def forget(self, agent_id: str) -> None:
-        """Drop an agent and all its series: unseen for its time to live, retired, or taken out of the config."""
+        """Drop an agent and all its series: after its time to live, retired, or removed from the config."""
         agent = self.agents.pop(agent_id, None)
         if agent is None:
             return
@@ -312,7 +312,7 @@ class Table:
             yield kind, cell.key, encode(cell)
 
     def restore(self, store: Store, now: float) -> None:  # noqa: ARG002
-        """Take up the cells of a former run."""
+        """Restore from committed rows."""
         rows = store.rows
         for cell in _decoded(rows, "agent", AgentCell):
             name = cell.agent
@@ -339,13 +339,13 @@ class Table:
             self.gen_ai[gen_ai.model] = gen_ai
         for source in _decoded(rows, "source", SourceCell):
             self.sources[source.source] = source
-        for kind in (kind for kind, cell in KINDS.items() if cell is CountCell):
+        for kind in (kind for kind, cell in CELL_TYPES.items() if cell is CountCell):
             for count in _decoded(rows, kind, CountCell):
                 self.counts[kind, count.label] = count
 
     def _take(self, cell: Cell, agent_id: str, where: str, name: str) -> None:
         agent = self._everyone if agent_id == OVERFLOW else self.agents.get(agent_id)
-        if agent is None:  # its row cannot be read: all its series begin at zero together
+        if agent is None:  # its row is unreadable: all its series begin at zero together
             self._gone.append((_KIND_OF[type(cell)], cell.key, None))
             return
         getattr(agent, where)[name] = cell

@@ -37,13 +37,13 @@ if TYPE_CHECKING:
 BASELINE_DAYS = 7
 """A week: the rhythm of most work."""
 TOLERANCE = 60.0
-"""Seconds that a line may be on its way: beyond them, the clock of its agent is off."""
+"""Seconds that a line may take to arrive: beyond them, its agent's clock is wrong."""
 NEWS = 3600.0
-"""Seconds; what was found in older lines is no news, so that the first read of an old log pages nobody."""
+"""Seconds. A finding in an older line does not page, so the first read of an old log pages nobody."""
 
 
 class Tally(Table, Stage):
-    """A table of cells that actions, sessions and findings are added to."""
+    """Adds actions, sessions and findings to a table of cells."""
 
     # --- an action ---------------------------------------------------------------------------------------------
 
@@ -58,12 +58,12 @@ class Tally(Table, Stage):
             dirty.append(cell)
         at = action.at
         seen = at if at < now else now
-        if reading.live and now >= agent.clock.due and agent.clock.observe(at, now, reading.window):
+        if reading.live and now >= agent.clock.due and agent.clock.observe(action.written, now, reading.window):
             cell.clock_offset = agent.clock.offset
-        if reading.read_up:
+        if reading.caught_up:
             cell.heard = now
             if at < now - TOLERANCE:
-                seen = now  # it is written now, whatever its agent's clock says
+                seen = now  # written now, whatever the agent's clock says
         metadata = action.metadata
         if at > cell.last_active:
             cell.last_active = seen
@@ -123,7 +123,7 @@ class Tally(Table, Stage):
                 model.cost_usd += cost
             if (
                 session is not None
-            ):  # of a record that was written twice, the copy brings no agent over its daily budget
+            ):  # the copy of a record that was written twice does not count against the daily budget
                 today = agent.today if agent.midnight <= at < agent.next_midnight else self._turn(agent, at)
                 today.tokens += prompt + completion
                 if cost is not None:
@@ -147,8 +147,8 @@ class Tally(Table, Stage):
 
     on_heartbeat = on_action
 
-    def on_repeated(self, action: Action, reading: Reading) -> None:
-        """Every line that was written counts, but not for a budget."""
+    def on_written_twice(self, action: Action, reading: Reading) -> None:
+        """Count the second copy of a record: for the line metrics, but for no budget."""
         self.on_action(action, None, reading)
 
     def odd_tokens(self, action: Action, odd: int, now: float) -> None:
@@ -166,7 +166,7 @@ class Tally(Table, Stage):
         self.touch(model)
 
     def unpriced(self) -> dict[str, int]:
-        """Tokens that no price is known for, by model."""
+        """Tokens without a known price, by model."""
         found: dict[str, int] = {}
         everyone = [] if self._everyone is None else [self._everyone]
         for agent in [*self.agents.values(), *everyone]:
@@ -204,7 +204,7 @@ class Tally(Table, Stage):
 
     @staticmethod
     def _turn(agent: Agent, at: float) -> Day:
-        """The day that a time belongs to becomes the one that is written to; of an older one than DAYS, nobody asks."""
+        """Make the day of this time the current one. Days older than DAYS are not kept."""
         number = int(at // DAY)
         days = agent.cell.days
         day = days.get(number)
@@ -269,7 +269,7 @@ class Tally(Table, Stage):
     # --- findings ----------------------------------------------------------------------------------------------
 
     def on_finding(self, finding: Finding, now: float, *, live: bool) -> None:
-        """A detector has found something. `now` is the clock, or in a log of the past the time of its newest line."""
+        """Count a finding. `now` is the clock, or in an old log the time of its newest line."""
         agent = self.agents.get(finding.agent_id) or self._agent(finding.agent_id, now, by_line=False)
         cell = agent.cell
         kind = finding.kind
@@ -293,25 +293,25 @@ class Tally(Table, Stage):
         topic = finding.topic.name
         if not live:
             cell.findings[topic] = max(cell.findings[topic], finding.at)
-        elif now - finding.at + (cell.clock_offset or 0.0) <= NEWS:  # a clock hours behind makes no old news
+        elif now - finding.at + min(cell.clock_offset or 0.0, 0.0) <= NEWS:  # its clock may be hours behind
             cell.findings[topic] = now
         self.touch(cell)
 
     def terminated(self, agent_id: str, reason: str, result: str, now: float) -> None:
-        """What became of a session that was to be stopped."""
+        """Count the result of a termination."""
         agent = self.agents.get(agent_id) or self._agent(agent_id, now, by_line=False)
         results = agent.cell.terminations.setdefault(reason, dict.fromkeys(RESULTS, 0))
         results[result] = results.get(result, 0) + 1
         self.touch(agent.cell)
 
     def unconfirmed(self, agent_id: str, sessions: int, now: float) -> None:
-        """How many of an agent's sessions still log though they were told to stop."""
+        """Set how many of an agent's sessions still log although they should have stopped."""
         agent = self.agents.get(agent_id) or self._agent(agent_id, now, by_line=False)
         agent.cell.unconfirmed = sessions
         self.touch(agent.cell)
 
     def average(self, agent_id: str, action: str, tokens: float) -> None:
-        """The rolling average of an action's tokens; ignored for actions that are counted under _overflow."""
+        """Set the rolling average of an action's tokens; ignored for actions counted under _overflow."""
         agent = self.agents.get(agent_id)
         done = agent.actions.get(action) if agent is not None else None
         if done is not None and done.action == action:

@@ -24,6 +24,8 @@ from agent_exporter.config import Prices as Settings
 from agent_exporter.prices.names import is_free, plainer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from agent_exporter.action import Action, Tokens
 
 log = logging.getLogger(__name__)
@@ -41,12 +43,15 @@ MAX_NAMED = 100
 
 
 class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`default.json`. An exact name wins over a glob, and the first glob that fits over those after it."""
+    """`default.json`. An exact name wins over a glob, and the first glob that fits over those after it.
+
+    None for a model that is not priced by tokens of text.
+    """
 
     note: str
     date: str
     source: str
-    models: dict[str, Price]
+    models: dict[str, Price | None]
 
 
 @cache
@@ -61,7 +66,10 @@ class Prices:
     def __init__(self, settings: Settings | None = None, *, live: bool = False) -> None:
         settings = settings or Settings()
         self._tolerance = settings.tolerance
-        self._tables = [settings.models, *([shipped().models] if settings.use_shipped else [])]
+        self._tables: list[Mapping[str, Price | None]] = [
+            settings.models,
+            *([shipped().models] if settings.use_shipped else []),
+        ]
         self._known: dict[str, Price | None] = {}
         self._live = live
         self._unpriced: set[str] = set()

@@ -22,9 +22,9 @@ _DRAW = random.SystemRandom()
 
 
 class Result(NamedTuple):
-    """How a check went. `at` is when it ended, seconds since 1970; `why` a sentence if it did not pass.
+    """The result of a check. `at` is when it ended, seconds since 1970; `why` a sentence if it did not pass.
 
-    `since` is when the first of the runs ended that went like this one.
+    `since` is when the first run of the present series with this result ended.
     """
 
     agent: str
@@ -33,13 +33,13 @@ class Result(NamedTuple):
     seconds: float
     at: float
     interval: float
-    """Of its schedule, so that rules know when it is overdue."""
+    """Seconds between two runs, so that rules know when it is overdue."""
     why: str | None = None
     since: float = 0.0
 
 
 async def perform(check: Check) -> Result:
-    """Ask, and judge. Raises RequestError."""
+    """Ask the agent and judge the answer. Raises RequestError."""
     body, expect = drawn(check.body, check.expect)
     answer = await ask(check.endpoint, check.path, body, check.timeout)
     why = verdict(answer, check.status, check.jmespath, expect)
@@ -65,14 +65,14 @@ def verdict(answer: Answer, status: int, jmespath: JMESPath | None, expect: Expe
 
 
 def drawn(body: dict[str, Any] | None, expect: Expect) -> tuple[dict[str, Any] | None, Expect]:
-    """A body with a sum of its own, and the sum as what is expected; both as they were if the body asks for none."""
-    a, b = _DRAW.randint(100, 999), _DRAW.randint(100, 999)  # as the article's 127 + 385
+    """The body with two new numbers, and their sum as the expectation; both unchanged if the body has no sum."""
+    a, b = _DRAW.randint(100, 999), _DRAW.randint(100, 999)  # like the article's 127 + 385
     asking = None if body is None else filled(body, SUM, f"{a} + {b}")
     return (body, expect) if asking == body else (asking, msgspec.structs.replace(expect, number=float(a + b)))
 
 
 def filled(value: Any, mark: str, text: str) -> Any:
-    """A JSON value with a text wherever the mark stands in one."""
+    """A JSON value with the text in place of each mark."""
     if isinstance(value, str):
         return value.replace(mark, text)
     if isinstance(value, dict):

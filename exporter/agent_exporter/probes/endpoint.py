@@ -23,22 +23,22 @@ if TYPE_CHECKING:
     from agent_exporter.config.values import JMESPath
 
 MAX_BODY = 64 << 10
-"""Bytes of an answer: a model's longest are a tenth of it."""
+"""Bytes of an answer: the longest answers of models have a tenth of it."""
 
 
 class RequestError(Exception):
-    """The request could not be made, which says nothing of the agent: a sentence."""
+    """The request could not be made, so nothing is known about the agent: a sentence."""
 
 
 class Endpoint(NamedTuple):
-    """Where an agent answers, as the config has it."""
+    """An agent's address and headers, from the config."""
 
     url: str
     headers_file: str | None = None
 
 
 class Answer(NamedTuple):
-    """What came back. `problem` says why nothing did; `seconds` were measured either way."""
+    """The answer. `problem` says why there is none; `seconds` are measured in both cases."""
 
     status: int
     body: bytes
@@ -46,7 +46,7 @@ class Answer(NamedTuple):
     problem: str | None = None
 
     def part(self, path: JMESPath | None) -> Any:
-        """The body as text, or what `path` names in its JSON. Raises ValueError with a sentence."""
+        """The body as text, or the value at `path` in its JSON. Raises ValueError with a sentence."""
         if path is None:
             return self.body.decode(errors="replace")
         try:
@@ -60,7 +60,7 @@ class Answer(NamedTuple):
 
 
 async def ask(endpoint: Endpoint, path: str, body: Mapping[str, Any] | None, within: float) -> Answer:
-    """GET a path, or POST a body as JSON; the whole of it `within` so many seconds. Raises RequestError."""
+    """GET a path, or POST a body as JSON, in at most `within` seconds. Raises RequestError."""
     headers = {"Accept": "application/json, */*;q=0.5"}
     if endpoint.headers_file is not None:
         try:
@@ -71,12 +71,12 @@ async def ask(endpoint: Endpoint, path: str, body: Mapping[str, Any] | None, wit
         headers["Content-Type"] = "application/json"
     content = None if body is None else msgspec.json.encode(body)
     request = outgoing.request(endpoint.url.rstrip("/") + path, headers, content, within)
-    # A client for each: in the queue of one for all, waiting would count as the agent's.
+    # One client per request: with a shared one, time in its queue would count as the agent's.
     http = outgoing.client(MAX_BODY)
     began = time.monotonic()
     try:
-        answer = await http.fetch(request, raise_error=False)  # of a status; what brings none is raised
-    except ValueError as error:  # a header that cannot go over HTTP, for one
+        answer = await http.fetch(request, raise_error=False)  # raises only without an answer
+    except ValueError as error:  # for example a header that HTTP does not allow
         raise RequestError(f"the request cannot be made: {error}") from error
     except Exception as error:  # noqa: BLE001  (whatever an agent makes the client raise, it is no answer)
         return Answer(0, b"", time.monotonic() - began, f"no answer: {_why(error, within)}")
@@ -89,6 +89,6 @@ async def ask(endpoint: Endpoint, path: str, body: Mapping[str, Any] | None, wit
 def _why(error: Exception, within: float) -> str:
     if isinstance(error, HTTPTimeoutError):
         return f"not within {within:g} s"
-    if isinstance(error, HTTPStreamClosedError | UnsatisfiableReadError):  # tornado does not tell which
+    if isinstance(error, HTTPStreamClosedError | UnsatisfiableReadError):  # tornado does not say which
         return f"closed too early, longer than {MAX_BODY >> 10} KiB, or no HTTP"
     return str(getattr(error, "strerror", None) or error) or type(error).__name__

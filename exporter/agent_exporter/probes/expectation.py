@@ -1,4 +1,6 @@
-"""What an answer has to be, and why it is not. A new kind is a function, a line in EXPECTATIONS, a key in `Expect`."""
+"""What an answer should be, and why it is not. A new kind is a function, a line in EXPECTATIONS and a key in
+`Expect`.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +18,13 @@ if TYPE_CHECKING:
     from agent_exporter.config import Expect
 
 MAX_ANSWER = 16_384
-"""Characters of an answer that are judged; beyond it, no more than an answer's length can be got wrong."""
+"""Characters of an answer that are judged; the rest is ignored."""
 SHOWN = 80
 """Characters of an answer that a sentence quotes."""
 
 
 def judge(expect: Expect, answer: Any) -> str | None:
-    """A sentence about the first thing that is not as expected, or None. `answer` is text or a JSON value."""
+    """A sentence about the first difference from what is expected, or None. `answer` is text or a JSON value."""
     for key, why_not in EXPECTATIONS.items():
         if getattr(expect, key) is not None and (why := why_not(expect, answer)) is not None:
             return why
@@ -35,7 +37,7 @@ def text_of(answer: Any) -> str:
 
 
 def quoted(text: str) -> str:
-    """An answer, or the beginning of it, on one line and without what steers a terminal."""
+    """An answer, or its beginning, on one line and without control characters."""
     line = printable(" ".join(text[: 4 * SHOWN].split()))
     return f"'{line if len(line) <= SHOWN else f'{line[:SHOWN]}...'}'"
 
@@ -61,7 +63,7 @@ def _regex(expect: Expect, answer: Any) -> str | None:
 
 
 def _json(expect: Expect, answer: Any) -> str | None:
-    if isinstance(answer, str):  # a model's answer that is JSON is text in the agent's JSON
+    if isinstance(answer, str):  # JSON from a model is text in the agent's JSON
         try:
             answer = msgspec.json.decode(answer.encode())
         except (msgspec.DecodeError, RecursionError):
@@ -104,7 +106,7 @@ EXPECTATIONS: dict[str, Callable[[Expect, Any], str | None]] = {
 
 
 def _plain(value: Any) -> Any:
-    """What YAML reads as a date, as the text that JSON has."""
+    """A value that YAML reads as a date, as text for JSON."""
     return msgspec.json.decode(msgspec.json.encode(value))
 
 

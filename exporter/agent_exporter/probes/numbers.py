@@ -1,9 +1,9 @@
-"""The numbers that a text tells, in digits or in English words, as a model may have put them.
+"""The numbers in a text, in digits or in English words, as models write them.
 
     512   512.   **512**   "512"   127+385=512   1,234   1 234   5.12e2   five hundred (and) twelve     are 512, 1234
     5120   1512   512.5   -512   512k   512 thousand   512%   512/2   51²   v512                          are not 512
 
-A number that more is attached to is another number, or none; where a text may be read in two ways, neither counts: to
+Digits with extra characters (`512k`) are another number, or none. If a text can be read in two ways, neither counts: to
 ask again a minute later is better than to pass a wrong answer.
 """
 
@@ -17,9 +17,9 @@ from functools import lru_cache
 from text_to_num import alpha2digit
 
 MAX_TEXT = 4_000
-"""Characters looked at: an answer to a sum is short."""
+"""Characters searched: an answer to a sum is short."""
 NEAR = 32
-"""Characters before and after a number that are looked at."""
+"""Characters before and after a number that are checked."""
 _SPACES = " \u00a0\u2007\u2009\u202f"
 _NUMBER = re.compile(
     rf"(?:\d{{1,3}}(?:,\d{{3}})+|\d{{1,3}}(?:[{_SPACES}]\d{{3}})+|\d{{1,3}}(?:['\u2019_]\d{{3}})+|\d+)"
@@ -43,7 +43,7 @@ _LONG = re.compile(r"\b(thousand|million|billion),\s+", re.IGNORECASE)
 
 
 def numbers_in(text: str) -> list[Decimal]:
-    """Every number of a text that stands for itself, in their order."""
+    """Every number of a text that stands alone, in order."""
     text = _in_digits(text[:MAX_TEXT])
     found = []
     for match in _NUMBER.finditer(text):
@@ -55,7 +55,7 @@ def numbers_in(text: str) -> list[Decimal]:
 
 
 def _in_digits(text: str) -> str:
-    """Digits of any script as ASCII's, words as digits."""
+    """The text with the digits of any script as ASCII, and words as digits."""
     text = text.replace("{,}", ",")  # as LaTeX writes a thousand
     if not text.isascii():
         text = "".join(map(_digit, text))
@@ -64,6 +64,6 @@ def _in_digits(text: str) -> str:
 
 @lru_cache(1024)
 def _digit(character: str) -> str:
-    # Not those that are raised or in a circle: 51² is another number than 512.
+    # Not raised or circled digits: 51² is not 512.
     value = unicodedata.decimal(character, None)
     return character if value is None else str(value)

@@ -1,4 +1,4 @@
-"""All checks of some agents, now: `agent-exporter probe` prints what the article's script prints, with durations."""
+"""All checks of some agents, now: `agent-exporter probe` prints the same as the article's script, with durations."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 async def probe(agents: Sequence[Sequence[Check]]) -> list[dict[str, Any]]:
     """A document for each agent's checks. Raises RequestError.
 
-    One check of an agent after the other, as the article does and so that they do not slow each other down; agents at
-    the same time.
+    The checks of one agent run one after the other, as in the article, so that they do not slow each other down. Agents
+    are checked at the same time.
     """
     return await asyncio.gather(*map(_probe, agents))
 

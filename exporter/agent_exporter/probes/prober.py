@@ -1,7 +1,7 @@
-"""Every check on its own timer. A check waits for no other: each has a task, and the tasks share a bound of requests.
+"""Every check on its own timer. No check waits for another: each has a task, and the tasks share a bound of requests.
 
-It lives on an event loop of its own, so that neither a name server that hangs (its threads are the loop's) nor a long
-answer gets in the way of scrapes, lines or spans.
+It has an event loop of its own, so that neither a name server that hangs (look-ups use the loop's threads) nor a long
+answer delays scrapes, lines or spans.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SOON = 5.0
-"""Seconds after the start within which every check has begun for the first time."""
+"""Seconds after the start within which every check runs for the first time."""
 AGAIN = 60.0
-"""Seconds at most from a failure to the next try, however long the interval: the rules want three in 200 s."""
+"""Seconds at most from a failure to the next attempt, even with a longer interval: the rules need three in 200 s."""
 MAX_AT_ONCE = 256
-"""Requests: more than the agents of most fleets, fewer than the files that a process may open."""
+"""Requests at the same time: more than most fleets have agents, fewer than a process may open files."""
 RESOLVERS = 32
-"""Threads that ask for addresses: as a name server may hang, too."""
+"""Threads for look-ups of addresses, as a name server may hang."""
 
 
 class Prober:
-    """`perform` asks once; tests give another. All methods but `results` are to be called on one loop."""
+    """`perform` asks once; tests replace it. Call all methods but `results` on one event loop."""
 
     def __init__(self, perform: Callable[[Check], Awaitable[Result]] = perform) -> None:
         self._perform = perform
@@ -49,14 +49,14 @@ class Prober:
         self._resolvers = ThreadPoolExecutor(RESOLVERS, thread_name_prefix="resolve")
 
     def results(self) -> list[Result]:
-        """The latest of every check that has run. From any thread."""
+        """The latest result of every check that has run. From any thread."""
         return list(self._results.values())
 
     async def configure(self, config: Config) -> None:
-        """Begin what is new, let go of what is no longer wanted, with its result; what is as it was goes on."""
+        """Start new checks, stop removed ones and forget their results. Unchanged checks continue."""
         asyncio.get_running_loop().set_default_executor(self._resolvers)
-        wanted = {(check.agent, check.name): check for name in config.names() for check in checks_of(config, name)}
-        for pair in self._timers.configure(wanted):
+        configured = {(check.agent, check.name): check for name in config.names() for check in checks_of(config, name)}
+        for pair in self._timers.configure(configured):
             for known in (self._results, self._unasked):
                 known.pop(pair, None)
 
@@ -72,7 +72,7 @@ class Prober:
             await asyncio.sleep(max(0.0, began + jittered(pause) - loop.time()))
 
     async def _once(self, pair: Name, check: Check) -> None:
-        """A check that could not be asked has no new result: that it is overdue is what there is to tell."""
+        """If the request could not be made, there is no new result: the check becomes overdue."""
         try:
             result = await self._perform(check)
         except RequestError as error:
@@ -80,7 +80,7 @@ class Prober:
                 log.error("%s cannot be asked for %s: %s", ascii(check.agent), ascii(check.name), error)  # noqa: TRY400
             self._unasked[pair] = str(error)
             return
-        except Exception:  # a fault of ours must not end the checks that come after
+        except Exception:  # a fault of ours must not end later checks
             log.exception("%s: %s could not be performed", ascii(check.agent), ascii(check.name))
             return
         self._unasked.pop(pair, None)

@@ -1,4 +1,4 @@
-"""What each agent is asked, from the config: the article's four checks, changed and added to by `health_checks`."""
+"""The checks of each agent, from the config: the article's four, changed and extended by `health_checks`."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from agent_exporter.config import Config
 
 INTERVAL = Duration(60.0)
-"""The article's. The rules take three failures in 200 s for an outage."""
+"""Seconds, as in the article. The rules take three failures in 200 s for an outage."""
 QUICK, THINKING = Duration(5.0), Duration(15.0)
 """The article's timeouts, without a model and with one."""
 SUM = "{sum}"
-"""In a body's text: two numbers drawn anew each time, so that no cache knows their sum, which is the answer wanted."""
+"""Stands for two numbers in a body's text, new each time, so that no cache has the answer: their sum."""
 CHECKS = {
     "liveness": HealthCheck(path="/health", timeout=QUICK),
     "model_connectivity": HealthCheck(
         path="/v1/test",
         body={"prompt": "Reply with exactly: OK", "max_tokens": 10},
         jmespath=JMESPath("response"),
-        expect=Expect(regex=Regex(r"(?i)\bok\b")),  # a word: the article's "OK" is in "invalid TOKEN", too
+        expect=Expect(regex=Regex(r"(?i)\bok\b")),  # a whole word, as "invalid TOKEN" contains the article's "OK"
         timeout=THINKING,
     ),
     "reasoning_quality": HealthCheck(
@@ -43,11 +43,11 @@ CHECKS = {
         path="/v1/memory/status", jmespath=JMESPath("connected"), expect=Expect(exact=True), timeout=QUICK
     ),
 }
-"""The article's four, which an agent with an endpoint is given unless it says otherwise. A new one is a line here."""
+"""The article's four, for every agent with an endpoint unless the config says otherwise. A new check is a line here."""
 
 
 class Check(NamedTuple):
-    """A question to an agent, every part of it settled."""
+    """A check of one agent, with all its settings."""
 
     agent: str
     name: str
@@ -62,7 +62,7 @@ class Check(NamedTuple):
 
 
 def checks_of(config: Config, agent: str) -> list[Check]:
-    """Those of one agent; none without an endpoint."""
+    """The checks of one agent; none without an endpoint."""
     own = config.agent(agent)
     endpoint = endpoint_of(config, agent)
     if endpoint is None:
@@ -72,7 +72,7 @@ def checks_of(config: Config, agent: str) -> list[Check]:
 
 
 def endpoint_of(config: Config, agent: str) -> Endpoint | None:
-    """Where an agent answers, if the config says so."""
+    """An agent's endpoint, if the config has one."""
     own = config.agent(agent)
     return None if own.endpoint is None else Endpoint(own.endpoint, own.endpoint_headers_file)
 
@@ -99,7 +99,7 @@ def _settled(agent: str, name: str, endpoint: Endpoint, changed: HealthCheck | N
 
 
 def faults(config: Config) -> Iterator[str]:
-    """Sentences, each with the path of the key it is about."""
+    """The faults of the config: sentences, each with the path of its key."""
     known = [*CHECKS, *(name for name in config.health_checks if name not in CHECKS)]
     for name, agent in config.agents.items():
         at = f"agents.{name}"
@@ -108,7 +108,7 @@ def faults(config: Config) -> Iterator[str]:
                 if getattr(agent, key) is not None:
                     yield f"{at}.{key}: has no meaning without endpoint"
         elif is_glob(name):
-            # Lines of a log bring the names that a glob fits: they are not to decide what is called.
+            # Names that match a glob come from log lines, which must not decide what is called.
             yield f"{at}.endpoint: is of one agent, and not of all that a glob fits: name the agent"
         elif fault := endpoint_fault(agent.endpoint):
             yield f"{at}.endpoint: {fault}"
@@ -149,7 +149,7 @@ def _check_faults(at: str, name: str, check: HealthCheck) -> Iterator[str]:
 
 
 def path_fault(path: str) -> str | None:
-    """What is wrong with a path, which is put after an address: it must not become part of the host."""
+    """What is wrong with a path, or None. It is put after an address and must not become part of the host."""
     if path.startswith("/") and path.isascii() and path.isprintable() and not {" ", "#"} & set(path):
         return None
     return f"must begin with / and be as it goes over HTTP, not {path!a}"
@@ -177,7 +177,7 @@ def _unknown(at: str, what: str, names: Iterable[str], known: list[str]) -> Iter
 
 
 def _is_json(value: Any) -> bool:
-    """YAML knows more: sets, keys that are no text, numbers that are none."""
+    """Whether a value of YAML fits in JSON: YAML also has sets, other keys than text, and infinite numbers."""
     try:
         msgspec.json.encode(value)
     except (TypeError, ValueError, RecursionError, OverflowError):

@@ -5,7 +5,7 @@ all headers and one for a whole body (not one per read, which a byte a second sa
 http.server and prometheus_client's server take a thread per connection and wait without end (2,000 half-sent requests
 made 2,002 threads); waitress and cheroot have a pool that as many slow readers can hold; uvicorn has no deadline for
 headers. What tornado lacks is added in `connections`: a bound on connections that a legal client gets past, a deadline
-and a bound on memory for those who read slowly; and in `pages`: no body taken in before its sender is known.
+and a bound on memory for those who read slowly; and in `handlers`: no body taken in before its sender is known.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from tornado.web import Application, RequestHandler
 from agent_exporter.server.access import Certificate, Token, is_loopback
 from agent_exporter.server.budget import Budget
 from agent_exporter.server.connections import BODY_DEADLINE, HEADER_DEADLINE, WRITE_DEADLINE, BoundedServer
+from agent_exporter.server.handlers import Asset, Exposition, Healthy, NotFound, Ready, ServerContext, Status
 from agent_exporter.server.logs import ANSWER_DEADLINE, Logs
-from agent_exporter.server.pages import Asset, Exposition, Healthy, NotFound, Ready, ServerContext, Status
+from agent_exporter.server.rendering import Renderings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -87,7 +88,6 @@ class Server:
         self.loop = loop
         self.port = 0
         """The one that it listens at; 0 until it does."""
-        self.metrics = metrics
         self.ready = ready
         self.status = status
         self.budget = budget
@@ -101,6 +101,7 @@ class Server:
         self.token = None if token_file is None else Token(token_file)
         self.decoders = ThreadPoolExecutor(THREADS, thread_name_prefix="decode")
         self.pages = ThreadPoolExecutor(PAGE_THREADS, thread_name_prefix="page")
+        self.renderings = Renderings(metrics, self.pages)
         self.receiving = 0
         """Bytes of bodies in memory that are not decoded yet."""
         self.counts = dict.fromkeys((*COUNTS.values(), "bad_request", "dropped_connections"), 0)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from agent_exporter.breaker.account import Account, account
-from agent_exporter.server.pages import Handler, Refusal, ServerContext
+from agent_exporter.server.handlers import Handler, Refusal, ServerContext
 
 if TYPE_CHECKING:
     from agent_exporter.config import Config

@@ -34,14 +34,16 @@ WRITE_DEADLINE = 10.0
 MAX_HEADERS = 16 << 10
 """Bytes."""
 MAX_IDLE_BODY = 64 << 10
-"""Bytes of an unwanted body, such as that of a GET: it is read and discarded, so that the connection can continue."""
+"""Bytes of an unwanted body: it is read and discarded, so that the connection can continue."""
 MAX_UNSENT = 48 << 20
 """Bytes of all unsent answers; beyond it the connections of the slowest readers are closed."""
 MAX_CONNECTIONS = 100
 """One Prometheus and a few collectors need ten. A further one replaces the slowest."""
+MAX_BODIES = 50
+"""Connections that may keep their places while a body comes in."""
 ACCEPT_AT_ONCE = 32
-"""Connections accepted per turn of the loop: well below MAX_CONNECTIONS, so that each is read once before it can be
-the slowest."""
+"""Connections accepted per turn of the loop: well below MAX_CONNECTIONS - MAX_BODIES, so that each is read once before
+it can be the slowest."""
 SLOW_READER = 1.0
 """Seconds after which a reader may be hung up on for the sake of a new connection."""
 
@@ -87,9 +89,9 @@ class _Progress(HTTPMessageDelegate):
 class BoundedServer(HTTPServer):
     """tornado's server with bounds on connections and on what slow readers hold, and a certificate that may change.
 
-    When there are too many connections, one is given up for the new one: who has not sent all headers, then who has
-    not sent all of a body, then who does not read the answer; of each, who has taken longest. So whoever sends a
-    request at once is answered.
+    When there are too many connections, one is given up for the new one: who has not sent all of a body if those are
+    more than MAX_BODIES, then who has not sent all headers, then any who has not sent all of a body, then who does not
+    read the answer; of each, who has taken longest. So whoever sends a request at once is answered.
     """
 
     def initialize(  # type: ignore[override]  # tornado's form of __init__
@@ -196,7 +198,10 @@ class BoundedServer(HTTPServer):
             for stream, peer in self._peers.items()
             if peer.stage != _ANSWER or (peer.writing is not None and now - peer.writing > SLOW_READER)
         }
-        if dawdlers:
+        bodies = [stream for stream, (stage, _) in dawdlers.items() if stage == _BODY]
+        if len(bodies) > MAX_BODIES:
+            self._drop(min(bodies, key=dawdlers.__getitem__))
+        elif dawdlers:
             self._drop(min(dawdlers, key=dawdlers.__getitem__))
         return bool(dawdlers)
 

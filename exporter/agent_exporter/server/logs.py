@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from agent_exporter.server.pages import Handler, Refusal, ServerContext
+from agent_exporter.server.handlers import Handler, Refusal, ServerContext
 from agent_exporter.sources.otlp import QueueFull, Receipt
 from agent_exporter.sources.otlp_json import decode_json
 from agent_exporter.sources.otlp_protobuf import decode_protobuf

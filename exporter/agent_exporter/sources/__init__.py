@@ -1,9 +1,9 @@
 """Where lines come from. A source yields batches of complete lines and remembers how far it has read.
 
-A source passes what it reads through the format of the stream (`formats`), as both are committed together.
+A source passes what it reads through the stream's format (`formats`), as both are committed together.
 
-Every source is driven by the pipeline's thread alone: `read` for lines, `changes` for what the next commit must
-hold, `committed` once that commit is on disk.
+Only the pipeline's thread calls a source: `read` for lines, `changes` for the rows of the next commit, `committed` once
+that commit is on disk.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
 """Files, followed as they grow and rotate.
 
-The disk is the truth: of an unfinished line nothing is held, it is read again when there is more of it. So what the
-state has to say of a file is how far whole lines were handed out, and enough to know the file again: its first
-bytes, and for its last few offsets a hash of the bytes before each. That tells these cases apart:
+An unfinished line is not kept in memory: it is read again when there is more of it. So the state of a file is how far
+whole lines were handed out, and what identifies the file: its first bytes, and for its last few offsets a hash of the
+bytes before each. These cases differ by that:
 
-    renamed               the same dev and inode: goes on where it was, found by its inode if outside the pattern
+    renamed               the same dev and inode: reading continues; found by its inode if outside the pattern
     truncated, refilled   the same inode, other bytes before the offset: read from the start
     inode used again      the same
-    copied (copytruncate) another inode, the same bytes before the offset: what was read of the original is not read
-                          again. While the original is still whole, its copy is left alone.
+    copied (copytruncate) another inode, the same bytes before the offset: reading starts where the original was left.
+                          While the original is still whole, its copy is ignored.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ import msgspec
 from agent_exporter.formats import Choice
 from agent_exporter.lines import Batch, Origin
 from agent_exporter.sources import Source
-from agent_exporter.sources.followed import Followed, find, open_same, place_at_end
+from agent_exporter.sources.followed import Followed, find, open_same
 from agent_exporter.sources.paths import matches, quoted
-from agent_exporter.sources.place import HEAD, KIND, Identity, Place, akin, ends_line, read, tail_hash
+from agent_exporter.sources.place import HEAD, ROW_KIND, Identity, Place, akin, ends_line, read, tail_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -37,15 +37,15 @@ if TYPE_CHECKING:
     from agent_exporter.state import Row
 
 SCAN = 1.0
-"""Seconds between two looks for new files. Open files are looked at whenever there is nothing else to read."""
+"""Seconds between two scans for new files. Open files are checked whenever there is nothing else to read."""
 QUIET = 5.0
-"""Seconds without a change after which a file that was rotated away has seen its last byte."""
+"""Seconds without a change after which a rotated file counts as complete."""
 FORGET = 3600.0
-"""Seconds for which a file that is gone is remembered: it may come back, or a copy of it turn up."""
+"""Seconds for which a missing file is remembered: it, or a copy of it, may appear."""
 MAX_OPEN = 512
-"""Files open at once; half of the usual limit of 1,024 for a process. The longest unread ones are closed."""
+"""Files open at once: half of the usual limit of 1,024 per process. The least recently read are closed first."""
 MAX_GONE = 4096
-"""Files remembered that are gone, and as many truncated contents: twice the 2,000 files that one folder may hold."""
+"""Missing files remembered, and as many truncated contents: twice the 2,000 files that one folder may hold."""
 RACY = 100_000_000
 """Nanoseconds within which two changes may carry the same mtime, so that an equal one proves nothing."""
 
@@ -54,12 +54,12 @@ log = logging.getLogger(__name__)
 
 
 class FileSource(Source):
-    """All files that match `pattern`, from their beginning or, when first started, from their end.
+    """All files that match `pattern`, from their beginning or, at the first start, from their end.
 
     Sources that share `claims` do not read a file twice.
     """
 
-    kinds = (KIND,)
+    kinds = (ROW_KIND,)
 
     def __init__(
         self,
@@ -73,11 +73,11 @@ class FileSource(Source):
     ) -> None:
         self.name = name
         self.truncations = 0
-        """Contents that went away under a name that stayed."""
+        """Number of files that lost their content but kept their name."""
         self.unread_bytes_estimate = 0
-        """Bytes seen, but not read, before a file shrank. At least these are lost, unless in a copy that is read."""
+        """Bytes seen, but not read, before a file shrank. At least these are lost, unless a copy has them."""
         self.problems: dict[str, str] = {}
-        """What keeps a file, by name, from being read."""
+        """Why a file cannot be read, by name."""
         self._pattern = os.path.abspath(pattern)  # noqa: PTH100  (glob wants strings, and links left as they are)
         self._claims: dict[Identity, str] = {} if claims is None else claims
         """The names of the sources that read files, by file."""
@@ -87,7 +87,7 @@ class FileSource(Source):
         self._at_end = start_at == "end"
         self._files: dict[Identity, Followed] = {}
         self._ghosts: dict[str, tuple[Place, float]] = {}
-        """Contents that are gone, with the time when that was seen; oldest first."""
+        """Missing contents, with the time when that was noticed; oldest first."""
         self._open: dict[Identity, Followed] = {}
         """Least recently used first."""
         self._ready: deque[Followed] = deque()
@@ -95,10 +95,10 @@ class FileSource(Source):
         """The last file seen under each name."""
         self._changes: dict[str, Callable[[], Place] | None] = {}
         self._copies: dict[Identity, tuple[int, float]] = {}
-        """Files that look like copies of files that are read, with their size and since when it is that."""
+        """Files that look like copies of files being read, with their size and since when it has not changed."""
         self._passed_over: set[str] = set()
         self._left: set[str] = set()
-        """Files that another source reads, so that it is said once."""
+        """Files that another source reads; each is logged once."""
         self._any = True
         self._next_scan = float("-inf")
 
@@ -119,10 +119,10 @@ class FileSource(Source):
     def changes(self) -> Iterator[Row]:
         changes, self._changes = self._changes, {}
         for key, place in changes.items():
-            yield KIND, key, None if place is None else msgspec.msgpack.encode(place())
+            yield ROW_KIND, key, None if place is None else msgspec.msgpack.encode(place())
 
     def close(self) -> None:
-        """For a source that is given up, as by a change of the config."""
+        """End a source, as after a change of the config."""
         for file in self._files.values():
             self._close(file)
             self._claims.pop(file.id, None)
@@ -133,7 +133,7 @@ class FileSource(Source):
             file = Followed(place, self._choice)
             if not self._matches(file.home):
                 continue
-            self._at_end = False  # what is new has come while nobody looked
+            self._at_end = False  # it was written while the exporter was down
             if key == place.ghost_key:
                 self._ghosts[key] = place, self._clock()
             elif file.id not in self._claims:
@@ -145,7 +145,7 @@ class FileSource(Source):
         return total - self.behind(), total
 
     def behind(self) -> int:
-        """Bytes known to be there and not read yet; unfinished lines are not counted."""
+        """Bytes that are known but not read yet, without unfinished lines."""
         return sum(max(0, file.size - file.place.offset) for file in self._ready)
 
     # What there is to read
@@ -172,10 +172,10 @@ class FileSource(Source):
             log.warning("%s: no file matches %s now", self.name, quoted(self._pattern))
         self._any = bool(seen)
         for path in list(self.problems):
-            self._stat(path)  # it may be gone, and its problem with it
+            self._stat(path)  # the file may be gone, and its problem too
         for identity, (path, st) in seen.items():
             file = self._files.get(identity)
-            if file is None and st.st_size:  # an empty one may become a copy
+            if file is None and st.st_size:  # an empty file may become a copy
                 file = self._begin(path, st, now)
             if file is not None:
                 file.path, file.gone = path, None
@@ -230,7 +230,7 @@ class FileSource(Source):
         assert file.fd is not None
         try:
             st = os.fstat(file.fd)
-        except OSError as error:  # a network file system has lost it
+        except OSError as error:  # a network file system lost it
             self._problem(file.home, error)
             self._close(file)
             file.size = -1
@@ -244,7 +244,7 @@ class FileSource(Source):
             self._ready.append(file)
 
     def _begin(self, path: str, st: os.stat_result, now: float) -> Followed | None:
-        """A file not known by its inode, unless another source has it or it is a copy."""
+        """Follow a file with an unknown inode, unless another source has it or it is a copy."""
         owner = self._claims.get((st.st_dev, st.st_ino))
         if owner is not None:
             if path not in self._left:
@@ -255,7 +255,7 @@ class FileSource(Source):
         if not self._opened(file):
             return None
         try:
-            place = place_at_end(file) if self._at_end else self._place(file, now)
+            place = file.at_end() if self._at_end else self._place(file, now)
         except OSError as error:
             self._problem(path, error)
             place = None
@@ -263,13 +263,11 @@ class FileSource(Source):
             self._close(file)
             return None
         file.begin(place)
-        if self._at_end:
-            file.prime()
         self._claim(file)
         file.after = self._homes.get(path)
-        if place.offset:
+        if place.offset or place.past:
             self._changes[place.key] = file.snapshot
-            log.info("%s: %s is read from byte %d", self.name, quoted(path), place.offset)
+            log.info("%s: %s counts from byte %d", self.name, quoted(path), place.offset or place.past)
         return file
 
     def _claim(self, file: Followed) -> None:
@@ -277,7 +275,7 @@ class FileSource(Source):
         self._claims[file.id] = self.name
 
     def _place(self, file: Followed, now: float) -> Place | None:
-        """Where to begin in a new file: after what was read of the file it is a copy of. None: not now."""
+        """Where to begin in a new file: after the part that was read in its original. None: not now."""
         assert file.fd is not None
         size = os.fstat(file.fd).st_size
         place = Place(file.place.path, *file.id)
@@ -286,7 +284,7 @@ class FileSource(Source):
         head = os.pread(file.fd, HEAD, 0)
         others = [other for other in self._files.values() if other.place.offset and akin(other.place.head, head)]
         for other in others:
-            if not self._opened(other) or not self._opened(file):  # the latter so that it is not closed for another
+            if not self._opened(other) or not self._opened(file):  # the latter keeps it open
                 continue
             assert other.fd is not None
             if not other.whole() or os.fstat(other.fd).st_size < size:
@@ -305,7 +303,7 @@ class FileSource(Source):
         return place
 
     def _settled(self, identity: Identity, size: int, now: float) -> bool:
-        """The copying of this file has come to an end."""
+        """Whether the copying of this file has ended."""
         before, since = self._copies.get(identity, (None, now))
         if before != size:
             since = now
@@ -313,7 +311,7 @@ class FileSource(Source):
         return now - since >= QUIET
 
     def _missing(self, file: Followed, now: float) -> None:
-        """The pattern does not match it: renamed, deleted, or out of sight for a while."""
+        """The pattern does not match it any more: renamed, deleted, or away for a while."""
         if file.gone is None:
             st = self._stat(file.home)
             if file.home in self.problems or (st and (st.st_dev, st.st_ino) == file.id):
@@ -334,7 +332,7 @@ class FileSource(Source):
             self._bury(file, now)
 
     def _bury(self, file: Followed, now: float) -> None:
-        """Its content is gone, and its inode free for another file. A copy of what was read may turn up."""
+        """Its content is gone, and another file may get its inode. A copy of its content may appear."""
         ghost = file.snapshot()
         self._forget(file)
         if ghost.offset:
@@ -355,7 +353,7 @@ class FileSource(Source):
     # Reading
 
     def _read_next(self, now: float) -> Batch | None:
-        """A block of the file that has waited longest; None if that is no news."""
+        """A block of the file that has waited longest; None if it has nothing new."""
         file = self._ready.popleft()
         file.queued = False
         if file.after is not None:
@@ -396,7 +394,7 @@ class FileSource(Source):
         self.truncations += 1
         offset = file.place.offset
         log.info("%s: %s was truncated or replaced, %d bytes of it were read", self.name, quoted(file.home), offset)
-        # From here on it is a new file, which may be a copy, too: inodes are used again soon.
+        # From here on it is a new file, which may be a copy, too: inodes are reused soon.
         self._bury(file, now)
         path = file.path or file.home
         st = self._stat(path)

@@ -1,4 +1,4 @@
-"""One file that is followed: where it is now, and the next block of it."""
+"""One followed file: its present name, and its next block."""
 
 from __future__ import annotations
 
@@ -12,27 +12,24 @@ from agent_exporter.lines import BLOCK, MAX_LINE, Batch, join
 from agent_exporter.sources.place import HEAD, MARKS, TAIL, Identity, Place, ends_line, tail_hash
 from agent_exporter.sources.splitting import Splitter, Stream
 
-PRIMED = 256 << 10
-"""Bytes. A file begins with its session and its model; the instructions between them were seen to take 30 KB."""
-
 
 class Followed:
-    """One followed file: a place, and the means to read on from there."""
+    """One followed file: a place, and how to read on from it."""
 
     def __init__(self, place: Place, choice: formats.Choice | None = None) -> None:
         self._choice = choice or formats.Choice()
         self.path: str | None = os.fsdecode(place.path)
-        """Where it is now; None if it has no name that is known."""
+        """Its path now; None if no name is known."""
         self.fd: int | None = None
         self.size = self.mtime = -1
-        """As last looked at."""
+        """Its size when last checked."""
         self.changed = 0.0
-        """When it last did, by the source's clock."""
+        """When it last changed, by the source's clock."""
         self.gone: float | None = None
-        """Since when the pattern has not matched it."""
+        """Since when the pattern does not match it."""
         self.queued = self.ended = self.more = self.failed = False
         self._searched = 0
-        """Up to which offset there are only NULs after the place."""
+        """The offset up to which there are only NULs after the place."""
         self.after: Followed | None = None
         """The file that had this one's name before: read to its end first."""
         self.begin(place)
@@ -51,7 +48,7 @@ class Followed:
 
     @property
     def rotated(self) -> bool:
-        """Nobody is expected to write to it any more."""
+        """Whether no more writes are expected."""
         return self.gone is not None or self.path != self.home
 
     def snapshot(self) -> Place:
@@ -60,7 +57,7 @@ class Followed:
         return self.place
 
     def whole(self) -> bool:
-        """What was read of it is still there."""
+        """Whether the part that was read is still there."""
         assert self.fd is not None
         offset, tail = self.place.marks[-1]
         return tail_hash(self.fd, offset) == tail and os.pread(self.fd, len(self.place.head), 0) == self.place.head
@@ -69,34 +66,54 @@ class Followed:
         """One block, or a whole line if it is longer; None if the file is not the one it was."""
         assert self.fd is not None
         offset = self.place.offset
-        wanted = BLOCK
-        data = os.pread(self.fd, wanted, offset)
+        size = BLOCK
+        data = os.pread(self.fd, size, offset)
         if data.startswith(b"\0") and not self.splitter.skipping:
             offset = self._after_nuls()
-            data = os.pread(self.fd, wanted, offset)
+            data = os.pread(self.fd, size, offset)
         longest = self.splitter.max_line = self.format.max_line
-        while len(data) == wanted and wanted < longest + 2 and not self.splitter.skipping and b"\n" not in data:
+        while len(data) == size and size < longest + 2 and not self.splitter.skipping and b"\n" not in data:
             # With CR LF; any line that has no end in there is too long.
-            wanted = longest + 2 if longest == MAX_LINE else min(longest + 2, 8 * wanted)
-            data = os.pread(self.fd, wanted, offset)
-        if not self.whole():  # after reading: bytes from before a truncation may be given up, but not mistaken
+            size = longest + 2 if longest == MAX_LINE else min(longest + 2, 8 * size)
+            data = os.pread(self.fd, size, offset)
+        if not self.whole():  # check after reading: bytes from before a truncation may be lost, but never mixed up
             return None
-        self.more = len(data) == wanted
+        past = self._past(offset, data)
+        self.more = len(data) == size or past > 0
+        data = data[:past] if past else data
         split = self.splitter.feed(data)
         skipped = self._advance(offset, data, len(data) - self.splitter.give_back())
-        return self.format.feed(split.lines).counting(split, skipped)
+        batch = self.format.feed(split.lines).counting(split, skipped)
+        return Batch([]) if past else batch
 
-    def prime(self) -> None:
-        """Of a file that is read from its end: learn from its beginning whose it is."""
+    def _past(self, offset: int, data: bytes) -> int:
+        """How many bytes of `data` are remembered and not counted (`Place.past`); whole lines only."""
+        left = self.place.past - offset
+        if left <= 0:
+            return 0
+        if self.splitter.skipping or (left > len(data) and b"\n" not in data):  # in a line that is too long
+            return min(left, len(data))
+        end = data.rfind(b"\n", 0, left) + 1
+        if not end:
+            self.place.past = 0  # what is left is a line that is still being written: it counts
+        return end
+
+    def at_end(self) -> Place:
+        """The place from which only what is new counts.
+
+        A record of another program may repeat, continue or end what stands before it, in this file or in another. So
+        such a file is read from its beginning, and its format remembers what it holds.
+        """
         assert self.fd is not None
-        head = os.pread(self.fd, min(PRIMED, self.place.offset), 0)
-        self.format = self._choice.primed(self.home, head.split(b"\n")[:-1])
+        if not self._choice.of_file(self.home, os.pread(self.fd, MAX_LINE, 0)):
+            return place_at_end(self)
+        return Place(self.place.path, *self.id, past=os.fstat(self.fd).st_size)
 
     def _after_nuls(self) -> int:
-        """Where the NULs end that stand at the place.
+        """The end of the NULs at the place.
 
-        The place stays before them until a line follows: a writer may have reserved the space, and still fill it. Holes
-        are passed over without being read.
+        The place stays before them until a line follows: a writer may have reserved the space and fill it later. Holes
+        are skipped without reading.
         """
         assert self.fd is not None
         size = os.fstat(self.fd).st_size
@@ -116,7 +133,7 @@ class Followed:
                 return at
 
     def end(self) -> Batch | None:
-        """The unterminated last line and the last pieces of a file that nobody writes to."""
+        """The unterminated last line and the last pieces of a complete file."""
         batch = self.read()
         if batch is None or self.more:
             return batch
@@ -124,7 +141,7 @@ class Followed:
         offset = max(self.place.offset, self._searched)
         data = os.pread(self.fd, self.format.max_line + 2, offset)
         if not data.strip(b"\0"):
-            data = b""  # space that was reserved and never written to
+            data = b""  # space that was reserved and never used
         stream = Stream(self.format, self.splitter)
         batch = join(batch, stream.feed(data), stream.end(), self._advance(offset, data, len(data)))
         self.ended = True
@@ -148,7 +165,7 @@ class Followed:
 
 
 def place_at_end(file: Followed) -> Place:
-    """After what is there; the rest of a line that is being written is skipped."""
+    """A place after the present content. Skips the rest of a line that is being written."""
     assert file.fd is not None
     size = os.fstat(file.fd).st_size
     place = Place(file.place.path, *file.id, os.pread(file.fd, min(HEAD, size), 0), [(size, tail_hash(file.fd, size))])
@@ -157,8 +174,8 @@ def place_at_end(file: Followed) -> Place:
 
 
 def open_same(path: str, identity: Identity) -> int:
-    """Raises FileNotFoundError if the name stands for another file by now."""
-    # Not to wait, should it have become a FIFO; nor to be ruled by a terminal.
+    """Open the file. Raises FileNotFoundError if the name is now another file's."""
+    # Neither wait if it is a FIFO now, nor get a controlling terminal.
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     st = os.fstat(fd)
     if (st.st_dev, st.st_ino) == identity:
@@ -168,7 +185,7 @@ def open_same(path: str, identity: Identity) -> int:
 
 
 def find(directory: str, identity: Identity) -> str | None:
-    """The name in the directory of the file with this inode: where a rotation has put it."""
+    """The name of the file with this inode in the directory, after a rotation."""
     try:
         with os.scandir(directory) as entries:
             for entry in entries:

@@ -1,4 +1,4 @@
-"""Files that are read once, from start to end: plain, packed, or standard input."""
+"""Files that are read once, from start to end: plain, compressed, or standard input."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 class PastFiles(Source):
     """All files that match `pattern`, each read once to its end, .gz too; it keeps no state.
 
-    Raises OSError if there is none, or if the one that is named is a folder or may not be read. Sources that share
+    Raises OSError if there is none, or if the named one is a folder or cannot be read. Sources that share
     `claims` do not read a file twice.
     """
 
@@ -64,7 +64,7 @@ class PastFiles(Source):
         return batch
 
     def progress(self) -> tuple[int, int]:
-        """Bytes read, and bytes there are to read; of a .gz as it lies on disk."""
+        """Bytes read, and bytes in all; of a .gz, compressed bytes."""
         return self._done, self._total
 
     def _read(self, paths: list[str]) -> Iterator[Batch]:
@@ -76,7 +76,7 @@ class PastFiles(Source):
             if owner is not None:
                 log.warning("%s: %s is left out: %s reads it already", self.name, quoted(path), quoted(owner))
                 continue
-            # A pipe that is named, as in `replay <(zcat x)`, is meant; one that a pattern finds may be silent for ever.
+            # Read a pipe only by name, as in `replay <(zcat x)`: one that a pattern finds may never write.
             if path != self._pattern and not stat.S_ISREG(st.st_mode):
                 log.warning("%s: %s is left out: it is not a regular file", self.name, quoted(path))
                 continue
@@ -110,7 +110,7 @@ class PastFiles(Source):
 
 
 def _check(path: str) -> None:
-    """Raise OSError for a file that cannot be read. It is not opened for that: a pipe gives its data once."""
+    """Raise OSError for a file that cannot be read, without opening it: a pipe gives its data once."""
     code = 0
     if stat.S_ISDIR(os.stat(path).st_mode):  # noqa: PTH116
         code = errno.EISDIR
@@ -136,7 +136,7 @@ def numbered(
                 yield number, None
                 continue
             batch = format_.feed([line])
-            # One line ends the record of one stream at most, or begins it.
+            # One line ends at most one record, or begins one.
             ended = begun.keys() - set(format_.unfinished)
             first = begun.pop(ended.pop()) if ended else number
             for stream in set(format_.unfinished) - begun.keys():
@@ -155,16 +155,16 @@ def numbered(
 
 
 def raw_lines(path: str, format_: formats.ChosenFormat) -> Iterator[tuple[int, bytes | None]]:
-    """The lines of a file, a .gz or standard input, with their numbers; None for one that is too long.
+    """The lines of a file, a .gz or standard input, with their numbers; None for a line that is too long.
 
-    Raises OSError if it cannot be read (to its end).
+    Raises OSError if the file cannot be read (to its end).
     """
     with reader(path) as (file, _):
         yield from enumerate(_lines(file, format_), 1)
 
 
 def _lines(file: BufferedIOBase, format_: formats.ChosenFormat) -> Iterator[bytes | None]:
-    """The lines of a file, None for one that is too long for its format."""
+    """The lines of a file; None for a line that is too long for its format."""
     try:
         while line := file.readline((longest := format_.max_line) + 2):
             if line.startswith(b"\0"):
@@ -180,7 +180,7 @@ def _lines(file: BufferedIOBase, format_: formats.ChosenFormat) -> Iterator[byte
 
 
 def _after_nuls(file: BufferedIOBase, line: bytes) -> bytes:
-    """A line without the NULs before it, which may be longer than a line."""
+    """A line without the NULs before it; there may be more of them than a line may have bytes."""
     while not (rest := line.lstrip(b"\0")) and line:
         line = file.readline(MAX_LINE + 2)
     return rest if rest.endswith(b"\n") else rest + file.readline(MAX_LINE + 2 - len(rest))
@@ -188,7 +188,7 @@ def _after_nuls(file: BufferedIOBase, line: bytes) -> bytes:
 
 @contextmanager
 def reader(path: str) -> Iterator[tuple[BufferedIOBase, BufferedIOBase]]:
-    """The content of a file, of a .gz unpacked, or of standard input for "-"; and the file that lies on disk."""
+    """The content of a file, unpacked if it is a .gz, or of standard input for "-"; and the file on disk."""
     if path == "-":
         with open(0, "rb", closefd=False) as raw:
             yield raw, raw

@@ -12,20 +12,19 @@ from collections import OrderedDict, deque
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, NamedTuple
 
-from agent_exporter import formats
 from agent_exporter.clocks import SENT
+from agent_exporter.formats import ContainerFormat
 from agent_exporter.lines import MAX_LINE, NO_ORIGIN, Batch, Origin
 from agent_exporter.sources import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from agent_exporter.formats import Format
     from agent_exporter.sources.otlp_records import Record
     from agent_exporter.state import Row
 
 
-KIND = "otlp_stream"
+ROW_KIND = "otlp_stream"
 MAX_REQUESTS = 64
 """Waiting to be counted; a collector sends a handful at a time."""
 MAX_BYTES = 64 << 20
@@ -59,7 +58,7 @@ class OtlpSource(Source):
     """A bounded queue between the server's threads, which `deliver`, and the pipeline's."""
 
     name = "otlp"
-    kinds = (KIND,)
+    kinds = (ROW_KIND,)
     window = SENT
 
     def __init__(self, wake: Callable[[], None], max_requests: int = MAX_REQUESTS, max_bytes: int = MAX_BYTES) -> None:
@@ -72,7 +71,7 @@ class OtlpSource(Source):
         self._closed: str | None = None
         self._handed_out: list[tuple[_Request, Receipt]] = []
         self._current: _Request | None = None
-        self._streams: OrderedDict[str, Format] = OrderedDict()
+        self._streams: OrderedDict[str, ContainerFormat] = OrderedDict()
         """Those with unfinished pieces, the one touched last at the end."""
         self._held = 0
         self._before: dict[str, bytes | None] = {}
@@ -150,7 +149,7 @@ class OtlpSource(Source):
         """The records that a line ends. A format is kept only as long as it holds pieces."""
         format_ = self._streams.pop(stream, None)
         if format_ is None:
-            format_ = formats.new()
+            format_ = ContainerFormat()
             batch = format_.feed((line,))
             if not format_.unfinished:
                 return batch
@@ -164,7 +163,7 @@ class OtlpSource(Source):
             self._held += format_.held
         return batch
 
-    def _remember(self, stream: str, format_: Format) -> None:
+    def _remember(self, stream: str, format_: ContainerFormat) -> None:
         if stream not in self._before:
             self._before[stream] = format_.dump()
 
@@ -216,7 +215,7 @@ class OtlpSource(Source):
         """
         for stream in self._before:
             format_ = self._streams.get(stream)
-            yield KIND, stream, format_.dump() if format_ is not None else None
+            yield ROW_KIND, stream, format_.dump() if format_ is not None else None
 
     def restore(self, rows: Iterable[tuple[str, bytes]]) -> None:
         """Take up unfinished pieces."""
@@ -228,5 +227,5 @@ class OtlpSource(Source):
         if format_ is not None:
             self._held -= format_.held
         if value is not None:
-            format_ = self._streams[stream] = formats.load(value)
+            format_ = self._streams[stream] = ContainerFormat.load(value)
             self._held += format_.held

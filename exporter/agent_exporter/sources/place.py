@@ -1,4 +1,4 @@
-"""How far a file was read, and how it is known again: its first bytes, and hashes of those before its last offsets."""
+"""How far a file was read, and what identifies it: its first bytes, and hashes of the bytes before some offsets."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Annotated
 import msgspec
 import xxhash
 
-from agent_exporter import formats
+from agent_exporter.formats import Choice
 
-KIND = "file"
-"""Of the rows of state."""
+ROW_KIND = "file"
+"""Kind of the rows of state."""
 HEAD = 1000
-"""Bytes at the start that tell one file from another, as in OpenTelemetry's filelog receiver."""
+"""Bytes at the start that identify a file, as in OpenTelemetry's filelog receiver."""
 TAIL = 256
 """Bytes hashed before an offset."""
 MARKS = 16
-"""Offsets remembered. A copy that was made before the last few reads ends between two of them."""
+"""Offsets kept. A copy made before the last few reads ends between two of them."""
 Identity = tuple[int, int]
 """dev, inode"""
 
 
 class Place(msgspec.Struct):
-    """How far a file was read, and what it looked like. The value of a row of state."""
+    """How far a file was read, and what identifies it. The value of a row of state."""
 
     path: bytes
     """Its name when it was first seen; bytes, as a name need not be UTF-8."""
@@ -34,9 +34,11 @@ class Place(msgspec.Struct):
         default_factory=lambda: [(0, b"")]
     )
     """(offset, hash of the bytes before it), oldest first. The last one is how far the file was read."""
-    format: bytes = msgspec.field(default=b"", name="unwrapper")
-    """What the format of the file remembers; stored under the name that it first had."""
+    format: bytes = b""
+    """What the format of the file remembers (`Format.dump`)."""
     skipping: bool = False
+    past: int = 0
+    """With `start_at: end`: records up to this offset are remembered and not counted."""
 
     @property
     def offset(self) -> int:
@@ -51,13 +53,14 @@ class Place(msgspec.Struct):
         return f"{self.key}:{self.offset:x}:{self.marks[-1][1].hex()}"
 
     def in_copy(self, fd: int, size: int) -> int:
-        """How far the file `fd` of `size` bytes is a copy of what was read here; 0: it is none."""
+        """How many bytes of the file `fd`, of `size` bytes, are a copy of what was read here; 0 if it is not a copy."""
         newer = size + 1
         for offset, tail in reversed(self.marks):
             if 0 < offset <= size:
                 if tail_hash(fd, offset) == tail:
                     # Made between two reads: all of it was read in the original. Not if it differs after this mark,
-                    # nor if the two may have no more in common than a banner.
+
+                    # nor if the two may share only a banner.
                     return size if HEAD <= offset < self.offset and newer > size else offset
                 newer = offset
         return 0
@@ -70,7 +73,7 @@ def tail_hash(fd: int, offset: int) -> bytes:
 
 
 def akin(head: bytes, other: bytes) -> bool:
-    """The two may be the first bytes of the same content."""
+    """Whether the two may be the first bytes of the same content."""
     return head.startswith(other) or other.startswith(head)
 
 
@@ -81,5 +84,5 @@ def ends_line(fd: int, offset: int) -> bool:
 def read(_: str, value: bytes) -> Place:
     """The place of a row. Raises msgspec.MsgspecError, also for a format that cannot be loaded."""
     place = msgspec.msgpack.decode(value, type=Place)
-    formats.load(place.format)
+    Choice().load(place.format)
     return place

@@ -1,4 +1,4 @@
-"""From blocks of bytes to lines: the same for files, standard input and what is packed."""
+"""From blocks of bytes to lines, for files, standard input and compressed files."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ if TYPE_CHECKING:
 
 
 class Splitter:
-    """Blocks of at most `max_line` bytes in, complete lines out, less their LF or CRLF. A longer line is never held.
+    """Blocks of at most `max_line` bytes in, complete lines out, without their LF or CRLF. Never holds a longer line.
 
-    NUL bytes before a line are dropped and never held, however many: a copytruncate under a writer without O_APPEND
-    leaves a hole of the size of the old file there, and a crash may leave a block of them.
+    Drops any number of NUL bytes before a line, without holding them: a copytruncate under a writer without O_APPEND
+    leaves a hole of the old file's size, and a crash may leave a block of NULs.
     """
 
     def __init__(self) -> None:
         self.max_line = MAX_LINE
         """Bytes; that of the stream's format."""
         self.held = bytearray()
-        """The start of a line whose end has not come yet."""
+        """The start of an unfinished line."""
         self.skipping = False
-        """Inside a line that is too long, and already counted."""
+        """Whether it is inside a line that is too long and already counted."""
         self.nul_bytes = 0
-        """NULs dropped before the unfinished line."""
+        """Number of NULs dropped before the unfinished line."""
 
     def feed(self, data: bytes) -> Batch:
         lines = data.split(b"\n")
@@ -49,14 +49,14 @@ class Splitter:
                 del lines[0]
         if not self.skipping:
             self.held += rest
-            if len(self.held) > self.max_line + 1:  # one more, as it may be a CR
+            if len(self.held) > self.max_line + 1:  # plus one, which may be a CR
                 self.held.clear()
                 self.skipping = True
                 too_long += 1
         return Batch(lines, too_long, nul_bytes)
 
     def _drop_nuls(self, parts: list[bytes]) -> int:
-        """Take the NULs off before each line that begins in `parts`; the bytes dropped before complete lines."""
+        """Remove the NULs before each line that begins in `parts`. Returns the bytes dropped before complete lines."""
         dropped = 0
         for number, part in enumerate(parts):
             if number or not (self.held or self.skipping):
@@ -68,14 +68,14 @@ class Splitter:
         return dropped
 
     def give_back(self) -> int:
-        """Forget the unfinished line; its length with the NULs before it, for the caller that will read it again."""
+        """Forget the unfinished line. Returns its length with the NULs before it, for a caller that reads it again."""
         length = self.nul_bytes + len(self.held)
         self.nul_bytes = 0
         self.held.clear()
         return length
 
     def end(self) -> Batch:
-        """There is no more: an unterminated last line counts as a line."""
+        """The end of the input: an unterminated last line counts as a line."""
         line = bytes(self.held).removesuffix(b"\r")
         nul_bytes, self.nul_bytes = self.nul_bytes, 0
         self.held.clear()

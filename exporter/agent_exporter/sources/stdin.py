@@ -1,4 +1,4 @@
-"""Standard input: a pipe, a terminal or a file. It cannot be read again, so there is no state to keep."""
+"""Standard input: a pipe, a terminal or a file. It cannot be read again, so it has no state."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 class StdinSource(Source):
-    """Reads what is there and never waits for more. The end, or an error (a terminal that hung up), finishes it."""
+    """Reads what is available and never waits. The end, or an error (a terminal that hung up), finishes it."""
 
     def __init__(self, name: str = "-", fd: int = 0, *, announce: bool = False, choice: Choice | None = None) -> None:
         self.name = name
@@ -33,7 +33,7 @@ class StdinSource(Source):
             if not select.select([self._fd], [], [], 0)[0]:
                 return None
             data = os.read(self._fd, BLOCK)
-        except BlockingIOError:  # another process took it first
+        except BlockingIOError:  # another process has read it
             return None
         except OSError as error:
             log.warning("%s: %s; reading ends here", self.name, error.strerror)

@@ -1,11 +1,9 @@
-"""Spans between the pipeline and the sender: bounded in memory, and with a state file spooled on disk.
+"""Spans between the pipeline and the sender: bounded in memory, and on disk too if there is a state file.
 
-The pipeline's thread offers spans and seals them into pieces. A piece that the collector has not taken by the next
-commit is written with it, in the same transaction as the lines that its spans come from; so SIGKILL loses no span, and
-what is sent twice replaces itself. The sender's thread takes pieces and reports what became of them.
-
-Every span is sent or counted as dropped. When the bounds are reached the oldest go first: the newest say what is wrong
-now.
+The pipeline's thread offers spans and seals them into pieces. If the collector has not taken a piece by the next
+commit, the commit writes it, in the same transaction as the lines that its spans come from. So SIGKILL loses no span,
+and a span that is sent twice replaces itself. The sender's thread takes pieces and reports the result. Every span is
+sent or counted as dropped. Beyond the bounds the oldest are dropped first: the newest show what is wrong now.
 """
 
 from __future__ import annotations
@@ -25,13 +23,13 @@ if TYPE_CHECKING:
 
     from agent_exporter.state import Row, Store
 
-KIND = "span"
+ROW_KIND = "span"
 PIECE = 512
 """Spans in a piece; OpenTelemetry's batch size."""
 MEMORY_BYTES = 16 << 20
-"""Of pieces held in memory."""
+"""Bytes of the pieces in memory."""
 SPOOL_BYTES = 256 << 20
-"""Of pieces in the state file: ten minutes of 1,000 spans/s at 400 bytes."""
+"""Bytes of the pieces in the state file: ten minutes of 1,000 spans/s at 400 bytes."""
 
 
 class Piece(Struct, eq=False):
@@ -53,7 +51,7 @@ class Spooled(Struct, array_like=True):
 
 
 class SpanQueue(Stage):
-    """`count(name, n)` is told of spans "sent" and "dropped", from the pipeline's thread."""
+    """Calls `count("sent" or "dropped", n)` with numbers of spans, in the pipeline's thread."""
 
     def __init__(
         self,
@@ -71,7 +69,7 @@ class SpanQueue(Stage):
         self.wake = wake
         self._store = store
         self._buffered = buffered
-        """A TraceBuffer stands before it."""
+        """A TraceBuffer is in front of the queue."""
         self._count = count
         self._version = version
         self._memory_bytes = memory_bytes
@@ -91,7 +89,7 @@ class SpanQueue(Stage):
     # --- the pipeline's thread ---------------------------------------------------------------------------------
 
     def offer(self, trace: bytes, agent_id: str, span: bytes) -> None:  # noqa: ARG002
-        """One more span, as `tree.Emit` has it."""
+        """Add a span; arguments as in `tree.Emit`."""
         spans = self._filling.get(agent_id)
         if spans is None:
             spans = self._filling[agent_id] = []
@@ -101,7 +99,7 @@ class SpanQueue(Stage):
             self.seal()
 
     def seal(self) -> None:
-        """Close the piece that is being filled and let the sender have it."""
+        """Close the current piece and give it to the sender."""
         if not self._filled:
             return
         body = b"".join(encode.request(agent, self._version, spans) for agent, spans in self._filling.items())
@@ -118,26 +116,26 @@ class SpanQueue(Stage):
         self.wake()
 
     def count_reports(self) -> None:
-        """Count what the sender has reported since; called before a commit."""
+        """Count what the sender has reported since the last call. Call it before a commit."""
         while self._reports:
             piece, sent, dropped = self._reports.popleft()
             self._finish(piece, sent, dropped)
 
     def abandon(self) -> None:
-        """Count all that is left as dropped: nobody will send it."""
+        """Count all that is left as dropped, as it will not be sent."""
         self.seal()
         for piece in list(self._waiting):
             self._finish(piece, 0, piece.count)
 
     def changes(self) -> Iterator[Row]:
-        """The pieces that the next commit must hold, and those that it must not hold any longer."""
+        """Rows of the pieces to store with the next commit, and of those to delete."""
         self.seal()
         self.count_reports()
         if self.durable:
             for piece in self._fresh:
                 if piece.body is not None:
                     value = msgspec.msgpack.encode(Spooled(piece.count, piece.body))
-                    self._rows.append((KIND, f"{piece.number:016}", value))
+                    self._rows.append((ROW_KIND, f"{piece.number:016}", value))
                     piece.stored = True
                     self._spooled += piece.size
         self._fresh = []
@@ -145,11 +143,11 @@ class SpanQueue(Stage):
         yield from rows
 
     def close(self) -> None:
-        """Let the sender have the last ones."""
+        """Give the last spans to the sender."""
         self.seal()
 
     def committed(self) -> bool:
-        """The stored pieces are on disk: beyond the memory's bound they need not be held twice."""
+        """The stored pieces are on disk: beyond the bound, drop them from memory."""
         with self._lock:
             for piece in reversed(self._waiting):
                 if self._in_memory <= self._memory_bytes // 2:
@@ -162,8 +160,8 @@ class SpanQueue(Stage):
         return False
 
     def restore(self, store: Store, now: float) -> None:  # noqa: ARG002
-        """Take up the pieces that a former run left unsent, and what it held if no TraceBuffer goes on holding it."""
-        for key, value in store.rows(KIND):
+        """Restore the pieces that a former run has not sent, and its buffered spans if there is no TraceBuffer now."""
+        for key, value in store.rows(ROW_KIND):
             number, row = read(key, value)
             size = len(row.body)
             keep = self._in_memory + size <= self._memory_bytes
@@ -173,16 +171,16 @@ class SpanQueue(Stage):
             self._in_memory += piece.size if keep else 0
             self._spooled += piece.size
             self._spans += piece.count
-        for key, value in [] if self._buffered else list(store.rows(trace_buffer.KIND)):
+        for key, value in [] if self._buffered else list(store.rows(trace_buffer.ROW_KIND)):
             trace, held = trace_buffer.read(key, value)
             for agent_id, span in held.spans:
                 self.offer(trace, agent_id, span)
-            self._rows.append((trace_buffer.KIND, key, None))
+            self._rows.append((trace_buffer.ROW_KIND, key, None))
 
     # --- the sender's thread -----------------------------------------------------------------------------------
 
     def take(self, most_spans: int) -> list[Piece]:
-        """The oldest pieces in memory, at least one if there is any. They stay in the queue until `done`."""
+        """The oldest pieces in memory; at least one if there are any. They stay in the queue until `done`."""
         taken: list[Piece] = []
         spans = 0
         with self._lock:
@@ -197,14 +195,14 @@ class SpanQueue(Stage):
         return taken
 
     def done(self, pieces: list[Piece], rejected: int = 0, *, dropped: bool = False) -> None:
-        """The collector took the pieces, less `rejected` spans; or they are dropped for good."""
+        """The collector took the pieces but for `rejected` spans, or they are dropped for good."""
         for piece in pieces:
             lost = piece.count if dropped else min(rejected, piece.count)
             rejected -= 0 if dropped else lost
             self._reports.append((piece, piece.count - lost, lost))
 
     def release(self, pieces: list[Piece]) -> None:
-        """They could not be sent now."""
+        """The pieces could not be sent now; keep them."""
         with self._lock:
             for piece in pieces:
                 piece.taken = False
@@ -213,12 +211,12 @@ class SpanQueue(Stage):
 
     @property
     def length(self) -> int:
-        """Spans that are neither sent nor dropped."""
+        """Number of spans that are neither sent nor dropped."""
         return self._spans + self._filled
 
     @property
     def spooled(self) -> int:
-        """Bytes of them in the state file."""
+        """Bytes of these spans in the state file."""
         return self._spooled
 
     def _finish(self, piece: Piece, sent: int, dropped: int) -> None:
@@ -226,13 +224,13 @@ class SpanQueue(Stage):
             try:
                 self._waiting.remove(piece)
             except ValueError:
-                return  # trimmed while it was on its way: counted as dropped, though it may have arrived
+                return  # dropped while it was being sent: counted as dropped, though it may have arrived
             self._spans -= piece.count
             if piece.body is not None:
                 self._in_memory -= piece.size
         piece.body = None
         if piece.stored:
-            self._rows.append((KIND, f"{piece.number:016}", None))
+            self._rows.append((ROW_KIND, f"{piece.number:016}", None))
             self._spooled -= piece.size
         if sent:
             self._count("sent", sent)
@@ -246,7 +244,7 @@ class SpanQueue(Stage):
         for piece in list(self._waiting):
             if piece.body is None and not piece.taken:
                 key = f"{piece.number:016}"
-                value = self._store.get(KIND, key)
+                value = self._store.get(ROW_KIND, key)
                 if value is None:
                     continue
                 with self._lock:
@@ -257,7 +255,7 @@ class SpanQueue(Stage):
                     return
 
     def _trim(self) -> None:
-        """Keep within the bounds: drop the oldest pieces that are not on their way."""
+        """Keep within the bounds: drop the oldest pieces that are not being sent."""
         while self._in_memory > self._memory_bytes or self._spooled > self._spool_bytes:
             over_memory = self._in_memory > self._memory_bytes
             with self._lock:
@@ -280,5 +278,5 @@ class SpanQueue(Stage):
 
 
 def read(key: str, value: bytes) -> tuple[int, Spooled]:
-    """The number of a row's piece, and the piece."""
+    """The number of a piece, and its row."""
     return int(key), msgspec.msgpack.decode(value, type=Spooled)

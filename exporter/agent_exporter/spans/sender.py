@@ -1,6 +1,6 @@
-"""Brings pieces to a collector: OTLP protobuf over HTTP.
+"""Sends pieces to a collector: OTLP protobuf over HTTP.
 
-The retry loop is our own: it is ten lines, and OTLP says which answers to retry, for how long, and what a partial
+The retry loop is our own: it has ten lines, and OTLP says which answers to retry, for how long, and what a partial
 success means.
 """
 
@@ -33,21 +33,21 @@ log = logging.getLogger(__name__)
 DEADLINE = 10.0
 """Seconds for one export, connecting included; OTEL_EXPORTER_OTLP_TIMEOUT's default."""
 RETRYABLE = frozenset({429, 502, 503, 504})
-"""By the OTLP specification; every other answer is final."""
+"""Statuses to retry, by the OTLP specification; every other answer is final."""
 FIRST_BACKOFF, LAST_BACKOFF = 0.5, 30.0
 """Seconds; doubled each time, with jitter."""
 LONGEST_RETRY_AFTER = 300.0
-"""Seconds. A collector that asks for more is asked again sooner."""
+"""Seconds. If a collector asks for a longer wait, it gets this one."""
 MAX_SPANS = 4096
-"""In one request: about 2 MB before compression, half of what collectors take by default in gRPC."""
+"""Spans in one request: about 2 MB before compression, half of what collectors accept by default in gRPC."""
 MAX_ANSWER = 4 << 20
-"""Bytes of an answer."""
+"""Bytes of an answer that are read."""
 LINGER = 0.2
-"""Seconds between requests when the queue is short: a request for many spans, not for each."""
+"""Seconds between requests when the queue is short, so that one request carries many spans."""
 
 
 class Sender:
-    """One task on the event loop. `run` ends when cancelled; a piece is then back in the queue."""
+    """One task on the event loop. Cancel `run` to end it; a piece that is being sent goes back to the queue."""
 
     def __init__(self, queue: SpanQueue, target: Target) -> None:
         self.queue = queue
@@ -57,12 +57,12 @@ class Sender:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def wake(self) -> None:
-        """There may be something to send. From any thread."""
+        """Wake the sender, as there may be something to send. From any thread."""
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._wake.set)
 
     async def run(self) -> None:
-        """Send for ever."""
+        """Send until cancelled."""
         self._loop = asyncio.get_running_loop()
         client = outgoing.client(MAX_ANSWER)
         try:
@@ -105,14 +105,16 @@ class Sender:
     async def _attempt(
         self, client: SimpleAsyncHTTPClient, body: bytes, headers: Mapping[str, str], pieces: list[Piece]
     ) -> tuple[float | None, str]:
-        """One request. None: it is settled, and `why` says if it was refused; else seconds to wait, 0 for backoff."""
+        """Send one request. Returns None if that is final (`why` then says if it was refused), else the seconds to
+        wait; 0 means the usual backoff.
+        """
         request = outgoing.request(self.target.url, headers, body, DEADLINE, ca_certs=self.target.ca_file)
         try:
             answer = await client.fetch(request, raise_error=False)
         except (OSError, HTTPError, ValueError) as error:
             return 0.0, str(error) or type(error).__name__
         code = answer.code
-        if code in RETRYABLE or code == 599:  # 599 is tornado's own: no answer in time, or none at all
+        if code in RETRYABLE or code == 599:  # tornado's own status for no answer, or none in time
             return _retry_after(answer.headers.get("Retry-After")), answer.reason or str(answer.error)
         if 200 <= code < 300:
             rejected, why = _partial(answer.body)
@@ -128,7 +130,7 @@ class Sender:
 
 
 def _partial(body: bytes) -> tuple[int, str]:
-    """How many spans the collector refused, and why. An answer that is not protobuf refuses none."""
+    """How many spans the collector refused, and why; 0 if the answer is not protobuf."""
     try:
         partial = ExportTraceServiceResponse.FromString(body).partial_success
     except DecodeError:
@@ -137,7 +139,7 @@ def _partial(body: bytes) -> tuple[int, str]:
 
 
 def _retry_after(value: str | None) -> float:
-    """Seconds, from seconds or from an HTTP date; 0 when absent or nonsense."""
+    """Seconds to wait, from a number or an HTTP date; 0 if absent or invalid."""
     if value is None:
         return 0.0
     try:

@@ -1,4 +1,4 @@
-"""Which collector takes the spans, and how it is spoken to."""
+"""The collector that takes the spans: its address, headers and certificates."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Target(NamedTuple):
 
     @property
     def shown(self) -> str:
-        """The URL as it may be logged."""
+        """The URL without user and password, for the log."""
         return without_credentials(self.url)
 
 
 def target(config: Config) -> Target:
-    """Where the config sends spans."""
+    """The collector of the config."""
     otlp = config.otlp
     assert otlp.endpoint is not None
     url = otlp.endpoint.rstrip("/")

@@ -1,12 +1,10 @@
 """Keeps a trace's spans together until its sessions have ended (`otlp.buffer_traces`), between the tree and the queue.
 
-A collector that samples decides once for a trace, and a span that comes after "drop" cannot bring the trace back. So
-what it decides on has to be whole: actions, findings and the sessions with their totals go out together. A trace
-longer than the hold goes out with what there is, marked `agent.trace.keep`, and is not held again: a sampler keeps it
-by the mark.
-
-Held spans are rows of the state like all else, so a restart loses none. Beyond the bound the trace begun first goes out
-early, marked: nothing is dropped here.
+A collector that samples decides once for a trace, and a span that comes after "drop" cannot bring the trace back. So it
+needs the whole trace: actions, findings and the sessions with their totals go out together. A trace that lasts longer
+than the hold goes out incomplete, marked `agent.trace.keep`, and is not held again: a sampler keeps it by that mark.
+Held spans are rows of state, so a restart loses none. Beyond the bound the oldest trace goes out early, marked in the
+same way: the buffer drops nothing.
 """
 
 from __future__ import annotations
@@ -25,18 +23,18 @@ if TYPE_CHECKING:
     from agent_exporter.spans.tree import Emit
     from agent_exporter.state import Row, Store
 
-KIND = "held"
+ROW_KIND = "held"
 MAX_BYTES = 32 << 20
-"""Of spans held at once: 100 actions a second for ten minutes, at 500 bytes each."""
+"""Bytes of spans held at once: 100 actions a second for ten minutes, at 500 bytes each."""
 QUIET = 3.0
-"""Seconds of quiet after the last session's end: another one may begin, and findings wait for the reorder window."""
+"""Seconds to wait after the last session's end: another one may begin, and findings wait for the reorder window."""
 MAX_MARKED = 65_536
-"""Traces remembered as gone out early; as many as the tree remembers."""
+"""Traces remembered as sent early; as many as the tree remembers."""
 _MARK = encode.boolean("agent.trace.keep", value=True)
 
 
 class _Trace:
-    """What is held of one trace: (agent_id, span) in order."""
+    """The held spans of one trace: (agent_id, span) in order."""
 
     __slots__ = ("began", "rows", "size", "spans", "touched", "written")
 
@@ -47,7 +45,7 @@ class _Trace:
         self.rows: list[str] = []
         """Keys of its rows."""
         self.written = 0
-        """How many spans are in them."""
+        """How many of the spans are in these rows."""
 
 
 class Held(Struct, array_like=True):
@@ -58,7 +56,7 @@ class Held(Struct, array_like=True):
 
 
 class TraceBuffer(Stage):
-    """`emit` is where they go; `is_open(trace_id)` says whether sessions are still at work on a trace."""
+    """Passes spans on to `emit`. `is_open(trace_id)` says whether a trace has open sessions."""
 
     def __init__(
         self,
@@ -83,7 +81,7 @@ class TraceBuffer(Stage):
         self._gone: list[str] = []
 
     def offer(self, trace: bytes, agent_id: str, span: bytes) -> None:
-        """Hold a span, or let it go after those of its trace that have gone out early."""
+        """Hold a span; pass it on at once if its trace went out early."""
         if trace in self._marked:
             self._emit(trace, agent_id, span)
             return
@@ -100,7 +98,7 @@ class TraceBuffer(Stage):
             self._release(next(iter(self._traces)), early=True)
 
     def tick(self, now: float) -> None:
-        """Let go of what is whole, and of what has been held for too long."""
+        """Pass on the traces that are complete, and those held for too long."""
         for trace, held in list(self._traces.items()):
             if now - held.began >= self._seconds:
                 self._release(trace, early=True)
@@ -108,29 +106,29 @@ class TraceBuffer(Stage):
                 self._release(trace, early=False)
 
     def close(self) -> None:
-        """Let everything go: nobody will tick again."""
+        """Pass on everything, as there will be no further tick."""
         for trace in list(self._traces):
             self._release(trace, early=False)
 
     def changes(self) -> Iterator[Row]:
-        """A row for each trace that is held, where the state outlives the process."""
+        """Rows of the held traces, if the state outlives the process."""
         if not self._durable:
             self._gone.clear()
             self._dirty.clear()
         for key in self._gone:
-            yield KIND, key, None
+            yield ROW_KIND, key, None
         for trace in self._dirty:
             held = self._traces[trace]
             key = f"{trace.hex()}:{held.written}"
-            yield KIND, key, msgspec.msgpack.encode(Held(held.began, held.spans[held.written :]))
+            yield ROW_KIND, key, msgspec.msgpack.encode(Held(held.began, held.spans[held.written :]))
             held.rows.append(key)
             held.written = len(held.spans)
         self._gone.clear()
         self._dirty.clear()
 
     def restore(self, store: Store, now: float) -> None:
-        """Take up what a former run held."""
-        for key, value in store.rows(KIND):
+        """Restore the traces that a former run held."""
+        for key, value in store.rows(ROW_KIND):
             trace, row = read(key, value)
             held = self._traces.setdefault(trace, _Trace(row.began))
             held.spans += row.spans
@@ -155,7 +153,7 @@ class TraceBuffer(Stage):
 
 
 def read(key: str, value: bytes) -> tuple[bytes, Held]:
-    """The trace of a row, and what the row holds. Raises ValueError if that is of another trace."""
+    """The trace of a row, and the row. Raises ValueError if the row is of another trace."""
     trace, row = bytes.fromhex(key.partition(":")[0]), msgspec.msgpack.decode(value, type=Held)
     if not all(span.startswith(b"\x0a\x10" + trace) for _, span in row.spans):
         raise ValueError("a span of another trace")

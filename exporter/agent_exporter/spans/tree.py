@@ -1,15 +1,15 @@
-"""Who hangs below whom: one connected tree per trace, with exactly one root.
+"""Which span is below which: one connected tree per trace, with exactly one root.
 
     invoke_agent planner                   the first session without a parent; its id is a hash of the trace's
       chat gpt-4o                          its actions
       execute_tool delegate
-      invoke_agent researcher   CLIENT     a session that planner handed over: a pair, which Tempo's service
+      invoke_agent researcher   CLIENT     a session that planner called: a pair, which Tempo's service
         invoke_agent researcher SERVER     graph reads as planner -> researcher
           execute_tool web_search
 
 An `Invocation` is one session's part of one trace. Ids come from content (a session's from trace, agent and session,
-an action's from its record), so what is sent again after a restart replaces itself, and an action can be sent before
-anything is known of its session's end.
+an action's from its record), so a span that is sent again after a restart replaces itself, and an action can be sent
+before its session ends.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ if TYPE_CHECKING:
     from agent_exporter.stage import Reading
     from agent_exporter.state import Row, Store
 
-KIND = "invocation"
+ROW_KIND = "invocation"
 MAX_INVOCATIONS = 65_536
 """Invocations held at once, about 600 bytes each; the oldest traces go first, counted in `evictions`."""
 LINGER = 600.0
-"""Seconds that a trace is remembered after its last line, so that a late child still finds its parent."""
+"""Seconds that a trace is kept after its last line, so that a late child still finds its parent."""
 MAX_NAMES = 4096
-"""Actions, and models, whose bytes are kept."""
+"""Actions, and models, whose encoded bytes are kept."""
 UNSUCCESSFUL = {"failed", "terminated"}
-"""Outcomes of sessions whose own spans are errors. Of one that merely ended nobody has said whether it was of use."""
+"""Outcomes that make a session's span an error. If a session only ended, its success is unknown."""
 NO_PARENT = b""
 
 Emit: TypeAlias = "Callable[[bytes, str, bytes], None]"
-"""Takes a span: the id of its trace (16 bytes), the agent that did it, and its fields as `encode.span` makes them."""
+"""Takes a span: the id of its trace (16 bytes), its agent, and its fields as `encode.span` makes them."""
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -65,7 +65,7 @@ class Invocation(Struct, eq=False, gc=False, array_like=True):
     root: bool
     parent_agent_id: str
     parent_span_id: bytes
-    """Given by the line in so many words, or empty."""
+    """As the line gives it; empty if it does not."""
     task_type: str
     started: float
     last: float
@@ -77,7 +77,7 @@ class Invocation(Struct, eq=False, gc=False, array_like=True):
     cost_usd: float = 0.0
     open: bool = True
     below_root: bool = False
-    """It was sent as a child of the root without being told of any other parent."""
+    """Its span was sent as a child of the root, as no other parent was known."""
     findings: int = 0
 
 
@@ -177,11 +177,11 @@ class Tree(Stage):
         )
 
     def on_finding(self, finding: Finding) -> None:
-        """Emit a finding: a span without length below its session, or below the root if it is about the trace.
+        """Emit a finding: a span of no duration below its session, or below the root if the finding is about the trace.
 
-        Not an event on its line's own span: that one is sent when the line is read, and what depends on order is
-        decided later. Sent again it would be a second span of the same id, of which Tempo shows one, not always the
-        newer. And not an event on the session's span alone: that would come when the runaway is over.
+        An event on the line's own span would be too late: that span is sent when the line is read, and most detectors
+        decide later. To send it again would make a second span of the same id, of which Tempo shows one, not always the
+        newer. An event on the session's span would come only when the runaway is over.
         """
         assert finding.trace_id is not None
         name = (finding.agent_id, finding.session_id or "")
@@ -190,9 +190,9 @@ class Tree(Stage):
             part.findings += 1
             self._dirty.add(part)
         at = round(finding.at * 1e6) * 1000
-        told = [encode.pair(f"agent.finding.{key}", value) for key, value in finding.evidence.items()]
+        evidence = [encode.pair(f"agent.finding.{key}", value) for key, value in finding.evidence.items()]
         if finding.root_agent is not None:
-            told.append(encode.pair("agent.finding.root_agent", finding.root_agent))
+            evidence.append(encode.pair("agent.finding.root_agent", finding.root_agent))
         attributes = [
             encode.text("gen_ai.agent.name", finding.agent_id),
             encode.text("agent.finding.kind", finding.kind),
@@ -211,13 +211,13 @@ class Tree(Stage):
                 at,
                 at,
                 *attributes,
-                encode.event(finding.kind, at, *told),
+                encode.event(finding.kind, at, *evidence),
                 encode.status(encode.ERROR, finding.kind),
             ),
         )
 
     def end(self, session: Session) -> None:
-        """A session is over: emit its own spans, one per trace that it had a part in."""
+        """A session is over: emit its own spans, one for each of its traces."""
         for part in self._open.pop((session.agent_id, session.session_id), {}).values():
             part.open = False
             self._dirty.add(part)
@@ -225,7 +225,7 @@ class Tree(Stage):
             self._emit_session(part, session.outcome)
 
     def is_open(self, trace: str) -> bool:
-        """Whether sessions are at work on a trace."""
+        """Whether a trace has open sessions."""
         return any(part.open for part in self._traces.get(trace, {}).values())
 
     def tick(self, now: float) -> None:
@@ -233,7 +233,7 @@ class Tree(Stage):
         self._forget_quiet(lambda part: now - max(part.last, part.arrived))
 
     def close(self) -> None:
-        """Emit what is still open."""
+        """Emit the sessions that are still open."""
         for by_trace in list(self._open.values()):
             for part in by_trace.values():
                 part.open = False
@@ -243,22 +243,22 @@ class Tree(Stage):
             self._forget(trace)
 
     def evicted(self) -> Iterable[tuple[str, int]]:
-        """Invocations of which a session was open."""
+        """Invocations evicted while their session was open."""
         yield "traces", self.evictions
 
     def changes(self) -> Iterator[Row]:
         """Rows of the invocations that changed."""
         for key in self._gone:
-            yield KIND, key, None
+            yield ROW_KIND, key, None
         for part in self._dirty:
-            yield KIND, key_of(part), msgspec.msgpack.encode(part)
+            yield ROW_KIND, key_of(part), msgspec.msgpack.encode(part)
         self._gone.clear()
         self._dirty.clear()
 
     def restore(self, store: Store, now: float) -> None:  # noqa: ARG002
-        """Take up the invocations of a former run."""
+        """Restore from committed rows."""
         decode = msgspec.msgpack.Decoder(Invocation).decode
-        for _, value in store.rows(KIND):
+        for _, value in store.rows(ROW_KIND):
             part = decode(value)
             name = (part.agent_id, part.session_id)
             self._traces.setdefault(part.trace, {})[name] = part
@@ -280,8 +280,8 @@ class Tree(Stage):
         if part is None:
             began = action.began
             explicit = bytes.fromhex(action.parent_span_id) if action.parent_span_id else NO_PARENT
-            told = action.metadata or _NOTHING_TOLD
-            orphan = told.parent_agent_id is None and not explicit
+            metadata = action.metadata or _NOTHING_TOLD
+            orphan = metadata.parent_agent_id is None and not explicit
             root = orphan and not any(other.root for other in parts.values())
             part = Invocation(
                 trace=trace,
@@ -290,9 +290,9 @@ class Tree(Stage):
                 named=named,
                 span_id=root_id(trace) if root else session_span_id(trace, *name),
                 root=root,
-                parent_agent_id=told.parent_agent_id or "",
+                parent_agent_id=metadata.parent_agent_id or "",
                 parent_span_id=explicit,
-                task_type=told.task_type or "default",
+                task_type=metadata.task_type or "default",
                 started=began,
                 last=action.at,
                 arrived=now,
@@ -305,12 +305,12 @@ class Tree(Stage):
 
     @staticmethod
     def _parent_of_action(named: str, part: Invocation) -> bytes:
-        """The span that its line names; naming the session's parent means the session."""
+        """The parent span that the line names. If that is the session's parent, the action is below the session."""
         parent = bytes.fromhex(named)
         return part.span_id if parent == part.parent_span_id else parent
 
     def _parent_of_session(self, part: Invocation) -> bytes:
-        """The span below which a session hangs; empty for the root."""
+        """The parent span of a session; empty for the root."""
         if part.root:
             return NO_PARENT
         if part.parent_span_id:
@@ -354,7 +354,7 @@ class Tree(Stage):
         self._emit(trace, part.agent_id, encode.span(trace, part.span_id, parent, head, *times, attributes))
 
     def _forget(self, trace: str) -> None:
-        """If sessions hang below a root that no session took, there is one now."""
+        """Forget a trace. If sessions are below a root that no session became, emit that root."""
         parts = self._traces.pop(trace)
         self._count -= len(parts)
         if any(part.below_root for part in parts.values()) and not any(part.root for part in parts.values()):
@@ -383,7 +383,9 @@ class Tree(Stage):
                 del self._open[name]
 
     def _forget_quiet(self, quiet: Callable[[Invocation], float]) -> None:
-        """Traces on which no session is at work, and none was for LINGER; `quiet` tells for how many seconds."""
+        """Forget traces without an open session for LINGER. `quiet(part)` is for how many seconds a part has been
+        quiet.
+        """
         for trace, parts in list(self._traces.items()):
             if all(not part.open and quiet(part) > LINGER for part in parts.values()):
                 self._forget(trace)
@@ -397,7 +399,7 @@ class Tree(Stage):
         self._look_at = next_threshold(self._count, self._most)
 
     def _evict(self) -> None:
-        """Make room for an eighth, the traces begun first. Sessions still open are sent as they stand."""
+        """Remove an eighth, the oldest traces first. Emit their open sessions as they are."""
         for trace in list(self._traces):
             if self._count <= self._most - self._most // 8:
                 return
@@ -410,7 +412,9 @@ class Tree(Stage):
     # --- bytes that many spans share ---------------------------------------------------------------------------
 
     def _describe_action(self, name: str) -> tuple[bytes, bytes]:
-        """Name and kind of its spans, empty if the model decides, and the attributes that all of them share."""
+        """Name and kind of an action's spans, empty if they depend on the model, and the attributes that all of them
+        share.
+        """
         attributes = encode.text("agent.action", name)
         if self._is_llm(name):
             described = b"", attributes + encode.text("gen_ai.operation.name", "chat")
@@ -420,12 +424,12 @@ class Tree(Stage):
         return _keep(self._actions, name, described)
 
     def _describe_model(self, name: str | None) -> tuple[bytes, bytes]:
-        """Name and kind of a call of the model, and its attribute."""
+        """Name and kind of the spans of a model's calls, and their attribute."""
         asked = encode.text("gen_ai.request.model", name) if name else b""
         return _keep(self._models, name, (encode.head(f"chat {name}" if name else "chat", encode.CLIENT), asked))
 
     def _describe_part(self, part: Invocation) -> tuple[bytes, bytes, bytes]:
-        """The trace, and the attributes that the actions of one session share."""
+        """The trace id, and the attributes that the actions of one session share."""
         made = self._parts[part] = (
             bytes.fromhex(part.trace),
             encode.text("gen_ai.agent.name", part.agent_id),
@@ -435,14 +439,14 @@ class Tree(Stage):
 
 
 def _keep(table: dict[K, V], key: K, value: V) -> V:
-    if len(table) >= MAX_NAMES:  # they may be hostile: begin again rather than grow
+    if len(table) >= MAX_NAMES:  # names may be hostile: start again instead of growing
         table.clear()
     table[key] = value
     return value
 
 
 def _failure(action: Action) -> bytes:
-    # The message stays here: it is the agent's text and may quote what it was given.
+    # Leave the message out: it is the agent's text and may quote private input.
     return _failed(action.error_type or ("timeout" if action.status == "timeout" else "_OTHER"))
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from agent_exporter.metrics.samples import AgentSettings
     from agent_exporter.probes.check import Result
     from agent_exporter.state import Rows
-    from agent_exporter.status.seen import Snapshot
+    from agent_exporter.status.snapshot import Snapshot
 
 C = TypeVar("C", bound=Cell)
 
@@ -101,17 +101,17 @@ class Pages:
             return self._agent(unquote(rest), refresh)
         if section == "traces" and rest:
             return self._trace(rest, refresh)
-        seen = self._look(None, None)
+        snapshot = self._look(None, None)
         if path == NOWHERE:
-            return self._write("missing.html", seen, refresh, title="Not here")
+            return self._write("missing.html", snapshot, refresh, title="Not here")
         if path == "/findings":
-            return self._write("findings.html", seen, refresh, title="Findings", findings=seen.findings)
+            return self._write("findings.html", snapshot, refresh, title="Findings", findings=snapshot.findings)
         if path != "/":
             return None
-        pipe = judge(seen)
-        agents = fleet(seen, pipe)
+        pipe = judge(snapshot)
+        agents = fleet(snapshot, pipe)
         return self._write(
-            "overview.html", seen, refresh,
+            "overview.html", snapshot, refresh,
             title="Fleet",
             pipe=pipe,
             agents=steady(agents[:MAX_AGENTS]),
@@ -119,30 +119,30 @@ class Pages:
             levels=Counter(agent.level for agent in agents),
             tokens=sum(agent.today.tokens for agent in agents),
             cost=sum(agent.today.cost_usd for agent in agents),
-            sources=_cells(seen.rows, "source", SourceCell),
+            sources=_cells(snapshot.rows, "source", SourceCell),
             odd=sorted(
-                (cell for cell in _cells(seen.rows, "line_warning", CountCell) if cell.count),
+                (cell for cell in _cells(snapshot.rows, "line_warning", CountCell) if cell.count),
                 key=lambda cell: -cell.count,
             ),
         )  # fmt: skip
 
     def _agent(self, name: str, refresh: int | None) -> str | None:
-        seen = self._look(name, None)
-        pipe = judge(seen)
-        agent = next((row for row in fleet(seen, pipe) if row.name == name), None)
+        snapshot = self._look(name, None)
+        pipe = judge(snapshot)
+        agent = next((row for row in fleet(snapshot, pipe) if row.name == name), None)
         if agent is None:
             return None
         return self._write(
-            "agent.html", seen, refresh,
+            "agent.html", snapshot, refresh,
             title=label(name),
             agent=agent,
             pipe=pipe,
-            sessions=sorted(seen.sessions, key=lambda session: -session.tokens)[:MAX_SESSIONS],
-            tasks=seen.live.tasks,
-            quality=conditions.quality(agent.cell, seen.live.now),
+            sessions=sorted(snapshot.sessions, key=lambda session: -session.tokens)[:MAX_SESSIONS],
+            tasks=snapshot.live.tasks,
+            quality=conditions.quality(agent.cell, snapshot.live.now),
             findings=[
                 finding
-                for finding in seen.findings
+                for finding in snapshot.findings
                 if finding.agent_id == name
                 or name in finding.evidence.get("agents", ())
                 or (finding.kind == "cascade" and finding.trace_id == agent.cell.cascade_trace)
@@ -150,56 +150,60 @@ class Pages:
         )  # fmt: skip
 
     def _trace(self, trace_id: str, refresh: int | None) -> str | None:
-        seen = self._look(None, trace_id)
-        if seen.trace is None:
+        snapshot = self._look(None, trace_id)
+        if snapshot.trace is None:
             return None
-        findings = [finding for finding in seen.findings if finding.trace_id == trace_id]
-        rows = waterfall(seen.trace, findings)
-        name = next((done.trace for done in seen.trace.actions if done.trace not in {"", trace_id}), "")
+        findings = [finding for finding in snapshot.findings if finding.trace_id == trace_id]
+        rows = waterfall(snapshot.trace, findings)
+        name = next((done.trace for done in snapshot.trace.actions if done.trace not in {"", trace_id}), "")
         return self._write(
-            "trace.html", seen, refresh,
+            "trace.html", snapshot, refresh,
             title=f"Trace {label(name) or trace_id}", trace_id=trace_id, name=name, rows=rows,
-            trace=seen.trace, findings=findings,
+            trace=snapshot.trace, findings=findings,
         )  # fmt: skip
 
-    def _write(self, template: str, seen: Snapshot, refresh: int | None, **values: Any) -> str:
-        page = self._templates.load(template).generate(seen=seen, now=seen.live.now, refresh=refresh, **values)
+    def _write(self, template: str, snapshot: Snapshot, refresh: int | None, **values: Any) -> str:
+        page = self._templates.load(template).generate(
+            snapshot=snapshot, now=snapshot.live.now, refresh=refresh, **values
+        )
         return page.decode()
 
 
-def judge(seen: Snapshot) -> conditions.Pipe:
+def judge(snapshot: Snapshot) -> conditions.Pipe:
     """Whether the silence of agents is theirs."""
     agents = [
-        (cell, seen.live.agent(cell.agent)) for cell in _cells(seen.rows, "agent", AgentCell) if cell.agent != OVERFLOW
+        (cell, snapshot.live.agent(cell.agent))
+        for cell in _cells(snapshot.rows, "agent", AgentCell)
+        if cell.agent != OVERFLOW
     ]
-    newest = max((cell.last_line for cell in _cells(seen.rows, "source", SourceCell)), default=0.0)
-    return conditions.judge_pipe(agents, newest, seen.live.now, seen.since)
+    newest = max((cell.last_line for cell in _cells(snapshot.rows, "source", SourceCell)), default=0.0)
+    return conditions.judge_pipe(agents, newest, snapshot.live.now, snapshot.since)
 
 
-def fleet(seen: Snapshot, pipe: conditions.Pipe) -> list[AgentRow]:
+def fleet(snapshot: Snapshot, pipe: conditions.Pipe) -> list[AgentRow]:
     """Every agent, those that want attention first, then the latest seen. `pipe` is what `judge` said of them."""
-    now = seen.live.now
+    now = snapshot.live.now
     today = int(now // DAY)
     checks: dict[str, list[Result]] = defaultdict(list)
-    for check in sorted(seen.live.checks):
+    for check in sorted(snapshot.live.checks):
         checks[check.agent].append(check)
     runs: dict[str, list[tuple[str, Run]]] = defaultdict(list)
-    for agent, suite, run in history.latest(seen.rows.get(history.ROW, {}).items()):
+    for agent, suite, run in history.latest(snapshot.rows.get(history.ROW_KIND, {}).items()):
         runs[agent].append((suite, run))
     agents = []
-    for cell in _cells(seen.rows, "agent", AgentCell):
+    for cell in _cells(snapshot.rows, "agent", AgentCell):
         if cell.agent == OVERFLOW:
             continue
-        settings = seen.live.agent(cell.agent)
+        settings = snapshot.live.agent(cell.agent)
         spent = cell.days.get(today) or Day()
-        rates = seen.rates.get(cell.agent, [])
+        rates = snapshot.rates.get(cell.agent, [])
         recent = rates[-ERROR_WINDOW // STEP :]
         agents.append(
             AgentRow(
                 cell.agent,
                 cell,
                 conditions.conditions(
-                    cell, settings, spent, now, seen.since, checks[cell.agent], runs[cell.agent], pipe
+                    cell, settings, spent, now, snapshot.since, checks[cell.agent], runs[cell.agent], pipe
                 ),
                 spent,
                 sum(tokens for _, _, tokens in rates[-RATE_WINDOW // STEP :]),

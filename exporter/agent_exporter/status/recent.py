@@ -10,7 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from agent_exporter.action import FAILED, Output, trace_id_of
-from agent_exporter.lineage import own_trace, session_trace_id, trace_name
+from agent_exporter.lineage import Member, own_trace, session_trace_id, trace_name
 from agent_exporter.metrics.limits import label
 from agent_exporter.stage import Stage
 from agent_exporter.sweep import oldest_eighth
@@ -118,24 +118,6 @@ class AgentActivity:
         self.last = 0.0
 
 
-class Member:
-    """One session's part of a trace: where it hangs, as far as its first line told."""
-
-    __slots__ = ("agent_id", "parent_agent_id", "parent_span_id", "session_id", "started")
-
-    def __init__(self, action: Action, started: float) -> None:
-        self.agent_id = action.agent_id
-        self.session_id = action.session_id
-        self.started = started
-        self.parent_agent_id = (action.metadata and action.metadata.parent_agent_id) or ""
-        self.parent_span_id = action.parent_span_id or ""
-
-    @property
-    def name(self) -> tuple[str, str]:
-        """Of its session."""
-        return self.agent_id, self.session_id
-
-
 class Trace:
     """One task's sessions and actions, in the order in which they were read."""
 
@@ -162,11 +144,11 @@ class Trace:
         if member is None:
             if len(self.members) >= MAX_SESSIONS:
                 return kept
-            member = self.members[name] = Member(action, done.started)
+            member = self.members[name] = Member.of(action, done.started)
         if done.started < member.started:
             member.started = done.started
         if action.span_id is not None and len(self.spans) < self._most:
-            self.spans[action.span_id] = name
+            self.spans[action.span_id.lower()] = name
         return kept
 
 

@@ -24,43 +24,46 @@ def kind_of(finding: Finding) -> str:
 
 def evidence(finding: Finding) -> str:
     """What a finding rests on, in one line; of a kind that has no sentence here, its values as they are."""
-    told = finding.evidence
-    sentence = SENTENCES.get(told.get("loop", finding.kind))
+    evidence = finding.evidence
+    sentence = SENTENCES.get(evidence.get("loop", finding.kind))
     if sentence is not None:
         try:
-            return sentence(told)
+            return sentence(evidence)
         except (KeyError, TypeError):  # written by another version, and kept in the state since
             pass
-    return ", ".join(f"{key.replace('_', ' ')}: {value}" for key, value in told.items())
+    return ", ".join(f"{key.replace('_', ' ')}: {value}" for key, value in evidence.items())
 
 
-def _over_budget(told: dict[str, Any]) -> str:
+def _over_budget(evidence: dict[str, Any]) -> str:
     said = []
-    if told.get("tokens", 0) > told.get("max_tokens", float("inf")):
-        said.append(f"{told['tokens']:,} tokens, where {told['max_tokens']:,} are the ceiling")
-    if told.get("cost_usd", 0) > told.get("max_cost_usd", float("inf")):
-        said.append(f"{money(told['cost_usd'])}, where {money(told['max_cost_usd'])} are the ceiling")
-    return f"{' and '.join(said)} of task type {told['task_type']}"
+    if evidence.get("tokens", 0) > evidence.get("max_tokens", float("inf")):
+        said.append(f"{evidence['tokens']:,} tokens, where {evidence['max_tokens']:,} are the ceiling")
+    if evidence.get("cost_usd", 0) > evidence.get("max_cost_usd", float("inf")):
+        said.append(f"{money(evidence['cost_usd'])}, where {money(evidence['max_cost_usd'])} are the ceiling")
+    return f"{' and '.join(said)} of task type {evidence['task_type']}"
 
 
 SENTENCES: dict[str, Callable[[dict[str, Any]], str]] = {
-    "retries": lambda told: f"{told['action']} is at retry {told['retry_count']}",
-    "repeat": lambda told: f"{told['action']} {told['times']} times in a row: same input, same outcome",
-    "cycle": lambda told: (
-        f"{' → '.join(told['actions'])}, {told['rounds']} times over with unchanged outcomes"
-        + (f", between {' and '.join(told['agents'])}" if "agents" in told else "")
+    "retries": lambda evidence: f"{evidence['action']} is at retry {evidence['retry_count']}",
+    "repeat": lambda evidence: f"{evidence['action']} {evidence['times']} times in a row: same input, same outcome",
+    "cycle": lambda evidence: (
+        f"{' → '.join(evidence['actions'])}, {evidence['rounds']} times over with unchanged outcomes"
+        + (f", between {' and '.join(evidence['agents'])}" if "agents" in evidence else "")
     ),
-    "overtime": lambda told: f"still at work after {duration(told['max_seconds'])}, the most for {told['task_type']}",
-    "failing": lambda told: f"{told['action']} failed {told['times']} times in a row in the same way",
-    "stalled": lambda told: (
-        f"{told['action']} {told['times']} times in a row: same input, and only numbers differ in the outcome"
+    "overtime": lambda evidence: (
+        f"still at work after {duration(evidence['max_seconds'])}, the most for {evidence['task_type']}"
+    ),
+    "failing": lambda evidence: f"{evidence['action']} failed {evidence['times']} times in a row in the same way",
+    "stalled": lambda evidence: (
+        f"{evidence['action']} {evidence['times']} times in a row: same input, and only numbers differ in the outcome"
     ),
     "session_budget": _over_budget,
-    "action_anomaly": lambda told: (
-        f"{told['action']} took {told['tokens']:,} tokens, "
-        f"{told['tokens'] / told['rolling_average']:.1f} times its average of {told['rolling_average']:,.0f}"
+    "action_anomaly": lambda evidence: (
+        f"{evidence['action']} took {evidence['tokens']:,} tokens, "
+        f"{evidence['tokens'] / evidence['rolling_average']:.1f} times "
+        f"its average of {evidence['rolling_average']:,.0f}"
     ),
-    "cascade": lambda told: f"{' → '.join(told['agents'])} failed within {duration(told['seconds'])}",
+    "cascade": lambda evidence: f"{' → '.join(evidence['agents'])} failed within {duration(evidence['seconds'])}",
 }
 
 STOPS = {

@@ -31,7 +31,9 @@ def conditions(spec: Any, at: str, by: Compiler) -> Getter | None:
     if not isinstance(spec, dict):
         by.fault(at, "must be a mapping from paths to what stands there")
         return None
-    tests = [_test(by.path(path, by.join(at, path)), wanted, by.join(at, path), by) for path, wanted in spec.items()]
+    tests = [
+        _test(by.path(path, by.join(at, path)), expected, by.join(at, path), by) for path, expected in spec.items()
+    ]
     if not tests:
         return None
     if len(tests) == 1:
@@ -49,54 +51,54 @@ def conditions(spec: Any, at: str, by: Compiler) -> Getter | None:
     return hold
 
 
-def _test(f: Getter, wanted: Any, at: str, by: Compiler) -> Getter:
-    if wanted == "present":
+def _test(f: Getter, expected: Any, at: str, by: Compiler) -> Getter:
+    if expected == "present":
         return lambda r, e, v: f(r, e, v) is not None
-    if wanted == "absent":
+    if expected == "absent":
         return lambda r, e, v: f(r, e, v) is None
-    if isinstance(wanted, list):
-        return _one_of(f, wanted, at, by)
-    if isinstance(wanted, dict):
-        [kind, *more] = wanted or [None]
+    if isinstance(expected, list):
+        return _one_of(f, expected, at, by)
+    if isinstance(expected, dict):
+        [kind, *more] = expected or [None]
         if more or kind not in TESTS:
             by.fault(at, f"must be one of {', '.join(f'{{{test}: ...}}' for test in TESTS)}")
             return nothing
-        return _of_kind(f, kind, wanted[kind], f"{at}.{kind}", by)
-    return _equal(f, wanted)
+        return _of_kind(f, kind, expected[kind], f"{at}.{kind}", by)
+    return _equal(f, expected)
 
 
-def _of_kind(f: Getter, kind: str, wanted: Any, at: str, by: Compiler) -> Getter:
+def _of_kind(f: Getter, kind: str, expected: Any, at: str, by: Compiler) -> Getter:
     if kind == "like":
-        return _like(f, wanted, at, by)
+        return _like(f, expected, at, by)
     if kind == "before":
-        other, zone = by.path(wanted, at), by.zone
+        other, zone = by.path(expected, at), by.zone
 
         def before(r: Any, e: Any, v: dict[str, Any]) -> bool:
             x, y = moment(f(r, e, v), zone), moment(other(r, e, v), zone)
             return x is not None and y is not None and x // 1 < y // 1
 
         return before
-    if not isinstance(wanted, (*_SCALARS, list)):
+    if not isinstance(expected, (*_SCALARS, list)):
         by.fault(at, "must be a text, a number, a bool or a list of these")
         return nothing
-    same = _one_of(f, wanted, at, by) if isinstance(wanted, list) else _equal(f, wanted)
+    same = _one_of(f, expected, at, by) if isinstance(expected, list) else _equal(f, expected)
     return same if kind == "is" else lambda r, e, v: not same(r, e, v)
 
 
-def _equal(f: Getter, wanted: Any) -> Getter:
-    if isinstance(wanted, bool):  # 1 is not true
-        return lambda r, e, v: f(r, e, v) is wanted
-    if wanted is None:
+def _equal(f: Getter, expected: Any) -> Getter:
+    if isinstance(expected, bool):  # 1 is not true
+        return lambda r, e, v: f(r, e, v) is expected
+    if expected is None:
         return lambda r, e, v: f(r, e, v) is None
-    return lambda r, e, v: f(r, e, v) == wanted
+    return lambda r, e, v: f(r, e, v) == expected
 
 
-def _one_of(f: Getter, wanted: list[Any], at: str, by: Compiler) -> Getter:
-    if not wanted or not all(isinstance(each, _SCALARS) for each in wanted):
+def _one_of(f: Getter, expected: list[Any], at: str, by: Compiler) -> Getter:
+    if not expected or not all(isinstance(each, _SCALARS) for each in expected):
         by.fault(at, "must be a list of texts, numbers or bools")
         return nothing
     # Not a set: what is found may be a list or an object. A tuple is compared one by one.
-    options = tuple(wanted)
+    options = tuple(expected)
     return lambda r, e, v: f(r, e, v) in options
 
 

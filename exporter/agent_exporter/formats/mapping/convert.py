@@ -64,7 +64,7 @@ def yes_or_no(x: Any) -> bool | None:
 
 
 def moment(x: Any, zone: tzinfo = UTC) -> float | None:
-    """Seconds since 1970 of a text or a number of any scale, told by its size; `zone` is that of a text without one."""
+    """Seconds since 1970 of a text, or of a number of any scale, which its size shows. `zone`: of texts without one."""
     if x.__class__ is str:
         if len(x) > MAX_DIGITS:
             return None

@@ -69,7 +69,7 @@ class Rule:
         by.in_each = "each" in spec
         when = spec.get("when")
         if switch is not None and isinstance(when, dict) and _keys_of(when, switch):
-            when = {path: wanted for path, wanted in when.items() if path != switch}  # the switch has seen to it
+            when = {path: expected for path, expected in when.items() if path != switch}  # the switch has seen to it
         by.in_each = False
         self.when = conditions(when, f"{at}.when", by)
         self.each = by.path(spec["each"], f"{at}.each") if "each" in spec else None
@@ -300,9 +300,9 @@ def _dicts(spec: Any) -> list[dict[str, Any]]:
 
 def _keys_of(when: dict[str, Any], switch: str) -> list[str]:
     """The types of which a rule is, if its condition on the switch is nothing but that."""
-    wanted = when.get(switch)
-    options = wanted if isinstance(wanted, list) else [wanted]
-    if all(isinstance(each, str) for each in options) and wanted not in ("present", "absent"):
+    expected = when.get(switch)
+    options = expected if isinstance(expected, list) else [expected]
+    if all(isinstance(each, str) for each in options) and expected not in ("present", "absent"):
         return list(options)
     return []
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from agent_exporter.state import Row
 
-KIND = "format_memory"
+ROW_KIND = "format_memory"
 """Of the rows of state."""
 MAX_KEYS = 131_072
 """Calls remembered, some 250 bytes each: twice what ten busy developers make in a month. The oldest go first."""
@@ -80,7 +80,7 @@ class Memory:
         for key in changed:
             counts = self._counts.get(key)
             self._order += 1
-            yield KIND, key, None if counts is None else msgspec.msgpack.encode(Remembered(self._order, counts))
+            yield ROW_KIND, key, None if counts is None else msgspec.msgpack.encode(Remembered(self._order, counts))
 
     def restore(self, rows: Iterable[tuple[str, bytes]]) -> None:
         """Take up committed rows."""

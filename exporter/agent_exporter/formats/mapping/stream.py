@@ -58,7 +58,9 @@ class Records:
 
     def dump(self) -> StreamState:
         """For a row."""
-        return StreamState({name: x for name, x in self._variables.items() if name not in {"start", "outer"}}, self._open)
+        return StreamState(
+            {name: x for name, x in self._variables.items() if name not in {"start", "outer"}}, self._open
+        )
 
     def take_over(self, before: Records) -> None:
         """Go on with a file that was rotated away."""

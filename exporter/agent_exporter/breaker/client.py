@@ -1,4 +1,4 @@
-"""What `agent-exporter breaker` prints."""
+"""The command `agent-exporter breaker`: sends orders to a running exporter, and prints the answers."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 __all__ = ["Refused", "order", "verified"]
 
 MAX_FAULTS = 20
-"""That are printed."""
+"""Faults that `verify` prints."""
 
 
 def order(socket: Path, options: argparse.Namespace) -> str:
-    """Give an order and return the answer. Raises Refused."""
+    """Send an order and return the answer. Raises Refused."""
     if options.order == "status":
         answer = ask(socket, "GET", "/status")
         if options.json:
@@ -36,28 +36,28 @@ def order(socket: Path, options: argparse.Namespace) -> str:
         return ask(socket, "POST", "/unlatch", Unlatch(_who())).decode()
     if not options.tokens and not options.cost_usd:
         raise Refused("extend by what? --tokens N, --cost-usd X, or both")
-    wanted = Extend(options.session, _who(), options.agent, options.tokens, options.cost_usd)
-    return ask(socket, "POST", "/extend", wanted).decode()
+    grant = Extend(options.session, _who(), options.agent, options.tokens, options.cost_usd)
+    return ask(socket, "POST", "/extend", grant).decode()
 
 
-def status(told: dict[str, Any], now: float) -> str:
-    """For a person."""
-    if told["latched_since"]:
-        since = datetime.fromtimestamp(told["latched_since"], UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+def status(answer: dict[str, Any], now: float) -> str:
+    """The answer to `breaker status` as text."""
+    if answer["latched_since"]:
+        since = datetime.fromtimestamp(answer["latched_since"], UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         head = (
-            f"LATCHED since {since}: {told['latched_why']}. It only observes.\n"
+            f"LATCHED since {since}: {answer['latched_why']}. It only observes.\n"
             "Look at what happened first; then: agent-exporter breaker unlatch --config FILE"
         )
-    elif told["enforcing"]:
+    elif answer["enforcing"]:
         head = "enforcing: sessions over their ceilings are stopped"
     else:
         head = "observing: nothing is stopped (breaker.mode: observe)"
-    audit = f"audit log: {told['audit_log'] or 'none'}"
-    if told["audit_log"]:
-        audit += f"\nlast hash: {told['audit_head']}"
-    if told["audit_problem"]:
-        audit += f"\nTHE AUDIT LOG CANNOT BE WRITTEN: {told['audit_problem']}"
-    rows = [  # ids come out of log lines, and a terminal obeys what is in them
+    audit = f"audit log: {answer['audit_log'] or 'none'}"
+    if answer["audit_log"]:
+        audit += f"\nlast hash: {answer['audit_head']}"
+    if answer["audit_problem"]:
+        audit += f"\nTHE AUDIT LOG CANNOT BE WRITTEN: {answer['audit_problem']}"
+    rows = [  # ids come from log lines and may hold escape sequences
         (
             one["status"],
             ago(one["changed"], now),
@@ -66,7 +66,7 @@ def status(told: dict[str, Any], now: float) -> str:
             one["reason"] + (f" #{one['generation']}" if one["generation"] > 1 else ""),
             plain(one["why"]),
         )
-        for one in told["intents"]
+        for one in answer["intents"]
     ]
     if not rows:
         return f"{head}\n{audit}\nno session was to be stopped yet"
@@ -76,8 +76,8 @@ def status(told: dict[str, Any], now: float) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)).rstrip()
         for row in (names, *rows)
     ]
-    if told["more"]:
-        lines.append(f"... and {told['more']:,} more")
+    if answer["more"]:
+        lines.append(f"... and {answer['more']:,} more")
     return "\n".join([head, audit, "", *lines])
 
 
@@ -88,7 +88,7 @@ def verified(path: Path) -> tuple[list[str], bool]:
     if len(verdict.faults) > MAX_FAULTS:
         sentences.append(f"{path}: and {len(verdict.faults) - MAX_FAULTS:,} more like these")
     if verdict.start != GENESIS:
-        sentences.append(f"{path}: goes on from an older file, which ends with hash {verdict.start}")
+        sentences.append(f"{path}: continues an older file, which ends with hash {verdict.start}")
     word = "broken" if verdict.faults else "sound"
     lines = "one line" if verdict.lines == 1 else f"{verdict.lines:,} lines"
     sentences.append(f"{path}: {lines}, the chain is {word}; last hash {verdict.head}")
@@ -98,5 +98,5 @@ def verified(path: Path) -> tuple[list[str], bool]:
 def _who() -> str:
     try:
         return os.environ.get("SUDO_USER") or getpass.getuser()
-    except (KeyError, OSError):  # in a container the user may have no name
+    except (KeyError, OSError):  # the user of a container may have no name
         return str(os.getuid())

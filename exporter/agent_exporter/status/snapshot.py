@@ -58,7 +58,7 @@ def take_snapshot(
         stages.pipeline.snapshot()
     )  # as a scrape: all that was read until now, so that no two numbers of a page differ
     findings = sorted(
-        findings_in(rows.get(journal.ROW, {}).items()),
+        findings_in(rows.get(journal.ROW_KIND, {}).items()),
         key=lambda finding: finding.at,
         reverse=True,
     )
@@ -72,7 +72,7 @@ def take_snapshot(
         recent.agent(agent) if agent is not None else (),
         stages.sessions.of(agent) if agent is not None else (),
         recent.trace(trace_id) if trace_id is not None else None,
-        breaker.stops(findings),
+        breaker.intents.of_findings(findings),
         dict(stages.pipeline.oddities.examples),
         breaker.latch.why if breaker.latch.since else None,
     )

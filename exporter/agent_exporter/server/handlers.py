@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import zlib
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tornado.web import HTTPError, RequestHandler, stream_request_body
@@ -17,9 +16,10 @@ from agent_exporter.status.pages import ASSETS, HERE, NOWHERE, REFRESH
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from concurrent.futures import Future, ThreadPoolExecutor
+    from concurrent.futures import ThreadPoolExecutor
 
     from agent_exporter.server.access import Token
+    from agent_exporter.server.rendering import Renderings
     from agent_exporter.sources.otlp import OtlpSource
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class ServerContext(Protocol):
     allowed_hosts: frozenset[str]
     token: Token | None
     asks_certificate: bool
-    metrics: Callable[[str], Future[tuple[str, bytes]]]
+    renderings: Renderings
     ready: Callable[[], str | None]
     status: Callable[[str, int | None], str | None]
     budget: Callable[[str, str | None, str], dict[str, Any]]
@@ -103,6 +103,12 @@ class Handler(RequestHandler):
             raise Refusal(401, "a bearer token is required", WWW_Authenticate=scheme)
         if self.request.method not in self.allow.split(", "):
             raise HTTPError(405)
+        # Whoever holds back a body that nobody needs would hold a connection.
+        headers = self.request.headers
+        if self.request.method in {"GET", "HEAD"} and (
+            headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in headers
+        ):
+            raise Refusal(400, f"a {self.request.method} has no body here")
 
     def _names_this_machine(self) -> bool:
         host = self.request.host_name
@@ -236,7 +242,7 @@ class Exposition(Handler):
 
     async def get(self) -> None:
         try:
-            content_type, body = await asyncio.wrap_future(self.server.metrics(self.request.headers.get("Accept", "")))
+            rendering = await self.server.renderings.get(self.request.headers.get("Accept", ""))
         except TimeoutError as error:
             raise Refusal(503, "the pipeline is too busy to answer a scrape") from error
         except CatchingUp as error:
@@ -250,9 +256,9 @@ class Exposition(Handler):
         self.set_header("Vary", "Accept, Accept-Encoding")
         if _takes_gzip(self.request.headers.get("Accept-Encoding", "")):
             self.set_header("Content-Encoding", "gzip")
-            # Level 1: a scrape is read once, on the same machine or network. 31: as gzip.
-            body = await asyncio.get_running_loop().run_in_executor(self.server.pages, zlib.compress, body, 1, 31)
-        self.send(body, content_type)
+            self.send(await rendering.compressed(), rendering.content_type)
+        else:
+            self.send(rendering.body, rendering.content_type)
 
     head = get
 
