@@ -1,10 +1,14 @@
-"""Transcripts as Claude Code and Codex write them, with contents of our own, and the totals that they must come to."""
+"""Logs as other programs write them, with contents of our own, and the totals that they must come to."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from itertools import count
+
+from agent_exporter.formats.chosen import Choice
+from agent_exporter.records import read
 
 BEGIN = datetime(2026, 3, 18, 9, 0, tzinfo=UTC)
 
@@ -87,12 +91,12 @@ class Claude:
         for number, block in enumerate(blocks):
             if block["type"] == "tool_use":
                 calls.append(self._name("toolu"))
-            told = early if early is not None and number < len(blocks) - 1 else out
+            reported = early if early is not None and number < len(blocks) - 1 else out
             usage = {
                 "input_tokens": fresh,
                 "cache_creation_input_tokens": written,
                 "cache_read_input_tokens": read,
-                "output_tokens": told,
+                "output_tokens": reported,
             }
             self.line(
                 "assistant",
@@ -119,6 +123,19 @@ class Claude:
         """The history again under another session; what was counted in it is not counted again."""
         fork = Claude(session, self.clock)
         fork.rows = [{**row, "sessionId": fork.session} for row in self.rows]
+        return fork
+
+    def fork_of_a_run(self, session: int) -> Claude:
+        """The same of `claude -p`, whose first prompt stands before the history."""
+        self.clock(5)
+        fork = self.fork(session)
+        prompt = {
+            "type": "queue-operation",
+            "operation": "enqueue",
+            "sessionId": fork.session,
+            "timestamp": self.clock(),
+        }
+        fork.rows.insert(0, prompt)
         return fork
 
 
@@ -211,7 +228,7 @@ class Codex:
         )
 
     def answer(self, given: int = 9000, cached: int = 4000, out: int = 150, again: int = 1) -> None:
-        """One call of the model; its totals are told `again` times more, as with each change of the limits."""
+        """One call of the model; its totals are repeated `again` times more, as with each change of the limits."""
         self.totals = [self.totals[0] + given, self.totals[1] + out]
         self.total = [self.total[0] + given, self.total[1] + out]
         last = {
@@ -268,3 +285,85 @@ def api(*, old: bool = False) -> list[Codex]:
     first.answer(9800)
     first.end(turn)
     return [first, fork]
+
+
+class Pi:
+    """One session of pi or OpenClaw. `totals` is what `sessions.json` would report: prompt with cache, completion."""
+
+    def __init__(self, session: int = 1, clock: Clock | None = None):
+        self.session = uuid(session, 0xF1)
+        self.clock = clock or Clock()
+        self.totals = [0, 0]
+        self.cost = 0.0
+        self._numbers = count(1)
+        self.rows: list[dict] = [
+            {"type": "session", "version": 3, "id": self.session, "timestamp": self.clock(), "cwd": "/work/shop"}
+        ]
+        self.entry("model_change", provider="anthropic", modelId="claude-sonnet-4-5")
+
+    def entry(self, kind: str, **more) -> None:
+        number = next(self._numbers)
+        row = {"type": kind, "id": f"{number:04x}{self.session[-4:]}", "parentId": None, "timestamp": self.clock()}
+        self.rows.append(row | more)
+
+    def message(self, role: str, seconds: float = 2.0, **more) -> None:
+        """An entry that is written when the message is complete, `seconds` after its own time."""
+        began = int(self.clock.now.timestamp() * 1000)
+        self.clock(seconds - 1)
+        self.entry("message", message={"role": role, "timestamp": began} | more)
+
+    def answer(
+        self, *blocks: dict, fresh: int = 40, read: int = 9000, written: int = 60, out: int = 30, **more
+    ) -> None:
+        usage = {"input": fresh, "output": out, "cacheRead": read, "cacheWrite": written, "cost": {"total": 0.01}}
+        said = {"content": list(blocks), "model": "claude-sonnet-4-5", "usage": usage, "stopReason": "stop"}
+        self.message("assistant", **said | more)
+        self.totals = [self.totals[0] + fresh + read + written, self.totals[1] + out]
+        self.cost += 0.01
+
+    def result(self, call: str, name: str = "exec", said: str = "done", *, error: bool = False, **details) -> None:
+        content = [{"type": "text", "text": said}]
+        more = {"toolCallId": call, "toolName": name, "content": content, "isError": error, "details": details}
+        self.message("toolResult", **more)
+
+    def branch(self, session: int) -> Pi:
+        """A new session that begins with the entries of this one."""
+        branch = Pi(session, self.clock)
+        branch.rows = branch.rows[:1] + self.rows[1:]
+        branch._numbers = count(0x1000)
+        return branch
+
+
+def call(number: int, name: str = "exec", **given) -> dict:
+    return {"type": "toolCall", "id": f"call_{number}", "name": name, "arguments": given or {"command": "make"}}
+
+
+def written(folder, **files) -> list[str]:
+    """The files, in the order of the arguments; `name__x` is name.x."""
+    paths = []
+    for name, rows in files.items():
+        path = folder / f"{name}.jsonl"
+        path.write_bytes(rows if isinstance(rows, bytes) else text(rows))
+        paths.append(str(path))
+    return paths
+
+
+def actions(*streams, format_=None, paths=None) -> list:
+    """What streams become, read one after the other."""
+    choice = Choice.named(format_)
+    found = []
+    for number, rows in enumerate(streams):
+        stream = choice.new(paths[number] if paths else "")
+        data = rows if isinstance(rows, bytes) else text(rows)
+        found += stream.feed(data.splitlines()).lines
+    return [read(each) for each in found]
+
+
+def tokens(found) -> list[int]:
+    """Prompt and completion of all."""
+    some = [action.tokens for action in found if action.tokens]
+    return [sum(each.prompt or 0 for each in some), sum(each.completion or 0 for each in some)]
+
+
+def outcomes(found) -> Counter:
+    return Counter((action.agent_id, action.action, action.status, action.error_type) for action in found)

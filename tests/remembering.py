@@ -104,7 +104,7 @@ ENDS = {"session_end": True, "task_completed": True}
 ONE = line(60, agent_id="otlp", session_id="o1", action="search")
 PARTS = b"2026-03-18T09:01:00Z stdout P " + ONE[:40], b"2026-03-18T09:01:00Z stdout F " + ONE[40:]
 TRANSCRIPT = [
-    {"type": "queue-operation", "sessionId": "7c1e0000-0000-4000-8000-000000000001"},
+    {"type": "last-prompt", "sessionId": "7c1e0000-0000-4000-8000-000000000001"},
     {
         "type": "assistant",
         "uuid": "u1",

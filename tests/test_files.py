@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import zstandard
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
@@ -781,10 +782,11 @@ def test_a_hole_costs_no_memory(tmp_path):
         file.seek(HOLE)
         file.write(b"one\n")
     (tmp_path / "agent.log.gz").write_bytes(gzip.compress(path.read_bytes()))
+    (tmp_path / "agent.log.zst").write_bytes(zstandard.compress(path.read_bytes()))
     tracemalloc.start()
     try:
         assert World(tmp_path, "agent.log").scan() == [b"one"]
-        assert once(path)[0] == once(tmp_path / "agent.log.gz")[0] == [b"one"]
+        assert once(path)[0] == once(tmp_path / "agent.log.gz")[0] == once(tmp_path / "agent.log.zst")[0] == [b"one"]
         assert [*numbered(str(path)), *numbered(str(tmp_path / "agent.log.gz"))] == [(1, b"one"), (1, b"one")]
         assert tracemalloc.get_traced_memory()[1] < 8 * MAX_LINE
     finally:
@@ -813,11 +815,16 @@ def test_a_file_is_read_once_to_its_end(tmp_path):
     assert source.progress() == (13, 13)
 
 
-def test_a_packed_file_is_read_once_to_its_end(tmp_path):
+PACKERS = [("gz", gzip.compress), ("zst", zstandard.ZstdCompressor(write_checksum=True).compress)]
+
+
+@pytest.mark.parametrize(("kind", "pack"), PACKERS, ids=["gz", "zst"])
+def test_a_packed_file_is_read_once_to_its_end(tmp_path, kind, pack):
     """As a stream, of several members too."""
     lines = many(0, 5000)
-    (tmp_path / "a.log.gz").write_bytes(gzip.compress(text(lines[:3000])) + gzip.compress(text(lines[3000:])))
-    assert once(tmp_path / "a.log.gz")[0] == lines
+    path = tmp_path / f"a.log.{kind}"
+    path.write_bytes(pack(text(lines[:3000])) + pack(text(lines[3000:])))
+    assert once(path)[0] == lines
 
 
 @pytest.mark.parametrize(
@@ -829,12 +836,13 @@ def test_a_packed_file_is_read_once_to_its_end(tmp_path):
         lambda _: b"not packed at all",
     ],
 )
-def test_a_damaged_packed_file_gives_what_can_be_read_and_a_problem(tmp_path, caplog, damage):
+@pytest.mark.parametrize(("kind", "pack"), PACKERS, ids=["gz", "zst"])
+def test_a_damaged_packed_file_gives_what_can_be_read_and_a_problem(tmp_path, caplog, damage, kind, pack):
     """With one line in the log, and the next file is read."""
     lines = [os.urandom(100).hex().encode() for _ in range(5000)]
-    (tmp_path / "a.gz").write_bytes(damage(gzip.compress(text(lines))))
-    (tmp_path / "b.gz").write_bytes(gzip.compress(b"good\n"))
-    got, source = once(tmp_path / "*.gz")
+    (tmp_path / f"a.{kind}").write_bytes(damage(pack(text(lines))))
+    (tmp_path / f"b.{kind}").write_bytes(pack(b"good\n"))
+    got, source = once(tmp_path / f"*.{kind}")
     assert got[-1] == b"good"
     assert got[:-2] == lines[: max(0, len(got) - 2)]  # between the two, half a line
     assert len(source.problems) == len(caplog.records) == 1

@@ -7,13 +7,14 @@ from collections import Counter
 
 import pytest
 from conftest import line
-from foreign import Claude, Codex, api, shop, text, tool, words
+from foreign import Claude, Codex, Pi, actions, api, call, outcomes, shop, text, tokens, tool, words, written
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_exporter.cli import command
 from agent_exporter.config import parse
 from agent_exporter.formats.chosen import LOOKED_AT, Choice
+from agent_exporter.formats.mapping import files
 from agent_exporter.formats.mapping.memory import Memory
 from agent_exporter.lines import MAX_LINE
 from agent_exporter.metrics.cells import CELL_TYPES
@@ -23,44 +24,13 @@ from agent_exporter.sources.files import FileSource
 from agent_exporter.stages import Stages
 from agent_exporter.state import MemoryStore
 
-
-def written(folder, **files) -> list[str]:
-    """The files, in the order of the arguments; `name__x` is name.x."""
-    paths = []
-    for name, rows in files.items():
-        path = folder / f"{name}.jsonl"
-        path.write_bytes(rows if isinstance(rows, bytes) else text(rows))
-        paths.append(str(path))
-    return paths
-
-
-def actions(*streams, format_=None, paths=None) -> list:
-    """What streams become, read one after the other."""
-    choice = Choice.named(format_)
-    found = []
-    for number, rows in enumerate(streams):
-        stream = choice.new(paths[number] if paths else "")
-        found += stream.feed(text(rows).splitlines()).lines
-    return [read(each) for each in found]
-
-
-def tokens(found) -> list[int]:
-    """Prompt and completion of all."""
-    some = [action.tokens for action in found if action.tokens]
-    return [sum(each.prompt or 0 for each in some), sum(each.completion or 0 for each in some)]
-
-
-def told(found) -> Counter:
-    return Counter((action.agent_id, action.action, action.status, action.error_type) for action in found)
-
-
 # --- Claude Code -------------------------------------------------------------------------------------------------
 
 
 def test_a_session_of_claude_code_with_a_sub_agent():
     main, sub = shop()
     found = actions(main.rows, sub.rows)
-    assert told(found) == {
+    assert outcomes(found) == {
         ("claude-code", "llm_call", "success", None): 3,
         ("claude-code", "llm_call", "error", "rate_limit"): 1,
         ("claude-code", "Bash", "error", "Exit code 2"): 1,
@@ -99,6 +69,48 @@ def test_usage_that_grows_from_block_to_block_counts_as_its_last():
     assert tokens(actions(main.rows)) == main.totals
 
 
+@pytest.mark.parametrize(
+    ("given_", "type_"),
+    [
+        ({"error": "rate_limit", "apiErrorStatus": 429}, "rate_limit"),
+        ({"error": "unknown", "apiErrorStatus": 400}, "http_400"),
+        ({"apiErrorStatus": 529}, "http_529"),
+        ({"error": "unknown"}, "api_error"),
+    ],
+)
+def test_a_call_of_the_model_that_fails_for_good_has_a_type_and_ends_the_run(given_, type_):
+    """With `claude -p`; a person may ask again."""
+    for entrypoint, ends in (("sdk-cli", True), ("cli", None)):
+        main = Claude(entrypoint=entrypoint)
+        said = {"id": "0000", "role": "assistant", "model": "<synthetic>", "content": [words("API Error: no")]}
+        main.line("assistant", isApiErrorMessage=True, message=said, **given_)
+        [action] = actions(main.rows)
+        assert (action.status, action.error_type, action.error_message) == ("error", type_, "API Error: no")
+        assert (action.tokens, action.metadata.session_end) == (None, ends)
+
+
+def test_sub_agents_of_older_versions_stand_in_the_file_of_their_session():
+    """Without an id of their own; and a result in the main session has the sub-agent's id, which is not its session."""
+    main = Claude()
+    [call] = main.answer(tool("Task", prompt="Look"))
+    [found] = main.answer(tool("Grep"))
+    main.rows[-1]["isSidechain"] = True
+    main.result(found, isSidechain=True)
+    main.result(call, agentId="e1c8")
+    assert [(a.agent_id, a.session_id, a.action) for a in actions(main.rows)] == [
+        ("claude-code", main.session, "llm_call"),
+        ("claude-code/subagent", main.session, "llm_call"),
+        ("claude-code/subagent", main.session, "Grep"),
+        ("claude-code", main.session, "Task"),
+    ]
+
+
+def test_the_journal_of_a_workflow_counts_nothing():
+    """It stands among the transcripts."""
+    batch = Choice().new().feed(text([{"type": "started", "key": "v2:ab", "agentId": "a1"}]).splitlines())
+    assert (batch.lines, dict(batch.skipped)) == ([], {"claude-code/started": 1})
+
+
 def test_what_a_person_refuses_is_cancelled():
     main = Claude()
     [call] = main.answer(tool())
@@ -119,7 +131,20 @@ def test_resumed_and_forked_sessions_of_claude_code_count_once_in_any_order(orde
     files = [main, sub, fork, again]
     found = actions(*(files[number].rows for number in order))
     assert tokens(found) == [sum(file.totals[part] for file in files) for part in (0, 1)]
-    assert sum(told(found).values()) == 12
+    assert sum(outcomes(found).values()) == 12
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_fork_of_a_run_has_its_own_part_alone(reverse):
+    """Its history is of the session that it was forked from, whichever file is read first."""
+    main, sub = shop("sdk-cli")
+    fork = main.fork_of_a_run(2)
+    fork.answer(words("Otherwise."), out=70)
+    files = [main, sub, fork][:: -1 if reverse else 1]
+    found = actions(*(file.rows for file in files))
+    for file in (main, fork):
+        assert tokens([action for action in found if action.session_id == file.session]) == file.totals
+    assert outcomes(found)["claude-code", "llm_call", "success", None] == 4
 
 
 # --- Codex -------------------------------------------------------------------------------------------------------
@@ -128,7 +153,7 @@ def test_resumed_and_forked_sessions_of_claude_code_count_once_in_any_order(orde
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("old", [False, True])
 def test_a_thread_of_codex_and_its_fork_count_once_in_any_order(old, reverse):
-    """Of both generations, though totals are told again, and copied into forks before 0.163."""
+    """Of both generations, though totals are repeated, and copied into forks before 0.163."""
     files = api(old=old)[:: -1 if reverse else 1]
     found = actions(*(file.rows for file in files))
     assert tokens(found) == [sum(file.totals[part] for file in files) for part in (0, 1)]
@@ -295,18 +320,41 @@ class World:
         return new
 
 
-@given(cuts=st.lists(st.tuples(st.integers(0, 2), st.integers(1, 4000), st.booleans()), max_size=12))
-def test_a_kill_at_any_moment_loses_nothing_and_counts_nothing_twice(cuts, tmp_path_factory):
-    """Three files that grow in turns; what was not committed is read again."""
+def of_claude() -> list:
+    """A session, its sub-agent and a fork."""
     main, sub = shop()
     fork = main.fork(2)
     fork.answer(words("Otherwise."), out=70)
-    files = [main, sub, fork]
+    return [main, sub, fork]
+
+
+def of_pi() -> list:
+    """A session and two that branch from it."""
+    session = Pi()
+    session.answer(call(1))
+    session.result("call_1", said="no such file", error=True, exitCode=2)
+    branch = session.branch(2)
+    branch.answer(out=11)
+    again = branch.branch(3)
+    again.answer(call(2))
+    again.result("call_2")
+    return [session, branch, again]
+
+
+WORK = {"claude-code": of_claude, "codex": api, "codex before 0.163": lambda: api(old=True), "pi": of_pi}
+
+
+@pytest.mark.parametrize("program", WORK)
+@given(cuts=st.lists(st.tuples(st.integers(0, 2), st.integers(1, 4000), st.booleans()), max_size=12))
+def test_a_kill_at_any_moment_loses_nothing_and_counts_nothing_twice(program, cuts, tmp_path_factory):
+    """Files that grow in turns; what was not committed is read again."""
+    files = WORK[program]()
     folder = tmp_path_factory.mktemp("kill")
     world = World(folder)
     rest = [text(file.rows) for file in files]
     counted = []
-    for number, size, killed in [*cuts, *((number, 1 << 20, False) for number in range(3))]:
+    for which, size, killed in [*cuts, *((number, 1 << 20, False) for number in range(len(files)))]:
+        number = which % len(files)
         part, rest[number] = rest[number][:size], rest[number][size:]
         with (folder / f"{number}.jsonl").open("ab") as file:
             file.write(part)
@@ -318,7 +366,32 @@ def test_a_kill_at_any_moment_loses_nothing_and_counts_nothing_twice(cuts, tmp_p
             counted += new
     world.source.close()
     assert tokens(counted) == [sum(file.totals[part] for file in files) for part in (0, 1)]
-    assert sum(told(counted).values()) == 10
+    once = actions(*(file.rows for file in files))
+    assert Counter((a.action, a.status, a.error_type) for a in counted) == Counter(
+        (a.action, a.status, a.error_type) for a in once
+    )
+
+
+@pytest.mark.parametrize("program", WORK)
+@given(cut=st.integers(0, 100))
+def test_from_the_end_of_each_file_only_what_is_new_counts(program, cut, tmp_path_factory):
+    """Wherever that is: what came before and what comes after are together all."""
+    files = WORK[program]()
+    folder = tmp_path_factory.mktemp("end")
+    rows = [text(file.rows).splitlines(keepends=True) for file in files]
+    before = [b"".join(lines[: len(lines) * cut // 100]) for lines in rows]
+    for number, data in enumerate(before):
+        (folder / f"{number}.jsonl").write_bytes(data)
+    world = World(folder, start_at="end")
+    assert world.poll() == []
+    for number, lines in enumerate(rows):
+        (folder / f"{number}.jsonl").write_bytes(b"".join(lines))
+    new = world.poll()
+    world.source.close()
+    old = tokens(actions(*(data for data in before)))
+    assert [x + y for x, y in zip(old, tokens(new), strict=True)] == [
+        sum(file.totals[part] for file in files) for part in (0, 1)
+    ]
 
 
 def test_a_file_that_is_read_from_its_end_knows_its_session(tmp_path):
@@ -388,7 +461,10 @@ def test_a_fork_of_what_was_there_before_the_start_counts_only_what_is_new(tmp_p
     (tmp_path / "b.jsonl").write_bytes(text(fork.rows))
     found = world.poll()
     world.source.close()
-    assert told(found) == {("claude-code", "llm_call", "success", None): 2, ("claude-code", "Bash", "success", None): 1}
+    assert outcomes(found) == {
+        ("claude-code", "llm_call", "success", None): 2,
+        ("claude-code", "Bash", "success", None): 1,
+    }
     assert tokens(found) == [main.totals[part] + fork.totals[part] for part in (0, 1)]
 
 
@@ -414,7 +490,7 @@ def test_replay_counts_every_record_somewhere(tmp_path, capfd):
         assert read_ == sum(value for name, value in of.items() if "repeated" not in name)
     assert samples(printed, "agent_exporter_records_skipped_total") == {
         f'agent_exporter_records_skipped_total{{format="claude-code",type="{kind}"}}': 1.0
-        for kind in ("queue-operation", "last-prompt", "a_new_type", "other")
+        for kind in ("last-prompt", "a_new_type", "other")
     }
     assert samples(printed, 'agent_tokens_total{agent_id="claude-code/Explore"') == {
         'agent_tokens_total{agent_id="claude-code/Explore",model="claude-haiku-4-5",token_type="prompt"}': sub.totals[
@@ -461,7 +537,7 @@ def test_a_looping_transcript_is_a_loop_at_the_fourth_time(tmp_path):
     for name, rows in (("claude-code", main.rows), ("codex", rollout.rows)):
         found = []
         replay(
-            parse("task_types: {coding: {session_tokens: 9000000}}"),
+            parse("task_types: {}"),
             written(tmp_path, **{name: rows}),
             lambda _: None,
             found.append,
@@ -489,11 +565,10 @@ def test_validate_says_what_was_skipped(tmp_path, capfd):
     assert command(["validate", *paths]) == 0
     assert capfd.readouterr().out == (
         "10 lines: 6 accepted, 4 ignored, 0 rejected\n"
-        "ignored as no rule of their format is for them (1 claude-code/queue-operation, 1 claude-code/last-prompt)\n"
+        "ignored as no rule of their format is for them (1 claude-code/last-prompt)\n"
     )
     assert command(["validate", "--json", *paths]) == 0
     assert json.loads(capfd.readouterr().out.splitlines()[-1])["skipped"] == {
-        "claude-code/queue-operation": 1,
         "claude-code/last-prompt": 1,
     }
 
@@ -532,7 +607,7 @@ def test_what_is_wrong_with_a_format_is_said_before_anything_is_read(tmp_path, c
         assert command(run) == 2
         out, err = capfd.readouterr()
         assert (out, err.splitlines()) == ("", [
-            "format: 'nothing' is no format: it must be the path of a YAML file, or one of claude-code, codex",
+            f"format: 'nothing' is no format: it must be the path of a YAML file, or one of {', '.join(files.names())}",
             f"sources.a.format: {mine}: records[0].emit.agent: unknown key; did you mean agent_id?",
             f"sources.a.format: {mine}: records[1].whenn: unknown key; did you mean when?",
         ])  # fmt: skip
@@ -561,7 +636,8 @@ def test_formats_try_shows_each_line_with_what_became_of_it(tmp_path, capfd):
     ]
     assert "5 lines, 2 records, 2 rejected, 1 skipped, 0 without a line" in err
     assert command(["formats", "list"]) == 0
-    assert [row.split()[0] for row in capfd.readouterr().out.splitlines()][:2] == ["claude-code", "codex"]
+    listed = [row.split()[0] for row in capfd.readouterr().out.splitlines()]
+    assert listed == [*files.names(), *files.presets()]
     assert command(["formats", "show", "codex"]) == 0
     assert capfd.readouterr().out.startswith("description: ")
     assert command(["formats", "show", "nothing"]) == 2

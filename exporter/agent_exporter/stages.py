@@ -13,6 +13,7 @@ from prometheus_client.exposition import choose_encoder
 from agent_exporter import __version__
 from agent_exporter.benchmark import history
 from agent_exporter.breaker import Audit, Breaker, BreakerMetrics
+from agent_exporter.config import BUILT_IN_TASK_TYPES
 from agent_exporter.detectors import Detectors, cascade
 from agent_exporter.detectors import journal as findings
 from agent_exporter.detectors.journal import Journal
@@ -184,11 +185,16 @@ class Stages:
             now,
             __version__,
             lambda name: agent_settings(config, name, now),
-            {name: _task_settings(config, name) for name in {"default", *config.task_types}},
+            {name: _task_settings(config, name) for name in self._task_types()},
             gauges or {},
             config.metrics.gen_ai,
             checks,
         )
+
+    def _task_types(self) -> set[str]:
+        """Those to show: built-in ones only once a session has one."""
+        seen = self.tally.knows_task_type
+        return {"default", *(name for name in self.config.task_types if name not in BUILT_IN_TASK_TYPES or seen(name))}
 
     def _is_llm(self, action: str) -> bool:
         return self.config.is_llm(action)

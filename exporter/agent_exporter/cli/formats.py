@@ -37,9 +37,9 @@ def add(commands: Commands) -> None:
     show.add_argument("name", metavar="NAME")
     trial = kinds.add_parser(
         "try", help="show what a format makes of a file", epilog=EPILOGUE,
-        description="Print each line of a file (plain, docker, CRI, .gz, - for standard input) with what became of it: "
-        "the records, or that it was skipped and why; a summary goes to standard error. Exit code 1 if a record is "
-        "rejected, or if no line became one.",
+        description="Print each line of a file (plain, docker, CRI, .gz, .zst; - for standard input) with what became "
+        "of it: the records, or that it was skipped and why; a summary goes to standard error. Exit code 1 if a "
+        "record is rejected, or if no line became one.",
     )  # fmt: skip
     format_option(trial)
     trial.add_argument("path", metavar="FILE")
@@ -55,12 +55,13 @@ def _run(options: argparse.Namespace) -> int:
 def _list() -> int:
     from agent_exporter.formats.mapping import files  # noqa: PLC0415
 
-    names = files.names()
-    width = max(map(len, names))
+    names, presets = files.names(), files.presets()
+    width = max(map(len, names + presets))
     for name in names:
         mapping = files.load(name)
-        found = "" if mapping.detect else " (only if named)"
-        print(f"{name:{width}}  {mapping.description}{found}")
+        print(f"{name:{width}}  {mapping.description}{'' if mapping.detect else ' (only if named)'}")
+    for name in presets:
+        print(f"{name:{width}}  to be extended: {files.description(name)}")
     return 0
 
 

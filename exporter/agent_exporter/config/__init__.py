@@ -11,6 +11,7 @@ Without a file the defaults of the sections below apply.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import date  # noqa: TC003  (msgspec reads the annotations)
 from fnmatch import fnmatchcase, translate
 from functools import lru_cache
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, field
+from msgspec.structs import asdict
 
 from agent_exporter import statuses
 from agent_exporter.config.contradictions import contradictions
@@ -65,6 +67,22 @@ class TaskType(Section, frozen=True):
     normal_duration: Duration = Duration(30.0)
     max_duration: Duration = Duration(300.0)
     idle_timeout: Duration = Duration(300.0)
+
+
+BUILT_IN_TASK_TYPES = {
+    "coding_agent": TaskType(
+        session_tokens=200_000_000,
+        session_cost_usd=100.0,
+        normal_duration=Duration(3600.0),
+        max_duration=Duration(8 * 3600.0),
+        idle_timeout=Duration(3600.0),
+    )
+}
+"""Sessions of coding agents repeat a cached prompt of 15,000 tokens and more in each call, and last for hours.
+
+Healthy sessions of a day were seen to take 56 million tokens and 43 USD: these are more than twice as much. A working
+day is 8 h. A build or a test run may take most of an hour without a line.
+"""
 
 
 class Statuses(Section, frozen=True):
@@ -267,7 +285,7 @@ class Config(Section, frozen=True):
     """The whole file."""
 
     agents: dict[str, Agent] = {}
-    task_types: dict[str, TaskType] = {}
+    task_types: dict[str, TaskType] = field(default_factory=lambda: {**BUILT_IN_TASK_TYPES})
     llm_actions: list[str] = field(default_factory=lambda: ["llm_call", "chat*", "completion*", "generate*"])
     statuses: Statuses = field(default_factory=Statuses)
     format: str | None = None
@@ -350,7 +368,21 @@ def load(path: Path) -> Config:
 
 def parse(text: str, name: str = "config") -> Config:
     """Check a YAML document. Raises ConfigError with all faults, each starting with `name`."""
-    return read_strictly(text, name, Config, contradictions)
+    return read_strictly(text, name, Config, contradictions, _with_built_in_task_types)
+
+
+def _with_built_in_task_types(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A key that the config leaves out of a built-in task type keeps its built-in value."""
+    own = document.get("task_types")
+    if own is not None and not isinstance(own, Mapping):
+        return document
+    types = dict(own or {})
+    for name, built_in in BUILT_IN_TASK_TYPES.items():
+        given = types.get(name)
+        if given is None or isinstance(given, Mapping):
+            kept = {key: f"{x:g}s" if isinstance(x, Duration) else x for key, x in asdict(built_in).items()}
+            types[name] = kept | dict(given or {})
+    return {**document, "task_types": types}
 
 
 @lru_cache(maxsize=8)

@@ -71,10 +71,20 @@ def document(text: str, name: str) -> Any:
         raise ConfigError([f"{name}: a value cannot be read: {str(error).split(';')[0]}"]) from error
 
 
-def read_strictly(text: str, name: str, expected: type[S], contradictions: Callable[[S], Iterable[str]]) -> S:
-    """A YAML document as a section whose keys all have defaults. Raises ConfigError with all faults."""
+def read_strictly(
+    text: str,
+    name: str,
+    expected: type[S],
+    contradictions: Callable[[S], Iterable[str]],
+    completed: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda found: found,
+) -> S:
+    """A YAML document as a section whose keys all have defaults. Raises ConfigError with all faults.
+
+    `completed` adds values that the document leaves out.
+    """
     found = document(text, name)
     found = {} if found is None else found
+    found = completed(found) if isinstance(found, Mapping) else found
     faults = list(_faults(found, expected, ""))
     if isinstance(found, Mapping):
         # Check the valid parts further, so that all faults are reported at once.

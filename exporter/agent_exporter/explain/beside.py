@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from agent_exporter.config import BUILT_IN_TASK_TYPES
 from agent_exporter.explain.log import merged
 from agent_exporter.explain.names import needles
 
@@ -40,12 +41,18 @@ class Surroundings:
     def __init__(self, blocks: Sequence[Block], config: Config) -> None:
         self._blocks = blocks
         self._window = config.detectors.action_anomaly.window_size
-        tasks = [config.task_type("default"), *(config.task_type(name) for name in config.task_types)]
-        self._margin = max(float(task.idle_timeout) for task in tasks) + max(float(task.max_duration) for task in tasks)
+        self._config = config
+        self._margin = self._margin_of({"default", *config.task_types} - BUILT_IN_TASK_TYPES.keys())
         """Seconds: a session continues after pauses up to its idle time, and may work until its `max_duration`."""
+
+    def _margin_of(self, task_types: Iterable[str]) -> float:
+        tasks = [self._config.task_type(name) for name in task_types]
+        return max(float(task.idle_timeout) for task in tasks) + max(float(task.max_duration) for task in tasks)
 
     def of(self, task: list[Action]) -> list[Action]:
         """Finds the further lines that the detectors need."""
+        named = {action.metadata.task_type for action in task if action.metadata}
+        self._margin = max(self._margin, self._margin_of({name or "default" for name in named} or {"default"}))
         begin, end = min(action.began for action in task), task[-1].at
         agents = {action.agent_id for action in task}
         sessions = {(action.agent_id, action.session_id) for action in task}

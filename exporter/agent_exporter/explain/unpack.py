@@ -77,7 +77,7 @@ def _plain(
     name: str, st: os.stat_result, report: Callable[[Reading], None], choice: formats.Choice
 ) -> tuple[IO[bytes], str | None]:
     """A file of plain lines, and why it is incomplete, if it is."""
-    if stat.S_ISREG(st.st_mode) and not name.endswith(".gz"):
+    if stat.S_ISREG(st.st_mode) and not name.endswith((".gz", ".zst")):
         file = open(0 if name == "-" else name, "rb", buffering=0, closefd=name != "-")  # noqa: SIM115  (the caller's)
         head = os.pread(file.fileno(), BLOCK, 0)
         format_ = formats.Choice(choice.mapping).new(name)  # with a memory of its own: this counts nothing

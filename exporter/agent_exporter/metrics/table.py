@@ -136,6 +136,10 @@ class Table:
                 name = f"{format_}/other"
         self.count("record_skipped", name, by, now)
 
+    def knows_task_type(self, name: str) -> bool:
+        """Whether a session of this type was counted."""
+        return name in self._names["task_type"]
+
     # --- cells that are new ------------------------------------------------------------------------------------
 
     def _agent(self, name: str, now: float, *, by_line: bool = True) -> Agent:

@@ -447,6 +447,6 @@ def _passed_over(path: str, st: os.stat_result) -> str | None:
     """Why a file that matches the pattern is not followed."""
     if not stat.S_ISREG(st.st_mode):
         return "it is not a regular file"
-    if path.endswith(".gz"):
+    if path.endswith((".gz", ".zst")):
         return "what a rotation has packed was read before; `replay` reads it"
     return None

@@ -9,6 +9,7 @@ import os
 import stat
 import zlib
 from contextlib import contextmanager
+from io import BufferedIOBase, BufferedReader
 from typing import TYPE_CHECKING
 
 from agent_exporter import formats
@@ -16,10 +17,10 @@ from agent_exporter.lines import BLOCK, MAX_LINE, Batch
 from agent_exporter.sources import Source
 from agent_exporter.sources.paths import matches, nothing_at, quoted
 from agent_exporter.sources.splitting import Stream
+from agent_exporter.sources.zstd import Unzstd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from io import BufferedIOBase
 
     from agent_exporter.sources.place import Identity
 
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class PastFiles(Source):
-    """All files that match `pattern`, each read once to its end, .gz too; it keeps no state.
+    """All files that match `pattern`, each read once to its end, packed ones (.gz, .zst) too; it keeps no state.
 
     Raises OSError if there is none, or if the named one is a folder or cannot be read. Sources that share
     `claims` do not read a file twice.
@@ -64,7 +65,7 @@ class PastFiles(Source):
         return batch
 
     def progress(self) -> tuple[int, int]:
-        """Bytes read, and bytes in all; of a .gz, compressed bytes."""
+        """Bytes read, and bytes in all; of a packed file, compressed bytes."""
         return self._done, self._total
 
     def _read(self, paths: list[str]) -> Iterator[Batch]:
@@ -123,7 +124,7 @@ def _check(path: str) -> None:
 def numbered(
     path: str, choice: formats.Choice | None = None, aside: Callable[[int, Batch], None] = lambda *_: None
 ) -> Iterator[tuple[int, bytes | None]]:
-    """The records of a file, a .gz or, for "-", of standard input: each with the number of the line it began in.
+    """The records of a file or, for "-", of standard input: each with the number of the line it began in.
 
     A record is None if it is too long. `aside` is called with each line of which a format skips anything, and what
     became of it. Raises OSError if the file cannot be read (to its end).
@@ -155,7 +156,7 @@ def numbered(
 
 
 def raw_lines(path: str, format_: formats.ChosenFormat) -> Iterator[tuple[int, bytes | None]]:
-    """The lines of a file, a .gz or standard input, with their numbers; None for a line that is too long.
+    """The lines of a file or of standard input, with their numbers; None for a line that is too long.
 
     Raises OSError if the file cannot be read (to its end).
     """
@@ -188,12 +189,15 @@ def _after_nuls(file: BufferedIOBase, line: bytes) -> bytes:
 
 @contextmanager
 def reader(path: str) -> Iterator[tuple[BufferedIOBase, BufferedIOBase]]:
-    """The content of a file, unpacked if it is a .gz, or of standard input for "-"; and the file on disk."""
+    """The content of a file, unpacked if it is packed, or of standard input for "-"; and the file on disk."""
     if path == "-":
         with open(0, "rb", closefd=False) as raw:
             yield raw, raw
     elif path.endswith(".gz"):
         with open(path, "rb") as raw, gzip.GzipFile(fileobj=raw) as file:  # noqa: PTH123
+            yield file, raw
+    elif path.endswith(".zst"):
+        with open(path, "rb") as raw, BufferedReader(Unzstd(raw), BLOCK) as file:  # noqa: PTH123
             yield file, raw
     else:
         with open(path, "rb") as raw:  # noqa: PTH123

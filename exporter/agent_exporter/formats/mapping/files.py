@@ -1,4 +1,7 @@
-"""Mappings by name or path. The ones that come with the package are YAML files in `builtin/`."""
+"""Mappings by name or path. The ones that come with the package are YAML files in `builtin/`.
+
+`presets/` has beginnings: what a logger calls its time, its level and its errors. A file of the user extends them.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping as Mapping_
 
 BUILT_IN = Path(__file__).parent / "builtin"
+PRESETS = Path(__file__).parent / "presets"
 _MERGED = ("defaults", "file")
 
 
@@ -22,14 +26,31 @@ def names() -> list[str]:
     return sorted(path.stem for path in BUILT_IN.glob("*.yaml"))
 
 
+def presets() -> list[str]:
+    """Of the loggers that a format can extend, in order."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
 def is_file(name: str) -> bool:
     """Whether it names a file; else it is the name of a format."""
     return "/" in name or name.endswith((".yaml", ".yml"))
 
 
-@lru_cache(maxsize=32)
 def load(name: str) -> Mapping:
-    """The format of a name, or of a file. Raises ConfigError with all faults."""
+    """The format of a name, or of a file as it is now. Raises ConfigError with all faults."""
+    return _compiled(name) if is_file(name) else _built_in(name)
+
+
+@lru_cache
+def _built_in(name: str) -> Mapping:
+    return _compiled(name)
+
+
+def _compiled(name: str) -> Mapping:
+    if not is_file(name) and name in presets():
+        raise ConfigError(
+            [f"{name} is a beginning: write a file with `extends: {name}` and with `records` of your own"]
+        )
     spec = _document(name)
     try:
         return compile_mapping(_label(name), spec)
@@ -39,11 +60,18 @@ def load(name: str) -> Mapping:
 
 def source(name: str) -> str:
     """The text of the file. Raises ConfigError."""
-    if not is_file(name) and name not in names():
-        raise ConfigError(
-            [f"{name!a} is no format: it must be the path of a YAML file, or one of {', '.join(names())}"]
-        )
-    return text_of(Path(name).expanduser() if is_file(name) else BUILT_IN / f"{name}.yaml")
+    if is_file(name):
+        return text_of(Path(name).expanduser())
+    if name in presets():
+        return text_of(PRESETS / f"{name}.yaml")
+    if name in names():
+        return text_of(BUILT_IN / f"{name}.yaml")
+    raise ConfigError([f"{name!a} is no format: it must be the path of a YAML file, or one of {', '.join(names())}"])
+
+
+def description(name: str) -> str:
+    """Of a format or a preset that comes with the package."""
+    return str(document(source(name), name)["description"])
 
 
 def check(named: Mapping_[str, str]) -> None:
@@ -66,19 +94,26 @@ def detectable() -> tuple[Mapping, ...]:
 
 
 def _document(name: str) -> Any:
+    """The parsed file, with what it extends. Of several bases, the later ones count before the earlier."""
     spec = document(source(name), name)
-    base = spec.get("extends") if isinstance(spec, dict) else None
-    if base is None:
+    if not isinstance(spec, dict) or spec.get("extends") is None:
         return spec
-    if base not in names():
-        raise ConfigError([f"{name}: extends: must be one of {', '.join(names())}, not {ascii(base)[:60]}"])
-    inherited = _document(base)
-    merged = {key: value for key, value in inherited.items() if key not in {"description", "detect"}} | spec
-    for key in _MERGED:
-        if isinstance(spec.get(key), dict):
-            merged[key] = inherited.get(key, {}) | spec[key]
-    if isinstance(spec.get("records"), list):
-        merged["records"] = spec["records"] + inherited.get("records", [])
+    bases = spec["extends"] if isinstance(spec["extends"], list) else [spec["extends"]]
+    known = [*names(), *presets()]
+    for base in bases:
+        if base not in known:
+            raise ConfigError([f"{name}: extends: must be one of {', '.join(known)}, not {ascii(base)[:60]}"])
+    merged: dict[str, Any] = {}
+    for part in (*map(_document, bases), spec):
+        inherited, merged = merged, {**merged, **part}
+        for key in _MERGED:
+            if isinstance(part.get(key), dict):
+                merged[key] = inherited.get(key, {}) | part[key]
+        if isinstance(part.get("records"), list):
+            merged["records"] = part["records"] + inherited.get("records", [])
+        if part is not spec:  # these are of the base alone
+            merged.pop("description", None)
+            merged.pop("detect", None)
     return merged
 
 

@@ -73,7 +73,7 @@ TESTS = {
 }
 RULE = {
     "when": "which records it is for; the first rule that fits takes a record",
-    "continue": "true: the rules after it may take the record, too",
+    "continue": "true: the rules after it may take the record, too; if it emits nothing, it takes none itself",
     "each": "the path of a list: do this for each element, which is @ in paths",
     "where": "which elements",
     "remember": "variables of the file to set: $name in paths from now on",
@@ -87,7 +87,8 @@ RULE = {
 }
 FORMAT = {
     "description": "a sentence for `agent-exporter formats`",
-    "extends": "the format whose keys count where this file has none of its own; its records follow the own ones",
+    "extends": "the format or preset whose keys count where this file has none of its own, or a list of them, of "
+    "which the later count first; their records follow the own ones",
     "max_line": "bytes of a line at most, 1 MiB to 64 MiB",
     "timezone": "of times that name none, such as Europe/Berlin; default UTC",
     "detect": "a list of conditions: a record for which one of them holds is of this format",

@@ -49,7 +49,7 @@ _OF_RULE: dict[str, Any] = {
 }
 _OF_FORMAT: dict[str, Any] = {
     "description": {"type": "string"},
-    "extends": {"type": "string"},
+    "extends": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]},
     "max_line": {"type": "integer", "minimum": MAX_LINES[0], "maximum": MAX_LINES[1]},
     "timezone": {"type": "string"},
     "detect": {"type": "array", "items": _CONDITIONS},

@@ -104,7 +104,7 @@ class Records:
         for rule in rules:
             if rule.when is not None and not rule.when(r, None, v):
                 continue
-            taken = True
+            taken = taken or not rule.continues or rule.emit is not None
             if rule.each is None:
                 self._apply(rule, r, None, v, out)
             else:
