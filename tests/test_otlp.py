@@ -17,10 +17,11 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from agent_exporter.action import Action, Rejection, decode
 from agent_exporter.lines import MAX_LINE, Batch
 from agent_exporter.sources import otlp, otlp_protobuf, otlp_records
-from agent_exporter.sources.otlp import ROW_KIND, OtlpSource, QueueFull, Receipt
+from agent_exporter.sources.otlp import ROW_KIND, OtlpSource
 from agent_exporter.sources.otlp_json import decode_json
 from agent_exporter.sources.otlp_protobuf import decode_protobuf
 from agent_exporter.sources.otlp_records import Record
+from agent_exporter.sources.requests import QueueFull, Receipt
 
 NOW = 1_800_000_000.0
 CUT = "2026-03-18T09:15:32.441234567Z stdout {} {}"

@@ -24,11 +24,11 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 
 from agent_exporter.cli import command
 from agent_exporter.eventloop import EventLoop
-from agent_exporter.server import PAGE_THREADS, THREADS, Server, logs
+from agent_exporter.server import PAGE_THREADS, THREADS, Server, intake
 from agent_exporter.server import connections as bounds
 from agent_exporter.server.access import Certificate, Token
 from agent_exporter.server.connections import MAX_CONNECTIONS
-from agent_exporter.server.logs import MAX_BODY
+from agent_exporter.server.intake import MAX_BODY
 from agent_exporter.sources.otlp import OtlpSource
 
 _STATUS = descriptor_pb2.FileDescriptorProto(name="status.proto", package="test.rpc", syntax="proto3")
@@ -440,7 +440,7 @@ def test_a_token_that_others_can_read_is_warned_of(tmp_path, caplog, token):
 
 def test_nothing_is_taken_in_before_authorisation(serve, token, monkeypatch):
     """The answer comes while the body has not, and no decoder sees a byte of it."""
-    monkeypatch.setattr(logs, "_decode", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr(intake.Intake, "_read", lambda *_: pytest.fail("decoded"))
     server = serve(token_file=token, body_deadline=5.0)
     for method, path in (("POST", "/v1/logs"), ("GET", "/metrics"), ("POST", "/metrics")):
         tracemalloc.start()
@@ -588,7 +588,7 @@ def test_the_largest_body_is_taken(serve):
 
 def test_all_bodies_together_are_bounded(serve, monkeypatch):
     """Beyond it a sender is asked to try again, at once; what was held is given back."""
-    monkeypatch.setattr(logs, "MAX_BODIES", 1 << 20)
+    monkeypatch.setattr(intake, "MAX_BODIES", 1 << 20)
     server = serve(body_deadline=5.0)
     with connect(server) as first:
         first.sendall(head("Content-Length: 800000\r\n") + bytes(700_000))
@@ -775,7 +775,7 @@ def test_clients_that_go_away_leave_nothing_behind(serve, pipeline):
 def test_a_body_that_waits_for_a_thread_counts_after_its_sender_has_gone(serve, monkeypatch):
     """Else whoever hangs up at once could fill the memory."""
     go = threading.Event()
-    monkeypatch.setattr(logs, "_decode", lambda *_: go.wait() and [])
+    monkeypatch.setattr(intake.Intake, "_read", lambda *_: go.wait() and [])
     server = serve()
     body = bytes(1000)
     with connect(server) as client:

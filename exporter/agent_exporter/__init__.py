@@ -24,7 +24,7 @@ The folder listing is the architecture. Each module or folder imports only those
     prices/    Action  ->  the same with its cost and all its tokens, and what is odd about them
     lint       bytes  ->  every fault and warning of a line
     oddities   how many warnings the lines have that are read, some counted in a sample, and an example of each
-    sources/   files, stdin and OTLP/HTTP  ->  lines of bytes, through their format
+    sources/   files, stdin, OTLP and lines over HTTP  ->  lines of bytes, through their format
     stage      Stage, what takes in actions and is remembered; Chain, the stages in order, behind the sessions
     duplicates what an OTLP sender delivers again is counted once
     sessions   Action  ->  the Session it belongs to: totals, start and end
@@ -38,7 +38,7 @@ The folder listing is the architecture. Each module or folder imports only those
     pipeline   the loop of `run` and `replay`: read, decode, drop duplicates, price, hand to the chain, commit
     stages     puts these together from a `config`
     row_kinds  for each kind of row that a stage writes: its reader, and what it means if a row is unreadable
-    server/    HTTP: metrics, health, OTLP logs, budgets, pages
+    server/    HTTP: metrics, health, OTLP logs and other lines, budgets, pages
     service    `run`: reads until SIGTERM, and serves HTTP through `server`
     replay     reads finished logs to their end
     backtest/  lets a Prometheus judge what `replay` counted
@@ -49,9 +49,9 @@ The folder listing is the architecture. Each module or folder imports only those
 
 JSON of lines is decoded in `action`, once for a line that fits the schema. Elsewhere only what that leaves alone is
 decoded, where it is needed: names of the fields of a refused line (`records`), what is wrapped around lines
-(`formats.containers`, `sources.otlp_json`), records of other programs (`formats.mapping.stream`) and JSON in their
-texts (`formats.mapping.values`), input and output (`detectors.fingerprint`, `benchmark.record`), and the ids
-alone of a log that is searched, which is four times as fast (`explain.search`).
+(`formats.containers`, `sources.otlp_json`, `sources.ndjson`), records of other programs (`formats.mapping.stream`) and
+JSON in their texts (`formats.mapping.values`), input and output (`detectors.fingerprint`, `benchmark.record`), and the
+ids alone of a log that is searched, which is four times as fast (`explain.search`).
 """
 
 __version__ = "0.1.0"

@@ -26,6 +26,7 @@ from agent_exporter.breaker.terminator import Refused, Terminator
 from agent_exporter.config import Config, load
 from agent_exporter.config.strict import ConfigError
 from agent_exporter.eventloop import EventLoop
+from agent_exporter.formats.mapping.memory import Memory
 from agent_exporter.metrics.samples import ScrapeContext
 from agent_exporter.pipeline import RETRY_EVERY, Pipeline
 from agent_exporter.prices import Prices
@@ -35,6 +36,7 @@ from agent_exporter.row_kinds import ROW_KINDS
 from agent_exporter.server import Server
 from agent_exporter.server.budget import budget
 from agent_exporter.server.handlers import CatchingUp
+from agent_exporter.sources.ndjson import NdjsonSource
 from agent_exporter.sources.otlp import OtlpSource
 from agent_exporter.spans.sender import Sender
 from agent_exporter.spans.target import target
@@ -59,6 +61,11 @@ STALLED = 2.0
 """Seconds after which the reader of standard output counts as stalled: a shell that pages, or a full pipe."""
 SCRAPE_WAIT = 8.0
 """Seconds that a scrape waits for the pipeline: less than Prometheus' usual timeout of 10."""
+
+NEED_RESTART = (
+    "server", "state", "format", "sources", "otlp", "otlp_logs", "ndjson", "metrics", "llm_actions", "statuses",
+)  # fmt: skip
+"""Keys of the config that a reload does not put in force."""
 
 
 class Exporter:
@@ -91,7 +98,10 @@ class Exporter:
         self._reload_waits = False
         self._printer = Printer()
         self._process = ProcessCollector(registry=None)
+        self._memory = Memory()
         self._otlp = OtlpSource(wake=self._wake) if config.otlp_logs.enabled else None
+        self._ndjson = NdjsonSource(self._wake, self._memory, config.ndjson.formats) if config.ndjson.enabled else None
+        self._posted = [source for source in (self._otlp, self._ndjson) if source is not None]
         self._sender: Sender | None = None
         self.server = Server(
             self._loop,
@@ -101,6 +111,7 @@ class Exporter:
             status=Pages(self._look, metrics=not config.server.token_file).render,
             budget=self._budget,
             otlp=self._otlp,
+            ndjson=self._ndjson,
             tls=_tls(config),
             token_file=Path(config.server.token_file) if config.server.token_file else None,
             allowed_hosts=config.server.allowed_hosts,
@@ -155,11 +166,10 @@ class Exporter:
             return None
 
     def _work(self, store: Store) -> None:
-        sources = open_sources(self.config, self._paths)
-        if not sources and self._otlp is not None:
-            log.info("no files are named: lines are taken at %sv1/logs only", self.address)
-        if self._otlp is not None:
-            sources.append(self._otlp)
+        sources = open_sources(self.config, self._paths, memory=self._memory)
+        if not sources and self._posted:
+            log.info("no files are named: lines are taken at %sv1/logs and v1/ndjson only", self.address)
+        sources += self._posted
         self.stages = stages = Stages(self.config, store, sources, write=self._printer, busy=self._printer.busy)
         pipeline = stages.pipeline
         self._retire(set())
@@ -181,8 +191,8 @@ class Exporter:
         finally:
             if control is not None:
                 self._loop.submit(control.stop())
-            if self._otlp is not None:
-                self._otlp.close("shutting down")
+            for source in self._posted:
+                source.close("shutting down")
             if queue is not None and not queue.durable:
                 self._say_goodbye(pipeline, queue)
             if sending is not None:
@@ -277,7 +287,7 @@ class Exporter:
         assert self.stages is not None
         if config.state.path is None or (config.state.file is None and self.config.state.path is None):
             config = replace(config, state=self.config.state)  # the place that was chosen for it, or none
-        for key in ("server", "state", "sources", "otlp", "otlp_logs", "metrics", "llm_actions", "statuses"):
+        for key in NEED_RESTART:
             if getattr(config, key) != getattr(self.config, key):
                 log.warning("config: %s has changed, which needs a restart", key)
         before = set(self.config.names())

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.metrics_core import Metric
 
+    from agent_exporter import config
     from agent_exporter.action import Rejection
     from agent_exporter.config import Config
     from agent_exporter.detectors.finding import Finding
@@ -204,7 +205,9 @@ class Stages:
 
     def _ignores(self, source: str, line: bytes, rejection: Rejection) -> bool:
         """Whether to ignore a line that does not decode: plain text, or the JSON of another program."""
-        own = self.config.otlp_logs if source == "otlp" else self.config.sources.get(source)
+        settings: dict[str, config.FileSource | config.NDJSON | config.OTLPLogs]
+        settings = {"otlp": self.config.otlp_logs, "ndjson": self.config.ndjson, **self.config.sources}
+        own = settings.get(source)
         if isinstance(rejection, Foreign):
             return own is None or own.foreign_json == "ignore"
         return own is not None and own.ignore_plain_text and rejection.reason == "not_json" and line[:1] != b"{"
@@ -246,13 +249,15 @@ def render(file: BinaryIO, rows: Rows, live: ScrapeContext, accept: str, others:
     return content_type
 
 
-def open_sources(config: Config, paths: Sequence[str], *, follow: bool = True) -> list[Source]:
+def open_sources(
+    config: Config, paths: Sequence[str], *, follow: bool = True, memory: Memory | None = None
+) -> list[Source]:
     """Those of the command line and those of the config. Raises OSError for a file to read once that is not there.
 
     Raises ConfigError for a format that is none; commands have checked that (`cli.settings`).
     """
     claims: dict[Identity, str] = {}
-    memory = Memory()
+    memory = Memory() if memory is None else memory
     choice = Choice.named(config.format, memory)
     if "-" in paths and stat.S_ISREG((st := os.fstat(0)).st_mode):
         claims[st.st_dev, st.st_ino] = "-"  # as in `run - log < log`

@@ -153,6 +153,16 @@ class OTLPLogs(Section, frozen=True):
     foreign_json: Literal["ignore", "count"] = "ignore"
 
 
+class NDJSON(Section, frozen=True):
+    """Lines that are posted to /v1/ndjson."""
+
+    enabled: bool = True
+    formats: dict[str, FilePath] = {}
+    """Files that describe a format, by the names that requests may give; those that come with the package need none."""
+    ignore_plain_text: bool = False
+    foreign_json: Literal["ignore", "count"] = "ignore"
+
+
 class State(Section, frozen=True):
     path: FilePath | None = None
     """NO_STATE turns it off; None: `run` chooses a place."""
@@ -292,6 +302,7 @@ class Config(Section, frozen=True):
     """Of the files of the command line, standard input, and sources without a format of their own."""
     sources: dict[str, FileSource] = {}
     otlp_logs: OTLPLogs = field(default_factory=OTLPLogs)
+    ndjson: NDJSON = field(default_factory=NDJSON)
     server: Server = field(default_factory=Server)
     metrics: Metrics = field(default_factory=Metrics)
     otlp: OTLP = field(default_factory=OTLP)
@@ -306,6 +317,7 @@ class Config(Section, frozen=True):
         """The formats that are named, by the key that names them."""
         named = {"format": self.format}
         named |= {f"sources.{name}.format": source.format for name, source in self.sources.items()}
+        named |= {f"ndjson.formats.{name}": path for name, path in self.ndjson.formats.items()}
         return {key: name for key, name in named.items() if name is not None}
 
     def agent(self, name: str) -> Agent:

@@ -37,8 +37,9 @@ def contradictions(config: Config) -> Iterator[str]:
         for word in (status, *words):
             if (other := meant.setdefault(statuses.key(word), status)) != status:
                 yield f"statuses.{status}: {word!a} counts as {other} already"
-    for name in config.sources.keys() & {"otlp", "-"}:
-        yield f"sources.{name}: the name is taken, by {'/v1/logs' if name == 'otlp' else 'standard input'}"
+    taken = {"otlp": "/v1/logs", "ndjson": "/v1/ndjson", "-": "standard input"}
+    for name in config.sources.keys() & taken.keys():
+        yield f"sources.{name}: the name is taken, by {taken[name]}"
     for name, task in config.task_types.items():
         if task.normal_duration > task.max_duration:
             yield f"task_types.{name}: normal_duration is longer than max_duration"

@@ -1,4 +1,4 @@
-"""HTTP: /metrics, /-/healthy, /-/ready, /v1/logs, /v1/sessions/{id}/budget and the status page.
+"""HTTP: /metrics, /-/healthy, /-/ready, /v1/logs, /v1/ndjson, /v1/sessions/{id}/budget and the status page.
 
 tornado serves, because it bounds what must be bounded here: one thread for any number of connections, one deadline for
 all headers and one for a whole body (not one per read, which a byte a second satisfies for ever), sizes of both, TLS.
@@ -24,7 +24,9 @@ from agent_exporter.server.access import Certificate, Token, is_loopback
 from agent_exporter.server.budget import Budget
 from agent_exporter.server.connections import BODY_DEADLINE, HEADER_DEADLINE, WRITE_DEADLINE, BoundedServer
 from agent_exporter.server.handlers import Asset, Exposition, Healthy, NotFound, Ready, ServerContext, Status
-from agent_exporter.server.logs import ANSWER_DEADLINE, Logs
+from agent_exporter.server.intake import ANSWER_DEADLINE
+from agent_exporter.server.logs import Logs
+from agent_exporter.server.ndjson import Ndjson
 from agent_exporter.server.rendering import Renderings
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent_exporter.eventloop import EventLoop
+    from agent_exporter.sources.ndjson import NdjsonSource
     from agent_exporter.sources.otlp import OtlpSource
 
 log = logging.getLogger(__name__)
@@ -43,6 +46,7 @@ ROUTES: list[tuple[str, type[RequestHandler]]] = [
     (r"/-/healthy", Healthy),
     (r"/-/ready", Ready),
     (r"/v1/logs", Logs),
+    (r"/v1/ndjson", Ndjson),
     (r"/v1/sessions/([^/]+)/budget", Budget),
 ]
 THREADS = 1
@@ -77,6 +81,7 @@ class Server:
         status: Callable[[str, int | None], str | None],
         budget: Callable[[str, str | None, str], dict[str, Any]],
         otlp: OtlpSource | None = None,
+        ndjson: NdjsonSource | None = None,
         tls: tuple[Path, Path, Path | None] | None = None,
         token_file: Path | None = None,
         allowed_hosts: Iterable[str] = (),
@@ -92,6 +97,7 @@ class Server:
         self.status = status
         self.budget = budget
         self.otlp = otlp
+        self.ndjson = ndjson
         self.answer_deadline = answer_deadline
         self._listen = listen
         host, _, port = listen.rpartition(":")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from agent_exporter.server.access import Token
     from agent_exporter.server.rendering import Renderings
+    from agent_exporter.sources.ndjson import NdjsonSource
     from agent_exporter.sources.otlp import OtlpSource
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ class ServerContext(Protocol):
     budget: Callable[[str, str | None, str], dict[str, Any]]
     pages: ThreadPoolExecutor
     otlp: OtlpSource | None
+    ndjson: NdjsonSource | None
     decoders: ThreadPoolExecutor
     receiving: int
     """Bytes of request bodies in memory that are not decoded yet."""
