@@ -85,6 +85,11 @@ LOGGERS = {
             (SECONDS, "error", "shop.errors.CardError", "no money"),
         ),
         (
+            {"exception": [{"exc_type": "CardError", "exc_value": "no"}], "timestamp": AT},
+            (SECONDS, "error", "CardError", "no"),
+        ),
+        ({"exception": TRACEBACK, "timestamp": AT}, (SECONDS, "error", "shop.errors.CardError", "no money")),
+        (
             {"level": "error", "exception": [{"exc_type": "CardError", "exc_value": "no money"}], "timestamp": AT},
             (SECONDS, "error", "CardError", "no money"),
         ),
@@ -92,6 +97,10 @@ LOGGERS = {
     "python-json-logger": [
         ({"message": "paid", "levelname": "INFO", "asctime": "2026-03-18 09:00:02,500"}, GOOD),
         ({"message": "paid", "timestamp": "2026-03-18T09:00:02.500000+00:00"}, GOOD),
+        (
+            {"message": "failed", "exc_info": TRACEBACK, "timestamp": AT},
+            (SECONDS, "error", "shop.errors.CardError", "no money"),
+        ),
         (
             {"message": "failed", "levelname": "ERROR", "exc_info": TRACEBACK, "timestamp": AT},
             (SECONDS, "error", "shop.errors.CardError", "no money"),
