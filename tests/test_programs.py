@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from pathlib import Path
 
 import pytest
 from foreign import Claude, Codex, Pi, actions, call, outcomes, text, tokens, tool, words, written
@@ -327,3 +328,47 @@ def test_words_and_tools_of_other_formats_are_no_sessions_of_pi():
     format_ = Choice().new()
     format_.feed(dumped(*main.rows))
     assert format_.name == "claude-code"
+
+
+# --- files of real runs ------------------------------------------------------------------------------------------
+
+RUNS = Path(__file__).parent / "runs"
+REPORTED = {
+    "claude-code": ([136_096, 2_568], 0.168510 + 2 * 0.028085),  # of its three runs; the fourth failed
+    "codex": ([60_000, 900], None),  # of the fork, which goes on with the totals of its thread
+    "openclaw": ([31_000, 462], 0.017554 + 0.0033108),  # of the session and its sub-agent
+}
+FAILED = {
+    "claude-code": {"Bash": "Exit code 3", "Read": "tool_error", "llm_call": "http_400"},
+    "codex": {"exec_command": "Exit code 3"},
+    "openclaw": {"exec": "Exit code 3", "read": "tool_error"},
+}
+
+
+@pytest.mark.parametrize("program", REPORTED)
+def test_the_totals_of_a_real_run_are_those_that_the_program_reports(program):
+    """In any order of its files, each recognized by its first lines."""
+    paths = sorted((RUNS / program).rglob("*.jsonl"))
+    for order in itertools.permutations(paths):
+        found = actions(*(path.read_bytes() for path in order), paths=[str(path) for path in order])
+        assert tokens(found) == REPORTED[program][0]
+        assert {a.action: a.error_type for a in found if a.status == "error"} == FAILED[program]
+
+
+@pytest.mark.parametrize("program", ["claude-code", "openclaw"])
+def test_the_cost_of_a_real_run_is_that_which_the_program_reports(program, capfd):
+    """Claude Code's by our prices, OpenClaw's as it logs it."""
+    assert command(["replay", f"{RUNS / program}/**/*.jsonl"]) == 0
+    costs = [row for row in capfd.readouterr().out.splitlines() if row.startswith("agent_cost_usd_total{")]
+    assert sum(float(row.split()[1]) for row in costs) == pytest.approx(REPORTED[program][1])
+
+
+def test_a_real_task_with_its_sub_agent_is_one_tree():
+    """The sub-agent and the session are in the trace of the session, and the fork is one of its own."""
+    paths = sorted((RUNS / "claude-code").rglob("*.jsonl"))
+    found = actions(*(path.read_bytes() for path in paths))
+    tree = {(a.parent_trace_id == a.session_id, a.agent_id, a.metadata.parent_agent_id) for a in found}
+    assert tree == {(True, "claude-code", None), (False, "claude-code/general-purpose", "claude-code")}
+    [of_sub] = {a.parent_trace_id for a in found if a.agent_id != "claude-code"}
+    [delegating] = [a.session_id for a in found if a.action == "Agent"]
+    assert of_sub == delegating
