@@ -55,6 +55,7 @@ bench: $(VENV)/installed ## throughput against mtail and others, latency, sessio
 	env -u PYTHONPATH $(BIN)/python benchmarks/sessions.py
 	env -u PYTHONPATH $(BIN)/python benchmarks/breaker.py
 	env -u PYTHONPATH $(BIN)/python benchmarks/agentlog.py
+	env -u PYTHONPATH $(BIN)/python benchmarks/formats.py
 
 lock: $(VENV)/installed ## pin every dependency anew, with hashes and without the name of an index
 	$(COMPILE) -o requirements.lock pyproject.toml agentlog/pyproject.toml
