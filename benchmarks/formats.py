@@ -16,7 +16,7 @@ from pathlib import Path
 from process import EXPORTER, ROOT, cores, finish, start
 
 sys.path.insert(0, str(ROOT / "tests"))
-from foreign import Claude, Codex, Pi, call, text, tool, words  # noqa: E402
+from foreign import Claude, Codex, Pi, call, text, tool, words
 
 PINO = """
 extends: pino

@@ -4,6 +4,8 @@ import gzip
 import itertools
 import json
 from collections import Counter
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from conftest import line
@@ -19,7 +21,7 @@ from agent_exporter.formats.mapping.memory import Memory
 from agent_exporter.lines import MAX_LINE
 from agent_exporter.metrics.cells import CELL_TYPES
 from agent_exporter.records import read
-from agent_exporter.replay import replay
+from agent_exporter.replay import in_steps, past, replay
 from agent_exporter.sources.files import FileSource
 from agent_exporter.stages import Stages
 from agent_exporter.state import MemoryStore
@@ -512,6 +514,27 @@ def test_replay_in_steps_counts_the_same(tmp_path, capfd):
         counted = ("agent_exporter_lines_", "agent_exporter_records_", "agent_tokens_total")
         pages.append({row[0]: row[1] for row in rows if row[0].startswith(counted) and "_created" not in row[0]})
     assert pages[0] == pages[1]
+
+
+def _open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def test_files_of_one_pattern_are_read_in_order_of_time(tmp_path):
+    """Whatever their names are; a file is open only while its time is read, as there may be thousands."""
+    for number in range(50):
+        main = Claude(number, entrypoint="sdk-cli")
+        main.clock.now += timedelta(hours=number // 5 * 2, seconds=number)
+        main.answer(words())
+        (tmp_path / f"{100 - number}.jsonl").write_bytes(text(main.rows))
+    before = _open_files()
+    opened = []
+    stages = past(parse(""), [str(tmp_path / "*.jsonl")])
+    steps = in_steps(stages, 7200.0, lambda _: opened.append(_open_files() - before))
+    counts = [stages.tally.sources[str(tmp_path / "*.jsonl")].accepted for _ in steps]
+    assert counts == [*range(5, 51, 5)]
+    assert max(opened) <= 5
+    assert stages.pipeline.sources[0].progress() == (sum(path.stat().st_size for path in tmp_path.iterdir()),) * 2
 
 
 def test_types_of_records_are_bounded():

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from heapq import merge
-from operator import itemgetter
+from contextlib import closing
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
 from prometheus_client.openmetrics.exposition import generate_latest
@@ -15,6 +15,7 @@ from agent_exporter.lines import Batch
 from agent_exporter.metrics.cells import CELL_TYPES
 from agent_exporter.metrics.collector import Collector, StaticCollector
 from agent_exporter.records import read
+from agent_exporter.sources.once import PastFiles
 from agent_exporter.stages import Stages, open_sources
 from agent_exporter.state import MemoryStore
 
@@ -152,23 +153,53 @@ def in_steps(stages: Stages, step: float, progress: Callable[[Source], None]) ->
 def _merged(
     sources: Sequence[Source], progress: Callable[[Source], None], skip: Callable[[Source, Batch], None]
 ) -> Iterator[tuple[float, Source, bytes | None]]:
-    """(time, source, line) of all of them by time; None for a line that is too long.
+    """(time, source, line) of all files by time; None for a line that is too long.
 
-    A source's time never goes back, so lines that are late stay where they are; one that tells no time has that of the
-    line before it.
+    The time of a file never goes back, so lines that are late stay where they are; one that tells no time has that of
+    the line before it. A file is opened when its first line is due: there may be thousands of them.
     """
-    timed = [_timed(source, progress, skip) for source in sources]
-    return timed[0] if len(timed) == 1 else merge(*timed, key=itemgetter(0))
+    files = [
+        (part, source) for source in sources for part in (source.parts() if isinstance(source, PastFiles) else [source])
+    ]
+    if len(files) == 1:
+        yield from _timed(*files[0], progress, skip)
+        return
+    waiting = sorted(((_begin(part), number) for number, (part, _) in enumerate(files)), reverse=True)
+    opened: list[tuple[float, int, Source, bytes | None, Iterator[tuple[float, Source, bytes | None]]]] = []
+    while waiting or opened:
+        if waiting and (not opened or waiting[-1] <= opened[0][:2]):
+            _, number = waiting.pop()
+            rest = _timed(*files[number], progress, skip)
+        else:
+            at, number, source, line, rest = heappop(opened)
+            yield at, source, line
+        if (item := next(rest, None)) is not None:
+            heappush(opened, (item[0], number, *item[1:], rest))
+
+
+def _begin(source: Source) -> float:
+    """The time of the first line that has one; 0 if there is none, or if the source can be read only once."""
+    look = source.peek() if isinstance(source, PastFiles) else None
+    if look is None:
+        return 0.0
+    with closing(look):
+        while (batch := look.read()) is not None:
+            for line in batch.lines:
+                action = read(line)
+                if isinstance(action, Action):
+                    return action.at
+    return 0.0
 
 
 def _timed(
-    source: Source, progress: Callable[[Source], None], skip: Callable[[Source, Batch], None]
+    part: Source, source: Source, progress: Callable[[Source], None], skip: Callable[[Source, Batch], None]
 ) -> Iterator[tuple[float, Source, bytes | None]]:
+    """The lines of a part of a source, in order."""
     newest = leap = 0.0
     held: list[bytes] = []
     """From a line on that leaps ahead, until the next one says whether time did."""
-    while not source.finished:
-        batch = source.read()
+    while not part.finished:
+        batch = part.read()
         if batch is None:
             continue
         progress(source)

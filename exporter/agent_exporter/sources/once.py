@@ -9,6 +9,7 @@ import os
 import stat
 import zlib
 from contextlib import contextmanager
+from copy import copy
 from io import BufferedIOBase, BufferedReader
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from agent_exporter.sources.splitting import Stream
 from agent_exporter.sources.zstd import Unzstd
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from agent_exporter.sources.place import Identity
 
@@ -55,8 +56,11 @@ class PastFiles(Source):
             _check(pattern)
         elif not regular:
             raise nothing_at(pattern)
-        self._batches = self._read(paths)
+        self._paths = paths
+        self._batches = self._read()
         self._done = 0
+        self._whole = self
+        """The source that this one is a part of (`parts`)."""
         self._total = sum(st.st_size for st in regular)
 
     def read(self) -> Batch | None:
@@ -64,12 +68,34 @@ class PastFiles(Source):
         self.finished = batch is None
         return batch
 
+    def parts(self) -> list[PastFiles]:
+        """A source for each file, under this one's name, for a reader who puts lines in order by their time."""
+        return [self._part(path, self._choice, self._claims) for path in self._paths]
+
+    def peek(self) -> PastFiles | None:
+        """The same files from their beginning, for a look that counts nothing; None if they can be read only once."""
+        if not all((st := self._stat(path)) and stat.S_ISREG(st.st_mode) for path in self._paths):
+            return None
+        look = self._part(self._paths[0], formats.Choice(self._choice.mapping), {})
+        look.problems, look._whole = {}, look  # noqa: SLF001
+        return look
+
+    def close(self) -> None:
+        """Read no more."""
+        self._batches.close()
+
+    def _part(self, path: str, choice: formats.Choice, claims: dict[Identity, str]) -> PastFiles:
+        part = copy(self)
+        part._paths, part._choice, part._claims = [path], choice, claims  # noqa: SLF001
+        part._batches = part._read()  # noqa: SLF001
+        return part
+
     def progress(self) -> tuple[int, int]:
         """Bytes read, and bytes in all; of a packed file, compressed bytes."""
         return self._done, self._total
 
-    def _read(self, paths: list[str]) -> Iterator[Batch]:
-        for path in paths:
+    def _read(self) -> Generator[Batch, None, None]:
+        for path in self._paths:
             st = self._stat(path)
             if st is None:
                 continue
@@ -83,12 +109,13 @@ class PastFiles(Source):
                 continue
             self._claims[st.st_dev, st.st_ino] = self.name
             stream = Stream(self._choice.new(path))
-            before = self._done
+            done = 0
             try:
                 with reader(path) as (file, raw):
                     while data := file.read1(BLOCK):
                         if stat.S_ISREG(st.st_mode):
-                            self._done = before + raw.tell()
+                            self._whole._done += raw.tell() - done  # noqa: SLF001
+                            done = raw.tell()
                         yield stream.feed(data)
             except (OSError, EOFError, zlib.error) as error:
                 self._problem(path, error)
