@@ -595,6 +595,27 @@ def test_the_formats_in_the_docs_are_formats():
         assert mapping(example).rules
 
 
+def test_the_files_on_the_pages_of_formats_can_be_used(tmp_path):
+    """They extend a format or a preset."""
+    pages = sorted((ROOT / "docs" / "formats").glob("*.md"))
+    blocks = [block for page in pages for block in re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL)]
+    examples = [block for block in blocks if "extends:" in block]
+    assert len(examples) >= 2
+    for example in examples:
+        path = tmp_path / "mine.yaml"
+        path.write_text(example)
+        assert files.load(str(path)).rules
+
+
+def test_each_preset_is_on_the_page_of_loggers():
+    text = (ROOT / "docs" / "formats" / "loggers.md").read_text()
+    assert re.findall(r"^\| `([\w-]+)` \|", text, re.MULTILINE) == [
+        "pino", "bunyan", "winston", "zap", "slog", "structlog", "loguru", "python-json-logger", "logback", "serilog",
+        "ecs", "gcp", "fluent-bit",
+    ]  # fmt: skip
+    assert sorted(re.findall(r"^\| `([\w-]+)` \|", text, re.MULTILINE)) == files.presets()
+
+
 @pytest.mark.parametrize("name", files.names())
 def test_each_format_is_in_the_table(name):
     found = "found by itself" if files.load(name).detect else "has to be named"
