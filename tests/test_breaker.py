@@ -245,6 +245,27 @@ def test_a_forged_end_neither_saves_a_runaway_nor_passes_for_its_stop(rig):
     assert rig.statuses == [("session_budget 1", "called", "")]
 
 
+@pytest.mark.parametrize("metadata", [{"session_end": True}, {"session_paused": True}])
+def test_a_forged_end_or_pause_leaves_a_session_as_it_is(rig, metadata):
+    """The agent that asks gets its true sums, and a call that takes longer than the idle time goes on with them."""
+
+    def used() -> tuple[int, bool]:
+        answer = budget(rig.stages.sessions, rig.config, "s", "runaway", "default", enforced=True)
+        return answer["tokens"]["used"], answer["stop"]
+
+    rig.spend(900)
+    rig.say(line(rig.seconds, agent_id="runaway", session_id="s", metadata=metadata), origin=ELSEWHERE)
+    rig.wait(4)
+    session = rig.stages.sessions.get("runaway", "s")
+    assert (session.ended, session.closed, session.paused) == (False, False, False)
+    assert used() == (900, False)
+    for _ in range(40):
+        rig.wait(10)
+    rig.spend(101, duration_ms=390_000)
+    assert used() == (1_001, True)
+    assert [mine.evidence["tokens"] for mine in rig.calls] == [1_001]
+
+
 @pytest.mark.parametrize("delivers", [True, False])
 def test_a_copy_that_is_sent_before_the_line_is_read_does_not_hide_it(rig, delivers):
     """Of OTLP the second is a duplicate; it is the second that may have it stopped. A third says nothing new.
@@ -393,7 +414,8 @@ def test_intents_of_sessions_that_are_over_make_room_first_and_uncounted(rig, mo
     monkeypatch.setattr(intents, "MAX_INTENTS", 8)
     rig.spend(5_000, origin=ELSEWHERE, session_id="open")
     for n in range(20):
-        rig.spend(1_001, origin=ELSEWHERE, session_id=f"over-{n}", metadata={"session_end": True})
+        rig.spend(1_001, origin=ELSEWHERE, session_id=f"over-{n}")
+        rig.spend(0, session_id=f"over-{n}", metadata={"session_end": True})
         rig.wait(4)
     assert "open" in {mine.session_id for mine in rig.breaker.intents}
     assert rig.evictions("intents") == 0

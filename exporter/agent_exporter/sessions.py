@@ -156,8 +156,9 @@ class Sessions(Stage):
         longest_call: Callable[[str], float] = lambda _: 0.0,
     ) -> None:
         self.idle = idle
-        self.may_begin: Callable[[Action], bool] = lambda _: True
-        """Whether the line at hand may end an open session by beginning the next: its sums would begin at zero."""
+        self.may_speak: Callable[[Action], bool] = lambda _: True
+        """Whether the line at hand may end its session, have it wait for a person, or begin the next while it is open:
+        whoever may not would set a runaway's sums to zero."""
         self._longest_call = longest_call
         self.shortest_idle = shortest_idle
         self.reorder = reorder
@@ -189,7 +190,7 @@ class Sessions(Stage):
         if session is None or (
             began - session.last > self.shortest_idle
             and self._begins_anew(session, began)
-            and (session.closed or self.may_begin(action))
+            and (session.closed or self.may_speak(action))
         ):
             if session is not None:
                 self._close(key, session)
@@ -228,9 +229,10 @@ class Sessions(Stage):
             if metadata.task_completed is not None:
                 session.task_completed = metadata.task_completed
             if metadata.session_end:
-                session.ended = True
-                self._ending[key] = session
-            elif metadata.session_paused and at >= session.last:
+                if self.may_speak(action):
+                    session.ended = True
+                    self._ending[key] = session
+            elif metadata.session_paused and at >= session.last and self.may_speak(action):
                 session.paused = True
         self._dirty.add(session)
         return session

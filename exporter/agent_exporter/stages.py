@@ -171,7 +171,7 @@ class Stages:
             ignores=self._ignores,
         )
         if breaker is not None:
-            sessions.may_begin = lambda action: breaker.may_begin(action, self.pipeline.reading)
+            sessions.may_speak = lambda action: breaker.may_speak(action, self.pipeline.reading)
         self.pipeline.restore()
         tally.configure(config.names(), self.pipeline.now())
 

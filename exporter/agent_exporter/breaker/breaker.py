@@ -200,8 +200,8 @@ class Breaker(Stage):
                 intent.origin = _shown(origin)
                 self._put_off(intent, now)
 
-    def may_begin(self, action: Action, reading: Reading) -> bool:
-        """Whether a line may begin a new session where one is open: a foreign line must not set its sums to zero."""
+    def may_speak(self, action: Action, reading: Reading) -> bool:
+        """Whether a line may say when a session begins and ends: any may, unless its agent has `trusted_sources`."""
         agent_id = action.agent_id
         return not self._authority.vouched(agent_id) or self._authority.allows(agent_id, reading.origin)
 
