@@ -282,6 +282,18 @@ def test_a_copy_that_is_sent_before_the_line_is_read_does_not_hide_it(rig, deliv
     assert [mine.session_id for mine in rig.calls] == ["s"]
 
 
+def test_trusted_folders_may_be_links(tmp_path):
+    """An origin is a real path; a name in a trusted folder that only begins like it is not of that folder."""
+    real = tmp_path / "v2"
+    real.mkdir()
+    (tmp_path / "current").symlink_to(real)
+    rig = Rig(tmp_path, CONFIG.replace("/logs/runaway", f"{tmp_path}/current"))
+    rig.spend(1_001, origin=Origin(path=f"{real}x/a.log"))
+    assert rig.calls == []
+    rig.spend(1_001, origin=Origin(path=f"{real}/a.log"))
+    assert len(rig.calls) == 1
+
+
 def test_a_forged_task_type_neither_lowers_a_ceiling_nor_raises_it(rig):
     """The detectors believe it, as they cannot know better; the breaker does not."""
     rig.spend(1, origin=ELSEWHERE, session_id="lifted", metadata={"task_type": "batch"})

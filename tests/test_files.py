@@ -20,6 +20,7 @@ from agent_exporter.lines import MAX_LINE
 from agent_exporter.sources import files
 from agent_exporter.sources.files import FileSource
 from agent_exporter.sources.once import PastFiles, numbered
+from agent_exporter.sources.place import Claims
 
 
 class World:
@@ -544,12 +545,67 @@ def test_a_symlink_that_is_swapped_is_followed(tmp_path):
 
 def test_a_file_with_two_names_is_read_once(world):
     """Names of one pattern, and names of two patterns whose sources share their claims."""
-    claims: dict = {}
+    claims = Claims()
     one = World(world.folder, "*.log", claims=claims)
     two = World(world.folder, "a*", claims=claims)
     one.write(b"one\n")
     os.link(one.path(), one.path("b.log"))
     assert one.poll() + two.poll() == [b"one"]
+
+
+def origin(world) -> str:
+    """Where the lines of the last batch come from."""
+    return world.source.origin(0).path
+
+
+def test_a_line_comes_from_where_its_file_really_is(tmp_path):
+    """A link in a folder of somebody else's, be it a file or a folder, must not have a runaway's lines pass for theirs."""
+    (tmp_path / "victim").mkdir()
+    (tmp_path / "a").mkdir()
+    world = World(tmp_path, "*/*.log")
+    world.write(b"one\n", "victim/own.log")
+    world.path("a/link.log").symlink_to("../victim/own.log")
+    world.path("b").symlink_to("victim")
+    assert world.poll() == [b"one"]
+    assert origin(world) == str(tmp_path / "victim/own.log")
+
+
+def test_after_a_rotation_lines_come_from_where_the_file_was_opened(world):
+    """While it stays open, it is the same file."""
+    world.write(b"one\n")
+    world.poll()
+    world.path().rename(world.path("agent.log.1"))
+    world.write(b"late\n", "agent.log.1")
+    assert world.quiet() == [b"late"]
+    assert origin(world) == str(world.path())
+
+
+def test_who_gets_the_inode_of_a_file_does_not_get_its_origin(tmp_path):
+    """Nor with a copy of what was read of it: its own path is what counts after a restart."""
+    (tmp_path / "victim").mkdir()
+    (tmp_path / "evil").mkdir()
+    world = World(tmp_path, "*/*.log")
+    world.write(text(many(0, 100)), "victim/own.log")
+    world.poll()
+    world.commit()
+    world.path("victim/own.log").rename(world.path("evil/b.log"))  # an inode that is used again, on any file system
+    world.write(b"forged\n", "evil/b.log")
+    world.restart()
+    assert world.poll() == [b"forged"]
+    assert origin(world) == str(tmp_path / "evil/b.log")
+
+
+def test_what_a_link_leads_to_is_read_by_the_source_that_has_its_name(tmp_path):
+    """A link in another folder chooses neither the format nor whether lines count, whichever source comes first."""
+    (tmp_path / "victim").mkdir()
+    (tmp_path / "evil").mkdir()
+    claims = Claims()
+    evil, victim = World(tmp_path, "evil/*.log", claims=claims), World(tmp_path, "victim/*.log", claims=claims)
+    victim.write(b"one\n", "victim/own.log")
+    victim.path("evil/link.log").symlink_to("../victim/own.log")
+    assert (evil.poll(), victim.poll()) == ([], [b"one"])
+    outside = World(tmp_path, "evil/*.log")
+    assert outside.poll() == [b"one"]
 
 
 def test_rows_of_other_patterns_are_left_to_them(tmp_path):

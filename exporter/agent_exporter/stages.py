@@ -29,6 +29,7 @@ from agent_exporter.records import Foreign
 from agent_exporter.sessions import Session, Sessions
 from agent_exporter.sources.files import FileSource
 from agent_exporter.sources.once import PastFiles
+from agent_exporter.sources.place import Claims
 from agent_exporter.sources.stdin import StdinSource
 from agent_exporter.spans.queue import SpanQueue
 from agent_exporter.spans.trace_buffer import TraceBuffer
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
     from agent_exporter.detectors.finding import Finding
     from agent_exporter.probes.check import Result
     from agent_exporter.sources import Source
-    from agent_exporter.sources.place import Identity
     from agent_exporter.state import Rows, Store
 
 
@@ -240,7 +240,7 @@ def render(file: BinaryIO, rows: Rows, live: ScrapeContext, accept: str, others:
 
 def open_sources(config: Config, paths: Sequence[str], *, follow: bool = True) -> list[Source]:
     """Those of the command line and those of the config. Raises OSError for a file to read once that is not there."""
-    claims: dict[Identity, str] = {}
+    claims = Claims()
     if "-" in paths and stat.S_ISREG((st := os.fstat(0)).st_mode):
         claims[st.st_dev, st.st_ino] = "-"  # as in `run - log < log`
     sources: list[Source] = []

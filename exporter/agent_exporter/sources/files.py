@@ -26,9 +26,9 @@ import msgspec
 
 from agent_exporter.lines import Batch, Origin
 from agent_exporter.sources import Source
-from agent_exporter.sources.followed import Followed, find, open_same, place_at_end
+from agent_exporter.sources.followed import Followed, find, open_same, place_at_end, real_path
 from agent_exporter.sources.paths import matches, quoted
-from agent_exporter.sources.place import HEAD, ROW_KIND, Identity, Place, akin, ends_line, read, tail_hash
+from agent_exporter.sources.place import HEAD, ROW_KIND, Claims, Identity, Place, akin, ends_line, read, tail_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -66,7 +66,7 @@ class FileSource(Source):
         pattern: str,
         *,
         start_at: Literal["beginning", "end"] = "beginning",
-        claims: dict[Identity, str] | None = None,
+        claims: Claims | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
@@ -77,8 +77,8 @@ class FileSource(Source):
         self.problems: dict[str, str] = {}
         """Why a file cannot be read, by name."""
         self._pattern = os.path.abspath(pattern)  # noqa: PTH100  (glob wants strings, and links left as they are)
-        self._claims: dict[Identity, str] = {} if claims is None else claims
-        """The names of the sources that read files, by file."""
+        self._claims = Claims() if claims is None else claims
+        self._claims.patterns.append((name, self._matches))
         self._clock = clock
         self._at_end = start_at == "end"
         self._files: dict[Identity, Followed] = {}
@@ -119,6 +119,7 @@ class FileSource(Source):
 
     def close(self) -> None:
         """End a source, as after a change of the config."""
+        self._claims.patterns.remove((self.name, self._matches))
         for file in self._files.values():
             self._close(file)
             self._claims.pop(file.id, None)
@@ -241,7 +242,7 @@ class FileSource(Source):
 
     def _begin(self, path: str, st: os.stat_result, now: float) -> Followed | None:
         """Follow a file with an unknown inode, unless another source has it or it is a copy."""
-        owner = self._claims.get((st.st_dev, st.st_ino))
+        owner = self._claims.get((st.st_dev, st.st_ino)) or self._claims.reader_by_name(path, self._matches)
         if owner is not None:
             if path not in self._left:
                 self._left.add(path)
@@ -382,7 +383,7 @@ class FileSource(Source):
         if file.place.offset == offset and not batch.lines and not batch.too_long:
             return None
         self._changes[file.place.key] = file.snapshot
-        self.origins = ((0, Origin(path=file.home)),)
+        self.origins = ((0, Origin(path=file.real_path)),)
         return batch
 
     def _start_over(self, file: Followed, now: float) -> None:
@@ -409,6 +410,7 @@ class FileSource(Source):
                 self._close(next((other for other in rest if other.gone is None), next(iter(rest))))
             try:
                 file.fd = open_same(file.path, file.id)
+                file.real_path = real_path(file.fd, file.path)
             except FileNotFoundError:
                 file.size = -1  # so that the next scan tries again
                 return False

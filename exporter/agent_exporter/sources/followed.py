@@ -31,6 +31,8 @@ class Followed:
         """The offset up to which there are only NULs after the place."""
         self.after: Followed | None = None
         """The file that had this one's name before: read to its end first."""
+        self.real_path = ""
+        """Where it was when it was opened last; "" until then. See `real_path`."""
         self.begin(place)
 
     def begin(self, place: Place) -> None:
@@ -153,6 +155,17 @@ def open_same(path: str, identity: Identity) -> int:
         return fd
     os.close(fd)
     raise FileNotFoundError(path)
+
+
+def real_path(fd: int, path: str) -> str:
+    """Where an open file is, without links. `path` led to it.
+
+    A link in one agent's folder must not pass its lines for another's, nor may the name that an inode had before.
+    """
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")  # noqa: PTH115  (as the rest here)
+    except OSError:  # no Linux
+        return os.path.realpath(path)
 
 
 def find(directory: str, identity: Identity) -> str | None:

@@ -15,13 +15,13 @@ from agent_exporter import formats
 from agent_exporter.lines import BLOCK, MAX_LINE, Batch
 from agent_exporter.sources import Source
 from agent_exporter.sources.paths import matches, nothing_at, quoted
+from agent_exporter.sources.place import Claims
 from agent_exporter.sources.splitting import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from io import BufferedIOBase
 
-    from agent_exporter.sources.place import Identity
 
 log = logging.getLogger(__name__)
 
@@ -33,12 +33,12 @@ class PastFiles(Source):
     `claims` do not read a file twice.
     """
 
-    def __init__(self, name: str, pattern: str, *, claims: dict[Identity, str] | None = None) -> None:
+    def __init__(self, name: str, pattern: str, *, claims: Claims | None = None) -> None:
         self.name = name
         self.problems: dict[str, str] = {}
         """Why a file could not be read to its end, by name."""
         self._pattern = os.path.abspath(pattern)  # noqa: PTH100  (glob wants strings, and links left as they are)
-        self._claims: dict[Identity, str] = {} if claims is None else claims
+        self._claims = Claims() if claims is None else claims
         paths = matches(self._pattern)
         regular = [st for path in paths if (st := self._stat(path)) and stat.S_ISREG(st.st_mode)]
         if paths == [self._pattern]:
