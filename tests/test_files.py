@@ -167,9 +167,9 @@ def test_a_huge_file_does_not_starve_the_others(world):
     world.write(b"small\n", "b.log")
     batches = [world.source.read(), world.source.read()]
     assert b"small" in [line for batch in batches for line in batch.lines]
-    assert world.source.behind() > 0
+    assert world.source.unread() > 0
     world.poll()
-    assert world.source.behind() == 0
+    assert world.source.unread() == 0
     done, total = world.source.progress()
     assert done == total == sum(path.stat().st_size for path in world.folder.iterdir())
 
@@ -424,7 +424,7 @@ def test_a_name_that_changes_hands_before_it_is_opened_stands_for_two_files(worl
 
 
 def test_a_copy_outside_the_pattern_costs_only_what_was_not_read(tmp_path):
-    """And the truncation and the bytes are told."""
+    """The truncation and the bytes are counted, once it is clear that no copy comes."""
     world = World(tmp_path, "*.log")
     world.write(b"one\n")
     world.poll()
@@ -435,7 +435,40 @@ def test_a_copy_outside_the_pattern_costs_only_what_was_not_read(tmp_path):
     world.write(b"two\n")
     assert world.scan() == [b"two"]
     assert world.source.truncations == 1
-    assert world.source.unread_bytes_estimate == 100
+    assert world.source.lost_bytes == 0
+    world.scan(11)
+    assert world.source.lost_bytes == 100
+
+
+@pytest.mark.parametrize(("pattern", "lost"), [("*.log", 500), ("*", 0)])
+def test_what_a_file_got_between_a_look_and_its_truncation_is_estimated(tmp_path, pattern, lost):
+    """By how fast it grew; a copy that the pattern matches has it."""
+    world = World(tmp_path, pattern)
+    for _ in range(4):
+        world.write((b"x" * 99 + b"\n") * 10)
+        world.scan()
+    world.now += 0.5
+    world.write((b"x" * 99 + b"\n") * 5)
+    world.copytruncate("agent.log.1")
+    world.write(b"two\n")
+    world.scan(0)
+    world.quiet()
+    world.scan(11)
+    assert len(world.lines) == (41 if lost else 46)
+    assert world.source.lost_bytes == lost
+
+
+def test_a_file_that_is_deleted_before_it_was_read_is_lost(world, monkeypatch):
+    """Unless it is open: then it is read to its end."""
+    world.write(b"one\n")
+    world.poll()
+    world.source._close(next(iter(world.source._files.values())))
+    world.write(b"two\n")
+    world.source._scan(world.now)
+    world.path().unlink()
+    world.scan()
+    world.scan(11)
+    assert (world.lines, world.source.lost_bytes) == ([b"one"], 4)
 
 
 def test_a_restart_after_a_copytruncate_reads_on_in_the_copy(world):
@@ -1093,7 +1126,7 @@ class Rotations(RuleBasedStateMachine):
             line for path in self.folder.iterdir() for line in path.read_bytes().split(b"\n")[:-1] if _complete(line)
         }
         assert not sorted(line[:20] for line in on_disk - delivered.keys())
-        assert self.world.source.behind() == 0
+        assert self.world.source.unread() == 0
 
 
 def _complete(line):

@@ -148,9 +148,9 @@ def test_of_an_id_that_several_agents_use_one_has_to_be_named():
         )
     config = parse("task_types: {batch: {session_tokens: 7, session_cost_usd: 2}}")
     with pytest.raises(LookupError, match="several agents"):
-        budget(sessions, config, "s", None, "default", enforced=True)
-    assert budget(sessions, config, "s", "a", "default", enforced=True)["agent_id"] == "a"
-    assert budget(sessions, config, "t", None, "batch", enforced=True) == {
+        budget(sessions, config, "s", None, "default", lambda _: True)
+    assert budget(sessions, config, "s", "a", "default", lambda _: True)["agent_id"] == "a"
+    assert budget(sessions, config, "t", None, "batch", lambda _: True) == {
         "agent_id": None,
         "session_id": "t",
         "task_type": "batch",
@@ -173,13 +173,13 @@ def test_what_anybody_can_write_has_no_agent_stop_itself():
     sessions.add(action, 0.0)
     config = parse('task_types: {tiny: {session_tokens: 7}}\nagents: {a: {trusted_sources: ["/logs/a/*"]}}')
     asked = {"agent_id": "a", "session_id": "s", "cost_usd": None, "enforced": True}
-    assert budget(sessions, config, "s", "a", "default", enforced=True) == asked | {
+    assert budget(sessions, config, "s", "a", "default", lambda _: True) == asked | {
         "task_type": "default",
         "tokens": {"used": 0, "max": 50_000, "left": 50_000},
         "stop": False,
     }
     sessions.get("a", "s").attest(action, 3.0)
-    assert budget(sessions, config, "s", "a", "default", enforced=True) == asked | {
+    assert budget(sessions, config, "s", "a", "default", lambda _: True) == asked | {
         "task_type": "tiny",
         "tokens": {"used": 90_000, "max": 7, "left": 0},
         "stop": True,

@@ -15,7 +15,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
 from agent_exporter.action import Action, Rejection, decode
-from agent_exporter.lines import MAX_LINE, Batch
+from agent_exporter.lines import MAX_LINE, Batch, Origin
 from agent_exporter.sources import otlp, otlp_protobuf, otlp_records
 from agent_exporter.sources.otlp import ROW_KIND, OtlpSource, QueueFull, Receipt
 from agent_exporter.sources.otlp_json import decode_json
@@ -336,6 +336,22 @@ def test_damaged_requests_give_lines_or_a_value_error(body, data):
 
 
 # --- the queue -----------------------------------------------------------------------------------------------------
+
+
+def test_what_waits_now_is_a_backlog_if_it_counts_and_what_comes_later_is_not(source):
+    """Of three requests the second has a record of the pod that counts."""
+    own, other = (Origin(attributes=(("k8s.pod.name", name),)) for name in ("own", "other"))
+    assert source.backlog(lambda _: True) is None
+    for origins in ((other,), (other, own), (other,)):
+        source.deliver([Record("s", b"x", origin) for origin in origins])
+    assert source.backlog(lambda _: False) is None
+    assert source.unread() == 4 * (1 + otlp.PER_RECORD)
+    read = source.backlog(lambda origin: origin is own)
+    source.read()
+    source.deliver([Record("s", b"x", own)])
+    assert not read()
+    source.read()
+    assert read()
 
 
 def test_an_answer_comes_only_after_the_commit(source):

@@ -50,8 +50,6 @@ COMMIT_EVERY = 0.2
 """Seconds; docs/operating.md."""
 BEHIND_BYTES = 8 << 20
 """Bytes still to be read, some 0.2 s of reading, from which on a commit shows nothing current anyway."""
-CLOSE_BYTES = 1 << 20
-"""Bytes still to be read, some 20 ms of reading, from which on the sources count as being caught up with."""
 COMMIT_BEHIND_EVERY = 3.0
 """Seconds then, a fifth of a usual scrape interval: the same rows change all the time, and writing them each second
 took a fifth of the time. Whoever scrapes or sends has a commit of their own.
@@ -62,6 +60,11 @@ make them rarer, and not all that is done.
 """
 POLL_EVERY = 0.1
 """Seconds between two looks at sources that had nothing: with COMMIT_EVERY, a line is counted within 250 ms."""
+POLL_SOON = 0.01
+"""Seconds to the first look after there was something, and twice as long to each of the next: what a file gets between
+a look and a copytruncate is lost."""
+POLL_SHARE = 20
+"""A look follows no sooner than so many times what the last one took: 500 open files take a millisecond."""
 TICK_EVERY = 1.0
 """Seconds between two looks at what has gone quiet."""
 RETRY_EVERY = 1.0
@@ -120,7 +123,8 @@ class Pipeline:
         self._evicted = dict.fromkeys(TABLES, 0)
         self._unthinned = 0
         self._batches = 0
-        self._truncations: dict[str, int] = {}
+        self._cut: dict[str, tuple[int, int]] = {}
+        """(truncations, lost bytes) of each source that are counted."""
         self._catching_up = False
         self.began_empty = True
         """No former run has left any lines in the state."""
@@ -222,8 +226,6 @@ class Pipeline:
         cell.ignored += ignored
         cell.last_line = now
         cell.created = cell.created or now
-        cell.truncations += source.truncations - self._truncations.get(source.name, 0)
-        self._truncations[source.name] = source.truncations
         if batch.too_long:
             cell.rejected["too_long"] = cell.rejected.get("too_long", 0) + batch.too_long
         cell.nul_bytes += batch.nul_bytes
@@ -291,6 +293,7 @@ class Pipeline:
         for stage in reversed(self.chain.stages):  # tally is the first, so it comes last: all others count into it
             if stage is self.tally:
                 self._count_evictions()
+                self._count_losses()
             yield from stage.changes()
 
     def _count_evictions(self) -> None:
@@ -299,6 +302,17 @@ class Pipeline:
             for table, total in stage.evicted():
                 self.tally.count("eviction", table, total - self._evicted[table], now)
                 self._evicted[table] = total
+
+    def _count_losses(self) -> None:
+        for source in self.sources:
+            cut = (source.truncations, source.lost_bytes)
+            before = self._cut.get(source.name, (0, 0))
+            if cut != before:
+                self._cut[source.name] = cut
+                cell = self.tally.source(source.name, self.now())
+                cell.truncations += cut[0] - before[0]
+                cell.lost_bytes += cut[1] - before[1]
+                self.tally.touch(cell)
 
     def snapshot(self) -> Rows:
         """The rows of a scrape: committed ones, with all that was read until now if the disk allows."""
@@ -331,8 +345,10 @@ class Pipeline:
         monotonic = time.monotonic
         breaker = self.breaker
         next_commit = next_tick = overdue = monotonic()
+        poll = POLL_EVERY
         while not self._stopping:
             busy = waited_for = False
+            looked_at = monotonic()
             if self.unavailable is None:
                 for source in self.sources:
                     batch = source.read()
@@ -342,6 +358,7 @@ class Pipeline:
                         waited_for = waited_for or source.impatient
                     else:
                         self._caught_up_sources.add(source.name)
+            look = monotonic() - looked_at
             self._answer()
             if breaker is not None and breaker.undecided:
                 self._decide(breaker, caught_up=not busy)
@@ -360,8 +377,11 @@ class Pipeline:
                 self._tick()
             if not busy:
                 self.caught_up = True
-                self._wake.wait(POLL_EVERY)
+                self._wake.wait(max(poll, min(POLL_EVERY, POLL_SHARE * look)))
                 self._wake.clear()
+                poll = min(POLL_EVERY, 2 * poll)
+            else:
+                poll = POLL_SOON
         self.commit()
         self._answer()
 
@@ -377,14 +397,13 @@ class Pipeline:
         self.chain.finish(self.newest)
         self.commit()
 
-    def _behind(self, by: int = BEHIND_BYTES) -> bool:
-        return any(total - read > by for read, total in (source.progress() for source in self.sources))
+    def _behind(self) -> bool:
+        return any(total - read > BEHIND_BYTES for read, total in (source.progress() for source in self.sources))
 
     def _decide(self, breaker: Breaker, *, caught_up: bool) -> None:
-        """Sessions are stopped when all is read: the next line may be their end."""
-        now = self.now()
-        if self.unavailable is None and (caught_up or (breaker.impatient(now) and not self._behind(CLOSE_BYTES))):
-            breaker.decide(now)
+        """Sessions are stopped when all is read that counts: the next line may be their end."""
+        if self.unavailable is None:
+            breaker.decide(self.now(), () if caught_up else self.sources)
 
     def _tick(self) -> None:
         now = self.now()

@@ -214,7 +214,7 @@ class Exporter:
         control = Control(
             path,
             status=lambda: pipeline.ask(operators.status),
-            unlatch=lambda order: pipeline.ask(lambda: operators.unlatch(pipeline.now(), order.by)),
+            unlatch=lambda order: pipeline.ask(lambda: operators.unlatch(order.agent_id, pipeline.now(), order.by)),
             extend=lambda order: pipeline.ask(
                 lambda: operators.extend(
                     order.session_id, order.agent_id, order.tokens, order.cost_usd, pipeline.now(), order.by
@@ -332,9 +332,12 @@ class Exporter:
             )
             if wait:
                 raise CatchingUp(wait)
-            rows = self.stages.pipeline.ask(self.stages.pipeline.snapshot).result(SCRAPE_WAIT)
+            pipeline = self.stages.pipeline
+            rows, live = pipeline.ask(lambda: (pipeline.snapshot(), self._live())).result(SCRAPE_WAIT)
+        else:
+            live = self._live()
         page = BytesIO()
-        content_type = render(page, rows, self._live(), accept, self._process.collect())
+        content_type = render(page, rows, live, accept, self._process.collect())
         return content_type, page.getvalue()
 
     def _live(self) -> ScrapeContext:
@@ -351,7 +354,8 @@ class Exporter:
         gauges["agent_exporter_checkpoint_timestamp_seconds"] = pipeline.committed_at
         gauges["agent_exporter_series_samples"] = self.stages.tally.limits.samples
         if self.stages.breaker is not None:
-            gauges["agent_breaker_latched"] = float(self.stages.breaker.latch.since > 0)
+            gauges["agent_breaker_latched"] = float(self.stages.breaker.latches.overall.since > 0)
+            gauges["agent_breaker_wait_seconds"] = self.stages.breaker.waits(pipeline.now())
             gauges["agent_breaker_enforcing"] = float(self.stages.breaker.enforcing)
         if self.stages.queue is not None:
             gauges["agent_exporter_span_queue_length"] = self.stages.queue.length
@@ -363,8 +367,8 @@ class Exporter:
         if self.stages is None:
             raise LookupError(self._problem or "starting")
         assert self.stages.breaker is not None
-        enforced = self.stages.breaker.enforces_budgets
-        return budget(self.stages.sessions, self.config, session_id, agent_id, task_type, enforced=enforced)
+        enforces = self.stages.breaker.enforces_budgets
+        return budget(self.stages.sessions, self.config, session_id, agent_id, task_type, enforces)
 
     def _unready(self) -> str | None:
         if self.stages is not None and self.stages.pipeline.unavailable is not None:

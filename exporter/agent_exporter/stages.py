@@ -184,6 +184,8 @@ class Stages:
             lambda name: agent_settings(config, name, now),
             {name: _task_settings(config, name) for name in {"default", *config.task_types}},
             gauges or {},
+            sorted(self.breaker.latches.agents) if self.breaker is not None else (),
+            {source.name: source.unread() for source in self.pipeline.sources} if self.pipeline.live else {},
             config.metrics.gen_ai,
             checks,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import shlex
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,7 @@ def order(socket: Path, options: argparse.Namespace) -> str:
             return msgspec.json.format(answer, indent=2).decode()
         return status(msgspec.json.decode(answer), time.time())
     if options.order == "unlatch":
-        return ask(socket, "POST", "/unlatch", Unlatch(_who())).decode()
+        return ask(socket, "POST", "/unlatch", Unlatch(_who(), options.agent)).decode()
     if not options.tokens and not options.cost_usd:
         raise Refused("extend by what? --tokens N, --cost-usd X, or both")
     grant = Extend(options.session, _who(), options.agent, options.tokens, options.cost_usd)
@@ -52,6 +53,14 @@ def status(answer: dict[str, Any], now: float) -> str:
         head = "enforcing: sessions over their ceilings are stopped"
     else:
         head = "observing: nothing is stopped (breaker.mode: observe)"
+    for one in answer["latched_agents"]:
+        since = datetime.fromtimestamp(one["since"], UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        name = plain(one["agent_id"])
+        head += (
+            f"\nLATCHED for {name} since {since}: {one['why']}. It only observes this agent.\n"
+            "Look at what happened first; then: "
+            f"agent-exporter breaker unlatch --agent {shlex.quote(name)} --config FILE"
+        )
     audit = f"audit log: {answer['audit_log'] or 'none'}"
     if answer["audit_log"]:
         audit += f"\nlast hash: {answer['audit_head']}"

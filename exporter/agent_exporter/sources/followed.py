@@ -12,6 +12,9 @@ from agent_exporter.lines import BLOCK, MAX_LINE, Batch, join
 from agent_exporter.sources.place import HEAD, MARKS, TAIL, Identity, Place, ends_line, tail_hash
 from agent_exporter.sources.splitting import Splitter, Stream
 
+GROWTH_WINDOW = 0.5
+"""Seconds over which the growth of a file is measured."""
+
 
 class Followed:
     """One followed file: a place, and how to read on from it."""
@@ -31,6 +34,9 @@ class Followed:
         """The offset up to which there are only NULs after the place."""
         self.after: Followed | None = None
         """The file that had this one's name before: read to its end first."""
+        self.cut = 0
+        """Bytes that were known and not read when it shrank."""
+        self.growth = Growth()
         self.real_path = ""
         """Where it was when it was opened last; "" until then. See `real_path`."""
         self.begin(place)
@@ -38,6 +44,7 @@ class Followed:
     def begin(self, place: Place) -> None:
         self.place = place
         self.home = os.fsdecode(place.path)
+        self.cut = 0
         self._searched = 0
         self.splitter = Splitter()
         self.splitter.skipping = place.skipping
@@ -135,6 +142,28 @@ class Followed:
         if len(place.head) < HEAD:
             place.head = os.pread(self.fd, min(HEAD, place.offset), 0)
         return Batch([], 0, skipped)
+
+
+class Growth:
+    """How fast a file grows, to tell what it had got when it was cut. Sizes in bytes, times in seconds."""
+
+    def __init__(self) -> None:
+        self._rate = 0.0
+        self._size = -1
+        self._at = self._seen = 0.0
+
+    def observe(self, size: int, now: float) -> None:
+        """It has this size now, and was not cut."""
+        if self._size < 0:
+            self._size, self._at = size, now
+        elif now - self._at >= GROWTH_WINDOW:
+            self._rate = max(0, size - self._size) / (now - self._at)
+            self._size, self._at = size, now
+        self._seen = now
+
+    def since(self, now: float) -> int:
+        """What it may have got since it was last seen, at the rate of before."""
+        return int(self._rate * (now - self._seen))
 
 
 def place_at_end(file: Followed) -> Place:

@@ -53,6 +53,7 @@ class _Request(NamedTuple):
     records: Sequence[Record]
     size: int
     answer: Future[Receipt]
+    origins: frozenset[Origin]
 
 
 class OtlpSource(Source):
@@ -83,7 +84,7 @@ class OtlpSource(Source):
     def deliver(self, records: Sequence[Record]) -> Future[Receipt]:
         """Queue one request. The future is done once its lines are committed. Raises QueueFull."""
         size = sum(len(record.line) for record in records) + PER_RECORD * len(records)
-        request = _Request(records, size, Future())
+        request = _Request(records, size, Future(), frozenset({id(r.origin): r.origin for r in records}.values()))
         with self._lock:
             if self._closed is not None:
                 raise QueueFull(self._closed)
@@ -100,6 +101,17 @@ class OtlpSource(Source):
     def impatient(self) -> bool:  # type: ignore[override]
         """A sender waits for its answer."""
         return bool(self._handed_out)
+
+    def backlog(self, counts: Callable[[Origin], bool]) -> Callable[[], bool] | None:
+        with self._lock:
+            waiting = tuple(self._waiting)
+        last = next((request for request in reversed(waiting) if any(map(counts, request.origins))), None)
+        if last is None:
+            return None
+        return lambda: not any(request is last for request in self._waiting)
+
+    def unread(self) -> int:
+        return self._bytes
 
     def read(self) -> Batch | None:
         """The lines of one request."""

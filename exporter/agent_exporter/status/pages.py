@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from pathlib import Path
+from shlex import quote as quote_for_shell
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import quote, unquote
 
@@ -90,7 +91,7 @@ class Pages:
             "text": _text, "formatting": formatting, "conditions": conditions, "sentences": sentences,
             "FLOOR": FLOOR, "spark": spark, "gauge": gauge,
             "agent_path": agent_path, "label": label, "version": __version__,
-            "metrics": metrics, "fresh_for": FRESH, "pipe": conditions.Pipe(),
+            "shell": quote_for_shell, "metrics": metrics, "fresh_for": FRESH, "pipe": conditions.Pipe(),
         }  # fmt: skip
         self._templates = Loader(str(HERE), autoescape="text", namespace=names)
 
