@@ -440,6 +440,14 @@ def test_a_copy_outside_the_pattern_costs_only_what_was_not_read(tmp_path):
     assert world.source.lost_bytes == 100
 
 
+def test_an_empty_file_is_read_as_soon_as_it_has_something(world):
+    """What it gets may be cut before the next scan."""
+    world.write(b"")
+    world.poll()
+    world.write(b"one\n")
+    assert world.scan(0.01) == [b"one"]
+
+
 @pytest.mark.parametrize(("pattern", "lost"), [("*.log", 500), ("*", 0)])
 def test_what_a_file_got_between_a_look_and_its_truncation_is_estimated(tmp_path, pattern, lost):
     """By how fast it grew; a copy that the pattern matches has it."""

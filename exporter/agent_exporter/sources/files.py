@@ -46,6 +46,8 @@ COPY_WITHIN = 10.0
 """Seconds within which a copy of a file that was cut is found, if the pattern matches it; twice QUIET."""
 FORGET = 3600.0
 """Seconds for which a missing file is remembered: it, or a copy of it, may appear."""
+MAX_EMPTY = 100
+"""Empty files that are looked at between two scans."""
 MAX_OPEN = 512
 """Files open at once: half of the usual limit of 1,024 per process. The least recently read are closed first."""
 MAX_GONE = 4096
@@ -100,6 +102,8 @@ class FileSource(Source):
         self._copies: dict[Identity, tuple[int, float]] = {}
         """Files that look like copies of files being read, with their size and since when it has not changed."""
         self._passed_over: set[str] = set()
+        self._empty: list[str] = []
+        """Files without content at the last scan."""
         self._left: set[str] = set()
         """Files that another source reads; each is logged once."""
         self._any = True
@@ -107,18 +111,24 @@ class FileSource(Source):
 
     def read(self) -> Batch | None:
         now = self._clock()
-        if now >= self._next_scan:
-            self._next_scan = now + SCAN
-            self._scan(now)
-        elif not self._ready or now >= self._next_look:
+        if now < self._next_scan and (not self._ready or now >= self._next_look):
             self._next_look = now + LOOK
             for file in list(self._open.values()):
                 self._look_at_open(file, now)
+            if self._filled():
+                self._next_scan = now
+        if now >= self._next_scan:
+            self._next_scan = now + SCAN
+            self._scan(now)
         while self._ready:
             batch = self._read_next(now)
             if batch is not None:
                 return batch
         return None
+
+    def _filled(self) -> bool:
+        """Whether a file that was empty at the last scan has something now: what it gets may be cut before the next."""
+        return any((st := self._stat(path)) and st.st_size for path in self._empty)
 
     def changes(self) -> Iterator[Row]:
         changes, self._changes = self._changes, {}
@@ -180,6 +190,7 @@ class FileSource(Source):
             if identity not in seen or (known and known.home == path):
                 seen[identity] = path, st
         self._passed_over = notes
+        self._empty.clear()
         self._left &= {path for path, _ in seen.values()}
         if self._any and not seen:
             log.warning("%s: no file matches %s now", self.name, quoted(self._pattern))
@@ -190,6 +201,8 @@ class FileSource(Source):
             file = self._files.get(identity)
             if file is None and st.st_size:  # an empty file may become a copy
                 file = self._begin(path, st, now)
+            elif file is None and len(self._empty) < MAX_EMPTY:
+                self._empty.append(path)
             if file is not None:
                 file.path, file.gone = path, None
                 if path == file.home:
