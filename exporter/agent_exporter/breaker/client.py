@@ -11,19 +11,24 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from agent_exporter.breaker.audit import GENESIS, verify
+from agent_exporter.breaker.audit import GENESIS, ROW_KIND, expected, verify
 from agent_exporter.breaker.control import Extend, Refused, Unlatch, ask
 from agent_exporter.formatting import ago
+from agent_exporter.state import Unavailable, peek
 from agent_exporter.text import plain
 
 if TYPE_CHECKING:
     import argparse
     from pathlib import Path
 
+    from agent_exporter.breaker.audit import Expected
+
 __all__ = ["Refused", "order", "verified"]
 
 MAX_FAULTS = 20
 """Faults that `verify` prints."""
+MAX_CANDIDATES = 10
+"""Files beside an audit log that may be its state."""
 
 
 def order(socket: Path, options: argparse.Namespace) -> str:
@@ -90,9 +95,13 @@ def status(answer: dict[str, Any], now: float) -> str:
     return "\n".join([head, audit, "", *lines])
 
 
-def verified(path: Path) -> tuple[list[str], bool]:
-    """(sentences, whether the chain is sound) of an audit log. Raises OSError."""
-    verdict = verify(path)
+def verified(path: Path, state: Path | None) -> tuple[list[str], bool]:
+    """(sentences, whether the log is sound). Compared with `state`, or else with a state file beside the log.
+
+    Raises OSError, or state.Unavailable for a `state` that cannot be read.
+    """
+    known, compared = _known(path, state)
+    verdict = verify(path, known)
     sentences = [f"{path}: {fault}" for fault in verdict.faults[:MAX_FAULTS]]
     if len(verdict.faults) > MAX_FAULTS:
         sentences.append(f"{path}: and {len(verdict.faults) - MAX_FAULTS:,} more like these")
@@ -101,7 +110,22 @@ def verified(path: Path) -> tuple[list[str], bool]:
     word = "broken" if verdict.faults else "sound"
     lines = "one line" if verdict.lines == 1 else f"{verdict.lines:,} lines"
     sentences.append(f"{path}: {lines}, the chain is {word}; last hash {verdict.head}")
+    sentences.append(f"{path}: {compared}")
     return sentences, not verdict.faults
+
+
+def _known(path: Path, state: Path | None) -> tuple[Expected | None, str]:
+    """What a state file says of the log, and a sentence about which one."""
+    for candidate in [state] if state is not None else sorted(path.absolute().parent.glob("*.db"))[:MAX_CANDIDATES]:
+        try:
+            known = expected(peek(candidate, ROW_KIND))
+        except (Unavailable, msgspec.MsgspecError):
+            if state is not None:
+                raise
+            continue
+        if known is not None:
+            return known, f"compared with the state file {candidate}"
+    return None, "not compared with a state file, so lines may have been cut from its end: name one with --state.path"
 
 
 def _who() -> str:
