@@ -135,7 +135,7 @@ def test_an_audit_log_that_was_cut_extended_or_written_anew_is_not_sound(tmp_pat
     elsewhere.write_bytes(b"".join(rows[:-1]))
     code, out, _ = order("verify", elsewhere)
     assert (code, out.splitlines()[1:]) == (0, [
-        f"{elsewhere}: not compared with a state file, so lines may have been cut from its end: name one with --state.path"
+        f"{elsewhere}: lines may have been cut from its end: no state file is beside it; name one with --state.path"
     ])  # fmt: skip
     assert order("verify", elsewhere, "--state.path", state)[0] == 1
 

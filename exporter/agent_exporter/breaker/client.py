@@ -107,7 +107,7 @@ def verified(path: Path, state: Path | None) -> tuple[list[str], bool]:
         sentences.append(f"{path}: and {len(verdict.faults) - MAX_FAULTS:,} more like these")
     if verdict.start != GENESIS:
         sentences.append(f"{path}: continues an older file, which ends with hash {verdict.start}")
-    word = "broken" if verdict.faults else "sound"
+    word = "broken" if verdict.faults else "sound" if known is not None else "unbroken as far as it goes"
     lines = "one line" if verdict.lines == 1 else f"{verdict.lines:,} lines"
     sentences.append(f"{path}: {lines}, the chain is {word}; last hash {verdict.head}")
     sentences.append(f"{path}: {compared}")
@@ -125,7 +125,7 @@ def _known(path: Path, state: Path | None) -> tuple[Expected | None, str]:
             continue
         if known is not None:
             return known, f"compared with the state file {candidate}"
-    return None, "not compared with a state file, so lines may have been cut from its end: name one with --state.path"
+    return None, "lines may have been cut from its end: no state file is beside it; name one with --state.path"
 
 
 def _who() -> str:
