@@ -28,11 +28,14 @@ _AT = re.compile(r"\bbyte (\d+)")
 
 
 _OURS = frozenset({"agentid", "sessionid", "action"})
+_FINDING = frozenset({"kind", "at", "evidence"})
+_OF_FINDINGS = _FINDING | {"agent_id", "session_id", "trace_id", "parent_trace_id", "root_agent"}
+"""What `Finding.to_json` writes; the first three always."""
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class Foreign(Rejection):
-    """A JSON object of another program's logger: without agent_id, session_id and action.
+    """A JSON object of another program's logger: without agent_id, session_id and action. Or a finding of an exporter.
 
     A timestamp and a status do not make it ours, as every logger has them. A similar name (`agentId`) does: such a
     line is rejected, with what to change.
@@ -79,4 +82,6 @@ def _is_foreign(record: bytes) -> bool:
         fields = _decode_fields(record)
     except (ValueError, RecursionError):
         return False
+    if _FINDING <= fields.keys() <= _OF_FINDINGS:
+        return True
     return not any(field.lower().replace("_", "").replace("-", "") in _OURS for field in fields)
