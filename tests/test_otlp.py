@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
-from agent_exporter.action import Action, Rejection, decode
+from agent_exporter.action import Action, Mended, Rejection, decode
 from agent_exporter.lines import MAX_LINE, Batch, Origin
 from agent_exporter.sources import otlp, otlp_protobuf, otlp_records
 from agent_exporter.sources.otlp import ROW_KIND, OtlpSource, QueueFull, Receipt
@@ -79,6 +79,9 @@ def both(*bodies) -> list[bytes]:
 
 def raw_json(body: str) -> bytes:
     return f'{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{{"body":{body}}}]}}]}}]}}'.encode()
+
+
+REQUIRED = ("timestamp", "agent_id", "session_id", "action", "status")
 
 
 def nested(depth: int) -> str:
@@ -170,12 +173,12 @@ def test_deep_maps_never_crash(depth):
             lines = [found for _, found, *_ in decode_json(text)]
         except ValueError:
             continue
-        assert [decode(found, NOW).reason for found in lines] in ([], ["too_deep"])
+        assert [decode(found, NOW).reason for found in lines] in ([], ["missing_field"], ["too_deep"])
     body = AnyValue(string_value="x").SerializeToString()
     for _ in range(min(depth, 10_000)):
         body = _field(6, _field(1, _field(1, b"k") + _field(2, body)))
     lines = [found for _, found, *_ in decode_protobuf(_field(1, _field(2, _field(2, _field(5, body)))))]
-    assert [decode(found, NOW).reason for found in lines] == ["too_deep"]
+    assert [decode(found, NOW).reason for found in lines] in (["missing_field"], ["too_deep"])
 
 
 def _field(number: int, content: bytes) -> bytes:
@@ -210,12 +213,19 @@ def test_malformed_protobuf_is_a_value_error(body):
 
 
 def test_depth_is_the_line_decoders():
-    """What it takes it gets, and what is one deeper it rejects."""
-    for depth, reason in ((63, None), (64, None), (65, "too_deep"), (66, "too_deep")):
-        ((_, text, *_),) = decode_json(raw_json(nested(depth)))
-        found = decode(text, NOW)
-        assert isinstance(found, Rejection)
-        assert (found.reason == "too_deep") is (reason == "too_deep"), depth
+    """What it takes it gets, and of what is one deeper a hash; only the fields of the record may not be so deep."""
+    fields = json.loads(line())
+    for depth in (62, 63, 64, 65):
+        for name in ("input", "tokens"):
+            values = [f'{{"key":"{key}","value":{{"stringValue":"{fields[key]}"}}}}' for key in REQUIRED]
+            values.append(f'{{"key":"{name}","value":{nested(depth)}}}')
+            ((_, text, *_),) = decode_json(raw_json('{"kvlistValue":{"values":[' + ",".join(values) + "]}}"))
+            found = decode(text, NOW)
+            if name == "input":
+                assert isinstance(found, Action)
+                assert isinstance(found, Mended) == (depth > 63)
+            else:
+                assert depth <= 63 or found.reason == "too_deep"
 
 
 @pytest.mark.parametrize(

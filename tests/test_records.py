@@ -228,6 +228,22 @@ def test_a_finding_of_an_exporter_is_ignored_and_a_record_that_begins_like_one_c
     assert not isinstance(read(json.dumps(fields | {"status": "success"}).encode()), Foreign)
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"agent_id": "agent_ld", "session_id": "sesion_id", "action": "acton"},
+        {"agent_id": "agent", "session_id": "session", "action": "tool"},
+        {"agent_id": "agent_name", "session_id": "thread_id", "action": "step"},
+    ],
+)
+def test_a_record_with_other_names_is_rejected_with_what_is_meant(names):
+    """Two of the three are enough: one alone may be another program's."""
+    fields = {names.get(name, name): value for name, value in json.loads(RECORD).items()}
+    assert type(read(json.dumps(fields).encode())) is Rejection
+    one = fields | {names["session_id"]: {"id": 7}, names["action"]: None}
+    assert isinstance(read(json.dumps(one).encode()), Foreign)
+
+
 def test_json_of_another_program_is_told_from_a_record_with_faults():
     """By the fields that every record has and no ordinary logger; one that is named alike shows a record."""
     assert [type(read(line)) for line in FOREIGN] == [Foreign] * len(FOREIGN)

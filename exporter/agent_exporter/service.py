@@ -89,6 +89,8 @@ class Exporter:
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="scrape")
         self._reloads = ThreadPoolExecutor(1, thread_name_prefix="reload")
         self._reload_waits = False
+        self._taking_up = False
+        """The state is open, and its rows are being taken up."""
         self._printer = Printer()
         self._process = ProcessCollector(registry=None)
         self._otlp = OtlpSource(wake=self._wake) if config.otlp_logs.enabled else None
@@ -155,6 +157,7 @@ class Exporter:
             return None
 
     def _work(self, store: Store) -> None:
+        self._taking_up = True
         sources = open_sources(self.config, self._paths)
         if not sources and self._otlp is not None:
             log.info("no files are named: lines are taken at %sv1/logs only", self.address)
@@ -326,6 +329,8 @@ class Exporter:
 
     def _scrape(self, accept: str) -> tuple[str, bytes]:
         rows: Rows = {}
+        if self.stages is None and self._taking_up:
+            raise CatchingUp(1)  # a page without them would end all series of agents
         if self.stages is not None:
             wait = until_caught_up(
                 self.stages.pipeline, self.config.metrics.catch_up_timeout - (time.time() - self._began)
