@@ -229,7 +229,7 @@ class Mended(Action, frozen=True):
 
 
 class Rejection(NamedTuple):
-    """A line that is not a record. `reason` is the label; `detail` tells the author of the line what to change."""
+    """A line that is not a record. `reason` is the label; `detail` says what to change in the line."""
 
     reason: Reason
     detail: str

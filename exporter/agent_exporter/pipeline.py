@@ -76,7 +76,7 @@ T = TypeVar("T")
 
 
 class Pipeline:
-    """`clock` gives seconds since 1970. `live` is False when a log of the past is read: then no clock ages anything."""
+    """`clock` gives seconds since 1970. `live` is False when a past log is read: then no clock ages anything."""
 
     def __init__(
         self,
@@ -111,10 +111,10 @@ class Pipeline:
         self.unavailable: str | None = None
         self.committed_at = 0.0
         self.newest = 0.0
-        """Time of the newest line: "now" in a log of the past."""
+        """Time of the newest line: "now" in a past log."""
         self.oddities = Oddities(words, lambda: self.prices)
         self.in_order = False
-        """A log of the past is read by the time of its lines: each arrives at the newest time so far."""
+        """A past log is read by the time of its lines: each arrives at the newest time so far."""
         self._words = words
         self._ignores = ignores
         self._asked: deque[tuple[Callable[[], object], Future[object]]] = deque()
@@ -134,7 +134,7 @@ class Pipeline:
         """Sources that had nothing more to read at some time."""
 
     def now(self) -> float:
-        """The clock, or in a log of the past the time of its newest line: so that results do not depend on today."""
+        """The clock, or in a past log the time of its newest line: so that results do not depend on today."""
         return self.clock() if self.live else self.newest
 
     # --- one batch ---------------------------------------------------------------------------------------------
@@ -242,7 +242,7 @@ class Pipeline:
     # --- state -------------------------------------------------------------------------------------------------
 
     def restore(self) -> None:
-        """Take up what a former run committed, and have the exporter's own counters begin at zero where it had none."""
+        """Restore what a former run committed. The exporter's own counters begin at zero where there were none."""
         rows, tally = self.store.rows, self.tally
         for stage in self.chain.stages:
             stage.restore(self.store, self.clock())
@@ -386,7 +386,7 @@ class Pipeline:
         self._answer()
 
     def drain(self, progress: Callable[[Source], None] = lambda _: None) -> None:
-        """Read every source to its end: a log of the past. `progress` hears of a source after each block."""
+        """Read every source to its end: a past log. `progress` is called with the source after each block."""
         for source in self.sources:
             while not source.finished:
                 batch = source.read()

@@ -1,4 +1,4 @@
-"""Logs of the past, read to their end: one exposition of the whole, or one at every step of the log's own time."""
+"""Past logs, read to their end: one exposition of the whole, or one at every step of the log's own time."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def replay(
 ) -> Stages:
     """Read logs to their end, and send their spans if the config has an endpoint.
 
-    `progress` is told of a source after each block, `listeners` of each finding. Raises OSError for a file that is not
-    there.
+    `progress` is called with a source after each block, `listeners` with each finding. Raises OSError for a missing
+    file.
     """
     stages = past(config, paths)
     stages.listeners += listeners
@@ -154,7 +154,7 @@ def _merged(
 ) -> Iterator[tuple[float, Source, bytes | None]]:
     """(time, source, line) of all of them by time; None for a line that is too long.
 
-    A source's time never goes back, so lines that are late stay where they are; one that tells no time has that of the
+    A source's time never goes back, so lines that are late stay where they are; one without a time has that of the
     line before it.
     """
     timed = [_timed(source, progress) for source in sources]

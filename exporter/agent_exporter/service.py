@@ -62,7 +62,7 @@ SCRAPE_WAIT = 8.0
 
 
 class Exporter:
-    """The running program. `run` returns the exit code; `started` is told the address once it serves."""
+    """The running program. `run` returns the exit code; `started` is called with the address once it serves."""
 
     def __init__(
         self,
@@ -195,7 +195,7 @@ class Exporter:
                 pipeline.commit()  # with what is known to be printed now
 
     def _stand_by(self, stages: Stages) -> Control | None:
-        """The breaker gets its arm, and operators a way to it."""
+        """Connect the breaker to its terminator, and operators to the breaker."""
         pipeline, breaker = stages.pipeline, stages.breaker
         assert breaker is not None
 
@@ -259,7 +259,7 @@ class Exporter:
             self.stages.pipeline.wake()
 
     def reload(self) -> None:
-        """Read the config file again; if it is wrong, say so and keep the one in force.
+        """Read the config file again; if it is wrong, log why and keep the current one.
 
         In a thread of its own, as the file of a large fleet takes seconds; the pipeline takes over what was read.
         """
@@ -307,7 +307,7 @@ class Exporter:
     # --- questions to agents ----------------------------------------------------------------------------------
 
     def _ask_agents(self) -> None:
-        """By health checks and benchmarks, as the config in force wants it. In the pipeline's thread."""
+        """Start health checks and benchmarks as the current config says. In the pipeline's thread."""
         self._commit(self._history.keep_only(self.config))
         self._asking.submit(self._prober.configure(self.config))
         self._asking.submit(self._schedule.configure(self.config))
@@ -368,7 +368,7 @@ class Exporter:
         return self.stages.live(now, gauges, self._prober.results())
 
     def _budget(self, session_id: str, agent_id: str | None, task_type: str) -> dict[str, Any]:
-        """What a session has left. Not asked of the pipeline: it is to be answered at once, whatever that does."""
+        """The remaining budget of a session. Does not wait for the pipeline, however busy that is."""
         if self.stages is None:
             raise LookupError(self._problem or "starting")
         assert self.stages.breaker is not None

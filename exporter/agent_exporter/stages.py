@@ -58,7 +58,7 @@ class Stages:
     """All stages and the pipeline, made from a config that a reload may replace.
 
     `tree` and `queue` are None where no spans are wanted, `buffer` where they do not wait, `recent` and `breaker` in a
-    log of the past.
+    past log.
 
     `write` begins to print lines on standard output, and is not called while `busy`. Each of `listeners` gets every
     finding as it is made, in the pipeline's thread and before it is committed.
@@ -176,7 +176,7 @@ class Stages:
         tally.configure(config.names(), self.pipeline.now())
 
     def live(self, now: float, gauges: dict[str, float] | None = None, checks: Sequence[Result] = ()) -> ScrapeContext:
-        """What a scrape needs beside the committed rows."""
+        """What a scrape shows in addition to the committed rows."""
         config = self.config
         return ScrapeContext(
             now,
@@ -210,7 +210,7 @@ class Stages:
 
 
 def agent_settings(config: Config, name: str, now: float) -> AgentSettings:
-    """What the config says of an agent, as a scrape shows it."""
+    """The settings of an agent that a scrape shows."""
     agent = config.agent(name)
     # Silent by plan until its first line after them is due: it has had no reason to log before they ended.
     due = 2 * (agent.expected_interval or 0.0)
@@ -228,7 +228,7 @@ def _task_settings(config: Config, name: str) -> TaskSettings:
 def render(file: BinaryIO, rows: Rows, live: ScrapeContext, accept: str, others: Iterable[Metric] = ()) -> str:
     """Write an exposition in the format that the Accept header asks for; `others` come last. Returns its Content-Type.
 
-    Only OpenMetrics tells of creation times and exemplars; in the old format they would be series of their own.
+    Only OpenMetrics has creation times and exemplars; in the old format they would be series of their own.
     """
     encode, content_type = choose_encoder(accept)
     openmetrics = "openmetrics" in content_type

@@ -5,8 +5,8 @@
      "left":8800},"cost_usd":null,"enforced":true,"stop":false}
 
 Under the same token as /v1/logs. The sums are those of the lines read so far: some 0.1 s old, and without the calls
-that are on their way. A session that no line has named yet has all of its budget. `enforced` is whether the breaker
-stops sessions over their budget now; where it does not, `stop` is true only for one that was told to stop before.
+that are on their way. A session without lines so far has all of its budget. `enforced` is whether the breaker stops
+sessions over their budget now; if it does not, `stop` is true only for a session that was told to stop earlier.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ class Refusal(HTTPError):  # noqa: N818
 
 @stream_request_body
 class Handler(RequestHandler):
-    """What all pages share: headers, methods, authorisation, errors in a sentence."""
+    """The base of all handlers: headers, methods, authorisation, errors in a sentence."""
 
     server: ServerContext
     open_to_all = False
@@ -87,7 +87,7 @@ class Handler(RequestHandler):
             self.set_header(name, value)
 
     def compute_etag(self) -> None:
-        """None: pages always differ, and hashing costs time."""
+        """No ETag: every response differs, and hashing takes time."""
 
     def prepare(self) -> None:
         token = self.server.token
@@ -149,25 +149,25 @@ class Handler(RequestHandler):
         self.finish_error(sentence)
 
     def finish_error(self, sentence: str) -> None:
-        """Say it as this page says things."""
+        """Answer with an error as this page writes it."""
         self.say(sentence)
 
     def log_exception(self, *_: Any) -> None:
-        """write_error has said it."""
+        """Nothing: write_error logs."""
 
     def say(self, sentence: str) -> None:
         """Answer with one line."""
         self.send(f"{sentence}\n".encode(), "text/plain; charset=utf-8")
 
     def send(self, body: bytes, content_type: str) -> None:
-        """Answer. Whoever takes too long to read it is hung up on by `BoundedServer`."""
+        """Answer. `BoundedServer` closes the connection of a client that reads too slowly."""
         self.set_header("Content-Type", content_type)
         self.server.make_room(len(body))
         self.finish(body)
 
 
 class NotFound(Handler):
-    """Everything else."""
+    """Any other path."""
 
     def prepare(self) -> None:
         raise Refusal(404, "there is nothing here; / says what there is")

@@ -216,7 +216,7 @@ class OtlpSource(Source):
                 request.answer.set_exception(QueueFull(self._closed or "state cannot be written"))
 
     def close(self, why: str) -> None:
-        """Take nothing more; those who wait are told to try again."""
+        """Refuse further requests; those that wait are answered with "try again"."""
         with self._lock:
             self._closed = why
         self.refused()
