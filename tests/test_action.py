@@ -243,7 +243,8 @@ BAD = [
     (line(timestamp="1969-12-31T23:59:59Z"), "bad_timestamp", "timestamp 1969-12-31T23:59:59+00:00 is before 1970"),
     (line()[:-1] + b', "action": "\xff"}', "bad_encoding", "byte 130 is not UTF-8: write the line as UTF-8"),
     (line(agent_id="\ud800"), "bad_encoding", "half of a surrogate pair (\\ud800 to \\udfff) stands alone in a string"),
-    (line(x=json.loads("[" * 64 + "]" * 64)), "too_deep", "objects and arrays may be nested 64 deep at most"),
+    (line(tokens=json.loads("[" * 64 + "]" * 64)), "too_deep", "objects and arrays may be nested 64 deep at most"),
+    (line(agent_id=json.loads("[" * 64 + "]" * 64)), "too_deep", "objects and arrays may be nested 64 deep at most"),
     (b'{"x":' + b"[" * 100_000, "too_deep", "objects and arrays may be nested 64 deep at most"),
     (b'{"x":' + b'{"a":' * 100_000, "too_deep", "objects and arrays may be nested 64 deep at most"),
 ]
@@ -590,3 +591,35 @@ def test_every_real_line_is_accepted_by_both():
     assert len(lines) == 3618
     assert all(isinstance(decode(text), Action) for text in lines)
     assert all(VALIDATOR.is_valid(json.loads(text)) for text in lines[::20])
+
+
+@pytest.mark.parametrize("error", [{"type": None, "message": None}, {"message": ""}, {"cause": {"code": None}}, False])
+def test_an_error_of_nothing_is_none(error):
+    """A word that is not known does not count as an error for it."""
+    assert decode(line(status="settled", error=error)).status == "other"
+    assert decode(line(status="settled", output={"error": error})).status == "other"
+    assert decode(line(status="settled", error={"type": None, "message": "no"})).status == "error"
+
+
+DEEP = '{"a": ' * 40 + "[" * 40 + '"\\"}", ":"' + "]" * 40 + "}" * 40
+
+
+@pytest.mark.parametrize("name", ["input", "output", "error", "metadata", "trace_id", "unknown"])
+@pytest.mark.parametrize("around", [{"k": "DEEP"}, ["DEEP", "]}"], "DEEP"])
+def test_content_that_is_nested_too_deep_is_left_out_and_the_line_counts(name, around):
+    """Equal content stays equal; names and brackets in strings, or further in, are others."""
+    fields = {"metadata": {"team": "t"}, "tokens": {"prompt": 7}, "status": "error", name: around}
+    text = line(**fields).decode().replace('"DEEP"', DEEP).encode()
+    action = decode(text)
+    assert isinstance(action, Mended)
+    assert (action.cleaned, action.tokens.prompt, action.status) == (True, 7, "error")
+    assert decode(text).contents() == action.contents()
+    other = decode(text.replace(b'"a": [[', b'"b": [['))
+    assert (other.contents() == action.contents()) == (name not in {"input", "output"})
+    assert json.loads(action.line)["agent_id"] == action.agent_id
+
+
+@given(st.binary(max_size=300).map(lambda noise: b'{"x":' + b"[" * 70 + noise))
+def test_a_line_that_is_nested_too_deep_is_read_or_rejected(text):
+    """Whatever it is made of."""
+    assert isinstance(decode(text), Rejection)

@@ -7,7 +7,7 @@ import json
 import msgspec
 import pytest
 from breaking import CONFIG, OWN, Rig
-from detecting import call, line
+from detecting import START, Kept, call, line
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -18,7 +18,10 @@ from agent_exporter.config import parse
 from agent_exporter.config.strict import ConfigError
 from agent_exporter.lines import Origin
 from agent_exporter.server.budget import budget
+from agent_exporter.sources.files import FileSource
+from agent_exporter.stages import Stages
 
+ANY = Origin(path="/any")
 ELSEWHERE = Origin(path="/logs/other/b.log")
 DOWN = Refused("HTTP 503 Service Unavailable")
 
@@ -245,6 +248,27 @@ def test_a_forged_end_neither_saves_a_runaway_nor_passes_for_its_stop(rig):
     assert rig.statuses == [("session_budget 1", "called", "")]
 
 
+@pytest.mark.parametrize("metadata", [{"session_end": True}, {"session_paused": True}])
+def test_a_forged_end_or_pause_leaves_a_session_as_it_is(rig, metadata):
+    """The agent that asks gets its true sums, and a call that takes longer than the idle time goes on with them."""
+
+    def used() -> tuple[int, bool]:
+        answer = budget(rig.stages.sessions, rig.config, "s", "runaway", "default", lambda _: True)
+        return answer["tokens"]["used"], answer["stop"]
+
+    rig.spend(900)
+    rig.say(line(rig.seconds, agent_id="runaway", session_id="s", metadata=metadata), origin=ELSEWHERE)
+    rig.wait(4)
+    session = rig.stages.sessions.get("runaway", "s")
+    assert (session.ended, session.closed, session.paused) == (False, False, False)
+    assert used() == (900, False)
+    for _ in range(40):
+        rig.wait(10)
+    rig.spend(101, duration_ms=390_000)
+    assert used() == (1_001, True)
+    assert [mine.evidence["tokens"] for mine in rig.calls] == [1_001]
+
+
 @pytest.mark.parametrize("delivers", [True, False])
 def test_a_copy_that_is_sent_before_the_line_is_read_does_not_hide_it(rig, delivers):
     """Of OTLP the second is a duplicate; it is the second that may have it stopped. A third says nothing new.
@@ -259,6 +283,18 @@ def test_a_copy_that_is_sent_before_the_line_is_read_does_not_hide_it(rig, deliv
     assert (session.tokens, session.attested_tokens) == (600, 600)
     rig.say(line(0.2, agent_id="runaway", session_id="s", tokens={"prompt": 401}))
     assert [mine.session_id for mine in rig.calls] == ["s"]
+
+
+def test_trusted_folders_may_be_links(tmp_path):
+    """An origin is a real path; a name in a trusted folder that only begins like it is not of that folder."""
+    real = tmp_path / "v2"
+    real.mkdir()
+    (tmp_path / "current").symlink_to(real)
+    rig = Rig(tmp_path, CONFIG.replace("/logs/runaway", f"{tmp_path}/current"))
+    rig.spend(1_001, origin=Origin(path=f"{real}x/a.log"))
+    assert rig.calls == []
+    rig.spend(1_001, origin=Origin(path=f"{real}/a.log"))
+    assert len(rig.calls) == 1
 
 
 def test_a_forged_task_type_neither_lowers_a_ceiling_nor_raises_it(rig):
@@ -312,7 +348,7 @@ def test_an_agent_that_asks_hears_of_the_budget_by_which_it_is_stopped(rig):
     """Its lines name no task type. The one that it asks for stands until they tell of tokens, whatever others write."""
 
     def asked() -> tuple[str, dict[str, int]]:
-        answer = budget(rig.stages.sessions, rig.config, "s", "runaway", "batch", enforced=True)
+        answer = budget(rig.stages.sessions, rig.config, "s", "runaway", "batch", lambda _: True)
         return answer["task_type"], answer["tokens"]
 
     unused = ("batch", {"used": 0, "max": 5000, "left": 5000})
@@ -329,9 +365,9 @@ def test_an_agent_that_asks_is_to_stop_where_it_would_be_stopped(rig, tmp_path):
     """Not in observe mode, nor latched, nor if budgets are no reason to stop; what was told to stop is to stop there, too."""
 
     def stop(session_id: str) -> bool:
-        enforced = rig.breaker.enforces_budgets
+        enforces = rig.breaker.enforces_budgets
         sessions = rig.stages.sessions
-        return budget(sessions, rig.config, session_id, "runaway", "default", enforced=enforced)["stop"]
+        return budget(sessions, rig.config, session_id, "runaway", "default", enforces)["stop"]
 
     def stops() -> list[bool]:
         return [stop(session_id) for session_id in ("within", "over", "told")]
@@ -346,7 +382,7 @@ def test_an_agent_that_asks_is_to_stop_where_it_would_be_stopped(rig, tmp_path):
         assert stops() == [False, False, True]
     rig.breaker.configure(rig.config)
     assert stops() == [False, True, True]
-    rig.breaker.latch.since = 1.0
+    rig.breaker.latches.close(1.0, "too many")
     assert stops() == [False, False, True]
 
 
@@ -393,7 +429,8 @@ def test_intents_of_sessions_that_are_over_make_room_first_and_uncounted(rig, mo
     monkeypatch.setattr(intents, "MAX_INTENTS", 8)
     rig.spend(5_000, origin=ELSEWHERE, session_id="open")
     for n in range(20):
-        rig.spend(1_001, origin=ELSEWHERE, session_id=f"over-{n}", metadata={"session_end": True})
+        rig.spend(1_001, origin=ELSEWHERE, session_id=f"over-{n}")
+        rig.spend(0, session_id=f"over-{n}", metadata={"session_end": True})
         rig.wait(4)
     assert "open" in {mine.session_id for mine in rig.breaker.intents}
     assert rig.evictions("intents") == 0
@@ -515,13 +552,16 @@ def test_the_sixth_session_within_a_minute_latches_and_a_person_has_to_look(rig,
     for n in range(6):
         rig.spend(1_001, session_id=f"s{n}")
     assert [mine.session_id for mine in rig.calls] == ["s0", "s1", "s2", "s3", "s4"]
-    assert rig.statuses[5] == ("session_budget 1", "observed", "latched: 6 sessions to be stopped within a minute")
-    assert not rig.breaker.enforcing
+    why = "6 sessions to be stopped within a minute"
+    assert rig.statuses[5] == ("session_budget 1", "observed", f"latched for this agent: {why}")
+    assert not rig.breaker.enforces_budgets("runaway")
     again = rig.restart(tmp_path)
     again.spend(1_001, session_id="s6")
     assert [mine for mine in again.calls if mine.session_id == "s6"] == []
-    assert again.operators.status()["latched_why"] == "6 sessions to be stopped within a minute"
-    assert again.operators.unlatch(0.0, "op") == "unlatched; breaker.mode is enforce"
+    [latched] = again.operators.status()["latched_agents"]
+    assert (latched["agent_id"], latched["why"]) == ("runaway", why)
+    assert again.operators.unlatch("another", 0.0, "op") == "the breaker is not latched for 'another'"
+    assert again.operators.unlatch(None, 0.0, "op") == "unlatched for 'runaway'; breaker.mode is enforce"
     again.spend(1, session_id="s6")
     assert "s6" in [mine.session_id for mine in again.calls]
 
@@ -534,18 +574,120 @@ def test_when_it_latches_what_was_decided_with_it_and_not_done_is_not_done(rig):
 
 
 def test_a_fifth_of_all_live_sessions_is_too_many(tmp_path):
-    """Of twenty or more; below that a share says nothing."""
+    """Of twenty or more of the agent's; below that a share says nothing."""
     config = CONFIG.replace("breaker: {", "breaker: {max_terminations_per_minute: 100, ")
     rig = Rig(tmp_path, config)
-    rig.say(*[line(0, agent_id="quiet", session_id=f"q{n}") for n in range(20)])
+    rig.say(*[line(0, agent_id="runaway", session_id=f"q{n}") for n in range(20)])
     for n in range(6):
         rig.spend(1_001, session_id=f"s{n}")
     assert len(rig.calls) == 5
-    assert rig.breaker.latch.why == "6 of 26 live sessions to be stopped within a minute"
+    assert rig.breaker.latches.why("runaway") == (
+        "latched for this agent: 6 of 26 live sessions to be stopped within a minute"
+    )
     few = Rig(tmp_path, config)
     for n in range(6):
         few.spend(1_001, session_id=f"s{n}")
     assert len(few.calls) == 6
+
+
+def test_an_agent_that_makes_up_sessions_keeps_nobody_elses_from_being_stopped(rig):
+    """Six fakes of one latch only its own; the runaway beside it is stopped."""
+    rig.spend(900)
+    for n in range(8):
+        rig.spend(1_001, origin=ANY, agent_id="loop-1", session_id=f"fake-{n}")
+    rig.spend(101)
+    assert [mine.agent_id for mine in rig.calls] == ["loop-1"] * 5 + ["runaway"]
+    assert rig.breaker.enforces_budgets("runaway")
+    assert rig.breaker.latches.shown() == [("loop-1", "6 sessions to be stopped within a minute")]
+
+
+def test_too_many_of_several_agents_latch_for_all(tmp_path):
+    """Twice as many as of one."""
+    rig = Rig(tmp_path)
+    for n in range(11):
+        rig.spend(1_001, origin=ANY, agent_id=f"loop-{n % 4}", session_id=f"s{n}")
+    assert len(rig.calls) == 10
+    assert rig.breaker.latches.shown() == [("", "11 sessions to be stopped within a minute")]
+    assert not rig.breaker.enforcing
+    assert rig.operators.unlatch(None, 0.0, "op") == "unlatched; breaker.mode is enforce"
+
+
+def test_a_fifth_of_the_sessions_of_all_agents_latches_for_all(tmp_path):
+    """Without those of the agent that has the most: that has a limit of its own."""
+    rig = Rig(tmp_path, CONFIG.replace("breaker: {", "breaker: {max_terminations_per_minute: 50, "))
+    rig.say(*[line(0, agent_id="quiet", session_id=f"q{n}") for n in range(20)])
+    for n in range(12):
+        rig.spend(1_001, origin=ANY, agent_id=f"loop-{n // 4}", session_id=f"s{n}")
+    assert len(rig.calls) == 10
+    assert rig.breaker.latches.shown() == [("", "11 of 31 live sessions to be stopped within a minute")]
+
+
+# --- what is waited for ----------------------------------------------------------------------------------------------
+
+
+class Folders:
+    """A runaway's log and another's, read by an exporter a block at a time."""
+
+    def __init__(self, tmp_path) -> None:
+        self.seconds = 0.0
+        self.own, self.other = tmp_path / "runaway.log", tmp_path / "other.log"
+        self.own.touch()
+        self.other.touch()
+        config = parse(CONFIG.replace("/logs/runaway/*", str(self.own)).replace("PATH", str(tmp_path)))
+        self.sources = [FileSource(file.stem, str(file), clock=lambda: self.seconds) for file in (self.other, self.own)]
+        self.stages = Stages(config, Kept(), self.sources)
+        self.pipeline = self.stages.pipeline
+        self.pipeline.clock = lambda: START + 10
+        self.calls: list[str] = []
+        self.stages.breaker.call = lambda intent: self.calls.append(intent.session_id)
+
+    def append(self, file, number: int, **fields) -> None:
+        fields = {"agent_id": "runaway", "session_id": "s", "action": "llm_call", "tokens": {"prompt": 300}} | fields
+        with file.open("ab") as opened:
+            for n in range(number):
+                opened.write(line(0, duration_ms=n, **fields) + b"\n")
+
+    def turn(self) -> bool:
+        """One turn of the pipeline's loop; whether there was anything to read."""
+        busy = False
+        self.seconds += 0.1
+        for source in self.sources:
+            batch = source.read()
+            if batch is not None:
+                self.pipeline.feed(source, batch)
+                busy = True
+        self.pipeline._decide(self.stages.breaker, caught_up=not busy)
+        self.pipeline.commit()
+        return busy
+
+
+def test_a_flood_of_others_delays_no_stop(tmp_path):
+    """Only lines that may speak for the agent can end its session."""
+    folders = Folders(tmp_path)
+    folders.append(folders.other, 5_000, agent_id="other")
+    folders.append(folders.own, 4)
+    folders.turn()
+    assert folders.calls == ["s"]
+    assert folders.sources[0].unread() > 500_000
+
+
+def test_a_session_whose_end_is_in_the_log_already_is_not_stopped(tmp_path):
+    """However long the log is; what is written later is not waited for."""
+    folders = Folders(tmp_path)
+    folders.append(folders.own, 2_000)
+    folders.append(folders.own, 1, metadata={"session_end": True})
+    while folders.turn():
+        pass
+    assert folders.calls == []
+    folders.append(folders.own, 2_000, session_id="t")
+    folders.turn()
+    assert folders.stages.breaker.waits(START + 12) == 2
+    for _ in range(20):
+        folders.append(folders.own, 1_000, session_id="t")
+        folders.turn()
+    assert folders.sources[1].unread() > 500_000
+    assert folders.calls == ["t"]
+    assert folders.stages.breaker.waits(START + 12) == 0
 
 
 # --- extensions and generations --------------------------------------------------------------------------------------
@@ -658,7 +800,7 @@ def test_between_two_attempts_an_end_and_the_latch_count(rig):
     assert rig.answer(DOWN, 1)
     end(rig)
     assert not rig.breaker.still_intended(rig.calls[0].key, rig.pipeline.now())
-    rig.breaker.latch.since, rig.breaker.latch.why = 1.0, "too many"
+    rig.breaker.latches.close(1.0, "too many")
     assert not rig.breaker.still_intended(rig.calls[1].key, rig.pipeline.now())
     assert rig.statuses == [
         ("session_budget 1", "confirmed", "its end is in the log, though no call was taken"),
@@ -865,7 +1007,7 @@ def test_everything_is_in_the_audit_log_with_its_evidence_and_the_chain_is_sound
     rig.answer()
     end(rig)
     rig.wait(1)
-    rig.operators.unlatch(0.0, "op")
+    rig.operators.unlatch(None, 0.0, "op")
     path = tmp_path / "audit.ndjson"
     entries = [msgspec.json.decode(row) for row in path.read_bytes().splitlines()]
     assert [entry["event"] for entry in entries] == ["intended", "refused", "called", "confirmed"]

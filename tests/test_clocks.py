@@ -81,6 +81,18 @@ def test_lines_far_ahead_of_the_clock_count_as_written_now_and_the_offset_says_s
     assert rig.stages.sessions.get("runaway", "s").last - START == 2
 
 
+@pytest.mark.parametrize("offset", [-90.0, -5 * HOURS])
+def test_an_agent_that_works_is_not_stuck_whatever_its_clock_says(tmp_path, offset):
+    """The time of its last action goes on with its lines."""
+    rig = Rig(tmp_path)
+    rig.pipeline._caught_up_sources.add("told")
+    for second in range(0, 100, 10):
+        rig.seconds = second
+        rig.say(line(second + offset, agent_id="runaway", session_id="s"))
+    cell = rig.stages.tally.agents["runaway"].cell
+    assert (cell.last_action - START, cell.last_active - START) == (90, 90)
+
+
 def test_what_was_logged_before_the_start_was_heard_when_it_was_written(tmp_path):
     """Else a restart would hide for how long an agent has been silent."""
     rig = Rig(tmp_path, now=0.0)

@@ -21,6 +21,7 @@ from agent_exporter.lines import MAX_LINE
 from agent_exporter.sources import files
 from agent_exporter.sources.files import FileSource
 from agent_exporter.sources.once import PastFiles, numbered
+from agent_exporter.sources.place import Claims
 
 
 class World:
@@ -167,9 +168,9 @@ def test_a_huge_file_does_not_starve_the_others(world):
     world.write(b"small\n", "b.log")
     batches = [world.source.read(), world.source.read()]
     assert b"small" in [line for batch in batches for line in batch.lines]
-    assert world.source.behind() > 0
+    assert world.source.unread() > 0
     world.poll()
-    assert world.source.behind() == 0
+    assert world.source.unread() == 0
     done, total = world.source.progress()
     assert done == total == sum(path.stat().st_size for path in world.folder.iterdir())
 
@@ -424,7 +425,7 @@ def test_a_name_that_changes_hands_before_it_is_opened_stands_for_two_files(worl
 
 
 def test_a_copy_outside_the_pattern_costs_only_what_was_not_read(tmp_path):
-    """And the truncation and the bytes are told."""
+    """The truncation and the bytes are counted, once it is clear that no copy comes."""
     world = World(tmp_path, "*.log")
     world.write(b"one\n")
     world.poll()
@@ -435,7 +436,48 @@ def test_a_copy_outside_the_pattern_costs_only_what_was_not_read(tmp_path):
     world.write(b"two\n")
     assert world.scan() == [b"two"]
     assert world.source.truncations == 1
-    assert world.source.unread_bytes_estimate == 100
+    assert world.source.lost_bytes == 0
+    world.scan(11)
+    assert world.source.lost_bytes == 100
+
+
+def test_an_empty_file_is_read_as_soon_as_it_has_something(world):
+    """What it gets may be cut before the next scan."""
+    world.write(b"")
+    world.poll()
+    world.write(b"one\n")
+    assert world.scan(0.01) == [b"one"]
+
+
+@pytest.mark.parametrize(("pattern", "lost"), [("*.log", 500), ("*", 0)])
+def test_what_a_file_got_between_a_look_and_its_truncation_is_estimated(tmp_path, pattern, lost):
+    """By how fast it grew; a copy that the pattern matches has it."""
+    world = World(tmp_path, pattern)
+    for _ in range(4):
+        world.write((b"x" * 99 + b"\n") * 10)
+        world.scan()
+    world.now += 0.5
+    world.write((b"x" * 99 + b"\n") * 5)
+    world.copytruncate("agent.log.1")
+    world.write(b"two\n")
+    world.scan(0)
+    world.quiet()
+    world.scan(11)
+    assert len(world.lines) == (41 if lost else 46)
+    assert world.source.lost_bytes == lost
+
+
+def test_a_file_that_is_deleted_before_it_was_read_is_lost(world, monkeypatch):
+    """Unless it is open: then it is read to its end."""
+    world.write(b"one\n")
+    world.poll()
+    world.source._close(next(iter(world.source._files.values())))
+    world.write(b"two\n")
+    world.source._scan(world.now)
+    world.path().unlink()
+    world.scan()
+    world.scan(11)
+    assert (world.lines, world.source.lost_bytes) == ([b"one"], 4)
 
 
 def test_a_restart_after_a_copytruncate_reads_on_in_the_copy(world):
@@ -545,12 +587,67 @@ def test_a_symlink_that_is_swapped_is_followed(tmp_path):
 
 def test_a_file_with_two_names_is_read_once(world):
     """Names of one pattern, and names of two patterns whose sources share their claims."""
-    claims: dict = {}
+    claims = Claims()
     one = World(world.folder, "*.log", claims=claims)
     two = World(world.folder, "a*", claims=claims)
     one.write(b"one\n")
     os.link(one.path(), one.path("b.log"))
     assert one.poll() + two.poll() == [b"one"]
+
+
+def origin(world) -> str:
+    """Where the lines of the last batch come from."""
+    return world.source.origin(0).path
+
+
+def test_a_line_comes_from_where_its_file_really_is(tmp_path):
+    """A link in a folder of somebody else's, be it a file or a folder, must not have a runaway's lines pass for theirs."""
+    (tmp_path / "victim").mkdir()
+    (tmp_path / "a").mkdir()
+    world = World(tmp_path, "*/*.log")
+    world.write(b"one\n", "victim/own.log")
+    world.path("a/link.log").symlink_to("../victim/own.log")
+    world.path("b").symlink_to("victim")
+    assert world.poll() == [b"one"]
+    assert origin(world) == str(tmp_path / "victim/own.log")
+
+
+def test_after_a_rotation_lines_come_from_where_the_file_was_opened(world):
+    """While it stays open, it is the same file."""
+    world.write(b"one\n")
+    world.poll()
+    world.path().rename(world.path("agent.log.1"))
+    world.write(b"late\n", "agent.log.1")
+    assert world.quiet() == [b"late"]
+    assert origin(world) == str(world.path())
+
+
+def test_who_gets_the_inode_of_a_file_does_not_get_its_origin(tmp_path):
+    """Nor with a copy of what was read of it: its own path is what counts after a restart."""
+    (tmp_path / "victim").mkdir()
+    (tmp_path / "evil").mkdir()
+    world = World(tmp_path, "*/*.log")
+    world.write(text(many(0, 100)), "victim/own.log")
+    world.poll()
+    world.commit()
+    world.path("victim/own.log").rename(world.path("evil/b.log"))  # an inode that is used again, on any file system
+    world.write(b"forged\n", "evil/b.log")
+    world.restart()
+    assert world.poll() == [b"forged"]
+    assert origin(world) == str(tmp_path / "evil/b.log")
+
+
+def test_what_a_link_leads_to_is_read_by_the_source_that_has_its_name(tmp_path):
+    """A link in another folder chooses neither the format nor whether lines count, whichever source comes first."""
+    (tmp_path / "victim").mkdir()
+    (tmp_path / "evil").mkdir()
+    claims = Claims()
+    evil, victim = World(tmp_path, "evil/*.log", claims=claims), World(tmp_path, "victim/*.log", claims=claims)
+    victim.write(b"one\n", "victim/own.log")
+    victim.path("evil/link.log").symlink_to("../victim/own.log")
+    assert (evil.poll(), victim.poll()) == ([], [b"one"])
+    outside = World(tmp_path, "evil/*.log")
+    assert outside.poll() == [b"one"]
 
 
 def test_rows_of_other_patterns_are_left_to_them(tmp_path):
@@ -1045,7 +1142,7 @@ class Rotations(RuleBasedStateMachine):
             line for path in self.folder.iterdir() for line in path.read_bytes().split(b"\n")[:-1] if _complete(line)
         }
         assert not sorted(line[:20] for line in on_disk - delivered.keys())
-        assert self.world.source.behind() == 0
+        assert self.world.source.unread() == 0
 
 
 def _complete(line):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_action import BAD, records
 
-from agent_exporter import lint
+from agent_exporter import names
 from agent_exporter.action import REASONS, Action, decode
 from agent_exporter.cli import command
 from agent_exporter.lint import WARNINGS, Lint
@@ -76,12 +76,43 @@ def test_a_line_behind_a_prefix_has_no_warning_of_its_own():
 
 
 def test_content_that_is_nested_too_deep_hides_no_other_fault():
-    """The line counts for it; the rest is said as well."""
-    text = line(input="DEEP", session_id=7).replace(b'"DEEP"', b"[" * 70 + b"]" * 70)
-    assert said(text) == [
+    """Content is left out with a warning; a field that has to be there is a fault. The rest is said as well."""
+    deep = b"[" * 70 + b"]" * 70
+    wrong = "wrong_type: session_id must be a string, not a whole number"
+    left_out = "content_not_json: content is nested more than 64 deep: a hash stands for it"
+    assert said(line(input="DEEP", session_id=7).replace(b'"DEEP"', deep)) == [wrong, left_out]
+    assert said(line(input="DEEP").replace(b'"DEEP"', deep)) == [left_out]
+    assert said(line(tokens="DEEP", session_id=7).replace(b'"DEEP"', deep)) == [
         "too_deep: objects and arrays may be nested 64 deep at most",
-        "wrong_type: session_id must be a string, not a whole number",
+        wrong,
     ]
+
+
+@pytest.mark.parametrize("beside", [{}, {"input": {"q": 1}, "output": {"a": 1}}])
+def test_tokens_as_input_and_output_are_named(beside):
+    """Whether the line has an input and an output of its own or not."""
+    found = Lint().line(line(tokens={"input": 30_000, "output": 500}, **beside))[1]
+    assert [(remark.kind, remark.field, remark.detail.rpartition(" ")[2]) for remark in found] == [
+        ("field_misnamed", "tokens.input", "tokens.prompt?"),
+        ("field_misnamed", "tokens.output", "tokens.completion?"),
+    ]
+    assert '"input": 30000' in found[0].excerpt
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda text: {"log": text, "stream": "stdout"}, lambda text: {"message": json.loads(text)}]
+)
+def test_a_record_in_another_programs_json_is_said(wrap):
+    """The line is ignored, as the text of a message may be anybody's."""
+    result, [remark] = Lint().line(json.dumps(wrap(line().decode())).encode())
+    assert isinstance(result, Foreign)
+    assert (remark.kind, remark.field in {"log", "message"}) == ("record_inside", True)
+
+
+def test_the_excerpt_of_a_line_that_ends_too_soon_is_its_end():
+    """There is the fault."""
+    [remark] = Lint().line(line(output={"a": "x" * 200})[:-40])[1]
+    assert remark.excerpt.endswith("xxx")
 
 
 def test_an_excerpt_begins_at_the_field_and_not_in_content_that_has_its_name():
@@ -136,7 +167,7 @@ def test_what_agents_add_of_their_own_is_no_misnamed_field(fields):
     ("text", "told"),
     [
         (line(tokens={"prompt": 1, "model": "own\x1b[31m"}), "model_unpriced: the model own\\x1b[31m has no price, and the line no cost_usd: it counts as $0"),
-        (line(tokens={"prompt": 1, "cache_read": 2}), "prompt_without_cache: the cached tokens are more than prompt, so they are added to it: log the sum as tokens.prompt"),
+        (line(tokens={"prompt": 1, "cache_read": 2}), "prompt_without_cache: prompt leaves out the cached tokens, which are added to it: log the sum as tokens.prompt"),
         (line(output=[float("nan")]), "content_not_json: NaN, Infinity, or half a surrogate pair: null or \\ufffd stands for it"),
         (line(metadata={"feedback": 7}), "field_ignored: metadata.feedback must be a number <= 1: it is left out"),
     ],
@@ -219,6 +250,6 @@ def test_of_a_line_with_very_many_names_only_the_first_are_compared():
     many = {f"took_time_{number:05}": 1 for number in range(40_000)}
     seen = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lint, "_meant", seen.append)
+        patch.setattr(names, "meant_by", seen.append)
         assert said(line(**many)) == []
-    assert 0 < len(seen) <= lint.MAX_NAMES
+    assert 0 < len(seen) <= names.MAX_NAMES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 
 import pytest
@@ -24,6 +25,7 @@ def oddities() -> Oddities:
 ODD = {
     "field_ignored": line(metadata={"feedback": 7}),
     "field_misnamed": line(durationMs=3),
+    "record_inside": json.dumps({"log": line().decode(), "stream": "stdout"}).encode(),
     "content_not_json": line(output=[float("nan")]),
     "timestamp_ahead": line(timestamp="9999-12-31T23:59:59.5Z"),
     "status_other": line(status="meh"),

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 import pytest
 from running import ROOT, Running, eventually
 
+from agent_exporter.breaker.audit import digest
 from agent_exporter.config import parse
 from agent_exporter.server.budget import budget
 from agent_exporter.sessions import Sessions
@@ -101,6 +102,54 @@ def test_the_audit_log_is_verified(site, tmp_path):
     assert order("verify", tmp_path / "none")[0] == 2
 
 
+def test_an_audit_log_that_was_cut_extended_or_written_anew_is_not_sound(tmp_path):
+    """It is compared with the state beside it, while the exporter writes that."""
+    log, state = tmp_path / "a.log", tmp_path / "state.db"
+    config = tmp_path / "config.yaml"
+    config.write_text(f"state: {{path: {state}}}\ntask_types: {{default: {{session_tokens: 1000}}}}\n")
+    for session in "stuv":
+        say(log, 1_001, session)
+    path = tmp_path / "audit.ndjson"
+    with Running("--config", config, log) as exporter:
+        eventually(lambda: path.exists() and path.read_bytes().count(b"\n") == 4)
+        exporter.scrape()
+        rows = path.read_bytes().splitlines(keepends=True)
+        code, out, _ = order("verify", "--config", config)
+        assert (code, out.splitlines()[1:]) == (0, [f"{path}: compared with the state file {state}"])
+
+        def verified(*kept: bytes) -> str:
+            path.write_bytes(b"".join(kept))
+            code, out, _ = order("verify", path)
+            assert code == 1, out
+            return out.removeprefix(f"{path}: ").splitlines()[0]
+
+        cut = "lines were cut from its end or changed, or it was moved away and a newer file goes on"
+        assert verified(*rows[:-1]).endswith(cut)
+        assert verified().endswith(cut)
+        assert verified(*rewritten(rows[1:])).endswith(cut)
+        assert verified(*rewritten([*rows, rows[0]])) == "line 5: was added: the state does not know it"
+        twice = rows[0].replace(b'{"agent_id":"a"', b'{"agent_id":"b","agent_id":"a"')
+        assert verified(twice, *rows[1:]) == "line 1: was changed: it says the same, but not as it was written"
+    elsewhere = tmp_path / "moved" / "audit.ndjson"
+    elsewhere.parent.mkdir()
+    elsewhere.write_bytes(b"".join(rows[:-1]))
+    code, out, _ = order("verify", elsewhere)
+    assert (code, out.splitlines()[1:]) == (0, [
+        f"{elsewhere}: lines may have been cut from its end: no state file is beside it; name one with --state.path"
+    ])  # fmt: skip
+    assert order("verify", elsewhere, "--state.path", state)[0] == 1
+
+
+def rewritten(rows: list[bytes]) -> list[bytes]:
+    """A chain of these entries that is sound in itself."""
+    made, head = [], "0" * 64
+    for number, row in enumerate(rows, 1):
+        entry = json.loads(row) | {"n": number, "prev": head}
+        entry["hash"] = head = digest(entry)
+        made.append(json.dumps(entry, sort_keys=True, separators=(",", ":")).encode() + b"\n")
+    return made
+
+
 def test_nobody_answers_without_an_exporter(tmp_path):
     code, _, err = order("status", "--state.path", tmp_path / "state.db")
     assert code == 1
@@ -148,9 +197,9 @@ def test_of_an_id_that_several_agents_use_one_has_to_be_named():
         )
     config = parse("task_types: {batch: {session_tokens: 7, session_cost_usd: 2}}")
     with pytest.raises(LookupError, match="several agents"):
-        budget(sessions, config, "s", None, "default", enforced=True)
-    assert budget(sessions, config, "s", "a", "default", enforced=True)["agent_id"] == "a"
-    assert budget(sessions, config, "t", None, "batch", enforced=True) == {
+        budget(sessions, config, "s", None, "default", lambda _: True)
+    assert budget(sessions, config, "s", "a", "default", lambda _: True)["agent_id"] == "a"
+    assert budget(sessions, config, "t", None, "batch", lambda _: True) == {
         "agent_id": None,
         "session_id": "t",
         "task_type": "batch",
@@ -173,13 +222,13 @@ def test_what_anybody_can_write_has_no_agent_stop_itself():
     sessions.add(action, 0.0)
     config = parse('task_types: {tiny: {session_tokens: 7}}\nagents: {a: {trusted_sources: ["/logs/a/*"]}}')
     asked = {"agent_id": "a", "session_id": "s", "cost_usd": None, "enforced": True}
-    assert budget(sessions, config, "s", "a", "default", enforced=True) == asked | {
+    assert budget(sessions, config, "s", "a", "default", lambda _: True) == asked | {
         "task_type": "default",
         "tokens": {"used": 0, "max": 50_000, "left": 50_000},
         "stop": False,
     }
     sessions.get("a", "s").attest(action, 3.0)
-    assert budget(sessions, config, "s", "a", "default", enforced=True) == asked | {
+    assert budget(sessions, config, "s", "a", "default", lambda _: True) == asked | {
         "task_type": "tiny",
         "tokens": {"used": 90_000, "max": 7, "left": 0},
         "stop": True,

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
-from agent_exporter.action import Action, Rejection, decode
-from agent_exporter.lines import MAX_LINE, Batch
-from agent_exporter.sources import otlp, otlp_protobuf, otlp_records
+from agent_exporter.action import Action, Mended, Rejection, decode
+from agent_exporter.lines import MAX_LINE, Batch, Origin
+from agent_exporter.sources import otlp, otlp_protobuf, otlp_records, requests
 from agent_exporter.sources.otlp import ROW_KIND, OtlpSource
 from agent_exporter.sources.otlp_json import decode_json
 from agent_exporter.sources.otlp_protobuf import decode_protobuf
@@ -80,6 +80,9 @@ def both(*bodies) -> list[bytes]:
 
 def raw_json(body: str) -> bytes:
     return f'{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{{"body":{body}}}]}}]}}]}}'.encode()
+
+
+REQUIRED = ("timestamp", "agent_id", "session_id", "action", "status")
 
 
 def nested(depth: int) -> str:
@@ -171,12 +174,12 @@ def test_deep_maps_never_crash(depth):
             lines = [found for _, found, *_ in decode_json(text)]
         except ValueError:
             continue
-        assert [decode(found, NOW).reason for found in lines] in ([], ["too_deep"])
+        assert [decode(found, NOW).reason for found in lines] in ([], ["missing_field"], ["too_deep"])
     body = AnyValue(string_value="x").SerializeToString()
     for _ in range(min(depth, 10_000)):
         body = _field(6, _field(1, _field(1, b"k") + _field(2, body)))
     lines = [found for _, found, *_ in decode_protobuf(_field(1, _field(2, _field(2, _field(5, body)))))]
-    assert [decode(found, NOW).reason for found in lines] == ["too_deep"]
+    assert [decode(found, NOW).reason for found in lines] in (["missing_field"], ["too_deep"])
 
 
 def _field(number: int, content: bytes) -> bytes:
@@ -211,12 +214,19 @@ def test_malformed_protobuf_is_a_value_error(body):
 
 
 def test_depth_is_the_line_decoders():
-    """What it takes it gets, and what is one deeper it rejects."""
-    for depth, reason in ((63, None), (64, None), (65, "too_deep"), (66, "too_deep")):
-        ((_, text, *_),) = decode_json(raw_json(nested(depth)))
-        found = decode(text, NOW)
-        assert isinstance(found, Rejection)
-        assert (found.reason == "too_deep") is (reason == "too_deep"), depth
+    """What it takes it gets, and of what is one deeper a hash; only the fields of the record may not be so deep."""
+    fields = json.loads(line())
+    for depth in (62, 63, 64, 65):
+        for name in ("input", "tokens"):
+            values = [f'{{"key":"{key}","value":{{"stringValue":"{fields[key]}"}}}}' for key in REQUIRED]
+            values.append(f'{{"key":"{name}","value":{nested(depth)}}}')
+            ((_, text, *_),) = decode_json(raw_json('{"kvlistValue":{"values":[' + ",".join(values) + "]}}"))
+            found = decode(text, NOW)
+            if name == "input":
+                assert isinstance(found, Action)
+                assert isinstance(found, Mended) == (depth > 63)
+            else:
+                assert depth <= 63 or found.reason == "too_deep"
 
 
 @pytest.mark.parametrize(
@@ -337,6 +347,22 @@ def test_damaged_requests_give_lines_or_a_value_error(body, data):
 
 
 # --- the queue -----------------------------------------------------------------------------------------------------
+
+
+def test_what_waits_now_is_a_backlog_if_it_counts_and_what_comes_later_is_not(source):
+    """Of three requests the second has a record of the pod that counts."""
+    own, other = (Origin(attributes=(("k8s.pod.name", name),)) for name in ("own", "other"))
+    assert source.backlog(lambda _: True) is None
+    for origins in ((other,), (other, own), (other,)):
+        source.deliver([Record("s", b"x", origin) for origin in origins])
+    assert source.backlog(lambda _: False) is None
+    assert source.unread() == 4 * (1 + requests.PER_RECORD)
+    read = source.backlog(lambda origin: origin is own)
+    source.read()
+    source.deliver([Record("s", b"x", own)])
+    assert not read()
+    source.read()
+    assert read()
 
 
 def test_an_answer_comes_only_after_the_commit(source):

@@ -201,6 +201,21 @@ def test_cached_tokens_beyond_the_prompt_are_added_to_it(logged, prompt, odd):
     assert (found, twice.prompt) == (0, prompt)
 
 
+def test_what_a_prompt_leaves_out_once_it_always_leaves_out():
+    """Of an agent and a model: a call whose prompt is longer than what is cached shows nothing, but is counted alike."""
+    prices = own()
+    mixed = {"prompt": 45_000, "cache_read": 40_000, "model": "fast"}
+    shown = {"prompt": 7, "cache_read": 40_000, "model": "fast"}
+    found = [
+        completed(prices, Tokens(**(tokens | {"model": model})))[0].prompt
+        for tokens, model in ((mixed, "fast"), (shown, "fast"), (mixed, "fast"), (mixed, "fast-2"), (shown, "fast"))
+    ]
+    assert found == [45_000, 40_007, 85_000, 45_000, 40_007]
+    only_cache = Tokens(cache_read=5, model="fast-2")  # a part of the usage alone shows nothing
+    assert completed(prices, only_cache)[0].prompt == 5
+    assert completed(prices, Tokens(**(mixed | {"model": "fast-2"})))[0].prompt == 45_000
+
+
 def test_corrected_tokens_are_those_of_metrics_budgets_and_findings():
     """And what has no price is counted and named."""
     lines = [

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from agent_exporter.action import Action, Rejection, decode
 from agent_exporter.cli import command
 from agent_exporter.config import parse
+from agent_exporter.detectors.finding import Finding
 from agent_exporter.formats.prefixed import MAX_PREFIX
 from agent_exporter.lines import Batch
 from agent_exporter.metrics.cells import CELL_TYPES
@@ -214,6 +215,33 @@ FAULTY = [
     b"plain text",
     b'{"deep": ' + b"[" * 200_000 + b"]" * 200_000 + b"}",
 ]
+
+
+@pytest.mark.parametrize("kind", ["loop", "cascade"])
+def test_a_finding_of_an_exporter_is_ignored_and_a_record_that_begins_like_one_counts(kind):
+    """The standard output of an exporter may be among the logs; nobody hides lines by passing them for findings."""
+    finding = Finding(kind=kind, agent_id="a", session_id="s", at=0.0, evidence={"times": 4}, root_agent="a")
+    assert isinstance(read(finding.to_json()), Foreign)
+    fields = json.loads(finding.to_json())
+    record = {"timestamp": "2026-03-18T09:15:32Z", "action": "x", "status": "success"}
+    assert isinstance(read(json.dumps(fields | record).encode()), Action)
+    assert not isinstance(read(json.dumps(fields | {"status": "success"}).encode()), Foreign)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"agent_id": "agent_ld", "session_id": "sesion_id", "action": "acton"},
+        {"agent_id": "agent", "session_id": "session", "action": "tool"},
+        {"agent_id": "agent_name", "session_id": "thread_id", "action": "step"},
+    ],
+)
+def test_a_record_with_other_names_is_rejected_with_what_is_meant(names):
+    """Two of the three are enough: one alone may be another program's."""
+    fields = {names.get(name, name): value for name, value in json.loads(RECORD).items()}
+    assert type(read(json.dumps(fields).encode())) is Rejection
+    one = fields | {names["session_id"]: {"id": 7}, names["action"]: None}
+    assert isinstance(read(json.dumps(one).encode()), Foreign)
 
 
 def test_json_of_another_program_is_told_from_a_record_with_faults():

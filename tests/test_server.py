@@ -878,15 +878,46 @@ def test_one_rendering_serves_all_who_ask_while_the_one_before_it_is_made(serve)
     threads += [
         asks(name, **{"Accept-Encoding": encoding}) for name, encoding in (("b", ""), ("c", "gzip"), ("d", "gzip"))
     ]
+    eventually(lambda: waiting() == 4)
     threads += [asks("e", Accept="application/openmetrics-text; version=1.0.0")]
-    eventually(lambda: waiting() == 5 and len(made) == 2)
-    made[1].set_result(("x/y", b"OTHER"))
-    made[0].set_result(("x/y", b"FIRST"))
-    eventually(lambda: len(made) == 3)
-    made[2].set_result(("x/y", b"SECOND"))
+    eventually(lambda: waiting() == 5)
+    for number, body in enumerate((b"FIRST", b"SECOND", b"OTHER")):
+        eventually(lambda number=number: len(made) == number + 1)
+        made[number].set_result(("x/y", body))
     for thread in threads:
         thread.join(5)
     assert answers == {"a": b"FIRST", "b": b"SECOND", "c": b"SECOND", "d": b"SECOND", "e": b"OTHER"}
+
+
+def test_browsers_on_a_page_cost_as_little_as_one(serve):
+    """Those who ask while it is made share the next one; one page is made at a time."""
+    made: list[str] = []
+    go = threading.Event()
+
+    def status(path: str, _: int | None) -> str:
+        made.append(path)
+        go.wait(10)
+        return f"{path} {len(made)}"
+
+    server = serve(status=status)
+    answers: list[bytes] = []
+
+    def ask_for(path: str) -> threading.Thread:
+        thread = threading.Thread(target=lambda: answers.append(ask(server, path=path).body))
+        thread.start()
+        return thread
+
+    threads = [ask_for("/")]
+    eventually(lambda: made == ["/"])
+    threads += [ask_for("/") for _ in range(10)]
+    eventually(lambda: sum(peer.stage == 2 for peer in list(server._http._peers.values())) == 11)
+    threads += [ask_for("/findings")]
+    eventually(lambda: sum(peer.stage == 2 for peer in list(server._http._peers.values())) == 12)
+    assert made == ["/"]
+    go.set()
+    for thread in threads:
+        thread.join(5)
+    assert sorted(answers) == [b"/ 1", *[b"/ 2"] * 10, b"/findings 3"]
 
 
 def test_a_rendering_that_fails_fails_for_those_who_wait_for_it_and_no_others(serve):

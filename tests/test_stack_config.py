@@ -413,7 +413,7 @@ def test_what_goes_to_the_exporter_is_not_touched():
         if "otlp_http/agent_exporter" in pipeline["exporters"]
         for name in pipeline["processors"]
     }
-    assert used == {"memory_limiter", "filter/agents", "filter/no_findings", "transform/nobody"}
+    assert used == {"memory_limiter", "filter/agents", "transform/nobody"}
 
 
 HARMLESS = {

@@ -130,7 +130,7 @@ def test_the_fleet_shows_every_agent_and_every_source():
         ["Source", "Lines read", "Accepted", "Rejected", "Duplicates", "Newest line"],
         ["test", "5", "2", "3 (not_object most)", "0", "0 s ago"],
     ]  # fmt: skip
-    assert "2 agents 1 want a person now 0 worth a look $0.50 today 1,500 tokens today" in page.text
+    assert "2 agents 1 need a person now 0 worth a look $0.50 today 1,500 tokens today" in page.text
     assert "/agents/a" in page.links
 
 
@@ -370,9 +370,9 @@ def test_the_page_and_the_rules_agree_on_agents_that_never_logged():
     assert (seconds(rule["for"]), rule["labels"]["severity"]) == (UNSEEN, "warning")
     agents = {f"a{number}": {"expected_interval": "30s"} for number in range(10)}
     site = Site(config=yaml.safe_dump({"agents": agents}), now=time.time())
-    assert "10 agents 0 want a person now 0 worth a look" in site["/"].text
+    assert "10 agents 0 need a person now 0 worth a look" in site["/"].text
     site.now += 3600
-    assert "10 agents 0 want a person now 10 worth a look" in site["/"].text
+    assert "10 agents 0 need a person now 10 worth a look" in site["/"].text
 
 
 def test_a_dead_pipe_is_said_once_and_calls_no_agent_silent():
@@ -384,7 +384,7 @@ def test_a_dead_pipe_is_said_once_and_calls_no_agent_silent():
     site.now += 180
     page = site["/"]
     assert page.text.count("No agent's lines arrive:") == 1
-    assert "4 agents 1 want a person now 0 worth a look" in page.text
+    assert "4 agents 1 need a person now 0 worth a look" in page.text
     status = {row[0]: row[1] for row in page.rows[1:5]}
     assert status["d"].startswith("▲ silent for 9 min")
     assert [status[name] for name in "abc"] == [

@@ -62,6 +62,25 @@ def test_a_file_is_read_to_its_end(tmp_path):
         assert source.finished
 
 
+def test_what_is_in_the_pipe_now_is_a_backlog_and_what_comes_later_is_not():
+    """In bytes, as nothing else is known of it."""
+    reading, writing = os.pipe()
+    try:
+        source = StdinSource("-", reading)
+        assert source.backlog(lambda _: True) is None
+        os.write(writing, b"x" * 30_000)
+        assert source.backlog(lambda origin: origin.path != "-") is None
+        read = source.backlog(lambda origin: origin.path == "-")
+        assert source.unread() == 30_000
+        assert not read()
+        os.write(writing, b"x" * 10_000)
+        while not read():
+            source.read()
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
 def test_a_terminal_is_read_until_it_hangs_up():
     """The error that a vanished terminal gives is an end like any other."""
     ours, theirs = pty.openpty()

@@ -307,9 +307,9 @@ def test_an_unreadable_latch_latches(made, tmp_path):
     """Nobody knows whether the breaker had stopped itself: it stops nobody until an operator has looked."""
     damaged(made, tmp_path, "latch", DAMAGES)
     exporter, _ = starts_and_goes_on(tmp_path)
-    assert exporter.stages.breaker.latch.why == "its row in the state file could not be read"
+    assert exporter.stages.breaker.latches.overall.why == "its row in the state file could not be read"
     again, _ = starts_and_goes_on(tmp_path, "fresher")
-    assert again.stages.breaker.latch.since == START + 70
+    assert again.stages.breaker.latches.overall.since == START + 70
 
 
 def test_what_an_unreadable_agent_had_begins_at_zero_together(made, tmp_path):

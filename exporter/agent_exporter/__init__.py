@@ -19,6 +19,7 @@ The folder listing is the architecture. Each module or folder imports only those
                records of other programs by their mapping
     action     bytes  ->  Action (frozen) or Rejection(reason)
     schema     the same types  ->  the JSON Schema of a line
+    names      other names that a line may have for a field
     records    a line that the decoder refuses, looked at once more: a record may stand behind a prefix
     lineage    who handed a task to whom
     prices/    Action  ->  the same with its cost and all its tokens, and what is odd about them

@@ -219,7 +219,7 @@ class Mended(Action, frozen=True):
         ignored: tuple[str, ...] = ()
         """Paths of the fields that do not fit and count as absent, each one of OPTIONAL_FIELDS."""
         cleaned: bool = False
-        """Whether the line was not JSON as it was read: null or U+FFFD stands for what is none."""
+        """Whether its content was not JSON as it was read, or nested too deep: null, U+FFFD or a hash stands for it."""
         ahead: bool = False
         """Whether its timestamp is more than MAX_AHEAD ahead of the clock; `at` is the clock then."""
     else:
@@ -229,7 +229,7 @@ class Mended(Action, frozen=True):
 
 
 class Rejection(NamedTuple):
-    """A line that is not a record. `reason` is the label; `detail` tells the author of the line what to change."""
+    """A line that is not a record. `reason` is the label; `detail` says what to change in the line."""
 
     reason: Reason
     detail: str
@@ -259,7 +259,7 @@ def decode(line: bytes, latest: float = float("inf"), words: Mapping[str, str] =
         if _SQUARE in line:
             brackets += line.count(b"[")
         if brackets > MAX_DEPTH and depth(line) > MAX_DEPTH:
-            return Rejection("too_deep", f"objects and arrays may be nested {MAX_DEPTH} deep at most")
+            return _decode_deep(line, latest, words)
         if not line.isascii():
             line.decode()  # msgspec does not look into the strings of fields that it skips
         action = _decode_action(line)
@@ -301,10 +301,18 @@ def _has_error(line: bytes) -> bool:
     errors = [contents.error]
     if bytes(contents.output).startswith(b"{"):
         errors += [raw for name, raw in _decode_fields(contents.output).items() if name == "error"]
-    return any(bytes(error) not in _NO_ERROR for error in errors)
+    return any(map(_says, errors))
 
 
-_NO_ERROR = frozenset({b"null", b"false", b"0", b'""', b"{}", b"[]"})
+def _says(error: Raw) -> bool:
+    """Whether there is anything in it but what stands for nothing."""
+    raw = bytes(error)
+    if raw.startswith(b"{"):
+        return any(map(_says, _decode_fields(raw).values()))
+    return raw not in _NO_ERROR
+
+
+_NO_ERROR = frozenset({b"null", b"false", b"0", b'""', b"[]"})
 
 
 def stamp(at: float) -> str:
@@ -339,6 +347,64 @@ def depth(line: bytes) -> int:
             return level + max(brackets.count(b"{"), brackets.count(b"}"))
         brackets, level = smaller, level + 1
     return level
+
+
+# --- content that is nested too deep ---------------------------------------------------------------------------------
+
+MAX_TOKENS = 50_000
+"""Strings and brackets of a line that are looked at to find what is nested too deep: some 15 ms."""
+_QUOTE = ord('"')
+_NEVER_LEFT_OUT = frozenset({b"timestamp", b"agent_id", b"session_id", b"action", b"status", b"duration_ms", b"tokens"})
+_NULLS = frozenset({b"metadata", b"parent_trace_id", b"trace_id", b"span_id", b"parent_span_id"})
+_PUNCTUATION = re.compile(rb'"(?:[^"\\]|\\.)*+"|[{}\[\],:]', re.DOTALL)
+
+
+def _decode_deep(line: bytes, latest: float, words: Mapping[str, str]) -> Action | Rejection:
+    """The record of a line that is nested too deep, if only content is."""
+    shallow = _without_depths(line)
+    if shallow is None:
+        return Rejection("too_deep", f"objects and arrays may be nested {MAX_DEPTH} deep at most")
+    action = decode(shallow, latest, words)
+    if isinstance(action, Rejection):
+        return action
+    mended = action if isinstance(action, Mended) else _decode_mended(shallow)
+    for name in ("at", "line", "status"):
+        force_setattr(mended, name, getattr(action, name))
+    force_setattr(mended, "cleaned", True)
+    return mended
+
+
+def _without_depths(line: bytes) -> bytes | None:
+    """The line with a hash for content that is nested too deep, so that equal content stays equal; null for others.
+
+    None if there is nothing that may be left out, or too much to look at. What is left out may be no JSON: nobody
+    reads it.
+    """
+    if not line.lstrip().startswith(b"{"):
+        return None
+    parts: list[bytes] = []
+    kept = begin = level = deepest = 0
+    name = b""
+    for number, token in enumerate(_PUNCTUATION.finditer(line)):
+        if number > MAX_TOKENS:
+            return None
+        mark = token[0]
+        if mark in b"{[":
+            level += 1
+            deepest = max(deepest, level)
+        elif mark[0] == _QUOTE:
+            name = mark[1:-1] if level == 1 and not begin else name
+        elif mark == b":":
+            begin = begin or token.end()
+        elif mark in b"]},":
+            if level == 1:
+                if deepest > MAX_DEPTH and name not in _NEVER_LEFT_OUT:
+                    value = sha256(line[begin : token.start()]).hexdigest()
+                    parts += [line[kept:begin], b"null" if name in _NULLS else f'"sha256:{value}"'.encode()]
+                    kept = token.start()
+                begin, deepest = 0, 1
+            level -= mark != b","
+    return b"".join([*parts, line[kept:]]) if parts and level == 0 else None
 
 
 # --- lenient: only lines that fail above pay for this ---------------------------------------------------------------

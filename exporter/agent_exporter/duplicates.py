@@ -87,7 +87,7 @@ class Duplicates(Stage):
         return False
 
     def age(self, now: float) -> None:
-        """Forget what is outside the window. `now` is the live clock; infinite when reading a log of the past."""
+        """Forget what is outside the window. `now` is the live clock; infinite when reading a past log."""
         young = self._young
         if len(young) < LINES or (now - self._born < SECONDS and len(young) < MAX_RECORDS):
             return

@@ -39,7 +39,7 @@ def count(number: float) -> str:
 
 
 def money(dollars: float) -> str:
-    """US dollars; small amounts keep what tells them from nothing."""
+    """US dollars; small amounts keep enough digits to differ from zero."""
     if 0 < dollars < 0.01:
         return f"${dollars:.4f}"
     return f"${dollars:,.2f}"
@@ -66,6 +66,6 @@ def moment(at: float) -> str:
 
 
 def total(values: Sequence[float | None], shown: Callable[[float], str]) -> str:
-    """Of what was told; if nothing was, that is not zero."""
+    """The sum of the known values; unknown if there are none."""
     known = [value for value in values if value is not None]
     return shown(sum(known)) if known else NOTHING

@@ -20,7 +20,7 @@ class Origin(NamedTuple):
     """Origin of a line; the writer of the line cannot forge it."""
 
     path: str = ""
-    """Absolute path of the file; "-" for standard input; "" for OTLP."""
+    """Where the file really is, whatever links or former names led to it; "-" for standard input; "" for OTLP."""
     attributes: tuple[tuple[str, str], ...] = ()
     """Attributes of the OTLP resource, which the collector sets for the container or pod."""
 

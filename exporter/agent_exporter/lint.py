@@ -8,25 +8,26 @@ from __future__ import annotations
 
 import json
 import re
-from difflib import get_close_matches
-from functools import lru_cache
 from itertools import islice
 from operator import contains
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from agent_exporter.action import (
     MAX_AHEAD,
+    MAX_DEPTH,
+    Action,
     Mended,
-    Metadata,
     Record,
     Rejection,
-    Tokens,
     decode,
+    depth,
     parse,
     spoilt_by,
     why_unfit,
 )
 from agent_exporter.formats.prefixed import record_in
+from agent_exporter.names import MAX_NAMES
+from agent_exporter.names import misnamed as find_misnamed
 from agent_exporter.prices import CACHE_APART, UNPRICED, Prices
 from agent_exporter.records import Foreign, read_again
 from agent_exporter.statuses import WORDS
@@ -35,11 +36,12 @@ from agent_exporter.text import visible
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from agent_exporter.action import Action, Reason
+    from agent_exporter.action import Reason
 
 Warning_ = Literal[
     "field_ignored",
     "field_misnamed",
+    "record_inside",
     "content_not_json",
     "timestamp_ahead",
     "status_other",
@@ -51,15 +53,14 @@ Warning_ = Literal[
 WARNINGS: tuple[Warning_, ...] = get_args(Warning_)
 MAX_FAULTS = 20
 """Of one line: more than there are fields that can be wrong."""
-MAX_NAMES = 64
-"""Names of a line, of its tokens and of its metadata that are compared with those of fields: 75 us each. A line of a
-megabyte has 40,000 and took 3 s, in which a running exporter reads nothing."""
 WIDTH = 60
 """Characters of an excerpt."""
 FEW = 20
 """Times on whole seconds that may be so by chance: of times in milliseconds, so many are it once in 10^60."""
 ZONES = 14
 """Hours by which the zones of the world differ from UTC at most."""
+PARTS = (0, 0.5, 0.75)
+"""Of an hour by which zones differ from UTC: India by 5:30, Nepal by 5:45."""
 ZONE_SLACK = 60.0
 """Seconds between the newest line and the file's own time that do not come from a wrong zone."""
 
@@ -98,7 +99,7 @@ class Lint:
         if isinstance(result, Rejection):
             again = read_again(line, result, latest, self._words)
             if isinstance(again, Foreign):
-                return again, []
+                return again, [*_record_inside(line)]
             within = record_in(line)
             if within is not None and isinstance(parse(within), dict):
                 line, result = within, again  # behind a prefix
@@ -106,7 +107,7 @@ class Lint:
         if not isinstance(parsed, dict):
             assert isinstance(result, Rejection)
             return result, [self._fault(result, line)]
-        misnamed = dict(_misnamed(parsed))
+        misnamed = dict(find_misnamed(parsed))
         if isinstance(result, Rejection):
             remarks = self._faults(result, line, parsed, latest, misnamed)
         else:
@@ -137,12 +138,13 @@ class Lint:
             )
         if modified is None or not self._newest:
             return
-        hours = round((modified - self._newest) / 3600)
-        if 1 <= abs(hours) <= ZONES and abs(modified - self._newest - hours * 3600) <= ZONE_SLACK:
+        hours = round((modified - self._newest) / 900) / 4
+        to_the_minute = abs(modified - self._newest - hours * 3600) <= ZONE_SLACK
+        if to_the_minute and 1 <= abs(hours) <= ZONES and abs(hours) % 1 in PARTS:
             yield Remark(
                 "zone",
                 "timestamp",
-                f"the newest timestamp is {abs(hours)} h {'before' if hours > 0 else 'after'} the file's last write,"
+                f"the newest timestamp is {abs(hours):g} h {'before' if hours > 0 else 'after'} the file's last write,"
                 " to the minute: is local time written as UTC?",
             )
 
@@ -163,7 +165,8 @@ class Lint:
             if not remarks or remarks[0].kind != rejection.reason:
                 remarks.insert(0, self._fault(rejection, line))
             if rejection.reason == "too_deep":
-                mended = {name: mended[name] for name in mended if name in _STRICT}
+                strict = {name: mended[name] for name in mended if name in _STRICT}
+                mended = {name: value for name, value in strict.items() if depth(_as_json(value)) < MAX_DEPTH}
             elif mended is parsed:
                 return remarks
             result = decode(_as_json(mended), latest, self._words)
@@ -197,9 +200,7 @@ class Lint:
                 detail = f"timestamp is more than {MAX_AHEAD / 60:.0f} minutes ahead of this clock: it counts as now"
                 yield Remark("timestamp_ahead", "timestamp", detail, self._excerpt(line, "timestamp"))
             if action.cleaned:
-                yield Remark(
-                    "content_not_json", "", "NaN, Infinity, or half a surrogate pair: null or \\ufffd stands for it"
-                )
+                yield Remark("content_not_json", "", _cleaned(line))
         if action.status == "other":
             detail = f"status {visible(str(parsed['status']))} counts as other: `statuses` of the config has the words"
             yield Remark("status_other", "status", detail, self._excerpt(line, "status"))
@@ -210,13 +211,16 @@ class Lint:
                 detail = f"the model {visible(model)} has no price, and the line no cost_usd: it counts as $0"
                 yield Remark("model_unpriced", "tokens.model", detail, self._excerpt(line, "tokens.model"))
             if odd & CACHE_APART:
-                detail = "the cached tokens are more than prompt, so they are added to it: log the sum as tokens.prompt"
+                detail = "prompt leaves out the cached tokens, which are added to it: log the sum as tokens.prompt"
                 yield Remark("prompt_without_cache", "tokens.prompt", detail, self._excerpt(line, "tokens.prompt"))
 
     def _fault(self, rejection: Rejection, line: bytes) -> Remark:
         path = _path_of(rejection)
         at = _BYTE.search(rejection.detail)
-        excerpt = _around(line, int(at[1])) if at and self._excerpts else self._excerpt(line, path)
+        if rejection.detail.endswith(_TOO_SOON) and self._excerpts:
+            excerpt = _around(line, len(line), before=WIDTH)
+        else:
+            excerpt = _around(line, int(at[1])) if at and self._excerpts else self._excerpt(line, path)
         return Remark(rejection.reason, path, rejection.detail, excerpt)
 
     def _excerpt(self, line: bytes, path: str) -> str:
@@ -224,8 +228,35 @@ class Lint:
         if not self._excerpts:
             return ""
         begin = _position(line, path.split(".")) if path else 0
-        content = _CONTENT.search(line, begin, begin + WIDTH)
+        content = _CONTENT.search(line, begin + ("." in path), begin + WIDTH)
         return _around(line[: content.start()] + b"..." if content else line, begin, before=0)
+
+
+def _record_inside(line: bytes) -> Iterator[Remark]:
+    """Of a line of another program: which of its fields holds a record of ours."""
+    parsed = parse(line)
+    if not isinstance(parsed, dict):
+        return
+    for name, value in islice(parsed.items(), MAX_NAMES):
+        text = value if isinstance(value, str) else json.dumps(value) if isinstance(value, dict) else ""
+        if isinstance(decode(text.strip().encode(errors="replace")), Action):
+            detail = (
+                f"{visible(name)} holds a record, but the line is another program's JSON and is ignored: have that"
+                " program write the record alone"
+            )
+            yield Remark("record_inside", name, detail)
+            return
+
+
+def _cleaned(line: bytes) -> str:
+    """What something else stands for in a line whose content is not JSON."""
+    try:
+        line.decode()
+    except UnicodeDecodeError as error:
+        return f"byte {error.start} is not UTF-8: \\ufffd stands for it"
+    if depth(line) > MAX_DEPTH:
+        return f"content is nested more than {MAX_DEPTH} deep: a hash stands for it"
+    return "NaN, Infinity, or half a surrogate pair: null or \\ufffd stands for it"
 
 
 # --- faults ----------------------------------------------------------------------------------------------------------
@@ -243,7 +274,7 @@ _STRICT = (*_SOUND, "duration_ms", "tokens")
 """Fields that are not ignored where they do not fit."""
 
 
-def _as_json(parsed: dict[str, Any]) -> bytes:
+def _as_json(parsed: Any) -> bytes:
     return json.dumps(parsed).encode()
 
 
@@ -277,80 +308,8 @@ def _path_of(rejection: Rejection) -> str:
     return path if fields and path.split(".")[0] in Record.__struct_fields__ else ""
 
 
+_TOO_SOON = "the text ends too soon"
 _BYTE = re.compile(r"\bbyte (\d+)")
-
-
-# --- names -----------------------------------------------------------------------------------------------------------
-
-_FIELDS = {name: name for name in Record.__struct_fields__}
-_INSIDE = {
-    **{name: f"tokens.{name}" for name in Tokens.__struct_fields__},
-    **{name: f"metadata.{name}" for name in Metadata.__struct_fields__},
-}
-_OTHER_NAMES = {
-    "timestamp": ("time", "ts", "@timestamp", "datetime"),
-    "agent_id": ("agent", "agent_name"),
-    "session_id": ("session", "conversation_id", "thread_id"),
-    "action": ("action_name", "tool", "tool_name"),
-    "status": ("outcome", "state", "level"),
-    "duration_ms": ("duration", "latency", "latency_ms", "elapsed_ms", "duration_seconds"),
-    "tokens": ("usage", "token_usage"),
-    "tokens.prompt": ("prompt_tokens", "input_tokens"),
-    "tokens.completion": ("completion_tokens", "output_tokens"),
-    "tokens.cache_read": ("cache_read_tokens", "cache_read_input_tokens", "cached_tokens"),
-    "tokens.cache_write": ("cache_write_tokens", "cache_creation_tokens", "cache_creation_input_tokens"),
-    "tokens.model": ("model", "model_name", "model_id"),
-    "tokens.cost_usd": ("cost", "cost_dollars", "total_cost"),
-    "metadata.retry_count": ("retries", "retry"),
-    "parent_trace_id": ("parent_trace",),
-}
-"""As OpenAI, Anthropic and common loggers call them."""
-
-
-def _key(name: str) -> str:
-    return re.sub(r"[^a-z0-9@]", "", name.lower())
-
-
-_MEANT = {_key(name): path for name, path in (_INSIDE | _FIELDS).items()} | {
-    _key(name): path for path, names in _OTHER_NAMES.items() for name in names
-}
-_LONG = [name for name in _MEANT if len(name) >= 6]
-
-
-@lru_cache(maxsize=4096)
-def _meant(name: str) -> str | None:
-    """The field that a name is a near miss of."""
-    key = _key(name[:64])
-    if key in _MEANT:
-        return _MEANT[key]
-    close = get_close_matches(key, _LONG, 1, cutoff=0.87) if len(key) >= 6 else []
-    return _MEANT[close[0]] if close else None
-
-
-def _misnamed(parsed: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """(path as it is written, path that is meant) of names that are no fields, if the field is missing."""
-    taken = set()
-    for where, known in (("", Record), ("tokens", Tokens), ("metadata", Metadata)):
-        part = parsed.get(where) if where else parsed
-        for name in islice(part, MAX_NAMES) if isinstance(part, dict) else ():
-            if name in known.__struct_fields__ or not isinstance(name, str):
-                continue
-            meant = _meant(name)
-            if where and meant in {"status", "action", "timestamp", "error", None}:
-                continue  # metadata is theirs, but for near misses of what is meant to be there
-            if meant is not None and meant not in taken and not _has(parsed, meant):
-                taken.add(meant)
-                yield (f"{where}.{name}" if where else name), meant
-
-
-def _has(parsed: dict[str, Any], path: str) -> bool:
-    *above, name = path.split(".")
-    part: Any = parsed
-    for key in above:
-        part = part.get(key)
-        if not isinstance(part, dict):
-            return False
-    return name in part
 
 
 # --- excerpts --------------------------------------------------------------------------------------------------------

@@ -26,8 +26,8 @@ RENEW = 3600.0
 MAX_DETAIL = 300
 """Characters of an example's sentence, which may name a model or a status of any length."""
 COUNTED: tuple[Warning_, ...] = (
-    "field_ignored", "field_misnamed", "content_not_json", "timestamp_ahead", "status_other", "model_unpriced",
-    "prompt_without_cache", "whole_seconds",
+    "field_ignored", "field_misnamed", "record_inside", "content_not_json", "timestamp_ahead", "status_other",
+    "model_unpriced", "prompt_without_cache", "whole_seconds",
 )  # fmt: skip
 """The warnings of `validate` but for `zone`: of a running agent `agent_clock_offset_seconds` says that."""
 
@@ -106,7 +106,7 @@ class _Sample:
             remark
             for number in (*range(first), *after)
             for remark in self._lint.line(lines[number])[1]
-            if remark.kind == "field_misnamed"
+            if remark.kind in {"field_misnamed", "record_inside"}
         ]
         if not self._told_of_file:
             of_file = [*self._lint.end(None)]

@@ -52,8 +52,6 @@ COMMIT_EVERY = 0.2
 """Seconds; docs/operating.md."""
 BEHIND_BYTES = 8 << 20
 """Bytes still to be read, some 0.2 s of reading, from which on a commit shows nothing current anyway."""
-CLOSE_BYTES = 1 << 20
-"""Bytes still to be read, some 20 ms of reading, from which on the sources count as being caught up with."""
 COMMIT_BEHIND_EVERY = 3.0
 """Seconds then, a fifth of a usual scrape interval: the same rows change all the time, and writing them each second
 took a fifth of the time. Whoever scrapes or sends has a commit of their own.
@@ -64,6 +62,11 @@ make them rarer, and not all that is done.
 """
 POLL_EVERY = 0.1
 """Seconds between two looks at sources that had nothing: with COMMIT_EVERY, a line is counted within 250 ms."""
+POLL_SOON = 0.01
+"""Seconds to the first look after there was something, and twice as long to each of the next: what a file gets between
+a look and a copytruncate is lost."""
+POLL_SHARE = 20
+"""A look follows no sooner than so many times what the last one took: 500 open files take a millisecond."""
 TICK_EVERY = 1.0
 """Seconds between two looks at what has gone quiet."""
 RETRY_EVERY = 1.0
@@ -75,7 +78,7 @@ T = TypeVar("T")
 
 
 class Pipeline:
-    """`clock` gives seconds since 1970. `live` is False when a log of the past is read: then no clock ages anything."""
+    """`clock` gives seconds since 1970. `live` is False when a past log is read: then no clock ages anything."""
 
     def __init__(
         self,
@@ -110,10 +113,10 @@ class Pipeline:
         self.unavailable: str | None = None
         self.committed_at = 0.0
         self.newest = 0.0
-        """Time of the newest line: "now" in a log of the past."""
+        """Time of the newest line: "now" in a past log."""
         self.oddities = Oddities(words, lambda: self.prices)
         self.in_order = False
-        """A log of the past is read by the time of its lines: each arrives at the newest time so far."""
+        """A past log is read by the time of its lines: each arrives at the newest time so far."""
         self._words = words
         self._ignores = ignores
         self._memories = {id(source.memory): source.memory for source in sources if source.memory is not None}
@@ -123,7 +126,8 @@ class Pipeline:
         self._evicted = dict.fromkeys(TABLES, 0)
         self._unthinned = 0
         self._batches = 0
-        self._truncations: dict[str, int] = {}
+        self._cut: dict[str, tuple[int, int]] = {}
+        """(truncations, lost bytes) of each source that are counted."""
         self._catching_up = False
         self.began_empty = True
         """No former run has left any lines in the state."""
@@ -133,7 +137,7 @@ class Pipeline:
         """Sources that had nothing more to read at some time."""
 
     def now(self) -> float:
-        """The clock, or in a log of the past the time of its newest line: so that results do not depend on today."""
+        """The clock, or in a past log the time of its newest line: so that results do not depend on today."""
         return self.clock() if self.live else self.newest
 
     # --- one batch ---------------------------------------------------------------------------------------------
@@ -225,8 +229,6 @@ class Pipeline:
         cell.ignored += ignored
         cell.last_line = now
         cell.created = cell.created or now
-        cell.truncations += source.truncations - self._truncations.get(source.name, 0)
-        self._truncations[source.name] = source.truncations
         if batch.too_long:
             cell.rejected["too_long"] = cell.rejected.get("too_long", 0) + batch.too_long
         cell.nul_bytes += batch.nul_bytes
@@ -257,7 +259,7 @@ class Pipeline:
     # --- state -------------------------------------------------------------------------------------------------
 
     def restore(self) -> None:
-        """Take up what a former run committed, and have the exporter's own counters begin at zero where it had none."""
+        """Restore what a former run committed. The exporter's own counters begin at zero where there were none."""
         rows, tally = self.store.rows, self.tally
         for stage in self.chain.stages:
             stage.restore(self.store, self.clock())
@@ -312,6 +314,7 @@ class Pipeline:
         for stage in reversed(self.chain.stages):  # tally is the first, so it comes last: all others count into it
             if stage is self.tally:
                 self._count_evictions()
+                self._count_losses()
             yield from stage.changes()
 
     def _count_evictions(self) -> None:
@@ -321,6 +324,17 @@ class Pipeline:
         for table, total in itertools.chain.from_iterable(evicted):
             self.tally.count("eviction", table, total - self._evicted[table], now)
             self._evicted[table] = total
+
+    def _count_losses(self) -> None:
+        for source in self.sources:
+            cut = (source.truncations, source.lost_bytes)
+            before = self._cut.get(source.name, (0, 0))
+            if cut != before:
+                self._cut[source.name] = cut
+                cell = self.tally.source(source.name, self.now())
+                cell.truncations += cut[0] - before[0]
+                cell.lost_bytes += cut[1] - before[1]
+                self.tally.touch(cell)
 
     def snapshot(self) -> Rows:
         """The rows of a scrape: committed ones, with all that was read until now if the disk allows."""
@@ -353,8 +367,10 @@ class Pipeline:
         monotonic = time.monotonic
         breaker = self.breaker
         next_commit = next_tick = overdue = monotonic()
+        poll = POLL_EVERY
         while not self._stopping:
             busy = waited_for = False
+            looked_at = monotonic()
             if self.unavailable is None:
                 for source in self.sources:
                     batch = source.read()
@@ -364,6 +380,7 @@ class Pipeline:
                         waited_for = waited_for or source.impatient
                     else:
                         self._caught_up_sources.add(source.name)
+            look = monotonic() - looked_at
             self._answer()
             if breaker is not None and breaker.undecided:
                 self._decide(breaker, caught_up=not busy)
@@ -382,13 +399,16 @@ class Pipeline:
                 self._tick()
             if not busy:
                 self.caught_up = True
-                self._wake.wait(POLL_EVERY)
+                self._wake.wait(max(poll, min(POLL_EVERY, POLL_SHARE * look)))
                 self._wake.clear()
+                poll = min(POLL_EVERY, 2 * poll)
+            else:
+                poll = POLL_SOON
         self.commit()
         self._answer()
 
     def drain(self, progress: Callable[[Source], None] = lambda _: None) -> None:
-        """Read every source to its end: a log of the past. `progress` hears of a source after each block."""
+        """Read every source to its end: a past log. `progress` is called with the source after each block."""
         for source in self.sources:
             while not source.finished:
                 batch = source.read()
@@ -399,14 +419,13 @@ class Pipeline:
         self.chain.finish(self.newest)
         self.commit()
 
-    def _behind(self, by: int = BEHIND_BYTES) -> bool:
-        return any(total - read > by for read, total in (source.progress() for source in self.sources))
+    def _behind(self) -> bool:
+        return any(total - read > BEHIND_BYTES for read, total in (source.progress() for source in self.sources))
 
     def _decide(self, breaker: Breaker, *, caught_up: bool) -> None:
-        """Sessions are stopped when all is read: the next line may be their end."""
-        now = self.now()
-        if self.unavailable is None and (caught_up or (breaker.impatient(now) and not self._behind(CLOSE_BYTES))):
-            breaker.decide(now)
+        """Sessions are stopped when all is read that counts: the next line may be their end."""
+        if self.unavailable is None:
+            breaker.decide(self.now(), () if caught_up else self.sources)
 
     def _tick(self) -> None:
         now = self.now()

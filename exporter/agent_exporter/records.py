@@ -8,12 +8,14 @@ count the same lines.
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from agent_exporter.action import Action, Rejection, decode, parse
 from agent_exporter.formats.prefixed import record_in
+from agent_exporter.names import MAX_NAMES, meant_by
 from agent_exporter.statuses import WORDS
 
 if TYPE_CHECKING:
@@ -27,15 +29,19 @@ _NO_RECORD = frozenset({"not_json", "bad_encoding", "too_deep"})
 _AT = re.compile(r"\bbyte (\d+)")
 
 
+_REQUIRED = frozenset({"agent_id", "session_id", "action"})
 _OURS = frozenset({"agentid", "sessionid", "action"})
+_FINDING = frozenset({"kind", "at", "evidence"})
+_OF_FINDINGS = _FINDING | {"agent_id", "session_id", "trace_id", "parent_trace_id", "root_agent"}
+"""What `Finding.to_json` writes; the first three always."""
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class Foreign(Rejection):
-    """A JSON object of another program's logger: without agent_id, session_id and action.
+    """A JSON object of another program's logger: without agent_id, session_id and action. Or a finding of an exporter.
 
-    A timestamp and a status do not make it ours, as every logger has them. A similar name (`agentId`) does: such a
-    line is rejected, with what to change.
+    A timestamp and a status do not make it ours, as every logger has them. A similar name (`agentId`) does, and so do
+    other names for two of the three (`agent`, `thread_id`): such a line is rejected, with what to change.
     """
 
 
@@ -79,4 +85,10 @@ def _is_foreign(record: bytes) -> bool:
         fields = _decode_fields(record)
     except (ValueError, RecursionError):
         return False
-    return not any(field.lower().replace("_", "").replace("-", "") in _OURS for field in fields)
+    if _FINDING <= fields.keys() <= _OF_FINDINGS:
+        return True
+    if any(field.lower().replace("_", "").replace("-", "") in _OURS for field in fields):
+        return False
+    # Another name for one of the three may be another program's; for two of them, it is a record that needs mending.
+    texts = (name for name in islice(fields, MAX_NAMES) if bytes(fields[name]).startswith(b'"'))
+    return len({meant_by(name) for name in texts} & _REQUIRED) < 2

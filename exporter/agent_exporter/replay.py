@@ -1,4 +1,4 @@
-"""Logs of the past, read to their end: one exposition of the whole, or one at every step of the log's own time."""
+"""Past logs, read to their end: one exposition of the whole, or one at every step of the log's own time."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def replay(
 ) -> Stages:
     """Read logs to their end, and send their spans if the config has an endpoint.
 
-    `progress` is told of a source after each block, `listeners` of each finding. Raises OSError for a file that is not
-    there.
+    `progress` is called with a source after each block, `listeners` with each finding. Raises OSError for a missing
+    file.
     """
     stages = past(config, paths)
     stages.listeners += listeners
@@ -155,8 +155,8 @@ def _merged(
 ) -> Iterator[tuple[float, Source, bytes | None]]:
     """(time, source, line) of all files by time; None for a line that is too long.
 
-    The time of a file never goes back, so lines that are late stay where they are; one that tells no time has that of
-    the line before it. A file is opened when its first line is due: there may be thousands of them.
+    The time of a file never goes back, so lines that are late stay where they are; one without a time has that of the
+    line before it. A file is opened when its first line is due: there may be thousands of them.
     """
     files = [
         (part, source) for source in sources for part in (source.parts() if isinstance(source, PastFiles) else [source])

@@ -14,8 +14,8 @@ _TIME = r"^\d{4}-\d{2}-\d{2}[Tt ]([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d+)?([Zz]|[+
 DIFFERENCES = (
     "Lengths are counted in characters; the decoder bounds agent_id, session_id and action to 256 bytes of UTF-8.",
     "Nesting deeper than 64 and lines over 1 MiB are rejected by the decoder.",
-    "timestamp: the schema sees the form; the decoder also wants a day that exists, from 1970 to 10 minutes from now.",
-    "1.0 is an integer to JSON Schema; the decoder wants integers written without fraction or exponent.",
+    "timestamp: the schema sees the form; the decoder also needs a day that exists, from 1970 to 10 minutes from now.",
+    "1.0 is an integer to JSON Schema; the decoder requires integers written without fraction or exponent.",
     "This is what to write. The decoder also accepts lines whose optional text, ids, error or metadata do not fit.",
     "It accepts NaN, Infinity and half surrogate pairs, too, but not in a required field, duration_ms or tokens.",
 )

@@ -69,7 +69,7 @@ NEED_RESTART = (
 
 
 class Exporter:
-    """The running program. `run` returns the exit code; `started` is told the address once it serves."""
+    """The running program. `run` returns the exit code; `started` is called with the address once it serves."""
 
     def __init__(
         self,
@@ -96,6 +96,8 @@ class Exporter:
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="scrape")
         self._reloads = ThreadPoolExecutor(1, thread_name_prefix="reload")
         self._reload_waits = False
+        self._taking_up = False
+        """The state is open, and its rows are being taken up."""
         self._printer = Printer()
         self._process = ProcessCollector(registry=None)
         self._memory = Memory()
@@ -166,6 +168,7 @@ class Exporter:
             return None
 
     def _work(self, store: Store) -> None:
+        self._taking_up = True
         sources = open_sources(self.config, self._paths, memory=self._memory)
         if not sources and self._posted:
             log.info("no files are named: lines are taken at %sv1/logs and v1/ndjson only", self.address)
@@ -202,7 +205,7 @@ class Exporter:
                 pipeline.commit()  # with what is known to be printed now
 
     def _stand_by(self, stages: Stages) -> Control | None:
-        """The breaker gets its arm, and operators a way to it."""
+        """Connect the breaker to its terminator, and operators to the breaker."""
         pipeline, breaker = stages.pipeline, stages.breaker
         assert breaker is not None
 
@@ -224,7 +227,7 @@ class Exporter:
         control = Control(
             path,
             status=lambda: pipeline.ask(operators.status),
-            unlatch=lambda order: pipeline.ask(lambda: operators.unlatch(pipeline.now(), order.by)),
+            unlatch=lambda order: pipeline.ask(lambda: operators.unlatch(order.agent_id, pipeline.now(), order.by)),
             extend=lambda order: pipeline.ask(
                 lambda: operators.extend(
                     order.session_id, order.agent_id, order.tokens, order.cost_usd, pipeline.now(), order.by
@@ -266,7 +269,7 @@ class Exporter:
             self.stages.pipeline.wake()
 
     def reload(self) -> None:
-        """Read the config file again; if it is wrong, say so and keep the one in force.
+        """Read the config file again; if it is wrong, log why and keep the current one.
 
         In a thread of its own, as the file of a large fleet takes seconds; the pipeline takes over what was read.
         """
@@ -314,7 +317,7 @@ class Exporter:
     # --- questions to agents ----------------------------------------------------------------------------------
 
     def _ask_agents(self) -> None:
-        """By health checks and benchmarks, as the config in force wants it. In the pipeline's thread."""
+        """Start health checks and benchmarks as the current config says. In the pipeline's thread."""
         self._commit(self._history.keep_only(self.config))
         self._asking.submit(self._prober.configure(self.config))
         self._asking.submit(self._schedule.configure(self.config))
@@ -336,15 +339,20 @@ class Exporter:
 
     def _scrape(self, accept: str) -> tuple[str, bytes]:
         rows: Rows = {}
+        if self.stages is None and self._taking_up:
+            raise CatchingUp(1)  # a page without them would end all series of agents
         if self.stages is not None:
             wait = until_caught_up(
                 self.stages.pipeline, self.config.metrics.catch_up_timeout - (time.time() - self._began)
             )
             if wait:
                 raise CatchingUp(wait)
-            rows = self.stages.pipeline.ask(self.stages.pipeline.snapshot).result(SCRAPE_WAIT)
+            pipeline = self.stages.pipeline
+            rows, live = pipeline.ask(lambda: (pipeline.snapshot(), self._live())).result(SCRAPE_WAIT)
+        else:
+            live = self._live()
         page = BytesIO()
-        content_type = render(page, rows, self._live(), accept, self._process.collect())
+        content_type = render(page, rows, live, accept, self._process.collect())
         return content_type, page.getvalue()
 
     def _live(self) -> ScrapeContext:
@@ -361,7 +369,8 @@ class Exporter:
         gauges["agent_exporter_checkpoint_timestamp_seconds"] = pipeline.committed_at
         gauges["agent_exporter_series_samples"] = self.stages.tally.limits.samples
         if self.stages.breaker is not None:
-            gauges["agent_breaker_latched"] = float(self.stages.breaker.latch.since > 0)
+            gauges["agent_breaker_latched"] = float(self.stages.breaker.latches.overall.since > 0)
+            gauges["agent_breaker_wait_seconds"] = self.stages.breaker.waits(pipeline.now())
             gauges["agent_breaker_enforcing"] = float(self.stages.breaker.enforcing)
         if self.stages.queue is not None:
             gauges["agent_exporter_span_queue_length"] = self.stages.queue.length
@@ -369,12 +378,12 @@ class Exporter:
         return self.stages.live(now, gauges, self._prober.results())
 
     def _budget(self, session_id: str, agent_id: str | None, task_type: str) -> dict[str, Any]:
-        """What a session has left. Not asked of the pipeline: it is to be answered at once, whatever that does."""
+        """The remaining budget of a session. Does not wait for the pipeline, however busy that is."""
         if self.stages is None:
             raise LookupError(self._problem or "starting")
         assert self.stages.breaker is not None
-        enforced = self.stages.breaker.enforces_budgets
-        return budget(self.stages.sessions, self.config, session_id, agent_id, task_type, enforced=enforced)
+        enforces = self.stages.breaker.enforces_budgets
+        return budget(self.stages.sessions, self.config, session_id, agent_id, task_type, enforces)
 
     def _unready(self) -> str | None:
         if self.stages is not None and self.stages.pipeline.unavailable is not None:

@@ -61,7 +61,7 @@ class Session(Struct, eq=False, gc=False, array_like=True):
     started: float
     last: float
     arrived: float
-    """The clock when its newest line was read; in a log of the past the newest time read by then, or where files are
+    """The clock when its newest line was read; in a past log the newest time read by then, or where files are
     read one after the other a number below 0 that grows, as no clock runs."""
     actions: int = 0
     tokens: int = 0
@@ -75,23 +75,23 @@ class Session(Struct, eq=False, gc=False, array_like=True):
     beaten: float = 0.0
     """Time of the latest heartbeat that named it, or was taken for its sign of life."""
     trail: Trail = msgspec.field(default_factory=Trail)
-    """What the detectors remember of it."""
+    """What the detectors know about it."""
     stored: bool = False
-    """There is a row of it."""
+    """It has a row in the state."""
     granted_tokens: int = 0
-    """By an operator, beyond what its task type allows."""
+    """Extra budget that an operator has granted."""
     granted_cost_usd: float = 0.0
     attested_tokens: int = 0
-    """Of lines whose source may have it stopped; counted for agents that can be."""
+    """Tokens in lines from trusted sources; counted only for agents that the breaker watches."""
     attested_cost_usd: float = 0.0
     foreign: bool = False
-    """It has lines from sources that are not trusted to stop it."""
+    """It has lines from sources that are not trusted."""
     terminated: bool = False
-    """It was told to stop."""
+    """The breaker has told it to stop."""
     attested_type: str = ""
-    """Its task type as those lines say."""
+    """Its task type in those lines."""
     attested_end: float = 0.0
-    """Time of the end that those lines tell; 0 if none does, or if it has gone on since."""
+    """Time of the session_end in those lines; 0 without one, or if it has worked since."""
     worked: float = 0.0
     """Time of the latest `working` heartbeat that named it, or was taken for its sign of life."""
     paused: bool = False
@@ -125,7 +125,7 @@ class Session(Struct, eq=False, gc=False, array_like=True):
 
     @property
     def outcome(self) -> Outcome:
-        """As it stands now. What completed although it was told to stop has completed."""
+        """The outcome so far. A session that completed although it was told to stop has completed."""
         if self.terminated and not self.task_completed:
             return "terminated"
         if self.task_completed is not None:
@@ -156,8 +156,9 @@ class Sessions(Stage):
         longest_call: Callable[[str], float] = lambda _: 0.0,
     ) -> None:
         self.idle = idle
-        self.may_begin: Callable[[Action], bool] = lambda _: True
-        """Whether the line at hand may end an open session by beginning the next: its sums would begin at zero."""
+        self.may_speak: Callable[[Action], bool] = lambda _: True
+        """Whether the line at hand may end its session, have it wait for a person, or begin the next while it is open:
+        whoever may not would set a runaway's sums to zero."""
         self._longest_call = longest_call
         self.shortest_idle = shortest_idle
         self.reorder = reorder
@@ -177,7 +178,7 @@ class Sessions(Stage):
         return len(self._table)
 
     def add(self, action: Action, now: float) -> Session | None:
-        """The session of an action that is no heartbeat, with the action added to it. `now` becomes its `arrived`.
+        """The session of an action other than a heartbeat, with the action added. `now` becomes its `arrived`.
 
         None for a record that was written twice (`Trail.has`): the metrics count every line, but the second copy must
         bring no session over its budget and into no loop.
@@ -189,7 +190,7 @@ class Sessions(Stage):
         if session is None or (
             began - session.last > self.shortest_idle
             and self._begins_anew(session, began)
-            and (session.closed or self.may_begin(action))
+            and (session.closed or self.may_speak(action))
         ):
             if session is not None:
                 self._close(key, session)
@@ -228,9 +229,10 @@ class Sessions(Stage):
             if metadata.task_completed is not None:
                 session.task_completed = metadata.task_completed
             if metadata.session_end:
-                session.ended = True
-                self._ending[key] = session
-            elif metadata.session_paused and at >= session.last:
+                if self.may_speak(action):
+                    session.ended = True
+                    self._ending[key] = session
+            elif metadata.session_paused and at >= session.last and self.may_speak(action):
                 session.paused = True
         self._dirty.add(session)
         return session
@@ -249,15 +251,15 @@ class Sessions(Stage):
         return session
 
     def get(self, agent_id: str, session_id: str) -> Session | None:
-        """A session that is remembered."""
+        """A session by its agent and id, or None."""
         return self._table.get((agent_id, session_id))
 
     def everyone(self) -> Iterable[Session]:
-        """All that are remembered."""
+        """All sessions in the table."""
         return self._table.values()
 
     def touch(self, session: Session) -> None:
-        """What the detectors remember of it has changed."""
+        """Note that what the detectors know about it has changed."""
         self._dirty.add(session)
 
     def take_late(self) -> int:
@@ -285,7 +287,7 @@ class Sessions(Stage):
                 self._forget(key, session)
 
     def thin(self, newest: float) -> None:
-        """Close those whose end was read. If there are too many, forget those that are over, the least recent first.
+        """Close sessions whose end was read. If there are too many, forget those that are over, the least recent first.
 
         A file that is read later may go on with one, but only a clock could say that none will.
         """
@@ -294,19 +296,19 @@ class Sessions(Stage):
             self._forget_over(lambda session: session.closed or newest - session.last_work > self._patience(session))
 
     def finish(self, newest: float) -> None:
-        """Close those whose end was read, and those that had gone quiet by then."""
+        """Close sessions whose end was read, and those that had gone quiet by then."""
         self._close_ended(float("inf"))
         self.tick(newest)
 
     def _close_ended(self, now: float) -> None:
-        """Those that said that they have ended, so long ago that no line of theirs is still on its way."""
+        """Close sessions whose end was read longer ago than the reorder window."""
         for key, session in list(self._ending.items()):
-            heard = session.last if session.arrived <= 0 else session.arrived  # in a log of the past, no clock runs
+            heard = session.last if session.arrived <= 0 else session.arrived  # a past log has no clock
             if now - heard >= self.reorder:
                 self._close(key, session)
 
     def open(self) -> Iterator[Session]:
-        """Those that are not closed."""
+        """Sessions that are not closed."""
         return (session for session in self._table.values() if not session.closed)
 
     def of(self, agent_id: str) -> list[Session]:
@@ -314,7 +316,7 @@ class Sessions(Stage):
         return [copy(session) for session in self.open() if session.agent_id == agent_id]
 
     def evicted(self) -> Iterable[tuple[str, int]]:
-        """Sessions that were open."""
+        """Sessions of committed rows that were open."""
         yield "sessions", self.evictions
 
     def changes(self) -> Iterator[Row]:
@@ -328,7 +330,7 @@ class Sessions(Stage):
         self._dirty.clear()
 
     def restore(self, store: Store, now: float) -> None:  # noqa: ARG002
-        """Take up the sessions that were open. The metrics have their own count of them."""
+        """Restore from committed rows. The metrics have their own count of open sessions."""
         decode = msgspec.msgpack.Decoder(Session).decode
         for _, value in store.rows(ROW_KIND):
             session = decode(value)
@@ -341,12 +343,12 @@ class Sessions(Stage):
                 self._ending[key] = session
 
     def _begins_anew(self, session: Session, began: float) -> bool:
-        """Whether work that began then is another session's of the same id."""
+        """Whether work that began then belongs to a new session of the same id."""
         gap = began - session.last_work
         return gap > (MAX_PAUSE if session.paused else self._idle(session))
 
     def _idle(self, session: Session) -> float:
-        """Its idle time in seconds. What others write in its agent's name does not shorten it."""
+        """Its idle time in seconds. Lines from untrusted sources do not shorten it."""
         return self.idle(session.attested_type or session.task_type)
 
     def _patience(self, session: Session, idle: float | None = None) -> float:
@@ -377,7 +379,7 @@ class Sessions(Stage):
         if self._latest.get(session.agent_id) is session:
             del self._latest[session.agent_id]
         self._dirty.discard(session)
-        if session.stored:  # a log of the past is committed at its end alone: its sessions must not pile up here
+        if session.stored:  # a past log is committed at its end alone: its sessions must not pile up here
             self._gone.append(key_of(session))
 
     def _make_room(self, now: float) -> None:
@@ -390,13 +392,13 @@ class Sessions(Stage):
     def _is_over(self, session: Session, now: float) -> bool:
         """Whether its agent's newest line is later by its idle time, and the clock too: that cannot be made up.
 
-        In a log of the past no clock runs: there `thin` does the same, by the newest line of all.
+        In a past log no clock runs: there `thin` does the same, by the newest line of all.
         """
         latest = self._latest.get(session.agent_id)
         return latest is not None and min(latest.last, now) - session.last_work > self._patience(session)
 
     def _forget_over(self, is_over: Callable[[Session], bool]) -> None:
-        """The least recently read first."""
+        """Sessions, the least recently read first."""
         over = [(key, session) for key, session in self._table.items() if is_over(session)]
         over.sort(key=lambda item: item[1].arrived)
         for key, session in over[: max(0, len(self._table) - sweep_target(self._most))]:
@@ -404,7 +406,7 @@ class Sessions(Stage):
             self._forget(key, session)
 
     def _evict(self) -> None:
-        """Make room."""
+        """Forget sessions until there is room for a new one."""
         # A flood of made-up sessions does not have one forgotten that may be stopped: its sums would begin at zero.
         oldest = oldest_eighth(
             self._table.items(),
@@ -423,5 +425,5 @@ class Sessions(Stage):
 
 
 def key_of(session: Session) -> str:
-    """Of its row."""
+    """The key of its row."""
     return row_key(session.agent_id, session.session_id)

@@ -32,6 +32,7 @@ from agent_exporter.records import Foreign
 from agent_exporter.sessions import Session, Sessions
 from agent_exporter.sources.files import FileSource
 from agent_exporter.sources.once import PastFiles
+from agent_exporter.sources.place import Claims
 from agent_exporter.sources.stdin import StdinSource
 from agent_exporter.spans.queue import SpanQueue
 from agent_exporter.spans.trace_buffer import TraceBuffer
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
     from agent_exporter.detectors.finding import Finding
     from agent_exporter.probes.check import Result
     from agent_exporter.sources import Source
-    from agent_exporter.sources.place import Identity
     from agent_exporter.state import Rows, Store
 
 
@@ -62,7 +62,7 @@ class Stages:
     """All stages and the pipeline, made from a config that a reload may replace.
 
     `tree` and `queue` are None where no spans are wanted, `buffer` where they do not wait, `recent` and `breaker` in a
-    log of the past.
+    past log.
 
     `write` begins to print lines on standard output, and is not called while `busy`. Each of `listeners` gets every
     finding as it is made, in the pipeline's thread and before it is committed.
@@ -175,12 +175,12 @@ class Stages:
             ignores=self._ignores,
         )
         if breaker is not None:
-            sessions.may_begin = lambda action: breaker.may_begin(action, self.pipeline.reading)
+            sessions.may_speak = lambda action: breaker.may_speak(action, self.pipeline.reading)
         self.pipeline.restore()
         tally.configure(config.names(), self.pipeline.now())
 
     def live(self, now: float, gauges: dict[str, float] | None = None, checks: Sequence[Result] = ()) -> ScrapeContext:
-        """What a scrape needs beside the committed rows."""
+        """What a scrape shows in addition to the committed rows."""
         config = self.config
         return ScrapeContext(
             now,
@@ -188,6 +188,8 @@ class Stages:
             lambda name: agent_settings(config, name, now),
             {name: _task_settings(config, name) for name in self._task_types()},
             gauges or {},
+            sorted(self.breaker.latches.agents) if self.breaker is not None else (),
+            {source.name: source.unread() for source in self.pipeline.sources} if self.pipeline.live else {},
             config.metrics.gen_ai,
             checks,
         )
@@ -219,7 +221,7 @@ class Stages:
 
 
 def agent_settings(config: Config, name: str, now: float) -> AgentSettings:
-    """What the config says of an agent, as a scrape shows it."""
+    """The settings of an agent that a scrape shows."""
     agent = config.agent(name)
     # Silent by plan until its first line after them is due: it has had no reason to log before they ended.
     due = 2 * (agent.expected_interval or 0.0)
@@ -237,7 +239,7 @@ def _task_settings(config: Config, name: str) -> TaskSettings:
 def render(file: BinaryIO, rows: Rows, live: ScrapeContext, accept: str, others: Iterable[Metric] = ()) -> str:
     """Write an exposition in the format that the Accept header asks for; `others` come last. Returns its Content-Type.
 
-    Only OpenMetrics tells of creation times and exemplars; in the old format they would be series of their own.
+    Only OpenMetrics has creation times and exemplars; in the old format they would be series of their own.
     """
     encode, content_type = choose_encoder(accept)
     openmetrics = "openmetrics" in content_type
@@ -256,7 +258,7 @@ def open_sources(
 
     Raises ConfigError for a format that is none; commands have checked that (`cli.settings`).
     """
-    claims: dict[Identity, str] = {}
+    claims = Claims()
     memory = Memory() if memory is None else memory
     choice = Choice.named(config.format, memory)
     if "-" in paths and stat.S_ISREG((st := os.fstat(0)).st_mode):

@@ -1,10 +1,10 @@
-"""Logs of the past, judged as if all of this had been switched on: findings, and alerts that would have fired.
+"""Past logs, read as if everything had been switched on: findings, and alerts that would have fired.
 
     lines of all files by time -> detectors                                    -> findings
                                -> series, every 15 s -> database -> recordings -> alerts, by their `for`
                                                                                   report: both, by time
 
-`rules` reads rule files and says what a log can tell of them, `series` makes samples of what was counted, `prometheus`
+`rules` reads rule files and says which ones a log can judge, `series` makes samples of what was counted, `prometheus`
 runs promtool and a server on them, `alerts` applies `for`, and `report` says it all.
 """
 
@@ -46,7 +46,7 @@ class BacktestResult(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """Who is told how far it is."""
+    """Reports progress."""
 
     read: Callable[[Source], None]
     """After each block of a source."""

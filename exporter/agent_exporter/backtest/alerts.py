@@ -22,7 +22,7 @@ class Alert(NamedTuple):
     since: float
     """The expression began to hold."""
     at: float
-    """It fired: the expression had held for as long as `for` wants."""
+    """It fired: the expression had held for as long as `for` requires."""
     until: float | None
     """The first evaluation at which it was over; None if the log ends before that."""
     value: float

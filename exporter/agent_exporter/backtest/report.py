@@ -61,7 +61,7 @@ def lines(result: BacktestResult) -> Iterator[bytes]:
 
 
 def summary(result: BacktestResult, plan: Plan | None, config: Config) -> Iterator[str]:
-    """For a person who wants to know what last week would have been like, in lines: the first says what was read."""
+    """The report for a person, as lines; the first says what was read."""
     yield _read(result)
     if plan is not None:
         yield from _left_out(plan)

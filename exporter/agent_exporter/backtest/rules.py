@@ -21,7 +21,7 @@ OF_A_PROCESS = (
     "agent_exporter_checkpoint_*", "agent_exporter_config_*", "agent_exporter_series_samples", "agent_exporter_span*",
     "agent_exporter_state_*",
 )  # fmt: skip
-"""Families that tell of a running exporter and of what it does: no log holds what they would have been."""
+"""Families about a running exporter: a log does not hold their values."""
 OUTAGES = frozenset(
     {
         "process_start_time_seconds", "up", "exporter:deaf:max", "agent_exporter:deaf:timestamp",
@@ -74,8 +74,8 @@ class Plan(NamedTuple):
 def read(folder: Path) -> tuple[list[Path], list[Rule]]:
     """The rule files of a folder, which are its YAML files with `groups`, and their rules.
 
-    The interval of a group that states none is that of the prometheus.yml beside them. Whether Prometheus takes the
-    rules is for promtool to say; raises ValueError, a sentence, for what is no such file, and OSError.
+    The interval of a group that states none is that of the prometheus.yml beside them. promtool checks whether
+    Prometheus accepts them. Raises ValueError with a sentence for a file that is not one of rules, and OSError.
     """
     documents = {path: _document(path) for path in sorted(folder.iterdir()) if path.suffix in {".yml", ".yaml"}}
     files = [path for path, document in documents.items() if "groups" in document]
@@ -214,7 +214,7 @@ def _all_read(rules: Iterable[Rule], recorded: Mapping[str, Sequence[Rule]]) -> 
 
 
 def _missing(rule: Rule, recorded: Mapping[str, Sequence[Rule]]) -> set[str]:
-    """Series that it reads and that no log tells. One that is recorded from itself has no beginning in one either."""
+    """Series that it reads and that no log contains. One recorded from itself has no beginning there."""
     names = _all_read([rule], recorded)
     circular = {name for name in names & recorded.keys() if name in _all_read(recorded[name], recorded)}
     outside = names - recorded.keys()

@@ -2,9 +2,9 @@
 
     agent_tokens_today{agent_id="research-agent-01"} 2096 1773825345.0
 
-Gauges, the clocks among them, are told once a minute, and at the steps between as well if they have changed. Counters
-are told evenly, as `increase` wants them: every minute, or every four where even the shortest window over them in any
-rule holds five points then. Told in full at every step, a week of ten agents would be 50 million samples and not 6.
+Gauges, including the clocks, are written once a minute, and at the steps between if they have changed. Counters
+are written evenly, for `increase`: every minute, or every four where even the shortest window over them in any
+rule holds five points then. Written in full at every step, a week of ten agents would be 50 million samples and not 6.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from agent_exporter.state import Rows
 
 STEP = 15.0
-"""Seconds; the scrape interval of alert_rules/prometheus.yml. Silence is told by it: a cycle may be 30 s."""
+"""Seconds; the scrape interval of alert_rules/prometheus.yml. An expected interval may be 30 s."""
 MINUTE = 60.0
 """Seconds."""
 SELDOM = 240.0
@@ -38,7 +38,7 @@ _NOW = "\0"
 class Series:
     """A page that keeps the samples named in `wanted`; `at` makes the lines of one step of them.
 
-    Gauges in `stamped` are told at every step; `windows` are the shortest, in seconds, of each counter. Bounded by the
+    Gauges in `stamped` are written each step; `windows` are the shortest, in seconds, of each counter. Bounded by the
     caps on label sets that all metrics have.
     """
 

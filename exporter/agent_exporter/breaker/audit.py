@@ -4,8 +4,9 @@
 
 An entry is committed with the rows that it describes, and written after that, so SIGKILL loses none and writes none
 twice: the number `n` shows what the file has already, even if the disk was full in the middle of a line. To change or
-remove a line breaks the chain, and `verify` says where. The state has the last hash, too, and the next line follows it:
-so a file that was cut or replaced shows it, and after a file was moved away the chain goes on in the new one.
+remove a line breaks the chain, and `verify` says where. The state has the last hash and number, too, and the next line
+follows it: so a file that was cut or replaced shows it, and after a file was moved away the chain goes on in the new
+one.
 """
 
 from __future__ import annotations
@@ -203,7 +204,7 @@ class Audit:
 
 
 class Verdict(NamedTuple):
-    """What `verify` found. A fault is a sentence with a line number; `start` is `prev` of the first line."""
+    """What `verify` found. A fault is a sentence; `start` is `prev` of the first line."""
 
     lines: int
     faults: list[str]
@@ -218,14 +219,33 @@ def read(key: str, value: bytes) -> Head | tuple[int, dict[str, Any]]:
     return int(key), msgspec.json.decode(value, type=dict[str, Any])
 
 
-def verify(path: Path) -> Verdict:
-    """Check the whole chain. Raises OSError."""
+class Expected(NamedTuple):
+    """What a state file says of the log."""
+
+    head: Head
+    waiting: dict[int, dict[str, Any]]
+    """Entries by number that may be written already."""
+
+
+def expected(rows: Iterable[tuple[str, bytes]]) -> Expected | None:
+    """From the rows of the state; None if they hold nothing of a log. Raises msgspec.MsgspecError."""
+    found = [read(key, value) for key, value in rows]
+    heads = [row for row in found if isinstance(row, Head)]
+    waiting = dict(row for row in found if not isinstance(row, Head))
+    if not heads and not waiting:
+        return None
+    return Expected(heads[0] if heads else Head(0, GENESIS), waiting)
+
+
+def verify(path: Path, state: Expected | None = None) -> Verdict:
+    """Check the whole chain, and with `state` that it ends as the state says. Raises OSError."""
     faults: list[tuple[int, str]] = []
     start = head = ""
     number = 0
     strange: list[tuple[int, str]] = []
     known: set[str] = set()
     """Hashes of lines torn by a crash; a later line names each."""
+    ends = state is None or not state.head.number
     with path.open("rb") as file:
         for number, raw in enumerate(file, 1):
             line = raw.rstrip(b"\n")
@@ -240,13 +260,29 @@ def verify(path: Path) -> Verdict:
                 faults.append((number, "does not follow the one before it: one was changed, added or taken out"))
             if digest(entry) != entry["hash"]:
                 faults.append((number, "was changed: its hash is not that of what it says"))
+            elif line != _encode(entry):  # such as a name that is there twice: a reader may see the first
+                faults.append((number, "was changed: it says the same, but not as it was written"))
             head = entry["hash"]
+            if state is not None:
+                if ends and not _is_waiting(entry, state):
+                    faults.append((number, "was added: the state does not know it"))
+                ends = ends or (entry.get("n"), head) == (state.head.number, state.head.hash)
     for at, its in strange:
         if its not in known:
             perhaps = ", or torn by a crash after which no exporter has started" if at == number else ""
             faults.append((at, f"not one of this log's{perhaps}"))
     sentences = [f"line {at}: {fault}" for at, fault in sorted(faults)]
+    if state is not None and not ends:
+        sentences.append(
+            f"the state's last line, n {state.head.number} with hash {state.head.hash}, is not in it: lines were cut "
+            "from its end or changed, or it was moved away and a newer file goes on"
+        )
     return Verdict(number, sentences, start or GENESIS, head or GENESIS)
+
+
+def _is_waiting(entry: dict[str, Any], state: Expected) -> bool:
+    waiting = state.waiting.get(entry.get("n", 0), {})
+    return all(entry.get(key) == value for key, value in waiting.items()) and bool(waiting)
 
 
 def digest(entry: dict[str, Any]) -> str:

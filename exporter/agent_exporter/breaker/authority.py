@@ -1,7 +1,7 @@
 """Which lines count against an agent. A line can name any agent, but its writer cannot choose where it comes from.
 
     agents:
-      research-01: {trusted_sources: ["/var/log/agents/research/*"], ...}    files, by path ("-" is standard input)
+      research-01: {trusted_sources: ["/var/log/agents/research/*"], ...}    files, by real path ("-" is standard input)
       "support-*": {trusted_sources: ["k8s.pod.name=support-*"], ...}        OTLP, by an attribute of the resource
 
 The collector sets the resource attributes of the container or pod. Without `server.token_file` anyone on this machine
@@ -10,7 +10,10 @@ could set them, so then they do not count. `"*"` trusts every line.
 
 from __future__ import annotations
 
+import os
+import re
 from fnmatch import fnmatchcase
+from glob import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 ANYBODY = "*"
 MAX_REMEMBERED = 4_096
 """Answers kept of each kind; then the table starts again."""
+_FOLDER = re.compile(r"/(?:[^*?\[/]*/)*")
+"""The folders of a glob up to the first wildcard, and the / after them."""
 
 
 class Authority:
@@ -68,9 +73,15 @@ class Authority:
             return True
         key, equals, value = glob.partition("=")
         if glob.startswith("/") or glob == "-":
-            return fnmatchcase(origin.path, glob)
+            return fnmatchcase(origin.path, _without_links(glob))
         # Compare the key exactly: a sender chooses its attributes, so a glob would accept a key of its own.
         return bool(equals) and self._attested and any(k == key and fnmatchcase(v, value) for k, v in origin.attributes)
+
+
+def _without_links(glob: str) -> str:
+    """The glob with the real path of its folder: an origin is a real path."""
+    folder = _FOLDER.match(glob)
+    return escape(os.path.realpath(folder[0])).rstrip("/") + glob[folder.end() - 1 :] if folder is not None else glob
 
 
 def _of_interest(agent: Agent) -> tuple[bool, bool]:

@@ -1,6 +1,7 @@
 """The stage: findings and lines in, intents out. All of it runs in the pipeline's thread.
 
-The breaker decides once all sources are caught up: the next line may be the session's end. It commits the intent, and
+The breaker decides on a session once all is read that was there when it was found and may speak for its agent: that may
+be the session's end. Lines of others, and what is written later, are not waited for. The breaker commits the intent and
 only then passes it to `call`, whose attempts `answered` reports.
 
 Sums, task types and ends count only from trusted lines (`authority`), so a forged line can neither stop a session nor
@@ -11,6 +12,7 @@ the breaker only observes it.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from copy import copy
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,7 +22,7 @@ from agent_exporter.breaker.confirmation import ENDED, Confirmation
 from agent_exporter.breaker.intent import ROW_KIND as INTENT
 from agent_exporter.breaker.intent import Intent
 from agent_exporter.breaker.intents import Intents
-from agent_exporter.breaker.latch import Latch
+from agent_exporter.breaker.latch import Latches
 from agent_exporter.breaker.permission import Permission
 from agent_exporter.clocks import READ, SENT, ClockOffset
 from agent_exporter.detectors.finding import Finding
@@ -30,21 +32,18 @@ from agent_exporter.lines import NO_ORIGIN, Origin
 from agent_exporter.stage import Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from agent_exporter.action import Action
     from agent_exporter.breaker.audit import Audit
     from agent_exporter.breaker.terminator import Refused
     from agent_exporter.config import Config
     from agent_exporter.sessions import Session, Sessions
+    from agent_exporter.sources import Source
     from agent_exporter.stage import Reading
     from agent_exporter.state import Row, Store
 
 log = logging.getLogger(__name__)
-
-PATIENCE = 0.5
-"""Seconds that a decision waits for sources that never catch up, as under full load: half of the second it may take."""
-
 
 OPEN = frozenset({"met", "observed", "failed"})
 """Statuses in which a further line or finding leads to a new decision."""
@@ -63,6 +62,15 @@ class BreakerMetrics(NamedTuple):
     """(agent_id, how many of its sessions still log, now)"""
 
 
+class _Pending:
+    """An intent to decide on, since when, and what is to be read before; None until that was looked at."""
+
+    def __init__(self, intent: Intent, since: float) -> None:
+        self.intent = intent
+        self.since = since
+        self.backlog: list[Callable[[], bool]] | None = None
+
+
 class Breaker(Stage):
     """Passes a copy of each intent to `call` once it is committed. `reconsider(session)` has the detectors check a
     session's budget again.
@@ -78,15 +86,13 @@ class Breaker(Stage):
     ) -> None:
         self.call: Callable[[Intent], None] = lambda _: None
         self.audit = audit_log
-        self.latch = Latch()
+        self.latches = Latches()
         self._sessions = sessions
         self._reconsider = reconsider
         self.intents = Intents(sessions, audit_log, metrics.terminated)
         self.confirmation = Confirmation(self.intents, sessions, config.breaker, metrics.unconfirmed)
-        self._pending: dict[str, Intent] = {}
-        """Intents to decide on, by key."""
-        self._since = 0.0
-        """The clock when the oldest of them was added."""
+        self._pending: dict[str, _Pending] = {}
+        """Intents to decide on, by key; the one that has waited for longest first."""
         self._handing: list[Intent] = []
         """Intended, but not committed yet."""
         self._clocks: dict[str, ClockOffset] = {}
@@ -104,7 +110,7 @@ class Breaker(Stage):
         self.confirmation.settings = config.breaker
         self._reorder = float(config.detectors.reorder_window)
         self._authority = Authority(config)
-        self.permission = Permission(config, self._authority, self.intents, self.latch)
+        self.permission = Permission(config, self._authority, self.intents, self.latches)
         self.watches = self._authority.watches
         self.inactive = self._authority.idle
         if before.mode != self.settings.mode:
@@ -119,13 +125,12 @@ class Breaker(Stage):
 
     @property
     def enforcing(self) -> bool:
-        """Whether sessions are stopped now."""
-        return self.settings.mode == "enforce" and not self.latch.since
+        """Whether sessions are stopped now, but for those of agents that are latched."""
+        return self.settings.mode == "enforce" and not self.latches.overall.since
 
-    @property
-    def enforces_budgets(self) -> bool:
-        """Whether a session over its budget is stopped now. From any thread."""
-        return self.enforcing and BUDGET in self.settings.reasons
+    def enforces_budgets(self, agent_id: str) -> bool:
+        """Whether a session of this agent that is over its budget is stopped now. From any thread."""
+        return self.enforcing and BUDGET in self.settings.reasons and self.latches.why(agent_id) is None
 
     @property
     def evictions(self) -> int:
@@ -200,8 +205,8 @@ class Breaker(Stage):
                 intent.origin = _shown(origin)
                 self._put_off(intent, now)
 
-    def may_begin(self, action: Action, reading: Reading) -> bool:
-        """Whether a line may begin a new session where one is open: a foreign line must not set its sums to zero."""
+    def may_speak(self, action: Action, reading: Reading) -> bool:
+        """Whether a line may say when a session begins and ends: any may, unless its agent has `trusted_sources`."""
         agent_id = action.agent_id
         return not self._authority.vouched(agent_id) or self._authority.allows(agent_id, reading.origin)
 
@@ -254,22 +259,38 @@ class Breaker(Stage):
         """Whether `decide` has anything to do."""
         return bool(self._pending)
 
-    def impatient(self, now: float) -> bool:
-        """Whether the undecided intents have waited long enough for sources to catch up."""
-        return now - self._since >= PATIENCE
+    def waits(self, now: float) -> float:
+        """Seconds that the decision has waited which has waited for longest; 0 if none does."""
+        return max(0.0, now - next(iter(self._pending.values())).since) if self._pending else 0.0
 
     def _put_off(self, intent: Intent, now: float) -> None:
-        if not self._pending:
-            self._since = now
-        self._pending[intent.key] = intent
+        if intent.key not in self._pending:
+            self._pending[intent.key] = _Pending(intent, now)
 
-    def decide(self, now: float) -> None:
-        """Decide on all that waits. Called between two blocks of lines, when no source has more."""
-        pending, self._pending = self._pending, {}
-        for intent in pending.values():
-            if self.intents.get(intent.key) is None:  # it made room while it waited
+    def decide(self, now: float, sources: Sequence[Source] = ()) -> None:
+        """Decide on what need not wait for these sources. Called between two blocks of lines."""
+        backlogs: dict[str, list[Callable[[], bool]]] = {}
+        for key, pending in list(self._pending.items()):
+            intent = pending.intent
+            agent_id = intent.agent_id
+            if pending.backlog is None:
+                if agent_id not in backlogs:
+                    backlogs[agent_id] = list(self._backlog(agent_id, sources))
+                pending.backlog = backlogs[agent_id]
+            if sources and not all(read() for read in pending.backlog):
+                continue
+            del self._pending[key]
+            if self.intents.get(key) is None:  # it made room while it waited
                 self.intents.add(intent)
             self._decide(intent, now)
+
+    def _backlog(self, agent_id: str, sources: Sequence[Source]) -> Iterator[Callable[[], bool]]:
+        if not self._authority.vouched(agent_id):  # no line counts against it
+            return
+        for source in sources:
+            read = source.backlog(lambda origin: self._authority.allows(agent_id, origin))
+            if read is not None:
+                yield read
 
     def tick(self, now: float) -> None:
         """Confirm sessions that have ended or gone quiet."""
@@ -282,13 +303,13 @@ class Breaker(Stage):
         why = self.permission.why_not(intent, session, now, self._offset(intent.agent_id))
         if why is None and intent.status != "intended":
             # An intent that failed is tried again; the latch counts it once.
-            if intent.intended or self.latch.admit(now, sum(1 for _ in self._sessions.open()), self.settings):
+            if intent.intended or self._admit(intent, now):
                 if intent.reason == BUDGET and session is not None and session.foreign:  # its sums may be forged
                     intent.evidence = self.permission.account(session).excess or intent.evidence
                 self.intents.change(intent, "intended", "", now)
                 intent.intended, intent.attempts = now, 0
             else:
-                why = self._latched(now)
+                why = self._latched(intent.agent_id, now)
         if why is None:
             self._handing.append(intent)
         elif intent.status == "intended" and (session is None or session.attested_end):
@@ -304,16 +325,27 @@ class Breaker(Stage):
         clock = self._clocks.get(agent_id)
         return (clock.offset if clock is not None else None) or 0.0
 
-    def _latched(self, now: float) -> str:
-        why = f"latched: {self.latch.why}"
+    def _admit(self, intent: Intent, now: float) -> bool:
+        live = Counter(session.agent_id for session in self._sessions.open())
+        return self.latches.admit(intent.agent_id, now, live, self.settings)
+
+    def _latched(self, agent_id: str, now: float) -> str:
+        why = self.latches.why(agent_id) or ""
+        latch = self.latches.agents.get(agent_id, self.latches.overall)
         see = "see agent-exporter breaker status --config FILE"
-        log.error("the breaker is latched and only observes: %s; %s", self.latch.why, see)
-        self.audit.write("latched", now, why=self.latch.why)
+        if latch is self.latches.overall:
+            log.error("the breaker is latched and only observes: %s; %s", latch.why, see)
+            self.audit.write("latched", now, why=latch.why)
+        else:
+            log.error("the breaker is latched for %s and only observes it: %s; %s", agent_id, latch.why, see)
+            self.audit.write("latched", now, agent_id=agent_id, why=latch.why)
         # Do not make the calls decided a moment ago either: they may rest on the same mistake.
         for intent in self._handing:
-            self.intents.change(intent, "observed", why, now)
-            intent.intended = 0.0
-        self._handing.clear()
+            held = self.latches.why(intent.agent_id)
+            if held is not None:
+                self.intents.change(intent, "observed", held, now)
+                intent.intended = 0.0
+        self._handing = [intent for intent in self._handing if intent.intended]
         return why
 
     # --- calls -------------------------------------------------------------------------------------------------
@@ -395,18 +427,18 @@ class Breaker(Stage):
     def changes(self) -> Iterator[Row]:
         """Rows that changed."""
         yield from self.intents.changes()
-        yield from self.latch.changes()
+        yield from self.latches.changes()
         yield from self.audit.changes()
 
     def restore(self, store: Store, now: float) -> None:
         """Restore from committed rows. What a former run decided, and perhaps did not carry out, is decided again.
 
-        If the latch's row cannot be read, the breaker latches.
+        If the row of a latch cannot be read, the breaker latches for all agents.
         """
         rows = store.rows
-        self.latch.restore(rows(latch.ROW_KIND))
+        self.latches.restore(rows(latch.ROW_KIND))
         if store.unreadable.get(latch.ROW_KIND):
-            self.latch.close(now, "its row in the state file could not be read")
+            self.latches.close(now, "its row in the state file could not be read")
         self.audit.restore(rows(audit.ROW_KIND))
         self.intents.restore(rows(INTENT))
         for intent in self.intents:

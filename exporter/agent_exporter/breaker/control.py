@@ -41,9 +41,10 @@ class Extend(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Unlatch(msgspec.Struct, forbid_unknown_fields=True):
-    """Ends the latch."""
+    """Ends the latch of an agent, or all."""
 
     by: str
+    agent_id: str | None = None
 
 
 class Control:

@@ -31,8 +31,12 @@ class Operators:
         return {
             "mode": breaker.settings.mode,
             "enforcing": breaker.enforcing,
-            "latched_since": breaker.latch.since or None,
-            "latched_why": breaker.latch.why or None,
+            "latched_since": breaker.latches.overall.since or None,
+            "latched_why": breaker.latches.overall.why or None,
+            "latched_agents": [
+                {"agent_id": name, "since": latch.since, "why": latch.why}
+                for name, latch in sorted(breaker.latches.agents.items())[:MAX_SHOWN]
+            ],
             "audit_log": str(breaker.audit.path) if breaker.audit.path else None,
             "audit_head": breaker.audit.head,
             "audit_problem": breaker.audit.problem,
@@ -56,14 +60,16 @@ class Operators:
         """A person should look at it, or it is under way."""
         return intent.key in self._breaker.confirmation.late or intent.status in {"intended", "called"}
 
-    def unlatch(self, now: float, who: str) -> str:
-        """End the latch, after an operator has looked. Returns a sentence."""
+    def unlatch(self, agent_id: str | None, now: float, who: str) -> str:
+        """End the latch of an agent, or all, after an operator has looked. Returns a sentence."""
         breaker = self._breaker
-        if not breaker.latch.since:
-            return "the breaker is not latched"
-        breaker.audit.write("unlatched", now, by=who, why=breaker.latch.why)
-        breaker.latch.release()
-        return f"unlatched; breaker.mode is {breaker.settings.mode}"
+        ended = breaker.latches.release(agent_id)
+        for name, why in ended:
+            breaker.audit.write("unlatched", now, **({"agent_id": name} if name else {}), by=who, why=why)
+        if not ended:
+            return "the breaker is not latched" + (f" for {agent_id!r}" if agent_id is not None else "")
+        whom = ", ".join(repr(name) for name, _ in ended[:MAX_SHOWN] if name)
+        return f"unlatched{f' for {whom}' if whom else ''}; breaker.mode is {breaker.settings.mode}"
 
     def extend(self, session_id: str, agent_id: str | None, tokens: int, cost_usd: float, now: float, who: str) -> str:
         """Grant a session more than its task type allows. Returns a sentence; raises ValueError with one."""

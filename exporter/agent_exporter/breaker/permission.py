@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from agent_exporter.breaker.authority import Authority
     from agent_exporter.breaker.intent import Intent
     from agent_exporter.breaker.intents import Intents
-    from agent_exporter.breaker.latch import Latch
+    from agent_exporter.breaker.latch import Latches
     from agent_exporter.config import Config
     from agent_exporter.sessions import Session
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 class Permission:
     """Answers for one config. A reload creates a new instance."""
 
-    def __init__(self, config: Config, authority: Authority, intents: Intents, latch: Latch) -> None:
+    def __init__(self, config: Config, authority: Authority, intents: Intents, latches: Latches) -> None:
         self._config = config
         self._settings = config.breaker
         self._authority = authority
         self._intents = intents
-        self._latch = latch
+        self._latches = latches
 
     def why_not(self, intent: Intent, session: Session | None, now: float, offset: float) -> str | None:
         """Why a session may not be stopped now; None if it may.
@@ -59,8 +59,9 @@ class Permission:
         """Why no session, or none of this agent, may be stopped now; None if they may."""
         if self._settings.mode != "enforce":
             return "breaker.mode is observe"
-        if self._latch.since:
-            return f"latched: {self._latch.why}"
+        latched = self._latches.why(intent.agent_id)
+        if latched is not None:
+            return latched
         if not self._authority.guards(intent.agent_id):
             return "agents.NAME.terminate is not configured for it"
         return None

@@ -1,13 +1,13 @@
 """The command line. Exit codes: 0 fine, 1 something is wrong with the input, 2 wrong use, config or a locked state.
 
-Each command is a module with its name: `add` says what may be typed, and what `--help` says of it; `_run` does it. What
+Each command is a module with its name: `add` defines its arguments and help, `_run` runs it. What
 only one command needs is imported where it runs, so that the others start faster. They share
 
 arguments  what several commands take, and how an argument is read
 settings   the config of a command: the file's, with those of the command line over them
-console    what is told beside its output: messages, log lines, and how far it is
-notes      what is told of lines that were read
-errors     why it was not done, as a sentence
+console    messages, log lines and progress on standard error
+notes      messages about the lines that were read
+errors     why a command failed, as a sentence
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def command(arguments: Sequence[str] | None = None) -> int:
         console.say(str(error))
         return 1
     except BrokenPipeError:
-        # The reader of our output has gone, as `head` does: what it wanted it has.
+        # The reader of our output has closed it, as `head` does.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
@@ -91,7 +91,7 @@ def command(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    """Of the whole command line. Its answers have what runs the command as `run`."""
+    """The parser of the whole command line. Its results have the function to call as `run`."""
     parser = argparse.ArgumentParser(
         prog="agent-exporter",
         description="Prometheus metrics and OTLP traces from the JSON lines that AI agents print.",

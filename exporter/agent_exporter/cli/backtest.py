@@ -31,8 +31,8 @@ NO_RULES = (
 def add(commands: Commands) -> None:
     """What may be typed after its name."""
     parser = command(
-        commands, "backtest", "what would have been found, paged and killed, from logs of the past",
-        "Read logs of the past to their end and print every finding, and every alert that would have fired, as one "
+        commands, "backtest", "what would have been found, paged and stopped, from past logs",
+        "Read past logs to their end and print every finding, and every alert that would have fired, as one "
         "line of JSON each, by time; a summary goes to standard error. Alerts take prometheus and promtool on PATH, or "
         "named by PROMETHEUS_BIN and PROMTOOL_BIN; without them there are findings only.",
     )  # fmt: skip

@@ -28,25 +28,37 @@ def add(commands: Commands) -> None:
     where.add_argument("--state.path", dest="state", metavar="FILE", help="of the exporter that is meant")
     status = orders.add_parser("status", parents=[where], help="what it is doing, and to which sessions")
     status.add_argument("--json", action="store_true", help="as JSON")
-    orders.add_parser("unlatch", parents=[where], help="have it stop sessions again, after you have looked")
+    unlatch = orders.add_parser("unlatch", parents=[where], help="have it stop sessions again, after you have looked")
+    unlatch.add_argument("--agent", metavar="NAME", help="for this agent only; without it, for all")
     extend = orders.add_parser("extend", parents=[where], help="let one session use more than its task type allows")
     extend.add_argument("session", metavar="SESSION")
     extend.add_argument("--agent", metavar="NAME", help="whose session, if several agents have one of this id")
     extend.add_argument("--tokens", type=_amount, default=0, metavar="N", help="so many more")
     extend.add_argument("--cost-usd", type=_dollars, default=0.0, metavar="X", help="so many dollars more")
-    verify = orders.add_parser("verify", help="check the chain of an audit log; exit code 1 if it is broken")
-    verify.add_argument("audit_log", metavar="AUDIT_LOG")
+    verify = orders.add_parser(
+        "verify",
+        parents=[where],
+        help="check an audit log by its chain and the state; exit code 1 if it was changed",
+    )
+    verify.add_argument("audit_log", nargs="?", metavar="AUDIT_LOG", help="by default that of --config or --state.path")
     parser.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> int:
     from agent_exporter.breaker import client  # noqa: PLC0415
+    from agent_exporter.state import Unavailable  # noqa: PLC0415
 
     if options.order == "verify":
+        config = config_of(options)
+        audit_log = Path(options.audit_log) if options.audit_log else config.audit_log()
+        if audit_log is None:
+            raise Usage("which audit log? name it, or its exporter's config with --config")
         try:
-            sentences, sound = client.verified(Path(options.audit_log))
+            sentences, sound = client.verified(audit_log, config.state.file)
         except OSError as error:
-            raise Usage(f"{options.audit_log}: {error.strerror or error}") from error
+            raise Usage(f"{audit_log}: {error.strerror or error}") from error
+        except Unavailable as error:
+            raise Usage(str(error)) from error
         print("\n".join(sentences))
         return 0 if sound else 1
     path = config_of(options).control_socket()

@@ -1,4 +1,4 @@
-"""What is told beside a command's output: messages and log lines on standard error, and how far a long read is."""
+"""Messages, log lines and progress on standard error."""
 
 from __future__ import annotations
 

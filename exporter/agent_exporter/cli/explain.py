@@ -26,10 +26,10 @@ def add(commands: Commands) -> None:
     """What may be typed after its name."""
     parser = command(
         commands, "explain", "show one task as a tree, and what went wrong first in it",
-        "Find a task in logs of the past (plain, docker, CRI, .gz, .zst; - for standard input) and show it across all "
-        "of its agents: what went wrong first and what that led to, in two sentences; the tree of who asked whom, with "
-        'times, tokens, cost and retries; and what the detectors found. "Now" is the time of the newest line. Lines '
-        "of several logs are put in order by their time. Exit code 1 if nothing fits.",
+        "Find a task in past logs (plain, docker, CRI, .gz, .zst; - for standard input) and show it across all of its "
+        "agents: what went wrong first and what that led to, in two sentences; the tree of who asked whom, with times, "
+        'tokens, cost and retries; and what the detectors found. "Now" is the time of the newest line. Lines of '
+        "several logs are put in order by their time. Exit code 1 if nothing fits.",
     )  # fmt: skip
     config_option(parser)
     format_option(parser)

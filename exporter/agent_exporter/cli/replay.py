@@ -21,8 +21,8 @@ def add(commands: Commands) -> None:
     """What may be typed after its name."""
     parser = command(
         commands, "replay", "read logs to the end and print their metrics",
-        "Read logs of the past (plain, docker, CRI, .gz, .zst; - for standard input) to their end and print the "
-        'exposition. "Now" is the time of the newest line.',
+        "Read past logs (plain, docker, CRI, .gz, .zst; - for standard input) to their end and print the exposition. "
+        '"Now" is the time of the newest line.',
     )  # fmt: skip
     config_option(parser)
     format_option(parser)

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def with_state(config: Config, paths: Sequence[str], environ: Mapping[str, str] = os.environ) -> Config:
-    """The config with a `state.path`, or with None for those who want none, or where no folder can be made."""
+    """The config with a `state.path`, or with None if it is turned off or no folder can be made."""
     if config.state.path is not None:
         path: str | None = None if config.state.file is None else config.state.path
     else:

@@ -243,6 +243,7 @@ class Breaker(Section, frozen=True):
     confirm_after: Duration = Duration(10.0)
     max_line_age: Duration = Duration(60.0)
     max_terminations_per_minute: Positive = 5
+    max_terminations_per_minute_overall: Positive | None = None
     max_termination_share: Annotated[float, Meta(gt=0, le=1)] = 0.2
     min_live_sessions: Positive = 20
 

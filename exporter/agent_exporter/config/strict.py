@@ -212,6 +212,10 @@ def _faults(value: Any, expected: Any, path: str) -> Iterator[str]:
     elif origin is list and isinstance(value, list) and get_origin(get_args(expected)[0]) is Literal:
         for inner in value:
             yield from _faults(inner, get_args(expected)[0], path)
+    elif expected == list[str] and isinstance(value, list) and any(not isinstance(inner, str) for inner in value):
+        for inner in value:  # YAML reads true, no and 5 as other things than text
+            if not isinstance(inner, str):
+                yield f"{path}: {_shown(inner).lower()} must be text: put it in quotes"
     elif origin is Literal:
         if value not in get_args(expected):
             yield f"{path}: must be {' or '.join(get_args(expected))}, not {_shown(value)}"

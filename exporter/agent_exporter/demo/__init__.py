@@ -2,7 +2,7 @@
 
 fleet    simulated agents in several teams, written with agentlog as anyone's would be; nothing but sleeping is done
 faults   what may go wrong with them: a table of one function each
-history  three weeks of the past, for the fault that has one
+history  three past weeks, for the fault that needs them
 mailbox  what they answer over HTTP: how they are, and that they stop
 show     the fleet in a process of its own, its lines in a file, and an exporter that follows it
 """

@@ -77,7 +77,7 @@ async def cascade(fleet: Fleet) -> None:
                         raise fault
                 s.completed(False)
                 headers = s.handoff()
-        await asyncio.sleep(70)  # a cascade is told again only after its trace was quiet; this is another one
+        await asyncio.sleep(70)  # a cascade is reported again only after its trace was quiet; this is another one
 
 
 async def drift(fleet: Fleet) -> None:

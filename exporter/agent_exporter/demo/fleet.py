@@ -165,7 +165,7 @@ class Fleet:
 
     @contextmanager
     def stoppable(self, session: Session) -> Iterator[None]:
-        """What is done within ends when the session is told to stop, as it would end by itself."""
+        """A block that ends early, as if by itself, when the session is told to stop."""
         task = asyncio.current_task()
         assert task is not None
         self._stoppable[session.id] = task

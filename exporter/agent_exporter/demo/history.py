@@ -1,4 +1,4 @@
-"""Three weeks of the past, in the time that their lines tell: a drift cannot be shown in a minute.
+"""Three past weeks, by the timestamps of their lines: a drift cannot be shown in a minute.
 
 writer-01 is as good as reviewer-01 for its first week. Then its confidence falls from day to day, more of its tasks
 come to nothing and its readers like it less. No line of it is an error.

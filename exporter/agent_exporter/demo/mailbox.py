@@ -1,4 +1,4 @@
-"""What the demo's agents answer over HTTP: when they are told to stop, and when they are asked how they are.
+"""What the demo's agents answer over HTTP: terminate requests and health checks.
 
 POST /v1/sessions/{id}/terminate                             as docs/breaker.md asks of any agent
 GET /writer-01/health    POST /writer-01/v1/test    ...      as docs/probes.md does

@@ -46,7 +46,7 @@ class Window(Stream[Sample], eq=False, gc=False, array_like=True, kw_only=True):
     tokens: list[int] = field(default_factory=list)
     total: int = 0
     seen: float = 0.0
-    """The clock when its newest line was read, or that line's time in a log of the past."""
+    """The clock when its newest line was read, or that line's time in a past log."""
     dirty: bool = False
     stored: bool = False
     """There is a row of it."""

@@ -34,7 +34,7 @@ LONGEST_FAILURE = 8_192
 _NUMBER = re.compile(r"[-+]?\d[\d.,]*+(?:[eE][-+]?\d++)?")
 """Within a text: with a sign, thousands, a fraction and an exponent."""
 UNKNOWN = 0
-"""The fingerprint of a call that does not tell its input or its outcome: it equals nothing, not even itself."""
+"""The fingerprint of a call without an input or an outcome: it equals nothing, not even itself."""
 
 _VOLATILE = re.compile(
     r"(?:(?:request|req|run|call|tool_?call|trace|span|session|correlation|invocation|execution|idempotency)_?(?:id|key)"

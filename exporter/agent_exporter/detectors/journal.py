@@ -64,7 +64,7 @@ class Journal(Stage):
         if len(self._keys) > self._most:
             oldest = self._keys.popleft()
             self._fresh.pop(oldest, None)
-            if oldest <= self._stored:  # a log of the past is committed at its end alone
+            if oldest <= self._stored:  # a past log is committed at its end alone
                 self._gone.append(oldest)
         entry = self._fresh[key] = Entry(finding)
         if self._write is not None:

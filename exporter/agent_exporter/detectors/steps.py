@@ -161,7 +161,7 @@ class Trace(Steps, eq=False, gc=False, array_like=True, kw_only=True):
     failing: list[str] = field(default_factory=list)
     """Agents of the present cascade."""
     seen: float = 0.0
-    """The clock when its newest line was read, or that line's time in a log of the past."""
+    """The clock when its newest line was read, or that line's time in a past log."""
     dirty: bool = False
     stored: bool = False
     """There is a row of it."""

@@ -126,7 +126,7 @@ class Traces:
         del self._table[trace.trace_id]
         for name in trace.names:
             del self._named[name]
-        if trace.stored:  # a log of the past is committed at its end alone: its traces must not pile up here
+        if trace.stored:  # a past log is committed at its end alone: its traces must not pile up here
             self._gone.append(trace.trace_id)
 
     def _members(self, trace: Trace) -> Iterator[Session]:

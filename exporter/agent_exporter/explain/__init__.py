@@ -85,7 +85,7 @@ def explain(
         if search.instead is not None:
             missing += f", but there is such a name of a {search.instead}: try --{search.instead}"
         if rejected := sum(log.rejected for log in logs):
-            missing += f"; {rejected:,} lines that may be meant are no records, `agent-exporter validate` says why"
+            missing += f"; {rejected:,} lines that may belong to it were rejected; `agent-exporter validate` says why"
         raise Missing(missing)
     complete = Prices(config.prices).complete
     for actions in (*found.tasks.values(), found.beside):

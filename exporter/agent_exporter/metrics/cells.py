@@ -209,6 +209,8 @@ class SourceCell(Cell):
     nul_bytes: int = 0
     repeated: int = 0
     """Accepted lines that repeat an earlier record."""
+    lost_bytes: int = 0
+    """An estimate: written to files that were cut before they were read."""
 
 
 class CountCell(Cell):

@@ -172,6 +172,17 @@ FAMILIES = {
             "gauge",
             "1 while the breaker is latched: it stopped too many sessions, and only observes.",
         ),
+        Family(
+            "agent_breaker_agent_latched",
+            "gauge",
+            "1 while the breaker is latched for this agent: it stopped too many of its sessions, and only observes it.",
+            AGENT,
+        ),
+        Family(
+            "agent_breaker_wait_seconds",
+            "gauge",
+            "How long the breaker has waited to read what may end a session that is to be stopped; 0 without one.",
+        ),
         Family("agent_breaker_enforcing", "gauge", "1 in enforce mode, 0 in observe mode."),
         Family(
             "gen_ai_client_token_usage",
@@ -233,6 +244,18 @@ FAMILIES = {
             ("source",),
         ),
         Family("agent_exporter_checkpoint_timestamp_seconds", "gauge", "Time of the latest commit of the state."),
+        Family(
+            "agent_exporter_unread_bytes",
+            "gauge",
+            "Bytes of files and of OTLP requests that are known and not read yet.",
+            ("source",),
+        ),
+        Family(
+            "agent_exporter_file_lost_bytes_total",
+            "counter",
+            "Estimate of the bytes that were cut from files before they were read, where no copy of them was read.",
+            ("source",),
+        ),
         Family(
             "agent_exporter_file_truncations_total",
             "counter",

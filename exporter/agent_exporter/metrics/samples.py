@@ -83,6 +83,10 @@ class ScrapeContext(NamedTuple):
     tasks: Mapping[str, TaskSettings]
     gauges: Mapping[str, float] = {}
     """Gauge families without labels, by name."""
+    latched: Sequence[str] = ()
+    """Agents for which the breaker is latched."""
+    unread: Mapping[str, int] = {}
+    """Bytes that are known and not read, by source."""
     gen_ai: bool = True
     """Whether to show the metrics of the GenAI conventions."""
     checks: Sequence[Result] = ()
@@ -169,6 +173,8 @@ def fill(page: Page, rows: Rows, live: ScrapeContext) -> None:
         page.gauge("agent_benchmark_timestamp_seconds", names, run.at)
     for name, level in live.gauges.items():
         page.gauge(name, (), level)
+    for name in live.latched:
+        page.gauge("agent_breaker_agent_latched", (label(name),), 1)
     page.gauge("agent_exporter_build_info", (live.version,), 1)
 
 
@@ -272,11 +278,14 @@ def _source(page: Page, cell: SourceCell, live: ScrapeContext) -> None:
     page.counter("agent_exporter_lines_duplicate_total", s, cell.duplicate, cell.created)
     page.counter("agent_exporter_lines_ignored_total", s, cell.ignored, cell.created)
     page.counter("agent_exporter_file_truncations_total", s, cell.truncations, cell.created)
+    page.counter("agent_exporter_file_lost_bytes_total", s, cell.lost_bytes, cell.created)
     page.counter("agent_exporter_nul_bytes_dropped_total", s, cell.nul_bytes, cell.created)
     page.counter("agent_exporter_lines_repeated_total", s, cell.repeated, cell.created)
     page.counter("agent_exporter_late_lines_total", s, cell.late, cell.created)
     rejected: dict[str, int] = {reason: cell.rejected.get(reason, 0) for reason in REASONS}
     page.counters("agent_exporter_lines_rejected_total", s, rejected, cell.created)
+    if cell.source in live.unread:
+        page.gauge("agent_exporter_unread_bytes", s, live.unread[cell.source])
     if cell.last_line:
         page.gauge("agent_exporter_last_line_timestamp_seconds", s, min(cell.last_line, live.now))
 

@@ -65,7 +65,7 @@ class Tally(Table, Stage):
             if at < now - TOLERANCE:
                 seen = now  # written now, whatever the agent's clock says
         metadata = action.metadata
-        if at > cell.last_active:
+        if seen > cell.last_active:
             cell.last_active = seen
             if not cell.first_seen:
                 cell.first_seen = seen
@@ -75,7 +75,7 @@ class Tally(Table, Stage):
         if name == HEARTBEAT:
             self._heartbeat(cell, action.state, seen)
             return
-        if at > cell.last_action:
+        if seen > cell.last_action:
             cell.last_action = seen
 
         done = agent.actions.get(name)

@@ -74,7 +74,9 @@ class Prices:
         self._live = live
         self._unpriced: set[str] = set()
         """Models that were told of."""
-        self._apart: set[str] = set()
+        self._apart: set[tuple[str, str | None]] = set()
+        """(agent, model) whose lines have shown that `prompt` leaves out the cache: so it does in those that do not."""
+        self._told_of_cache: set[str] = set()
         """Agents of which it was logged."""
 
     def of(self, model: str) -> Price | None:
@@ -100,8 +102,13 @@ class Prices:
         odd = 0
         if tokens.cache_read or tokens.cache_write:
             cached = (tokens.cache_read or 0) + (tokens.cache_write or 0)
+            whose = (action.agent_id, tokens.model)
             if cached > (tokens.prompt or 0):
                 # Anthropic's input_tokens leave out the cache; a part of `prompt` cannot be more than all of it.
+                if tokens.prompt is not None and len(self._apart) < MAX_MODELS:
+                    self._apart.add(whose)
+                odd = CACHE_APART
+            if odd or whose in self._apart:
                 tokens = replace(tokens, prompt=(tokens.prompt or 0) + cached)
                 odd = CACHE_APART
         price = self.of(tokens.model) if tokens.model is not None else None
@@ -119,8 +126,8 @@ class Prices:
 
     def tell_of_cache(self, agent_id: str) -> None:
         """Log that an agent's `prompt` leaves out the cache: once each, and only when reading live."""
-        if self._live and agent_id not in self._apart and len(self._apart) < MAX_NAMED:
-            self._apart.add(agent_id)
+        if self._live and agent_id not in self._told_of_cache and len(self._told_of_cache) < MAX_NAMED:
+            self._told_of_cache.add(agent_id)
             log.warning(
                 "agent %a logs a prompt without its cached tokens, as Anthropic counts: they are added; log the sum of"
                 " all three as tokens.prompt",

@@ -83,7 +83,7 @@ def _number(expect: Expect, answer: Any) -> str | None:
 
 
 def _similar(expect: Expect, answer: Any) -> str | None:
-    from rapidfuzz.fuzz import token_sort_ratio  # noqa: PLC0415  (few suites want it)
+    from rapidfuzz.fuzz import token_sort_ratio  # noqa: PLC0415  (few suites use it)
     from rapidfuzz.utils import default_process  # noqa: PLC0415
 
     assert expect.similar is not None

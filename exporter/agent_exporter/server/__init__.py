@@ -27,7 +27,7 @@ from agent_exporter.server.handlers import Asset, Exposition, Healthy, NotFound,
 from agent_exporter.server.intake import ANSWER_DEADLINE
 from agent_exporter.server.logs import Logs
 from agent_exporter.server.ndjson import Ndjson
-from agent_exporter.server.rendering import Renderings
+from agent_exporter.server.rendering import Rendering, Renderings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -54,6 +54,9 @@ THREADS = 1
 worst body of 20 MiB makes some hundred megabytes of objects."""
 PAGE_THREADS = 2
 """For the status page and for compressing; rendering /metrics has its own."""
+PAGE_REST = 2.0
+"""For twice the time that a page took no other is made: people read them, and they share a core with what reads lines
+and stops sessions. Sixty browsers on one page cost as little as one."""
 COUNTS = {
     200: "accepted", 401: "unauthorised", 403: "unauthorised", 413: "too_large", 500: "failed", 503: "busy",
 }  # fmt: skip
@@ -106,8 +109,10 @@ class Server:
         self.allowed_hosts = frozenset(name.lower() for name in allowed_hosts)
         self.token = None if token_file is None else Token(token_file)
         self.decoders = ThreadPoolExecutor(THREADS, thread_name_prefix="decode")
-        self.pages = ThreadPoolExecutor(PAGE_THREADS, thread_name_prefix="page")
-        self.renderings = Renderings(metrics, self.pages)
+        self.pool = ThreadPoolExecutor(PAGE_THREADS, thread_name_prefix="page")
+        self.metrics = metrics
+        self.expositions: Renderings[Rendering] = Renderings()
+        self.pages: Renderings[str | None] = Renderings(rest=PAGE_REST)
         self.receiving = 0
         """Bytes of bodies in memory that are not decoded yet."""
         self.counts = dict.fromkeys((*COUNTS.values(), "bad_request", "dropped_connections"), 0)
@@ -144,7 +149,7 @@ class Server:
             with contextlib.suppress(TimeoutError, RuntimeError):
                 self.loop.submit(self._stop()).result(5)
         self.decoders.shutdown(wait=False, cancel_futures=True)
-        self.pages.shutdown(wait=False, cancel_futures=True)
+        self.pool.shutdown(wait=False, cancel_futures=True)
 
     def make_room(self, size: int) -> None:
         """Before an answer of so many bytes is sent."""

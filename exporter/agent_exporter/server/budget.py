@@ -5,8 +5,8 @@
      "left":8800},"cost_usd":null,"enforced":true,"stop":false}
 
 Under the same token as /v1/logs. The sums are those of the lines read so far: some 0.1 s old, and without the calls
-that are on their way. A session that no line has named yet has all of its budget. `enforced` is whether the breaker
-stops sessions over their budget now; where it does not, `stop` is true only for one that was told to stop before.
+that are on their way. A session without lines so far has all of its budget. `enforced` is whether the breaker stops
+sessions over their budget now; if it does not, `stop` is true only for a session that was told to stop earlier.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from agent_exporter.breaker.account import Account, account
 from agent_exporter.server.handlers import Handler, Refusal, ServerContext
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from agent_exporter.config import Config
     from agent_exporter.sessions import Sessions
 
@@ -27,9 +29,17 @@ MAX_ID = 256
 
 
 def budget(
-    sessions: Sessions, config: Config, session_id: str, agent_id: str | None, task_type: str, *, enforced: bool
+    sessions: Sessions,
+    config: Config,
+    session_id: str,
+    agent_id: str | None,
+    task_type: str,
+    enforces: Callable[[str], bool],
 ) -> dict[str, Any]:
-    """What a session has used and has left. Called from any thread. Raises LookupError with a sentence."""
+    """What a session has used and has left. Called from any thread. Raises LookupError with a sentence.
+
+    enforces: whether sessions of an agent that are over their budget are stopped now.
+    """
     session = None
     if agent_id is not None:
         session = sessions.get(agent_id, session_id)
@@ -46,8 +56,10 @@ def budget(
     else:
         vouched = config.agent(session.agent_id).trusted_sources is not None
         spent = account(session, config, vouched=vouched, asked=task_type)
+    whose = agent_id if session is None else session.agent_id
+    enforced = enforces(whose or "")
     return {
-        "agent_id": agent_id if session is None else session.agent_id,
+        "agent_id": whose,
         "session_id": session_id,
         "task_type": spent.task_type,
         "tokens": _left(spent.tokens, spent.max_tokens),

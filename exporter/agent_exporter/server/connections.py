@@ -45,7 +45,7 @@ ACCEPT_AT_ONCE = 32
 """Connections accepted per turn of the loop: well below MAX_CONNECTIONS - MAX_BODIES, so that each is read once before
 it can be the slowest."""
 SLOW_READER = 1.0
-"""Seconds after which a reader may be hung up on for the sake of a new connection."""
+"""Seconds after which the connection of a slow reader may be closed to make room for a new one."""
 
 _HEADERS, _BODY, _ANSWER = range(3)
 
@@ -63,7 +63,7 @@ class _Peer:
 
 
 class _Progress(HTTPMessageDelegate):
-    """Notes how far a request has come, and hands everything on."""
+    """Records the progress of a request and passes everything on."""
 
     def __init__(self, inner: HTTPMessageDelegate, peer: _Peer) -> None:
         self._inner = inner

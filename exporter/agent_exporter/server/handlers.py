@@ -9,14 +9,16 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
+from prometheus_client.exposition import choose_encoder
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from agent_exporter.server.access import names_no_other
+from agent_exporter.server.rendering import Rendering
 from agent_exporter.status.pages import ASSETS, HERE, NOWHERE, REFRESH
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import Future, ThreadPoolExecutor
 
     from agent_exporter.server.access import Token
     from agent_exporter.server.rendering import Renderings
@@ -42,11 +44,13 @@ class ServerContext(Protocol):
     allowed_hosts: frozenset[str]
     token: Token | None
     asks_certificate: bool
-    renderings: Renderings
+    metrics: Callable[[str], Future[tuple[str, bytes]]]
+    expositions: Renderings[Rendering]
     ready: Callable[[], str | None]
     status: Callable[[str, int | None], str | None]
     budget: Callable[[str, str | None, str], dict[str, Any]]
-    pages: ThreadPoolExecutor
+    pages: Renderings[str | None]
+    pool: ThreadPoolExecutor
     otlp: OtlpSource | None
     ndjson: NdjsonSource | None
     decoders: ThreadPoolExecutor
@@ -69,7 +73,7 @@ class Refusal(HTTPError):  # noqa: N818
 
 @stream_request_body
 class Handler(RequestHandler):
-    """What all pages share: headers, methods, authorisation, errors in a sentence."""
+    """The base of all handlers: headers, methods, authorisation, errors in a sentence."""
 
     server: ServerContext
     open_to_all = False
@@ -85,7 +89,7 @@ class Handler(RequestHandler):
             self.set_header(name, value)
 
     def compute_etag(self) -> None:
-        """None: pages always differ, and hashing costs time."""
+        """No ETag: every response differs, and hashing takes time."""
 
     def prepare(self) -> None:
         token = self.server.token
@@ -147,25 +151,25 @@ class Handler(RequestHandler):
         self.finish_error(sentence)
 
     def finish_error(self, sentence: str) -> None:
-        """Say it as this page says things."""
+        """Answer with an error as this page writes it."""
         self.say(sentence)
 
     def log_exception(self, *_: Any) -> None:
-        """write_error has said it."""
+        """Nothing: write_error logs."""
 
     def say(self, sentence: str) -> None:
         """Answer with one line."""
         self.send(f"{sentence}\n".encode(), "text/plain; charset=utf-8")
 
     def send(self, body: bytes, content_type: str) -> None:
-        """Answer. Whoever takes too long to read it is hung up on by `BoundedServer`."""
+        """Answer. `BoundedServer` closes the connection of a client that reads too slowly."""
         self.set_header("Content-Type", content_type)
         self.server.make_room(len(body))
         self.finish(body)
 
 
 class NotFound(Handler):
-    """Everything else."""
+    """Any other path."""
 
     def prepare(self) -> None:
         raise Refusal(404, "there is nothing here; / says what there is")
@@ -202,10 +206,13 @@ class Status(Handler):
     for_browsers = True
 
     async def _page(self, path: str, refresh: int | None) -> str | None:
+        server = self.server
+
+        async def render() -> str | None:
+            return await asyncio.get_running_loop().run_in_executor(server.pool, server.status, path, refresh)
+
         try:
-            return await asyncio.get_running_loop().run_in_executor(
-                self.server.pages, self.server.status, path, refresh
-            )
+            return await server.pages.get((path, refresh), render)
         except TimeoutError as error:
             raise Refusal(503, "the pipeline is too busy to show anything") from error
 
@@ -243,15 +250,22 @@ class Exposition(Handler):
     """What Prometheus scrapes."""
 
     async def get(self) -> None:
+        server = self.server
+        accept = self.request.headers.get("Accept", "")
+
+        async def render() -> Rendering:
+            return Rendering(*await asyncio.wrap_future(server.metrics(accept)), server.pool)
+
+        _, content_type = choose_encoder(accept)  # there are few of these, and any number of Accept headers
         try:
-            rendering = await self.server.renderings.get(self.request.headers.get("Accept", ""))
+            rendering = await server.expositions.get(content_type, render)
         except TimeoutError as error:
             raise Refusal(503, "the pipeline is too busy to answer a scrape") from error
         except CatchingUp as error:
             sentence = "a first start reads the logs that there are; metrics are shown once it has caught up"
             raise Refusal(503, sentence, Retry_After=str(error.args[0])) from error
         except RuntimeError as error:
-            problem = self.server.ready()
+            problem = server.ready()
             if problem is None:
                 raise
             raise Refusal(503, problem) from error  # the pipeline has ended before us

@@ -60,7 +60,7 @@ class Logs(Intake):
 
 
 def _response(receipt: Receipt, kind: str) -> bytes:
-    """An ExportLogsServiceResponse; empty, unless there is a partial success to tell of."""
+    """An ExportLogsServiceResponse; empty unless lines were rejected."""
     if not receipt.rejected:
         return b"{}" if kind == _JSON else b""
     why = f"{receipt.rejected} lines are not records; the last one: {receipt.why}".encode("utf-8", "replace")

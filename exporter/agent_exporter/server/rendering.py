@@ -1,11 +1,11 @@
-"""One rendering of /metrics for all who ask while the one before it is made.
+"""One rendering of a page for all who ask for it while the one before it is made.
 
     asks  a      b  c d                      e
           |----- 1 -----|----- 2 -----|      |----- 3 -----|
     gets  a: 1          b, c and d: 2        e: 3
 
-So a page is never older than its request, and ninety clients that ask over and over cost little more than one. Between
-two renderings lies as much time as the last one took: half of a core at most.
+So a page is never older than its request, and ninety clients that ask over and over cost little more than one. One
+page is made at a time, and after it as much time is left to others as it took, or a multiple.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from __future__ import annotations
 import asyncio
 import time
 import zlib
-from typing import TYPE_CHECKING
-
-from prometheus_client.exposition import choose_encoder
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from concurrent.futures import Future, ThreadPoolExecutor
+    from collections.abc import Awaitable, Callable, Hashable
+    from concurrent.futures import ThreadPoolExecutor
+
+T = TypeVar("T")
 
 
 class Rendering:
@@ -40,36 +40,37 @@ class Rendering:
         return await asyncio.shield(self._compressed)
 
 
-class Renderings:
-    """Of each format that an Accept header may ask for. Only for the thread of the server's loop."""
+class Renderings(Generic[T]):
+    """Pages by a key. Only for the thread of the server's loop.
 
-    def __init__(self, render: Callable[[str], Future[tuple[str, bytes]]], pool: ThreadPoolExecutor) -> None:
-        self._render = render
-        self._pool = pool
-        self._running: dict[str, asyncio.Task[Rendering]] = {}
-        self._next: dict[str, asyncio.Task[Rendering]] = {}
+    `rest` is for how long none is made after one, as a multiple of the time that it took.
+    """
+
+    def __init__(self, rest: float = 1.0) -> None:
+        self._rest = rest
+        self._turn = asyncio.Lock()
+        self._waiting: dict[Hashable, asyncio.Task[T]] = {}
         self._rest_until = 0.0
 
-    async def get(self, accept: str) -> Rendering:
+    async def get(self, key: Hashable, render: Callable[[], Awaitable[T]]) -> T:
         """One that begins from now on. Raises what `render` raises."""
-        _, content_type = choose_encoder(accept)  # there are few of these, and any number of Accept headers
-        task = self._next.get(content_type)
+        task = self._waiting.get(key)
         if task is None:
-            task = self._next[content_type] = asyncio.create_task(self._make(content_type, accept))
+            task = self._waiting[key] = asyncio.create_task(self._make(key, render))
             task.add_done_callback(lambda made: made.cancelled() or made.exception())  # all may have hung up
         return await asyncio.shield(task)
 
-    async def _make(self, content_type: str, accept: str) -> Rendering:
-        before = self._running.get(content_type)
-        if before is not None:
-            await asyncio.wait([before])
-        await asyncio.sleep(max(0.0, self._rest_until - time.monotonic()))
-        task = self._running[content_type] = self._next.pop(content_type)
-        began = time.monotonic()
+    async def _make(self, key: Hashable, render: Callable[[], Awaitable[T]]) -> T:
         try:
-            return Rendering(*await asyncio.wrap_future(self._render(accept)), self._pool)
-        finally:
-            ended = time.monotonic()
-            self._rest_until = ended + (ended - began)
-            if self._running.get(content_type) is task:
-                del self._running[content_type]
+            async with self._turn:
+                await asyncio.sleep(max(0.0, self._rest_until - time.monotonic()))
+                del self._waiting[key]
+                began = time.monotonic()
+                try:
+                    return await render()
+                finally:
+                    ended = time.monotonic()
+                    self._rest_until = ended + self._rest * (ended - began)
+        except asyncio.CancelledError:
+            self._waiting.pop(key, None)
+            raise

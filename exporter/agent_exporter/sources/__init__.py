@@ -15,7 +15,7 @@ from agent_exporter.clocks import READ
 from agent_exporter.lines import NO_ORIGIN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from agent_exporter.formats.mapping.memory import Memory
     from agent_exporter.lines import Batch, Origin
@@ -40,6 +40,9 @@ class Source:
     truncations = 0
     """Number of files that became shorter than the offset read."""
 
+    lost_bytes = 0
+    """An estimate of the bytes that were cut from files before they were read."""
+
     origins: Sequence[tuple[int, Origin]] = ()
     """(index of the first line, origin) of each run of lines in the last batch, in order."""
 
@@ -57,6 +60,17 @@ class Source:
         """Origin of a line of the last batch, by its index."""
         found = bisect_right(self.origins, number, key=lambda run: run[0])
         return self.origins[found - 1][1] if found else NO_ORIGIN
+
+    def backlog(self, counts: Callable[[Origin], bool]) -> Callable[[], bool] | None:  # noqa: ARG002
+        """None if no line is unread now whose origin `counts`; otherwise a function that is True once they are read.
+
+        What arrives later is not waited for, so nobody who writes faster than is read puts it off.
+        """
+        return None
+
+    def unread(self) -> int:
+        """Bytes that are known and not read."""
+        return 0
 
     def note(self, rejected: int, why: str) -> None:
         """Called after a batch was counted, with the number of rejected lines and the reason of the last one."""

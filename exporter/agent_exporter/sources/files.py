@@ -27,9 +27,9 @@ import msgspec
 from agent_exporter.formats import Choice
 from agent_exporter.lines import Batch, Origin
 from agent_exporter.sources import Source
-from agent_exporter.sources.followed import Followed, find, open_same
+from agent_exporter.sources.followed import Followed, find, open_same, real_path
 from agent_exporter.sources.paths import matches, quoted
-from agent_exporter.sources.place import HEAD, ROW_KIND, Identity, Place, akin, ends_line, read, tail_hash
+from agent_exporter.sources.place import HEAD, ROW_KIND, Claims, Identity, Place, akin, ends_line, read, tail_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -37,11 +37,18 @@ if TYPE_CHECKING:
     from agent_exporter.state import Row
 
 SCAN = 1.0
-"""Seconds between two scans for new files. Open files are checked whenever there is nothing else to read."""
+"""Seconds between two scans for new files."""
+LOOK = 0.1
+"""Seconds between two looks at the open files while there is more to read; else they are looked at each time. 500 files
+take a millisecond."""
 QUIET = 5.0
 """Seconds without a change after which a rotated file counts as complete."""
+COPY_WITHIN = 10.0
+"""Seconds within which a copy of a file that was cut is found, if the pattern matches it; twice QUIET."""
 FORGET = 3600.0
 """Seconds for which a missing file is remembered: it, or a copy of it, may appear."""
+MAX_EMPTY = 100
+"""Empty files that are looked at between two scans."""
 MAX_OPEN = 512
 """Files open at once: half of the usual limit of 1,024 per process. The least recently read are closed first."""
 MAX_GONE = 4096
@@ -67,20 +74,22 @@ class FileSource(Source):
         pattern: str,
         *,
         start_at: Literal["beginning", "end"] = "beginning",
-        claims: dict[Identity, str] | None = None,
+        claims: Claims | None = None,
         choice: Choice | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
         self.truncations = 0
         """Number of files that lost their content but kept their name."""
-        self.unread_bytes_estimate = 0
-        """Bytes seen, but not read, before a file shrank. At least these are lost, unless a copy has them."""
+        self.lost_bytes = 0
+        """An estimate of what was cut from files before it was read, and of which no copy was found."""
+        self._losses: dict[str, tuple[int, float, str]] = {}
+        """(bytes, since when, path) of cut contents of which a copy may still be found, by their `ghost_key`."""
         self.problems: dict[str, str] = {}
         """Why a file cannot be read, by name."""
         self._pattern = os.path.abspath(pattern)  # noqa: PTH100  (glob wants strings, and links left as they are)
-        self._claims: dict[Identity, str] = {} if claims is None else claims
-        """The names of the sources that read files, by file."""
+        self._claims = Claims() if claims is None else claims
+        self._claims.patterns.append((name, self._matches))
         self._clock = clock
         self._choice = choice or Choice()
         self.memory = self._choice.memory
@@ -97,24 +106,33 @@ class FileSource(Source):
         self._copies: dict[Identity, tuple[int, float]] = {}
         """Files that look like copies of files being read, with their size and since when it has not changed."""
         self._passed_over: set[str] = set()
+        self._empty: list[str] = []
+        """Files without content at the last scan."""
         self._left: set[str] = set()
         """Files that another source reads; each is logged once."""
         self._any = True
-        self._next_scan = float("-inf")
+        self._next_scan = self._next_look = float("-inf")
 
     def read(self) -> Batch | None:
         now = self._clock()
+        if now < self._next_scan and (not self._ready or now >= self._next_look):
+            self._next_look = now + LOOK
+            for file in list(self._open.values()):
+                self._look_at_open(file, now)
+            if self._filled():
+                self._next_scan = now
         if now >= self._next_scan:
             self._next_scan = now + SCAN
             self._scan(now)
-        elif not self._ready:
-            for file in list(self._open.values()):
-                self._look_at_open(file, now)
         while self._ready:
             batch = self._read_next(now)
             if batch is not None:
                 return batch
         return None
+
+    def _filled(self) -> bool:
+        """Whether a file that was empty at the last scan has something now: what it gets may be cut before the next."""
+        return any((st := self._stat(path)) and st.st_size for path in self._empty)
 
     def changes(self) -> Iterator[Row]:
         changes, self._changes = self._changes, {}
@@ -123,6 +141,7 @@ class FileSource(Source):
 
     def close(self) -> None:
         """End a source, as after a change of the config."""
+        self._claims.patterns.remove((self.name, self._matches))
         for file in self._files.values():
             self._close(file)
             self._claims.pop(file.id, None)
@@ -142,11 +161,19 @@ class FileSource(Source):
 
     def progress(self) -> tuple[int, int]:
         total = sum(max(file.size, 0) for file in self._files.values())
-        return total - self.behind(), total
+        return total - self.unread(), total
 
-    def behind(self) -> int:
+    def unread(self) -> int:
         """Bytes that are known but not read yet, without unfinished lines."""
         return sum(max(0, file.size - file.place.offset) for file in self._ready)
+
+    def backlog(self, counts: Callable[[Origin], bool]) -> Callable[[], bool] | None:
+        now = self._clock()
+        for file in list(self._open.values()):
+            if not file.queued and counts(_origin(file)):
+                self._look_at_open(file, now)
+        unread = [(file, file.size) for file in self._ready if counts(_origin(file))]
+        return (lambda: all(not file.queued or file.place.offset >= size for file, size in unread)) if unread else None
 
     # What there is to read
 
@@ -167,6 +194,7 @@ class FileSource(Source):
             if identity not in seen or (known and known.home == path):
                 seen[identity] = path, st
         self._passed_over = notes
+        self._empty.clear()
         self._left &= {path for path, _ in seen.values()}
         if self._any and not seen:
             log.warning("%s: no file matches %s now", self.name, quoted(self._pattern))
@@ -177,6 +205,8 @@ class FileSource(Source):
             file = self._files.get(identity)
             if file is None and st.st_size:  # an empty file may become a copy
                 file = self._begin(path, st, now)
+            elif file is None and len(self._empty) < MAX_EMPTY:
+                self._empty.append(path)
             if file is not None:
                 file.path, file.gone = path, None
                 if path == file.home:
@@ -184,6 +214,13 @@ class FileSource(Source):
                 if file.fd is not None and not file.failed:
                     self._solved(path)
                 self._look(file, st, now)
+        for key, (size, since, path) in list(self._losses.items()):
+            if now - since > COPY_WITHIN:
+                del self._losses[key]
+                self.lost_bytes += size
+                log.warning(
+                    "%s: about %d bytes of %s are lost: it was cut before they were read", self.name, size, quoted(path)
+                )
         self._at_end = False
         self._copies = {key: value for key, value in self._copies.items() if key in seen and key not in self._files}
         for identity, file in list(self._files.items()):
@@ -219,9 +256,11 @@ class FileSource(Source):
     def _look(self, file: Followed, st: os.stat_result, now: float) -> None:
         """Queue the file if it may have changed since the last look."""
         moved = (st.st_size, st.st_mtime_ns) != (file.size, file.mtime)
+        if st.st_size >= file.size:
+            file.growth.observe(st.st_size, now)
         if moved:
             if st.st_size < file.size:
-                self.unread_bytes_estimate += max(0, file.size - file.place.offset)
+                file.cut = max(0, file.size - file.place.offset)
             file.size, file.mtime, file.changed, file.ended = st.st_size, st.st_mtime_ns, now, False
         if moved or abs(time.time_ns() - st.st_mtime_ns) < RACY:
             self._enqueue(file)
@@ -245,7 +284,7 @@ class FileSource(Source):
 
     def _begin(self, path: str, st: os.stat_result, now: float) -> Followed | None:
         """Follow a file with an unknown inode, unless another source has it or it is a copy."""
-        owner = self._claims.get((st.st_dev, st.st_ino))
+        owner = self._claims.get((st.st_dev, st.st_ino)) or self._claims.reader_by_name(path, self._matches)
         if owner is not None:
             if path not in self._left:
                 self._left.add(path)
@@ -299,7 +338,9 @@ class FileSource(Source):
             if start > place.offset:
                 place = Place(file.place.path, *file.id, head[:start], [(start, tail_hash(file.fd, start))])
                 if start == origin.offset:
+                    self._losses.pop(origin.ghost_key, None)
                     place.format, place.skipping = origin.format, origin.skipping
+                place.past = origin.past
         return place
 
     def _settled(self, identity: Identity, size: int, now: float) -> bool:
@@ -323,6 +364,7 @@ class FileSource(Source):
             self._forget(file)
             return
         if file.fd is None and file.path is None:
+            self._lose(file, max(0, file.size - file.place.offset), now)
             self._bury(file, now)
             return
         if file.fd is None and (file.ended or not self._opened(file)):
@@ -330,6 +372,13 @@ class FileSource(Source):
         st = self._look_at_open(file, now)
         if st and file.ended and not st.st_nlink:  # an open file would keep its space on disk
             self._bury(file, now)
+
+    def _lose(self, file: Followed, size: int, now: float) -> None:
+        """So much of it is lost, unless a copy appears."""
+        if size and len(self._losses) < MAX_GONE:
+            self._losses[file.place.ghost_key] = size, now, file.home
+        else:
+            self.lost_bytes += size
 
     def _bury(self, file: Followed, now: float) -> None:
         """Its content is gone, and another file may get its inode. A copy of its content may appear."""
@@ -386,7 +435,7 @@ class FileSource(Source):
         if file.place.offset == offset and not batch.lines and not batch.too_long:
             return None
         self._changes[file.place.key] = file.snapshot
-        self.origins = ((0, Origin(path=file.home)),)
+        self.origins = ((0, _origin(file)),)
         return batch
 
     def _start_over(self, file: Followed, now: float) -> None:
@@ -394,6 +443,7 @@ class FileSource(Source):
         self.truncations += 1
         offset = file.place.offset
         log.info("%s: %s was truncated or replaced, %d bytes of it were read", self.name, quoted(file.home), offset)
+        self._lose(file, file.cut + file.growth.since(now), now)
         # From here on it is a new file, which may be a copy, too: inodes are reused soon.
         self._bury(file, now)
         path = file.path or file.home
@@ -413,6 +463,7 @@ class FileSource(Source):
                 self._close(next((other for other in rest if other.gone is None), next(iter(rest))))
             try:
                 file.fd = open_same(file.path, file.id)
+                file.real_path = real_path(file.fd, file.path)
             except FileNotFoundError:
                 file.size = -1  # so that the next scan tries again
                 return False
@@ -441,6 +492,10 @@ class FileSource(Source):
         if path in self.problems:
             del self.problems[path]
             log.warning("%s: %s can be read again", self.name, quoted(path))
+
+
+def _origin(file: Followed) -> Origin:
+    return Origin(path=file.real_path or os.path.realpath(file.path or file.home))
 
 
 def _passed_over(path: str, st: os.stat_result) -> str | None:

@@ -12,6 +12,9 @@ from agent_exporter.lines import BLOCK, MAX_LINE, Batch, join
 from agent_exporter.sources.place import HEAD, MARKS, TAIL, Identity, Place, ends_line, tail_hash
 from agent_exporter.sources.splitting import Splitter, Stream
 
+GROWTH_WINDOW = 0.5
+"""Seconds over which the growth of a file is measured."""
+
 
 class Followed:
     """One followed file: a place, and how to read on from it."""
@@ -32,11 +35,17 @@ class Followed:
         """The offset up to which there are only NULs after the place."""
         self.after: Followed | None = None
         """The file that had this one's name before: read to its end first."""
+        self.cut = 0
+        """Bytes that were known and not read when it shrank."""
+        self.growth = Growth()
+        self.real_path = ""
+        """Where it was when it was opened last; "" until then. See `real_path`."""
         self.begin(place)
 
     def begin(self, place: Place) -> None:
         self.place = place
         self.home = os.fsdecode(place.path)
+        self.cut = 0
         self._searched = 0
         self.splitter = Splitter()
         self.splitter.skipping = place.skipping
@@ -164,6 +173,28 @@ class Followed:
         return Batch([], 0, skipped)
 
 
+class Growth:
+    """How fast a file grows, to tell what it had got when it was cut. Sizes in bytes, times in seconds."""
+
+    def __init__(self) -> None:
+        self._rate = 0.0
+        self._size = -1
+        self._at = self._seen = 0.0
+
+    def observe(self, size: int, now: float) -> None:
+        """It has this size now, and was not cut."""
+        if self._size < 0:
+            self._size, self._at = size, now
+        elif now - self._at >= GROWTH_WINDOW:
+            self._rate = max(0, size - self._size) / (now - self._at)
+            self._size, self._at = size, now
+        self._seen = now
+
+    def since(self, now: float) -> int:
+        """What it may have got since it was last seen, at the rate of before."""
+        return int(self._rate * (now - self._seen))
+
+
 def place_at_end(file: Followed) -> Place:
     """A place after the present content. Skips the rest of a line that is being written."""
     assert file.fd is not None
@@ -182,6 +213,17 @@ def open_same(path: str, identity: Identity) -> int:
         return fd
     os.close(fd)
     raise FileNotFoundError(path)
+
+
+def real_path(fd: int, path: str) -> str:
+    """Where an open file is, without links. `path` led to it.
+
+    A link in one agent's folder must not pass its lines for another's, nor may the name that an inode had before.
+    """
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")  # noqa: PTH115  (as the rest here)
+    except OSError:  # no Linux
+        return os.path.realpath(path)
 
 
 def find(directory: str, identity: Identity) -> str | None:

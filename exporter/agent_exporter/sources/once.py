@@ -17,13 +17,13 @@ from agent_exporter import formats
 from agent_exporter.lines import BLOCK, MAX_LINE, Batch
 from agent_exporter.sources import Source
 from agent_exporter.sources.paths import matches, nothing_at, quoted
+from agent_exporter.sources.place import Claims
 from agent_exporter.sources.splitting import Stream
 from agent_exporter.sources.zstd import Unzstd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
-    from agent_exporter.sources.place import Identity
 
 log = logging.getLogger(__name__)
 
@@ -36,12 +36,7 @@ class PastFiles(Source):
     """
 
     def __init__(
-        self,
-        name: str,
-        pattern: str,
-        *,
-        claims: dict[Identity, str] | None = None,
-        choice: formats.Choice | None = None,
+        self, name: str, pattern: str, *, claims: Claims | None = None, choice: formats.Choice | None = None
     ) -> None:
         self.name = name
         self._choice = choice or formats.Choice()
@@ -49,7 +44,7 @@ class PastFiles(Source):
         self.problems: dict[str, str] = {}
         """Why a file could not be read to its end, by name."""
         self._pattern = os.path.abspath(pattern)  # noqa: PTH100  (glob wants strings, and links left as they are)
-        self._claims: dict[Identity, str] = {} if claims is None else claims
+        self._claims = Claims() if claims is None else claims
         paths = matches(self._pattern)
         regular = [st for path in paths if (st := self._stat(path)) and stat.S_ISREG(st.st_mode)]
         if paths == [self._pattern]:
@@ -76,7 +71,7 @@ class PastFiles(Source):
         """The same files from their beginning, for a look that counts nothing; None if they can be read only once."""
         if not all((st := self._stat(path)) and stat.S_ISREG(st.st_mode) for path in self._paths):
             return None
-        look = self._part(self._paths[0], formats.Choice(self._choice.mapping), {})
+        look = self._part(self._paths[0], formats.Choice(self._choice.mapping), Claims())
         look.problems, look._whole = {}, look  # noqa: SLF001
         return look
 
@@ -84,7 +79,7 @@ class PastFiles(Source):
         """Read no more."""
         self._batches.close()
 
-    def _part(self, path: str, choice: formats.Choice, claims: dict[Identity, str]) -> PastFiles:
+    def _part(self, path: str, choice: formats.Choice, claims: Claims) -> PastFiles:
         part = copy(self)
         part._paths, part._choice, part._claims = [path], choice, claims  # noqa: SLF001
         part._batches = part._read()  # noqa: SLF001

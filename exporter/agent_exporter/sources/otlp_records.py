@@ -47,7 +47,7 @@ MAX_RECORDS = 200_000
 TOO_MANY = f"the request has over {MAX_RECORDS:,} records; send fewer at once"
 
 STREAM_KEYS = ("log.file.path", "log.file.name", "log.iostream")
-"""The attributes of a record that tell streams of one resource apart."""
+"""The attributes of a record that distinguish the streams of one resource."""
 
 TOO_DEEP = msgspec.Raw(b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1))
 """Stands for what is nested too deeply: the decoder rejects it for the same reason."""
@@ -63,7 +63,7 @@ def check_count(records: int) -> None:
 
 
 class Streams(dict[tuple[tuple[str, str], ...], str]):
-    """Names of the streams of one resource, by the attributes that tell them apart."""
+    """Names of the streams of one resource, by the attributes that distinguish them."""
 
     def __init__(self, resource: bytes, attributes: Iterable[tuple[str, str]]) -> None:
         super().__init__()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import xxhash
 
 from agent_exporter.formats import Choice
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROW_KIND = "file"
 """Kind of the rows of state."""
@@ -20,6 +23,25 @@ MARKS = 16
 """Offsets kept. A copy made before the last few reads ends between two of them."""
 Identity = tuple[int, int]
 """dev, inode"""
+
+
+class Claims(dict[Identity, str]):
+    """The name of the source that reads each file, so that none is read twice."""
+
+    def __init__(self) -> None:
+        self.patterns: list[tuple[str, Callable[[str], bool]]] = []
+        """(source, whether its pattern matches a path)"""
+
+    def reader_by_name(self, path: str, mine: Callable[[str], bool]) -> str | None:
+        """The other source that finds by its own name what this path is a link to.
+
+        `mine` is the pattern of the source that asks. The other one reads it: a link in another folder must choose
+        neither its format nor whether its lines count.
+        """
+        real = os.path.realpath(path)
+        if real == path:
+            return None
+        return next((name for name, fits in self.patterns if fits != mine and fits(real)), None)
 
 
 class Place(msgspec.Struct):

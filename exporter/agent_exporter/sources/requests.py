@@ -16,7 +16,7 @@ from agent_exporter.sources import Source
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from agent_exporter.lines import Batch
+    from agent_exporter.lines import Batch, Origin
     from agent_exporter.sources.otlp_records import Record
 
 MAX_REQUESTS = 64
@@ -42,6 +42,7 @@ class _Request(NamedTuple):
     records: Sequence[Record]
     size: int
     answer: Future[Receipt]
+    origins: frozenset[Origin]
 
 
 class RequestSource(Source):
@@ -65,7 +66,7 @@ class RequestSource(Source):
     def deliver(self, records: Sequence[Record]) -> Future[Receipt]:
         """Queue one request. The future is done once its lines are committed. Raises QueueFull."""
         size = sum(len(record.line) for record in records) + PER_RECORD * len(records)
-        request = _Request(records, size, Future())
+        request = _Request(records, size, Future(), frozenset({id(r.origin): r.origin for r in records}.values()))
         with self._lock:
             if self._closed is not None:
                 raise QueueFull(self._closed)
@@ -82,6 +83,17 @@ class RequestSource(Source):
     def impatient(self) -> bool:  # type: ignore[override]
         """A sender waits for its answer."""
         return bool(self._handed_out)
+
+    def backlog(self, counts: Callable[[Origin], bool]) -> Callable[[], bool] | None:
+        with self._lock:
+            waiting = tuple(self._waiting)
+        last = next((request for request in reversed(waiting) if any(map(counts, request.origins))), None)
+        if last is None:
+            return None
+        return lambda: not any(request is last for request in self._waiting)
+
+    def unread(self) -> int:
+        return self._bytes
 
     def read(self) -> Batch | None:
         """The lines of one request."""
@@ -129,7 +141,7 @@ class RequestSource(Source):
                 request.answer.set_exception(QueueFull(self._closed or "state cannot be written"))
 
     def close(self, why: str) -> None:
-        """Take nothing more; those who wait are to try again."""
+        """Refuse further requests; those that wait are answered with "try again"."""
         with self._lock:
             self._closed = why
         self.refused()

@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     from agent_exporter.probes.check import Result
 
 LONG_QUIET = 3600.0
-"""Seconds after which an agent without an expected interval is no longer called well: nobody said when to expect it."""
+"""Seconds after which an agent without an expected interval is no longer shown as well."""
 
 
 class Condition(NamedTuple):
-    """One thing to say of an agent. `level`: bad (a person now), warn (worth a look), quiet (by plan), good."""
+    """One condition of an agent. `level`: bad (a person now), warn (worth a look), quiet (by plan), good."""
 
     level: str
     words: str
@@ -75,7 +75,7 @@ def conditions(
     runs: Sequence[tuple[str, Run]] = (),
     pipe: Pipe = Pipe(),  # noqa: B008  (frozen)
 ) -> list[Condition]:
-    """What there is to say of an agent, the worst first; never empty.
+    """The conditions of an agent, the worst first; never empty.
 
     `since` is when the exporter began; `checks` are its latest health checks, `runs` its latest benchmarks by suite.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from pathlib import Path
+from shlex import quote as quote_for_shell
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import quote, unquote
 
@@ -41,7 +42,7 @@ ASSETS = {"/status.css": "text/css; charset=utf-8", "/icon.svg": "image/svg+xml"
 NOWHERE = ""
 """The path of the page for paths that have none."""
 MAX_AGENTS = 200
-"""Rows of the overview: those that want attention first, then the latest seen."""
+"""Rows of the overview: agents that need attention first, then the latest seen."""
 MAX_SESSIONS = 50
 MAX_TEXT = 1_000
 """Characters of any one text on a page."""
@@ -81,7 +82,7 @@ class AgentRow(NamedTuple):
 class Pages:
     """Writes a page for a path, from what `look(agent, trace_id)` finds. Thread-safe.
 
-    `metrics` is whether a browser gets /metrics: it cannot where they want a token, and no page leads it there.
+    `metrics` is whether a browser gets /metrics: it cannot if that needs a token, and then no page links to it.
     """
 
     def __init__(self, look: Callable[[str | None, str | None], Snapshot], *, metrics: bool = True) -> None:
@@ -90,7 +91,7 @@ class Pages:
             "text": _text, "formatting": formatting, "conditions": conditions, "sentences": sentences,
             "FLOOR": FLOOR, "spark": spark, "gauge": gauge,
             "agent_path": agent_path, "label": label, "version": __version__,
-            "metrics": metrics, "fresh_for": FRESH, "pipe": conditions.Pipe(),
+            "shell": quote_for_shell, "metrics": metrics, "fresh_for": FRESH, "pipe": conditions.Pipe(),
         }  # fmt: skip
         self._templates = Loader(str(HERE), autoescape="text", namespace=names)
 
@@ -181,7 +182,7 @@ def judge(snapshot: Snapshot) -> conditions.Pipe:
 
 
 def fleet(snapshot: Snapshot, pipe: conditions.Pipe) -> list[AgentRow]:
-    """Every agent, those that want attention first, then the latest seen. `pipe` is what `judge` said of them."""
+    """Every agent: those that need attention first, then the latest seen. `pipe` is the result of `judge`."""
     now = snapshot.live.now
     today = int(now // DAY)
     checks: dict[str, list[Result]] = defaultdict(list)
@@ -219,7 +220,7 @@ def fleet(snapshot: Snapshot, pipe: conditions.Pipe) -> list[AgentRow]:
 
 
 def steady(agents: Sequence[AgentRow]) -> list[AgentRow]:
-    """Those of a level by name: a row that is read must not swap places when the page loads again."""
+    """Sorted by name within a level, so that rows keep their places when the page loads again."""
     return sorted(agents, key=lambda agent: (conditions.LEVELS.index(agent.level), agent.name))
 
 

@@ -43,8 +43,8 @@ class Snapshot(NamedTuple):
     """What the breaker did, by agent, session and reason."""
     oddities: Mapping[str, Example] = {}
     """What is odd about the lines, an example of each kind."""
-    latched: str | None = None
-    """Why it only observes, if it has stopped too much at once."""
+    latched: Sequence[tuple[str, str]] = ()
+    """(agent, or "" for all; why) of those that are only observed, as the breaker was to stop too much at once."""
 
 
 def take_snapshot(
@@ -74,5 +74,5 @@ def take_snapshot(
         recent.trace(trace_id) if trace_id is not None else None,
         breaker.intents.of_findings(findings),
         dict(stages.pipeline.oddities.examples),
-        breaker.latch.why if breaker.latch.since else None,
+        breaker.latches.shown(),
     )

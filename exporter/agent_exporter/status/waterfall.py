@@ -35,7 +35,7 @@ class Bar(NamedTuple):
     actions: int
     tokens: int
     cost_usd: float | None
-    """None if no line tells it."""
+    """None if no line has it."""
     findings: list[Finding]
     left: float
     """Where the bar begins, 0 to 1000 of the whole task."""
@@ -98,4 +98,4 @@ def _concerns(finding: Finding, name: Name, done: ActionSummary | None) -> bool:
         return False
     if done is None:
         return True
-    return finding.session_id is not None and abs(done.at - finding.at) < 0.0005  # times are told to the millisecond
+    return finding.session_id is not None and abs(done.at - finding.at) < 0.0005  # times are written to the millisecond
