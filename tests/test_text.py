@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent_exporter.breaker.audit import Audit, verify
+from agent_exporter.detectors.finding import Finding
 from agent_exporter.explain.terminal import safe
 from agent_exporter.metrics.limits import label
-from agent_exporter.text import plain, printable, visible
+from agent_exporter.text import escaped, plain, printable, visible
 
 HIDDEN = [
     *("\x1b", "\x00", "\x7f", "\x85", "\n"),  # controls
@@ -48,3 +53,24 @@ def test_nothing_hidden_is_shown(text):
     for shown in (printable(text), visible(text), plain(text)):
         assert shown.isprintable()
         assert not set(shown) & set(HIDDEN)
+
+
+@given(st.recursive(st.text() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+def test_json_that_is_shown_steers_no_terminal_and_stays_the_same(value):
+    """Controls of both kinds, marks of direction, separators of lines and hidden text are escaped."""
+    shown = escaped(msgspec.json.encode(value))
+    assert json.loads(shown) == value
+    assert all(char.isprintable() for char in shown.decode())
+
+
+def test_findings_and_the_audit_log_are_shown_like_that(tmp_path):
+    """Names come from lines. What can be seen is shown as it is."""
+    name = "\x9b31m\u202e\u2028\U000e0041ü"
+    seen = "\\u009b31m\\u202e\\u2028\\udb40\\udc41ü"
+    assert f'"agent_id":"{seen}"' in Finding(kind="loop", agent_id=name, at=0.0).to_json().decode()
+    audit = Audit(tmp_path / "audit.ndjson")
+    audit.write("intended", 0.0, agent_id=name)
+    list(audit.changes())
+    audit.committed()
+    assert f'"agent_id":"{seen}"' in (tmp_path / "audit.ndjson").read_text()
+    assert verify(tmp_path / "audit.ndjson").faults == []

@@ -41,6 +41,17 @@ def visible(text: str) -> str:
     return "".join(ascii(char)[1:-1] if is_hidden(char) else char for char in text)
 
 
+def escaped(document: bytes) -> bytes:
+    """JSON with every character that would not be seen, or steers a terminal, as JSON escapes it: the same document."""
+    if document.isascii():
+        return document
+    return "".join(_json_escape(char) if is_hidden(char) else char for char in document.decode()).encode()
+
+
+def _json_escape(char: str) -> str:
+    return "".join(f"\\u{unit:04x}" for unit in memoryview(char.encode("utf-16-le")).cast("H"))
+
+
 def is_hidden(char: str) -> bool:
     """Whether a character is not seen, or steers a terminal or a page."""
     return not char.isprintable() or _INVISIBLE.match(char) is not None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from agent_exporter.action import stamp
+from agent_exporter.text import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -46,7 +47,7 @@ def alert_line(alert: Alert) -> bytes:
     shown: dict[str, Any] = {"kind": FAILURES.get(alert.rule.name, "alert")}
     if "agent_id" in labels:
         shown["agent_id"] = labels["agent_id"]
-    return msgspec.json.encode(shown | {"at": stamp(alert.at), "evidence": evidence})
+    return escaped(msgspec.json.encode(shown | {"at": stamp(alert.at), "evidence": evidence}))
 
 
 def lines(result: BacktestResult) -> Iterator[bytes]:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from agent_exporter.action import stamp
+from agent_exporter.text import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -133,7 +134,7 @@ class Audit:
             dropped = {"dropped": self._dropped} if self._dropped and not lines else {}
             complete = {**entry, **dropped, "n": number, "prev": head}
             complete["hash"] = head = digest(complete)
-            lines.append(_encode(complete))
+            lines.append(escaped(_encode(complete)))
         with os.fdopen(_open(path), "ab") as file:
             file.write(b"\n".join(lines) + b"\n")
             file.flush()
@@ -260,7 +261,7 @@ def verify(path: Path, state: Expected | None = None) -> Verdict:
                 faults.append((number, "does not follow the one before it: one was changed, added or taken out"))
             if digest(entry) != entry["hash"]:
                 faults.append((number, "was changed: its hash is not that of what it says"))
-            elif line != _encode(entry):  # such as a name that is there twice: a reader may see the first
+            elif line != escaped(_encode(entry)):  # such as a name that is there twice: a reader may see the first
                 faults.append((number, "was changed: it says the same, but not as it was written"))
             head = entry["hash"]
             if state is not None:

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from agent_exporter.action import stamp
 from agent_exporter.detectors.kinds import TOPICS, Topic
+from agent_exporter.text import escaped
 
 Kind = Literal["loop", "session_budget", "action_anomaly", "cascade", "cascade_member"]
 """cascade names the suspected root, cascade_member each agent that failed in it."""
@@ -55,4 +56,4 @@ class Finding(Struct, frozen=True, kw_only=True):
         shown |= {key: value for key, value in perhaps.items() if value is not None}
         shown["at"] = stamp(self.at)
         shown["evidence"] = self.evidence
-        return msgspec.json.encode(shown)
+        return escaped(msgspec.json.encode(shown))
