@@ -6,7 +6,7 @@ import json
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agent_exporter.breaker.audit import Audit, verify
@@ -55,6 +55,7 @@ def test_nothing_hidden_is_shown(text):
         assert not set(shown) & set(HIDDEN)
 
 
+@example("\x7f")
 @given(st.recursive(st.text() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
 def test_json_that_is_shown_steers_no_terminal_and_stays_the_same(value):
     """Controls of both kinds, marks of direction, separators of lines and hidden text are escaped."""

@@ -43,7 +43,7 @@ def visible(text: str) -> str:
 
 def escaped(document: bytes) -> bytes:
     """JSON with every character that would not be seen, or steers a terminal, as JSON escapes it: the same document."""
-    if document.isascii():
+    if document.isascii() and b"\x7f" not in document:
         return document
     return "".join(_json_escape(char) if is_hidden(char) else char for char in document.decode()).encode()
 
