@@ -83,6 +83,12 @@ def test_the_number_of_lines_is_bounded(monkeypatch):
             read_lines(body, "")
 
 
+def test_an_array_of_nothing_but_numbers_is_given_up_on():
+    """Before it is decoded: each would take some ninety bytes of memory."""
+    with pytest.raises(ValueError, match="too many values for its length"):
+        read_lines(b"[" + b"1," * (10 << 20) + b"1]", "")
+
+
 def test_a_line_that_is_too_long_is_counted_and_the_others_count(source):
     batch = taken(source, b"\n".join([b"x" * (MAX_LINE + 1), *OURS]))
     assert (batch.lines, batch.too_long) == (OURS, 1)

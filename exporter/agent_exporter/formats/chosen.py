@@ -74,6 +74,7 @@ class Choice:
         mapping = self.mapping or next((each for each in files.detectable() if each.name == tagged.format), None)
         if mapping is not None and mapping.name == tagged.format:
             found.records = stream.Records(mapping, self.memory, path, tagged.records)
+            found.looking = False
         return found
 
     def of_file(self, path: str, head: bytes) -> str:
