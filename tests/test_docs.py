@@ -247,3 +247,14 @@ def test_every_dependency_has_its_reason():
     reasons = (DOCS / "operating.md").read_text().partition("## Dependencies")[2]
     for dependency in project["dependencies"]:
         assert re.search(rf"^\| .*{re.split('[<>=]', dependency)[0]}", reasons, re.MULTILINE), dependency
+
+
+def test_every_test_that_the_threat_model_names_is_there():
+    """A promise without its test is none."""
+    text = (ROOT / "SECURITY.md").read_text()
+    named = re.findall(r"`(test_\w+\.py)`((?::?,? `test_\w+`)*)", text)
+    assert len(named) > 25
+    for file, tests in named:
+        source = (ROOT / "tests" / file).read_text()
+        missing = [name for name in re.findall(r"`(test_\w+)`", tests) if f"def {name}(" not in source]
+        assert missing == [], file

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import threading
 import time
 
 import pytest
@@ -95,6 +97,41 @@ def test_a_collector_that_refuses_seven_of_ten_requests_gets_everything():
         eventually(sending.settled)
         assert len(sink.spans) == 5000
         assert sending.counts == {"sent": 5000, "dropped": 0}
+
+
+def test_a_request_that_is_slow_or_refused_holds_up_no_other():
+    """Several are on their way at the same time, and each waits for itself."""
+    go = threading.Event()
+
+    def answer(number: int) -> tuple[int, dict[str, str], bytes]:
+        if number == 0:
+            go.wait(20)
+        return (503 if number == 1 else 200), ({"Retry-After": "300"} if number == 1 else {}), b""
+
+    numbers = itertools.count()
+    with Sink() as sink, Sending(sink.url) as sending:
+        sink.answer = lambda _: answer(next(numbers))
+        for start in range(1, 5001, 500):
+            sending.offer(500, start)
+            sending.queue.seal()
+            time.sleep(0.02)
+        held = eventually(lambda: len(sink.requests) > 2 and sink.requests[0][1] + sink.requests[1][1])
+        eventually(lambda: sending.commit()["sent"] == 5000 - held)
+        go.set()
+        eventually(lambda: sending.commit()["sent"] == 5000 - sink.requests[1][1])
+        assert sending.counts["dropped"] == 0
+
+
+def test_a_request_is_tried_again_soon_while_others_are_taken(monkeypatch):
+    """A collector that takes none gets longer and longer pauses."""
+    monkeypatch.setattr(sender, "FIRST_BACKOFF", 0.5)
+    monkeypatch.setattr(sender, "LAST_BACKOFF", 30.0)
+    clock = iter([100.0, 104.0, 500.0, 600.0])
+    monkeypatch.setattr(sender, "monotonic", lambda: next(clock))
+    one = Sending("http://127.0.0.1:9").sender
+    assert [one._backoff(), one._backoff(), one._backoff()] == [0.5, 1.0, 30.0]
+    one._refused_since = 0.0  # one was taken
+    assert one._backoff() == 0.5
 
 
 @pytest.mark.parametrize("code", [400, 401, 404, 413, 500, 301, 307])

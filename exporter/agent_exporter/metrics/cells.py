@@ -187,6 +187,9 @@ class AgentCell(Cell):
     read in order, the newest time of all lines until then."""
     clock_offset: float | None = None
     """Seconds that its clock is ahead (negative: behind), as `clocks` measures it; None while unknown."""
+    model_calls: int = 0
+    calls_without_tokens: int = 0
+    """Successful ones, without tokens or with zero: no budget sees them."""
 
     @property
     def last_seen(self) -> float:

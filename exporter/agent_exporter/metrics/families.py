@@ -47,6 +47,13 @@ FAMILIES = {
             "Calls whose prompt did not include the cached tokens, which were added.",
             ("agent_id", "model"),
         ),
+        Family("agent_model_calls_total", "counter", "Calls of a model, whatever became of them.", AGENT),
+        Family(
+            "agent_model_calls_without_tokens_total",
+            "counter",
+            "Calls of a model that did not fail and have no tokens, or zero: no budget sees them.",
+            AGENT,
+        ),
         Family("agent_retries_total", "counter", "Actions that were a retry.", AGENT_ACTION),
         Family("agent_fallbacks_total", "counter", "Actions that used a fallback.", AGENT_ACTION),
         Family("agent_errors_total", "counter", "Actions that ended in error or timeout.", ("agent_id", "error_type")),

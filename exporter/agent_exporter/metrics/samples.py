@@ -210,6 +210,8 @@ def _agent(page: Page, cell: AgentCell, live: ScrapeContext) -> None:
     page.histogram("agent_confidence_ratio", a, CONFIDENCE, cell.confidence, cell.confidence_sum, cell.created)
     page.counter("agent_confidence_success_total", a, cell.confidence_successes, cell.created)
     page.summary("agent_feedback_ratio", a, cell.feedback_count, cell.feedback_sum, cell.created)
+    page.counter("agent_model_calls_total", a, cell.model_calls, cell.created)
+    page.counter("agent_model_calls_without_tokens_total", a, cell.calls_without_tokens, cell.created)
     page.counters("agent_loops_total", a, cell.loops, cell.created)
     page.counter("agent_cascades_total", a, cell.cascades, cell.created)
     page.counter("agent_cascade_members_total", a, cell.cascade_members, cell.created)

@@ -128,8 +128,12 @@ class Tally(Table, Stage):
                 today.tokens += prompt + completion
                 if cost is not None:
                     today.cost_usd += cost
-        if self.count_gen_ai and (done.llm or (done.llm is None and self.is_llm(name))):
-            self._gen_ai(tokens or _NO_TOKENS, duration, now)
+        if done.llm or (done.llm is None and self.is_llm(name)):
+            cell.model_calls += 1
+            if not failed and (tokens is None or not (tokens.prompt or tokens.completion)):
+                cell.calls_without_tokens += 1
+            if self.count_gen_ai:
+                self._gen_ai(tokens or _NO_TOKENS, duration, now)
         if failed:
             kind = action.error_type
             error = agent.errors.get(kind) or self._error(agent, kind, now)

@@ -11,7 +11,7 @@ import gzip
 import logging
 import random
 from email.utils import parsedate_to_datetime
-from time import time
+from time import monotonic, time
 from typing import TYPE_CHECKING
 
 from google.protobuf.message import DecodeError
@@ -35,25 +35,35 @@ DEADLINE = 10.0
 RETRYABLE = frozenset({429, 502, 503, 504})
 """Statuses to retry, by the OTLP specification; every other answer is final."""
 FIRST_BACKOFF, LAST_BACKOFF = 0.5, 30.0
-"""Seconds; doubled each time, with jitter."""
+"""Seconds, with jitter. In between it is a quarter of the time for which the collector has refused all requests."""
 LONGEST_RETRY_AFTER = 300.0
 """Seconds. If a collector asks for a longer wait, it gets this one."""
 MAX_SPANS = 4096
 """Spans in one request: about 2 MB before compression, half of what collectors accept by default in gRPC."""
 MAX_ANSWER = 4 << 20
 """Bytes of an answer that are read."""
+PARALLEL = 4
+"""Requests at the same time: one that is refused, or answered slowly, does not hold up the others."""
+SAY_EVERY = 60.0
+"""Seconds."""
 LINGER = 0.2
 """Seconds between requests when the queue is short, so that one request carries many spans."""
 
 
 class Sender:
-    """One task on the event loop. Cancel `run` to end it; a piece that is being sent goes back to the queue."""
+    """Tasks on the event loop. Cancel `run` to end them; pieces that are being sent go back to the queue."""
 
     def __init__(self, queue: SpanQueue, target: Target) -> None:
         self.queue = queue
         self.target = target
         self.failing = False
         self._wake = asyncio.Event()
+        self._turn = asyncio.Lock()
+        self._rest_until = 0.0
+        self._refused_since = 0.0
+        """When the collector began to refuse each request; 0 while it takes some."""
+        self._said: dict[bool, float] = {}
+        """When it was logged that the collector takes spans, and that it does not."""
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def wake(self) -> None:
@@ -66,21 +76,31 @@ class Sender:
         self._loop = asyncio.get_running_loop()
         client = outgoing.client(MAX_ANSWER)
         try:
-            while True:
-                pieces = self.queue.take(MAX_SPANS)
-                if not pieces:
-                    self._wake.clear()
-                    await self._wake.wait()
-                    continue
-                try:
-                    await self._export(client, pieces)
-                except BaseException:
-                    self.queue.release(pieces)
-                    raise
-                if sum(piece.count for piece in pieces) < MAX_SPANS // 2:
-                    await asyncio.sleep(LINGER)
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(PARALLEL):
+                    tasks.create_task(self._work(client))
         finally:
             client.close()
+
+    async def _work(self, client: SimpleAsyncHTTPClient) -> None:
+        while True:
+            async with self._turn:
+                pieces = await self._take()
+            try:
+                await self._export(client, pieces)
+            except BaseException:
+                self.queue.release(pieces)
+                raise
+
+    async def _take(self) -> list[Piece]:
+        """The pieces of one request. After a small one, the next has LINGER to grow."""
+        await asyncio.sleep(max(0.0, self._rest_until - monotonic()))
+        while not (pieces := self.queue.take(MAX_SPANS)):
+            self._wake.clear()
+            await self._wake.wait()
+        if sum(piece.count for piece in pieces) < MAX_SPANS // 2:
+            self._rest_until = monotonic() + LINGER
+        return pieces
 
     async def _export(self, client: SimpleAsyncHTTPClient, pieces: list[Piece]) -> None:
         body = b"".join(piece.body for piece in pieces if piece.body is not None)
@@ -88,19 +108,31 @@ class Sender:
         if self.target.compress:
             body = await asyncio.to_thread(gzip.compress, body, 1, mtime=0)
             headers["Content-Encoding"] = "gzip"
-        backoff = FIRST_BACKOFF
         while True:
             wait, why = await self._attempt(client, body, headers, pieces)
             if wait is None:
+                self._refused_since = 0.0
                 if self.failing and not why:
-                    log.warning("%s takes spans again", self.target.shown)
+                    self._say(logging.WARNING, "%s takes spans again", failing=False)
                 self.failing = bool(why)
                 return
             if not self.failing:
-                log.warning("%s does not take spans (%s): trying again, they wait", self.target.shown, why)
+                self._say(logging.WARNING, "%s does not take spans (%s): trying again, they wait", why, failing=True)
                 self.failing = True
-            await asyncio.sleep(wait or backoff * random.uniform(0.5, 1.0))  # noqa: S311  (jitter)
-            backoff = min(backoff * 2, LAST_BACKOFF)
+            await asyncio.sleep(wait or self._backoff() * random.uniform(0.5, 1.0))  # noqa: S311  (jitter)
+
+    def _backoff(self) -> float:
+        """Seconds until a refused request is tried again: soon, as long as others are taken."""
+        now = monotonic()
+        self._refused_since = self._refused_since or now
+        return min(max(FIRST_BACKOFF, (now - self._refused_since) / 4), LAST_BACKOFF)
+
+    def _say(self, level: int, message: str, *why: str, failing: bool) -> None:
+        """Log a change, but each way once in SAY_EVERY: a collector may take one request and refuse the next."""
+        now = monotonic()
+        if now - self._said.get(failing, float("-inf")) >= SAY_EVERY:
+            self._said[failing] = now
+            log.log(level, message, self.target.shown, *why)
 
     async def _attempt(
         self, client: SimpleAsyncHTTPClient, body: bytes, headers: Mapping[str, str], pieces: list[Piece]
