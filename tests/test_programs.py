@@ -218,7 +218,7 @@ def test_calls_through_litellm():
     found = actions(rows)
     assert [(a.action, a.status, a.error_type, a.session_id) for a in found] == [
         ("llm_call", "success", None, "s1"),
-        ("llm_call", "success", None, "s1"),
+        ("cache_hit", "success", None, "s1"),
         ("llm_call", "timeout", "Timeout", "s1"),
         ("llm_call", "error", "RateLimitError", "s1"),
         ("find_invoice", "success", None, "s1"),
