@@ -88,6 +88,13 @@ def test_every_service_is_opened_by_one_sentence(name):
     )
 
 
+def test_agents_reach_the_exporter_and_the_collector_alone():
+    """Alertmanager takes silences from whoever reaches it, and Prometheus samples."""
+    near = {name for name, service in SERVICES.items() if "agents" in service.get("networks", ())}
+    assert near == {"exporter", "otel-collector", "demo"}
+    assert SERVICES["demo"]["networks"] == ["agents"]
+
+
 def test_the_image_is_built_once_and_looked_for_in_no_registry():
     """Compose says Error of each service whose image it cannot pull, and builds it then: it frightens newcomers."""
     ours = [service for service in SERVICES.values() if service["image"].startswith("agent-exporter:")]
