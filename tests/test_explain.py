@@ -153,7 +153,7 @@ def test_what_is_not_there_is_a_sentence_and_exit_code_1(tmp_path):
     almost = written(tmp_path / "almost.log", b'{"parent_trace_id": "almost"}', b"almost")
     assert run("--trace", "almost", almost)[2] == (
         "agent-exporter: no line names the trace 'almost'; "
-        "2 lines that may be meant are no records, `agent-exporter validate` says why\n"
+        "2 lines that may belong to it were rejected; `agent-exporter validate` says why\n"
     )
     assert run("--trace", "\x1b[2J", OUTAGE)[2] == "agent-exporter: no line names the trace '\\x1b[2J'\n"
 
