@@ -16,7 +16,7 @@ demo: $(VENV)/installed ## ten agents that misbehave, and the page that shows it
 	@$(BIN)/agent-exporter demo --port $(PORT) $(addprefix --fault ,$(FAULTS)) > /dev/null
 
 test: $(VENV)/installed ## all tests; those of servers that are not on PATH say so and are skipped
-	$(BIN)/pytest -n 2 --dist worksteal -m "not stack and not alone"
+	$(BIN)/pytest -n 2 --dist worksteal -m "not stack and not alone and not nightly"
 	$(BIN)/pytest -m "alone and not stack"
 
 test-quick: $(VENV)/installed ## the tests that take no more than a few seconds each
@@ -31,9 +31,10 @@ test-stack: $(VENV)/installed ## docker-compose.yml on a real engine: faults bec
 test-kill: $(VENV)/installed ## the exporter is killed 100 times while it stops a session; four minutes
 	KILLS=100 $(BIN)/pytest -s -k any_moment tests/test_kill.py
 
-test-nightly: $(VENV)/installed ## what takes too long for every change: a million agent ids, 100 kills, 100 fleets with planted failures, more examples of each property
+test-nightly: $(VENV)/installed ## what takes too long for every change: a million agent ids, 100 kills, weeks of drift, 100 fleets with planted failures, more examples of each property
 	AGENT_IDS=1000000 $(BIN)/pytest -k flood_of_agent_ids tests/test_hostile.py
 	KILLS=100 $(BIN)/pytest -s -k any_moment tests/test_kill.py
+	$(BIN)/pytest -m nightly
 	INCIDENT_SEEDS=100 $(BIN)/pytest -n 2 tests/test_incidents.py
 	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest -n 2 -m "not stack and not slow"
 

@@ -118,6 +118,7 @@ class Agent:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_each_drift_of_some_weeks_fires_its_alert_after_it_began_and_healthy_agents_are_quiet(program, tmp_path):
     """Of every agent all that ever fired, on any day; nothing in the first week."""
     shipped = [rule._replace(interval=INTERVAL) for rule in rules.read(ROOT / "alert_rules")[1]]

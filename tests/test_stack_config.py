@@ -88,6 +88,13 @@ def test_every_service_is_opened_by_one_sentence(name):
     )
 
 
+def test_agents_reach_the_exporter_and_the_collector_alone():
+    """Alertmanager takes silences from whoever reaches it, and Prometheus samples."""
+    near = {name for name, service in SERVICES.items() if "agents" in service.get("networks", ())}
+    assert near == {"exporter", "otel-collector", "demo"}
+    assert SERVICES["demo"]["networks"] == ["agents"]
+
+
 def test_the_image_is_built_once_and_looked_for_in_no_registry():
     """Compose says Error of each service whose image it cannot pull, and builds it then: it frightens newcomers."""
     ours = [service for service in SERVICES.values() if service["image"].startswith("agent-exporter:")]
@@ -388,6 +395,124 @@ LEFT = [
     "max_tokens=12&next=/a/b:c@d tokens: 12, the secret ingredient, a key: value, disk-usage-is-not-a-key-at-all",
 ]  # fmt: skip
 """What is no secret, or is none of these: it comes out as it goes in."""
+
+
+S = "ZzSECRETzZ99abcdefABCDEF0123456789"
+H = "0123456789abcdef0123456789abcdef0123456789abcdef"
+OF_PROVIDERS = [
+    f"Authorization: Token {S}",
+    f"Authorization: ApiKey {S}",
+    f'authorization: Digest username="u", response="{S}"',
+    f"Authorization: AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/iam/aws4_request, Signature={S}",
+    f"Cookie: a=1; sid={S}; b=2",
+    f"Set-Cookie: sid=x{S}; Path=/; HttpOnly",
+    f"curl -H 'Authorization: Token {S}' https://a",
+    {"headers": {"Cookie": f"a=1; b={S}"}},
+    {"headers": [f"Authorization: Token {S}"]},
+    f"password: ab&{S}",
+    f"password=ab;{S}",
+    f"password: it's{S}",
+    f"password=a/{S}",
+    f"DB_PASSWORD=x&y;{S} next",
+    f"PGPASSWORD='x&{S}' psql",
+    f"--password={S}",
+    f"--password {S}",
+    f"-----BEGIN RSA PRIVATE KEY-----\nMIIE{S}\n{S}",
+    f"-----BEGIN OPENSSH PRIVATE KEY-----\nMIIE{S}",
+    f"gsk_{S}",
+    f"xai-{S}",
+    f"pplx-{S}",
+    f"tvly-{S}",
+    f"lsv2_pt_{S}",
+    f"npm_{S}",
+    f"pypi-AgEIcHlwaS5vcmc{S}",
+    f"dckr_pat_{S}",
+    f"SG.{S}.{S}",
+    f"ya29.{S}",
+    f"hvs.{S}",
+    f"shpat_{H}",
+    f"whsec_{S}",
+    f"AccountKey={S}==;EndpointSuffix",
+    f"123456789:AAF{S[:32]}",
+    f"glsa_{S}_12345678",
+    f"r8_{S}",
+    f"nvapi-{S}",
+    f"sk-ant-api03-{S}",
+    f"sk-proj-{S}",
+    f"sk-or-v1-{S}",
+    f"xapp-1-{S}",
+    f"lin_api_{S}",
+    f"secret_{S}",
+    f"ntn_{S}",
+    f"GOCSPX-{S}",
+    f"glpat-{S}",
+    f"dop_v1_{H}",
+    f"https://a/b?sig={S}&x=1",
+    f"https://a/b?X-Amz-Signature={S}",
+    f"https://hooks.slack.com/services/T0000/B0000/{S}",
+    f"https://discord.com/api/webhooks/123456789/{S}",
+    f"postgres://u:{S}@h/db",
+    f"mongodb+srv://u:p%40{S}@h",
+    f"redis://:{S}@h",
+    {"api_key": S},
+    {"x-api-key": S},
+    {"apikey": S},
+    {"bearer": S},
+    {"passwd": S},
+    {"client_secret": S},
+    {"aws_secret_access_key": S},
+    {"connectionString": f"Server=a;Password={S};"},
+    {"webhook_secret": S},
+    {"jwt": S},
+    {"private_key_id": S},
+    f"Proxy-Authorization: Basic {S}",
+    f"X-Api-Key: {S}",
+    f"{{'token': '{S}'}}",
+    f"token=>{S}",
+    f'{{\\"apiKey\\": \\"{S}\\"}}',
+    f"OPENAI_API_KEY={S}",
+    f"export FOO_TOKEN={S}",
+    f"GITHUB_TOKEN: {S}",
+    f"refresh_token={S}&a=1",
+    f"passphrase: {S}",
+    f"access_key={S}",
+    f"X-Vault-Token: {S}",
+    f"X-Auth-Token: {S}",
+    f"bearer {S}",
+    f"npm config set //registry/:_authToken={S}",
+    f"//registry/:_authToken={S}",
+    f"machine a login u password {S}",
+    f"sq0csp-{S}",
+    f"NRAK-{S}",
+    f"key-{H[:32]}",
+    f"pat{S[:14]}.{H}",
+    f"AIza{S[:34]}z",
+    f"ASIA{'A' * 16}",
+    f"aws_session_token={S}",
+    f"hf_{S}",
+    f"Ocp-Apim-Subscription-Key: {S}",
+    f"phc_{S}",
+    f"dp.st.dev.{S}",
+    f"fw_{S}",
+    f"eyJhbGciOiJIUzI1NiJ9.eyJ{S}.{S}",
+    f"SharedAccessKey={S}=",
+]
+"""Tokens of the providers that agents use most, headers, and values with any character: S and H are the secrets."""
+
+
+@pytest.mark.slow
+def test_the_tokens_of_providers_are_masked_wherever_they_stand(program, secrets, tmp_path):
+    """In content, in ids and in what stands beside the line."""
+    lines = [
+        json.dumps(record(agent_id="planner-01", session_id=f"s{number}", status="success", input=text))
+        for number, text in enumerate(OF_PROVIDERS)
+    ]
+    lines.append(json.dumps(record(agent_id="planner-01", session_id=f"ghp_{S}", status="success", input="x")))
+    records = through_the_collector(program, secrets, tmp_path, lines)
+    assert len(records) == len(lines)
+    shown = [json.dumps(found) for found in records]
+    assert [text for text in shown if S in text or H in text or S[:14] in text] == []
+    assert all(json.loads(found["body"])["agent_id"] for found in records)
 
 
 @pytest.mark.slow

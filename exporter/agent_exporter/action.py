@@ -351,60 +351,34 @@ def depth(line: bytes) -> int:
 
 # --- content that is nested too deep ---------------------------------------------------------------------------------
 
-MAX_TOKENS = 50_000
-"""Strings and brackets of a line that are looked at to find what is nested too deep: some 15 ms."""
-_QUOTE = ord('"')
-_NEVER_LEFT_OUT = frozenset({b"timestamp", b"agent_id", b"session_id", b"action", b"status", b"duration_ms", b"tokens"})
-_NULLS = frozenset({b"metadata", b"parent_trace_id", b"trace_id", b"span_id", b"parent_span_id"})
-_PUNCTUATION = re.compile(rb'"(?:[^"\\]|\\.)*+"|[{}\[\],:]', re.DOTALL)
+_NEVER_LEFT_OUT = frozenset({"timestamp", "agent_id", "session_id", "action", "status", "duration_ms", "tokens"})
+_NULLS = frozenset({"metadata", "parent_trace_id", "trace_id", "span_id", "parent_span_id"})
 
 
 def _decode_deep(line: bytes, latest: float, words: Mapping[str, str]) -> Action | Rejection:
-    """The record of a line that is nested too deep, if only content is."""
-    shallow = _without_depths(line)
-    if shallow is None:
-        return Rejection("too_deep", f"objects and arrays may be nested {MAX_DEPTH} deep at most")
-    action = decode(shallow, latest, words)
+    """The record of a line that is nested too deep, if only fields are that may be left out.
+
+    A hash stands for content, so that equal content stays equal.
+    """
+    too_deep = Rejection("too_deep", f"objects and arrays may be nested {MAX_DEPTH} deep at most")
+    try:
+        fields = _decode_fields(line)
+    except (ValueError, RecursionError):  # the decoder's own limit is about a thousand
+        return too_deep
+    for name, value in fields.items():
+        if depth(bytes(value)) >= MAX_DEPTH:
+            if name in _NEVER_LEFT_OUT:
+                return too_deep
+            digest = sha256(value).hexdigest()
+            fields[name] = Raw(b"null" if name in _NULLS else f'"sha256:{digest}"'.encode())
+    action = decode(msgspec.json.encode(fields), latest, words)
     if isinstance(action, Rejection):
         return action
-    mended = action if isinstance(action, Mended) else _decode_mended(shallow)
+    mended = action if isinstance(action, Mended) else _decode_mended(action.line)
     for name in ("at", "line", "status"):
         force_setattr(mended, name, getattr(action, name))
     force_setattr(mended, "cleaned", True)
     return mended
-
-
-def _without_depths(line: bytes) -> bytes | None:
-    """The line with a hash for content that is nested too deep, so that equal content stays equal; null for others.
-
-    None if there is nothing that may be left out, or too much to look at. What is left out may be no JSON: nobody
-    reads it.
-    """
-    if not line.lstrip().startswith(b"{"):
-        return None
-    parts: list[bytes] = []
-    kept = begin = level = deepest = 0
-    name = b""
-    for number, token in enumerate(_PUNCTUATION.finditer(line)):
-        if number > MAX_TOKENS:
-            return None
-        mark = token[0]
-        if mark in b"{[":
-            level += 1
-            deepest = max(deepest, level)
-        elif mark[0] == _QUOTE:
-            name = mark[1:-1] if level == 1 and not begin else name
-        elif mark == b":":
-            begin = begin or token.end()
-        elif mark in b"]},":
-            if level == 1:
-                if deepest > MAX_DEPTH and name not in _NEVER_LEFT_OUT:
-                    value = sha256(line[begin : token.start()]).hexdigest()
-                    parts += [line[kept:begin], b"null" if name in _NULLS else f'"sha256:{value}"'.encode()]
-                    kept = token.start()
-                begin, deepest = 0, 1
-            level -= mark != b","
-    return b"".join([*parts, line[kept:]]) if parts and level == 0 else None
 
 
 # --- lenient: only lines that fail above pay for this ---------------------------------------------------------------
