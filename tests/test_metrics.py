@@ -14,9 +14,11 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from agent_exporter.config import parse
+from agent_exporter.detectors.finding import RESULTS
+from agent_exporter.detectors.kinds import TOPICS
 from agent_exporter.lines import Batch
 from agent_exporter.metrics import cells
-from agent_exporter.metrics.cells import CELL_TYPES
+from agent_exporter.metrics.cells import CELL_TYPES, Baseline
 from agent_exporter.metrics.collector import Collector
 from agent_exporter.metrics.families import FAMILIES
 from agent_exporter.metrics.limits import MAX_LABEL, SAMPLES_PER_CELL, Limits, label
@@ -311,7 +313,7 @@ def test_only_the_first_hundred_models_error_types_and_task_types_are_named():
 
 @pytest.mark.parametrize("kind", SAMPLES_PER_CELL, ids=lambda kind: kind.__name__)
 def test_a_cell_makes_no_more_samples_than_the_budget_reckons(kind):
-    """SAMPLES_PER_CELL is counted on a full page."""
+    """SAMPLES_PER_CELL is counted on a full page: no sample more, nor less."""
     full = line(
         action="llm_call", status="error", error={"type": "e"}, duration_ms=5, output={"confidence": 0.5},
         tokens={"prompt": 1, "completion": 1, "model": "m", "cost_usd": 1}, parent_trace_id="t",
@@ -321,13 +323,21 @@ def test_a_cell_makes_no_more_samples_than_the_budget_reckons(kind):
     stages = run(full, config=config)
     name = {row: name for name, row in CELL_TYPES.items()}[kind]
     pipeline = stages.pipeline
+    agent = stages.tally.agents["a"].cell
+    agent.created, agent.clock_offset = 1.0, 1.0
+    agent.baselines = {
+        metric: Baseline(0.0, 1.0, count=1, frozen=True) for metric in ("confidence", "feedback", "completion")
+    }
+    agent.terminations = {kind: dict.fromkeys(RESULTS, 0) for kind, topic in TOPICS.items() if topic.stops}
+    stages.tally.touch(agent)
+    pipeline.commit()
 
     def count(*without: str) -> int:
         rows = {key: value for key, value in pipeline.store.committed.items() if key not in without}
         families = Collector(rows, stages.live(pipeline.newest), created=True).collect()
         return sum(len(family.samples) for family in families)
 
-    assert 0 < count() - count(name) <= SAMPLES_PER_CELL[kind]
+    assert count() - count(name) == SAMPLES_PER_CELL[kind]
 
 
 def test_an_agent_that_is_forgotten_gives_its_room_back():

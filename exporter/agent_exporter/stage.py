@@ -2,7 +2,7 @@
 
     Action  ->  sessions  ->  Action and Session  ->  each stage in turn
 
-`run`, `replay` and `explain` use the same chain.
+`run`, `replay` and `backtest` use the same chain; `explain` makes one of the stages that it shows (`explain.evidence`).
 """
 
 from __future__ import annotations

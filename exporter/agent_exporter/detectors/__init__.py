@@ -11,7 +11,9 @@ live. `docs/detectors.md` has the definitions.
 
 Most detectors are functions of a step and of what is remembered (`steps`) that give evidence or None. `engine` calls
 them for a session (`Detectors._decide`), `across_agents` for a trace (`AcrossAgents.decide`). `action_anomaly` has a
-table of its own. `held_lines` bounds the lines that steps keep until their fingerprints are known.
+table of its own. `held_lines` bounds the lines that steps keep until their fingerprints are known; `fingerprint` says
+which calls and failures are alike. `traces` holds what is remembered of traces, `kinds` is the table of kinds of
+findings, `journal` keeps and prints the latest.
 """
 
 from agent_exporter.detectors.engine import Detectors

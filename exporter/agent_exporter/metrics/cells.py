@@ -181,7 +181,7 @@ class AgentCell(Cell):
     )
     """Terminations by reason, then result."""
     cascade_trace: str = ""
-    """Time of the latest cascade in which it failed."""
+    """Trace of the latest cascade in which it failed."""
     heard: float = 0.0
     """The clock when its newest line arrived from a source that was caught up; 0 means never. In an old log that is
     read in order, the newest time of all lines until then."""

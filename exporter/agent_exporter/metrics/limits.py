@@ -37,7 +37,7 @@ def _histogram(bounds: tuple[float, ...]) -> int:
 
 
 SAMPLES_PER_CELL: dict[type[cells.Cell], int] = {
-    cells.AgentCell: 81 + _histogram(cells.CONFIDENCE),
+    cells.AgentCell: 80 + _histogram(cells.CONFIDENCE),
     cells.ActionCell: 2 * 8 + 1 + _histogram(cells.DURATION),
     cells.ModelCell: 2 * 6,
     cells.ErrorCell: 2,

@@ -6,6 +6,12 @@ http.server and prometheus_client's server take a thread per connection and wait
 made 2,002 threads); waitress and cheroot have a pool that as many slow readers can hold; uvicorn has no deadline for
 headers. What tornado lacks is added in `connections`: a bound on connections that a legal client gets past, a deadline
 and a bound on memory for those who read slowly; and in `handlers`: no body taken in before its sender is known.
+
+    access     tokens, certificates, and whether a client is on this machine
+    handlers   what all answers share; metrics, health and pages
+    rendering  one rendering for all who ask for a page
+    intake     bodies of lines, bounded: logs (OTLP) and ndjson
+    budget     what a session has left
 """
 
 from __future__ import annotations

@@ -4,6 +4,12 @@ A source passes what it reads through the stream's format (`formats`), as both a
 
 Only the pipeline's thread calls a source: `read` for lines, `changes` for the rows of the next commit, `committed` once
 that commit is on disk.
+
+    files    followed as they grow and rotate: followed (one file), place (how far it was read), paths (patterns)
+    once     files read once, plain or packed: zstd
+    stdin    standard input
+    requests what is posted, until it is counted: otlp (its records by otlp_protobuf or otlp_json), ndjson
+    splitting blocks of bytes into lines
 """
 
 from __future__ import annotations
