@@ -59,17 +59,6 @@ class Step(Struct, eq=False, gc=False, array_like=True):
             self.line = None
         return self.mark
 
-    def __lt__(self, other: Step) -> bool:
-        """By time; at the same time by content, so that the order of arrival does not matter."""
-        if self.at != other.at:
-            return self.at < other.at
-        return self._content() < other._content()
-
-    def _content(self) -> tuple[str, str, str, int, int, int, float]:
-        return (
-            self.agent_id, self.session_id, self.action, self.marks, self.fingerprint(), self.retries, self.began
-        )  # fmt: skip
-
 
 class Steps(Stream[Step], eq=False, gc=False, array_like=True, kw_only=True):
     """The latest steps, in two lists: all of them, and only the calls of tools.
@@ -167,7 +156,7 @@ class Trace(Steps, eq=False, gc=False, array_like=True, kw_only=True):
     """There is a row of it."""
 
 
-class Failure(Struct, frozen=True, order=True, gc=False, array_like=True):
+class Failure(Struct, frozen=True, gc=False, array_like=True):
     """An error or a timeout."""
 
     at: float
