@@ -545,6 +545,28 @@ def test_equal_lines_with_times_of_whole_seconds_are_different_calls():
     assert [found["kind"] for found in findings(*twice(*calls))] == ["loop", "session_budget"]
 
 
+@pytest.mark.parametrize("commit", [False, True])
+def test_a_logger_writes_a_line_three_times_at_most_and_a_loop_many_times(commit):
+    """Twenty calls within a millisecond: two of their lines may be copies, the others are work."""
+    exporter = Exporter()
+    for _ in range(20):
+        exporter.read(call(0.25, duration_ms=7, tokens={"prompt": 3_000}))
+        if commit:
+            exporter.pipeline.commit()
+            exporter.restart()
+    [loop, budget] = sorted(exporter.findings(), key=lambda found: found["kind"])
+    assert (loop["evidence"]["loop"], budget["evidence"]["tokens"]) == ("repeat", 51_000)
+    assert exporter.stages.tally.sources["test"].repeated == 2
+
+
+def test_a_time_in_tenths_of_a_second_does_not_show_that_a_line_was_written_twice():
+    """Two calls may end in the same tenth; a time that is written in milliseconds may be a round one."""
+    spent = {"timestamp": "2026-03-18T09:00:00.5Z", "tokens": {"prompt": 12_000}}
+    assert [found["kind"] for found in findings(*[call(0, **spent)] * 5)] == ["loop", "session_budget"]
+    spent["timestamp"] = "2026-03-18T09:00:00.500Z"
+    assert findings(*[call(0, **spent)] * 3) == []
+
+
 def test_calls_of_one_millisecond_that_differ_are_different_calls():
     """By what they took, or gave."""
     lines = [call(0.25, duration_ms=n, tokens={"prompt": 10}) for n in range(4)]

@@ -198,6 +198,7 @@ class Sessions(Stage):
             session = self._open(key, action, began, now)
         elif at <= session.last and session.trail.has(action):
             self._written_twice += 1
+            self._dirty.add(session)  # its trail has counted the copy
             return None
         elif session.closed:
             session.closed = False

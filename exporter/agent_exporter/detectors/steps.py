@@ -6,8 +6,10 @@ stored: in an old log, for one line in thirty.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
+import msgspec
 from msgspec import Struct, field
 from xxhash import xxh3_64_intdigest
 
@@ -24,6 +26,12 @@ session waits for a person from here on."""
 BEAT = WORKING | IDLE
 WRITTEN_TWICE = 64
 """Latest steps to search for a record that was written twice."""
+MAX_COPIES = 2
+"""Further copies of a line that count as written twice. A logger has two handlers, perhaps three; more is a loop."""
+BLUR = 0.001
+"""Seconds by which the begin of a call may seem too late, as a line's times are rounded to milliseconds."""
+_MILLISECONDS = re.compile(r"[.,]\d{3}")
+"""Within the time of a line: with less, two calls may well have the same time."""
 LONGEST = 4
 """Actions in a cycle; docs/detectors.md."""
 
@@ -49,6 +57,8 @@ class Step(Struct, eq=False, gc=False, array_like=True):
     """63 bits of a hash of the line, once the line is given up."""
     failure: int = UNKNOWN
     """A hash of how it failed, whatever its input."""
+    copies: int = 0
+    """Copies of its line that counted as written twice."""
 
     def fingerprint(self) -> int:
         """A hash of its input and outcome. UNKNOWN equals no other."""
@@ -58,6 +68,13 @@ class Step(Struct, eq=False, gc=False, array_like=True):
             self.record = xxh3_64_intdigest(self.line) >> 1
             self.line = None
         return self.mark
+
+
+class _Stamp(Struct, gc=False):
+    timestamp: str
+
+
+_decode_stamp = msgspec.json.Decoder(_Stamp).decode
 
 
 class Steps(Stream[Step], eq=False, gc=False, array_like=True, kw_only=True):
@@ -115,23 +132,26 @@ class Trail(Steps, eq=False, gc=False, array_like=True, kw_only=True):
     """The same for calls of a model."""
 
     def has(self, action: Action) -> bool:
-        """Whether the latest steps have a record with the same time, to the fraction of a second, and the same content.
+        """Whether the latest steps have the same record, with a time in milliseconds or finer; counts it as a copy.
 
         Then the line was written twice, for example by a logger with two handlers: two calls do not end in the same
-        millisecond, take the same time and get the same answer. With times in whole seconds they may, so these never
-        count as one record. Only the latest WRITTEN_TWICE are compared.
+        millisecond, take the same time and get the same answer. With coarser times they may, so these never count as
+        one record, and neither do more than MAX_COPIES: a tight loop writes many. Only the latest WRITTEN_TWICE are
+        compared.
         """
-        at = action.at
-        if at.is_integer():
+        if action.at.is_integer():
             return False
-        began = action.began
-        for step in (*self.waiting[-WRITTEN_TWICE:], *self.every):
-            if step.began == began and step.action == action.action:  # not `at`: it may be cut to now
-                if step.line == action.line:
-                    return True
-                if step.line is None and step.record == xxh3_64_intdigest(action.line) >> 1:
-                    return True
-        return False
+        began, line = action.began, action.line
+        same = [
+            step
+            for step in (*self.waiting[-WRITTEN_TWICE:], *self.every)
+            if step.began == began and step.action == action.action  # not `at`: it may be cut to now
+            and (step.line == line or (step.line is None and step.record == xxh3_64_intdigest(line) >> 1))
+        ]  # fmt: skip
+        if len(same) != 1 or same[0].copies >= MAX_COPIES or not _MILLISECONDS.search(_decode_stamp(line).timestamp):
+            return False
+        same[0].copies += 1
+        return True
 
 
 class Trace(Steps, eq=False, gc=False, array_like=True, kw_only=True):
