@@ -330,6 +330,19 @@ def test_lines_of_the_same_second_keep_the_order_in_which_they_were_read():
     assert found["evidence"] == {"loop": "cycle", "actions": ["order", "ask"], "rounds": 3}
 
 
+def test_the_wait_for_a_person_is_neither_overtime_nor_the_end_of_a_budget():
+    """Also with a call open at the pause, and with a pause in the second of the call before it."""
+    for pause, call_ends in ((5, 7), (0, 0)):
+        lines = [
+            line(0, action="zzz", tokens={"prompt": 30_000}),
+            line(pause, action="ask", metadata={"session_paused": True}),
+            line(call_ends, action="search", duration_ms=4_000),
+            line(7_200, action="llm_call", tokens={"prompt": 30_000}),
+        ]
+        [found] = findings(*lines)
+        assert (found["kind"], found["evidence"]["tokens"]) == ("session_budget", 60_000)
+
+
 def test_lines_of_the_same_second_keep_their_order_over_a_restart():
     """Also while a late line is put before them."""
     around = [

@@ -23,6 +23,7 @@ from agent_exporter.detectors.steps import (
     POLLING,
     WORKING,
     Step,
+    begins_after,
 )
 from agent_exporter.lineage import session_trace_id
 from agent_exporter.stage import Stage
@@ -169,10 +170,12 @@ class Detectors(Stage):
             if trail.paused:
                 if marks & BEAT:
                     continue
-                # The wait for a person does not count: move the session's start by as much.
-                trail.started += max(0.0, min(step.began, step.at) - trail.paused)
-                trail.paused = 0.0
-            if step.at >= trail.started + max_duration and "overtime" not in found:
+                if begins_after(trail.paused, step.began, step.at):
+                    # The wait for a person does not count: move the session's start by as much.
+                    since = max(trail.paused, every[-1].at if every else 0.0)
+                    trail.started += max(0.0, min(step.began, step.at) - since)
+                    trail.paused = 0.0
+            if step.at >= trail.started + max_duration and "overtime" not in found and not trail.paused:
                 self._note_loop(session, step, loop.overtime(trail, step, max_duration))
             if marks & BEAT:
                 trail.resting = trail.resting or marks & IDLE != 0
@@ -183,7 +186,7 @@ class Detectors(Stage):
             if marks & END:
                 trail.ended = True
             elif marks & PAUSED:
-                trail.paused = step.at
+                trail.paused = max(trail.paused, step.at)
             if step.retries > settings.max_retries and "retries" not in found:
                 self._note_loop(session, step, loop.retries(step, settings))
             if not self.live:

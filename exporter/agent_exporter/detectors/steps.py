@@ -70,6 +70,14 @@ class Step(Struct, eq=False, gc=False, array_like=True):
         return self.mark
 
 
+def begins_after(pause: float, began: float, at: float) -> bool:
+    """Whether an action from `began` to `at` goes on with a session that waits for a person since `pause`.
+
+    A call that was open at the pause does not, nor does the action within which the agent said that it pauses.
+    """
+    return began >= (pause + BLUR if began < at else pause)
+
+
 class _Stamp(Struct, gc=False):
     timestamp: str
 
