@@ -179,10 +179,11 @@ class Session:
         self._say(fields, at)
 
     def pause(self) -> None:
-        """Log that the session waits for a person, for up to a week. `begin`, the next action or `completed` continues it.
+        """Log that the session waits for a person, for up to a week.
 
-        The exporter takes the wait neither for the session's end nor for part of its duration. An action that is open
-        may end meanwhile. A session that is left while it waits has no end yet.
+        `begin`, the next action or `completed` continues it. The exporter takes the wait neither for the session's end
+        nor for part of its duration. An action that is open may end meanwhile. A session that is left while it waits
+        has no end yet.
         """
         if self._is_open:
             self._is_open, self._is_paused = False, True

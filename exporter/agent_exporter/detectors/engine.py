@@ -102,9 +102,9 @@ class Detectors(Stage):
         if action.status in FAILURES:
             marks |= FAILED
         line = action.line
-        failed_how = UNKNOWN
+        failed_how = bare = UNKNOWN
         if marks & FAILED and not marks & POLLING:
-            failed_how = failure(line)
+            failed_how, bare = failure(line)
         # Use the session's strings: each line makes new ones, and a hundred thousand steps are kept.
         step = Step(
             at if at < now else now,  # treat future times as now
@@ -117,7 +117,7 @@ class Detectors(Stage):
             line,
         )
         if failed_how:
-            step.failure = failed_how
+            step.failure, step.bare = failed_how, bare
         trail = session.trail
         trace = action.trace_id or action.parent_trace_id
         if trace == trail.trace:
@@ -214,9 +214,11 @@ class Detectors(Stage):
         """Count a step that failed, or that ends a run of failures."""
         trail = session.trail
         if step.marks & MODEL:
-            run = trail.failing_model = loop.longer(trail.failing_model, step)
+            run = trail.failing_model = loop.longer(trail.failing_model, trail.failing_model_bare, step)
+            trail.failing_model_bare = step.bare
         else:
-            run = trail.failing_tool = loop.longer(trail.failing_tool, step)
+            run = trail.failing_tool = loop.longer(trail.failing_tool, trail.failing_tool_bare, step)
+            trail.failing_tool_bare = step.bare
             trail.failing_model = NO_RUN
         if "repeat" not in trail.found:  # a failing repeat has been found already
             self._note_loop(session, step, loop.failing(run, self._settings.loop))

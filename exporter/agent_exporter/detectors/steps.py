@@ -59,6 +59,8 @@ class Step(Struct, eq=False, gc=False, array_like=True):
     """A hash of how it failed, whatever its input."""
     copies: int = 0
     """Copies of its line that counted as written twice."""
+    bare: int = UNKNOWN
+    """The hash of how it failed, without the words of its input."""
 
     def fingerprint(self) -> int:
         """A hash of its input and outcome. UNKNOWN equals no other."""
@@ -138,6 +140,9 @@ class Trail(Steps, eq=False, gc=False, array_like=True, kw_only=True):
     """The latest calls of tools, if they failed in the same way; calls of a model in between do not count."""
     failing_model: Run = NO_RUN
     """The same for calls of a model."""
+    failing_tool_bare: int = UNKNOWN
+    failing_model_bare: int = UNKNOWN
+    """Of the latest of these calls, how it failed without the words of its input."""
 
     def has(self, action: Action) -> bool:
         """Whether the latest steps have the same record, with a time in milliseconds or finer; counts it as a copy.
