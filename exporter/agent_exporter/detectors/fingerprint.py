@@ -82,6 +82,7 @@ _ENCODED = re.compile(r"[A-Za-z0-9+/_-]{16,}")
 _CHANGES = re.compile(r"(?<=[a-z])[A-Z0-9]|(?<=[A-Z])[a-z0-9]|(?<=[0-9])[A-Za-z]")
 """Where letters change their case, or become digits: at two thirds of the characters of base64, a fifth of a path's."""
 _WORD = re.compile(r"\w+")
+_MILLISECONDS = re.compile(r"[.,]\d{3}")
 _MASKS = re.compile(r"#(?:[^\w#]*#)+")
 _DIGIT = re.compile(r"\d")
 _TEMPORARY = re.compile(r"(?<![\w.-])(?:/private)?/(?:tmp|var/tmp|var/folders|dev/shm)/", re.IGNORECASE)
@@ -197,6 +198,12 @@ def _words(given: Any) -> set[str]:
             words.update(_WORD.findall(value[:room].casefold()))
             room -= len(value)
     return words
+
+
+def has_milliseconds(line: bytes) -> bool:
+    """Whether the time of a line is written in milliseconds or finer: else two calls may well have the same time."""
+    call = _call(line)
+    return call is not None and _MILLISECONDS.search(call.timestamp) is not None
 
 
 def outcome_of(value: Any) -> Any:

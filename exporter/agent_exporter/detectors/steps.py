@@ -6,14 +6,12 @@ stored: in an old log, for one line in thirty.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
-import msgspec
 from msgspec import Struct, field
 from xxhash import xxh3_64_intdigest
 
-from agent_exporter.detectors.fingerprint import UNKNOWN, fingerprints
+from agent_exporter.detectors.fingerprint import UNKNOWN, fingerprints, has_milliseconds
 from agent_exporter.detectors.reorder import Stream
 from agent_exporter.lineage import Member  # noqa: TC001  (msgspec reads the annotations)
 
@@ -30,8 +28,6 @@ MAX_COPIES = 2
 """Further copies of a line that count as written twice. A logger has two handlers, perhaps three; more is a loop."""
 BLUR = 0.001
 """Seconds by which the begin of a call may seem too late, as a line's times are rounded to milliseconds."""
-_MILLISECONDS = re.compile(r"[.,]\d{3}")
-"""Within the time of a line: with less, two calls may well have the same time."""
 LONGEST = 4
 """Actions in a cycle; docs/detectors.md."""
 
@@ -78,13 +74,6 @@ def begins_after(pause: float, began: float, at: float) -> bool:
     A call that was open at the pause does not, nor does the action within which the agent said that it pauses.
     """
     return began >= (pause + BLUR if began < at else pause)
-
-
-class _Stamp(Struct, gc=False):
-    timestamp: str
-
-
-_decode_stamp = msgspec.json.Decoder(_Stamp).decode
 
 
 class Steps(Stream[Step], eq=False, gc=False, array_like=True, kw_only=True):
@@ -161,7 +150,7 @@ class Trail(Steps, eq=False, gc=False, array_like=True, kw_only=True):
             if step.began == began and step.action == action.action  # not `at`: it may be cut to now
             and (step.line == line or (step.line is None and step.record == xxh3_64_intdigest(line) >> 1))
         ]  # fmt: skip
-        if len(same) != 1 or same[0].copies >= MAX_COPIES or not _MILLISECONDS.search(_decode_stamp(line).timestamp):
+        if len(same) != 1 or same[0].copies >= MAX_COPIES or not has_milliseconds(line):
             return False
         same[0].copies += 1
         return True
