@@ -28,6 +28,35 @@ def session(log: Log, **options):
     return log.session(session_id="s1", task="ticket-1", **options)
 
 
+def actions(log: Log) -> list[str]:
+    """The actions of its lines."""
+    return [line["action"] for line in log.lines()]
+
+
+def test_a_paused_session_goes_on_with_its_next_action_and_is_written_to_its_end():
+    """What it says after that is not lost."""
+    log = Log()
+    with session(log) as s:
+        with s.action("ask"):
+            s.pause()
+        with s.action("go_on"):
+            pass
+        s.completed()
+    assert actions(log) == ["session_pause", "ask", "go_on", "session_end"]
+    assert log.lines()[-1]["metadata"] == {"session_end": True, "task_completed": True}
+
+
+def test_a_session_that_is_completed_while_it_waits_is_over_and_one_that_is_left_still_waits():
+    """A person answered elsewhere, or has yet to answer."""
+    log = Log()
+    with session(log) as s:
+        s.pause()
+        s.completed()
+    with session(log) as s:
+        s.pause()
+    assert actions(log) == ["session_pause", "session_end", "session_pause"]
+
+
 def test_three_lines_make_an_agent_log_its_actions():
     """Everything that it may tell of an action, in the fields of the schema; and the end of the session."""
     log = Log(team="research")

@@ -292,3 +292,41 @@ def test_spans_that_never_end_do_not_fill_the_memory(log, provider, monkeypatch)
     for _ in range(9):
         processor.on_start(tracer.start_span("x", attributes=CHAT))
     assert len(processor._open) == 3
+
+
+def usage(prompt: int) -> dict[str, object]:
+    """Attributes of a call of a model."""
+    return {
+        "gen_ai.operation.name": "chat", "gen_ai.request.model": "m",
+        "gen_ai.usage.input_tokens": prompt, "gen_ai.usage.output_tokens": 1,
+    }  # fmt: skip
+
+
+def prompts(log: Log) -> list[int]:
+    """The prompt tokens of its lines."""
+    return [line["tokens"]["prompt"] for line in log.lines() if "prompt" in line.get("tokens", {})]
+
+
+def test_a_tool_that_asks_a_model_within_a_call_of_a_model_makes_another_call(log, provider):
+    """Both count; the sums of the agent around them do not."""
+    tracer = provider.get_tracer("t")
+    tool = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "shorten"}
+    agent = usage(999) | {"gen_ai.operation.name": "invoke_agent"}
+    with (
+        tracer.start_as_current_span("agent", attributes=agent),
+        tracer.start_as_current_span("outer", attributes=usage(300)),
+        tracer.start_as_current_span("tool", attributes=tool),
+        tracer.start_as_current_span("inner", attributes=usage(40)),
+    ):
+        pass
+    assert prompts(log) == [40, 300]
+
+
+def test_a_span_that_ends_after_the_one_around_it_counts_a_call_once(log, provider):
+    """As with an answer that streams on."""
+    tracer = provider.get_tracer("t")
+    outer = tracer.start_span("outer", attributes=usage(300))
+    inner = tracer.start_span("inner", context=set_span_in_context(outer), attributes=usage(300))
+    outer.end()
+    inner.end()
+    assert prompts(log) == [300]

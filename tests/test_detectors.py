@@ -265,8 +265,9 @@ def log(drawn) -> list[tuple[float, bytes]]:
 
 
 def shuffled(lines: list[tuple[float, bytes]], rng: random.Random) -> list[bytes]:
-    """Each up to 2.9 s later than its time."""
-    return [text for _, text in sorted((second + rng.uniform(0, 2.9), text) for second, text in lines)]
+    """Each up to 2.9 s later than its time; those of the same time stay in order."""
+    arrivals = {second: second + rng.uniform(0, 2.9) for second, _ in lines}
+    return [text for _, text in sorted(lines, key=lambda timed: arrivals[timed[0]])]
 
 
 @given(steps, st.randoms(use_true_random=False))
@@ -300,6 +301,67 @@ def test_any_restart_gives_the_same_findings(drawn, rng):
             exporter.pipeline.commit()
             exporter.restart()
     assert exporter.findings() == findings(*lines, config=CONFIG)
+
+
+# --- lines of the same time ----------------------------------------------------------------------------------------
+
+
+def test_lines_of_the_same_second_keep_the_order_in_which_they_were_read():
+    """A retry after each failure, and an edit before each run of the tests, are progress; a cycle is found."""
+    retried = []
+    for number in range(8):
+        retried += [
+            line(3, action="get", input={"page": number}, status="error", error="busy"),
+            line(3, action="get", input={"page": number}, output={"rows": 4}),
+        ]
+    assert findings(*retried) == []
+    edited = []
+    for number in range(6):
+        edited += [
+            line(3, action="write", input={"version": number}, output={"ok": True}),
+            line(3, action="check", input={}, output={"failed": 2}),
+        ]
+    assert findings(*edited) == []
+    around = [
+        line(3, action="order", input={"n": 1}, status="error", error="full"),
+        line(3, action="ask", input={"n": 1}, output={"n": 2}),
+    ] * 3
+    [found] = findings(*around)
+    assert found["evidence"] == {"loop": "cycle", "actions": ["order", "ask"], "rounds": 3}
+
+
+def test_the_wait_for_a_person_is_neither_overtime_nor_the_end_of_a_budget():
+    """Also with a call open at the pause, and with a pause in the second of the call before it."""
+    for pause, call_ends in ((5, 7), (0, 0)):
+        lines = [
+            line(0, action="zzz", tokens={"prompt": 30_000}),
+            line(pause, action="ask", metadata={"session_paused": True}),
+            line(call_ends, action="search", duration_ms=4_000),
+            line(7_200, action="llm_call", tokens={"prompt": 30_000}),
+        ]
+        [found] = findings(*lines)
+        assert (found["kind"], found["evidence"]["tokens"]) == ("session_budget", 60_000)
+
+
+def test_lines_of_the_same_second_keep_their_order_over_a_restart():
+    """Also while a late line is put before them."""
+    around = [
+        line(3, action="order", input={"n": 1}, status="error", error="full"),
+        line(3, action="ask", input={"n": 1}, output={"n": 2}),
+    ] * 3
+    exporter = Exporter()
+    for text in (*around[:3], line(2, action="late"), *around[3:]):
+        exporter.read(text)
+        exporter.pipeline.commit()
+        exporter.restart()
+    [found] = exporter.findings()
+    assert found["evidence"]["loop"] == "cycle"
+
+
+def test_of_failures_in_the_same_second_the_one_read_first_is_the_root():
+    """Their names do not decide it."""
+    failed = [line(3, agent_id=name, status="error", parent_trace_id="t") for name in ("zeta", "beta", "alpha")]
+    assert [found["root_agent"] for found in findings(*failed) if found["kind"] == "cascade"] == ["zeta"]
 
 
 def test_a_restart_without_a_commit_finds_anew_what_it_reads_anew():

@@ -63,6 +63,31 @@ def found(path: str, config: str = "", **asked):
         return explain(parse(config), logs, **asked)
 
 
+@pytest.mark.parametrize("second", [
+    line(361, duration_ms=59_000),
+    line(361, duration_ms=61_000),
+    line(901, duration_ms=900_000),
+])  # fmt: skip
+def test_explain_and_the_metrics_agree_on_how_many_sessions_an_id_was(tmp_path, second):
+    """One that is idle for too long ends; a call that began in time goes on with it.
+
+    The limit that docs/log-schema.md names: of two calls at once, the line of the long one comes when the shorter one
+    has begun a session of its own.
+    """
+    parallel = [line(542, duration_ms=1_000, parent_trace_id="t"), line(601, duration_ms=600_000, parent_trace_id="t")]
+    for lines in ([line(0), second], [line(0.1, parent_trace_id="t"), *parallel]):
+        opened = []
+        exporter = Exporter()
+        note = exporter.stages.sessions._opened
+        exporter.stages.sessions._opened = lambda session, note=note, opened=opened: (
+            opened.append(session),
+            note(session),
+        )
+        exporter.read(*lines).findings()
+        [task] = found(written(tmp_path / "log", *lines), session="s").tasks
+        assert task.sessions == len(opened)
+
+
 # --- what is printed -----------------------------------------------------------------------------------------------
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
+import random
 
 import pytest
 from conftest import LOGS
@@ -243,6 +245,11 @@ def test_heartbeats_after_the_end_or_a_rest_are_of_other_work(before):
 ALIKE = [
     ({"input": {"a": 1, "b": [1.0]}, "output": {"c": None}}, {"input": {"b": [1], "a": 1.0}, "output": {"c": None}}),
     ({"input": {"q": "x", "request": "9f86d081"}}, {"input": {"request": "60303ae2", "q": "x"}}),
+    ({"input": {"q": "x", "request_id": "req_01HZX4T9QW3E"}}, {"input": {"q": "x", "request_id": "req_7Yd0Pk2LmN8v"}}),
+    ({"input": {"q": "x", "ts": "2026-03-18T09:00:01Z"}}, {"input": {"q": "x", "ts": "2026-03-18T08:59:32+00:00"}}),
+    ({"input": {"q": "x", "now": 1773824401}}, {"input": {"q": "x", "now": 1773824402.5}}),
+    ({"input": {"q": "x", "now": 1773824401000}}, {"input": {"q": "x", "now": "1773824402000"}}),
+    ({"status": "failed", "error": "took 980 ms"}, {"status": "FAILURE", "error": "took 1,002 ms"}),
     ({"input": {"q": "x", "attempt": 1}}, {"input": {"q": "x", "attempt": 2}}),
     ({"output": {"id": "9f86d081", "took_ms": 3}}, {"output": {"id": "60303ae2", "took_ms": 40}}),
     ({"output": {"text": "made 2026-03-18T09:15:32Z"}}, {"output": {"text": "made 2026-03-18 09:16:00+01:00"}}),
@@ -265,6 +272,15 @@ DIFFERENT = [
     ({"input": {"run": "unit tests"}}, {"input": {"run": "smoke tests"}}),
     ({"input": {"when": "2026-03-18T10:00"}}, {"input": {"when": "2026-03-18T11:00"}}),
     ({"input": {"page": 1}}, {"input": {"page": 2}}),
+    ({"input": {"seq": 1}}, {"input": {"seq": 2}}),
+    ({"input": {"run_id": 7001}}, {"input": {"run_id": 7002}}),
+    ({"input": {"request_id": 7001}}, {"input": {"request_id": 7002}}),
+    ({"input": {"request_id": "9f86d081"}}, {"input": {"request_id": "60303ae2"}}),
+    ({"input": {"op": "read", "sessionId": "term1"}}, {"input": {"op": "read", "sessionId": "term2"}}),
+    ({"input": {"q": "x", "id": "9f86d081"}}, {"input": {"q": "x", "id": "60303ae2"}}),
+    ({"input": {"time": "14:00"}}, {"input": {"time": "15:00"}}),
+    ({"input": {"start_time": "2026-03-19T10:00:00Z"}}, {"input": {"start_time": "2026-03-19T11:00:00Z"}}),
+    ({"input": {"elapsed": 1}}, {"input": {"elapsed": 2}}),
     ({"input": {"x": 1}}, {"input": {"x": True}}),
     ({"input": {"x": 1}}, {"input": {"x": "1"}}),
     ({"output": "found 3"}, {"output": "found 4"}),
@@ -417,6 +433,51 @@ def test_an_empty_error_beside_what_was_printed_hides_nothing(empty):
     ]
 
 
+@pytest.mark.parametrize(("wanted", "said"), [
+    ("make {}", "Command 'make {}' returned non-zero exit status 2."),
+    (["make", "{}"], "Command '['make', '{}']' failed"),
+    ("/srv/{}/in.csv", "relation public.{} does not exist"),
+    ("x", "took 98{n} ms"),
+    ("x", "took 1,00{n} ms"),
+])  # fmt: skip
+def test_a_failure_that_repeats_its_input_is_alike_whatever_the_input(wanted, said):
+    """The words of the input say what was tried, not how it failed."""
+    targets = ["docs", "all", "release", "clean", "check", "install"]
+
+    def filled(text, n: int):
+        return (
+            text.replace("{}", targets[n]).replace("{n}", str(n))
+            if isinstance(text, str)
+            else [filled(one, n) for one in text]
+        )
+
+    lines = [call(n, "exec", [n, filled(wanted, n)], None, status="error", error=filled(said, n)) for n in range(6)]
+    assert loops(*lines) == ["failing"]
+
+
+def test_failures_are_alike_over_other_words_for_error_and_thousands_and_encoded_ids():
+    """A word for the status, a mark between thousands and base64 are no other failure."""
+    statuses = ["error", "failed", "FAILURE", "exception", "Failed", "fatal"]
+    assert loops(*(failed(n, str(n), status=status) for n, status in enumerate(statuses))) == ["failing"]
+    for numbers in (("980", "1,002"), ("980", "1 002"), ("980", "1.002"), ("980", "1'002"), ("980", "1_002")):
+        assert loops(*(failed(n, str(n), f"took {numbers[n % 2]} ms") for n in range(6))) == ["failing"]
+    rng = random.Random(7)
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        for size in (24, 48, 57):
+            hosts = [encode(rng.randbytes(size)).decode() for _ in range(6)]
+            assert loops(*(failed(n, str(n), f"denied, HostID: {host}, api") for n, host in enumerate(hosts))) == [
+                "failing"
+            ]
+
+
+def test_a_path_is_not_taken_for_something_encoded():
+    """Another file that is not there is another failure, in whatever case its name is written."""
+    paths = [
+        f"/Users/Ann/Projects/WebApp2/src/{name}View" for name in ("User", "Order", "Home", "Cart", "Login", "Item")
+    ]
+    assert loops(*(failed(n, str(n), f"{path} is broken") for n, path in enumerate(paths))) == []
+
+
 def test_calls_of_a_model_between_the_failures_hide_nothing():
     """Real runs put one before each call of a tool."""
     lines = [text for n in range(6) for text in (failed(n, str(n)), call(n + 0.5, "llm_call", str(n), str(n)))]
@@ -543,6 +604,28 @@ def test_equal_lines_with_times_of_whole_seconds_are_different_calls():
     """A tight loop, logged by something that has no fractions."""
     calls = [call(n, tokens={"prompt": 12_000}) for n in range(3)]
     assert [found["kind"] for found in findings(*twice(*calls))] == ["loop", "session_budget"]
+
+
+@pytest.mark.parametrize("commit", [False, True])
+def test_a_logger_writes_a_line_three_times_at_most_and_a_loop_many_times(commit):
+    """Twenty calls within a millisecond: two of their lines may be copies, the others are work."""
+    exporter = Exporter()
+    for _ in range(20):
+        exporter.read(call(0.25, duration_ms=7, tokens={"prompt": 3_000}))
+        if commit:
+            exporter.pipeline.commit()
+            exporter.restart()
+    [loop, budget] = sorted(exporter.findings(), key=lambda found: found["kind"])
+    assert (loop["evidence"]["loop"], budget["evidence"]["tokens"]) == ("repeat", 51_000)
+    assert exporter.stages.tally.sources["test"].repeated == 2
+
+
+def test_a_time_in_tenths_of_a_second_does_not_show_that_a_line_was_written_twice():
+    """Two calls may end in the same tenth; a time that is written in milliseconds may be a round one."""
+    spent = {"timestamp": "2026-03-18T09:00:00.5Z", "tokens": {"prompt": 12_000}}
+    assert [found["kind"] for found in findings(*[call(0, **spent)] * 5)] == ["loop", "session_budget"]
+    spent["timestamp"] = "2026-03-18T09:00:00.500Z"
+    assert findings(*[call(0, **spent)] * 3) == []
 
 
 def test_calls_of_one_millisecond_that_differ_are_different_calls():

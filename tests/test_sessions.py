@@ -192,6 +192,33 @@ def test_a_session_that_waits_for_a_person_is_neither_over_nor_idle():
     assert session.duration == 15.0
 
 
+PAUSE = {"metadata": {"session_paused": True}}
+
+
+@pytest.mark.parametrize("pause_last", [False, True])
+def test_a_call_that_was_open_at_the_pause_does_not_end_it(pause_last):
+    """In either order of their lines; nor does the action within which the agent said that it pauses."""
+    watched = Watched()
+    watched.add(0)
+    lines = [(5, PAUSE), (6, {"duration_ms": 4_000}), (5.002, {"duration_ms": 2.4})]
+    for second, fields in reversed(lines) if pause_last else lines:
+        session = watched.add(second, **fields)
+    watched.table.tick(START + 4_000)
+    assert (session.paused, watched.events) == (True, [("open", "s", "")])
+    watched.add(3_606, duration_ms=1_000)
+    assert (session.paused, session.duration) == (False, 7.0)
+
+
+def test_a_pause_in_the_second_of_other_calls_counts_by_its_place_among_them():
+    """Whole seconds: a call before it does not end it, one after it does."""
+    watched = Watched()
+    watched.add(3)
+    session = watched.add(3, **PAUSE)
+    assert session.paused
+    watched.add(3)
+    assert not session.paused
+
+
 def test_a_session_that_waits_for_ever_is_given_up_after_a_week():
     """People forget."""
     watched = Watched()

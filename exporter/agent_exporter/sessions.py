@@ -10,8 +10,8 @@ is remembered for MAX_CALL more: the line of a call that took even longer goes o
 twice. Lines may come a little late, so an ended session is closed only after the reorder window, and is remembered for
 its idle time.
 
-A session that says `session_paused` waits for a person, for up to MAX_PAUSE: it is neither idle nor over, and its next
-action goes on with it.
+A session that says `session_paused` waits for a person, for up to MAX_PAUSE: it is neither idle nor over, and the next
+action that begins goes on with it. A call that was open when it paused may end meanwhile.
 
 Quiet is measured against the session's own time and against the clock at which its lines were read, whichever is
 later: yesterday's log, read now, holds no abandoned sessions just because it is old.
@@ -26,7 +26,7 @@ import msgspec
 from msgspec import Struct
 
 from agent_exporter.action import FAILED
-from agent_exporter.detectors.steps import Trail
+from agent_exporter.detectors.steps import Trail, begins_after
 from agent_exporter.stage import Stage
 from agent_exporter.state import row_key
 from agent_exporter.sweep import next_threshold, oldest_eighth, sweep_target, sweep_threshold
@@ -95,9 +95,13 @@ class Session(Struct, eq=False, gc=False, array_like=True):
     worked: float = 0.0
     """Time of the latest `working` heartbeat that named it, or was taken for its sign of life."""
     paused: bool = False
-    """Its newest action says that it waits for a person."""
+    """It waits for a person: no action has begun since it said so."""
     waited: float = 0.0
     """Seconds that it has waited for a person so far."""
+    paused_at: float = 0.0
+    """Since when it waits, if it does."""
+    begun: float = 0.0
+    """The latest begin of one of its actions."""
 
     @property
     def last_work(self) -> float:
@@ -198,13 +202,14 @@ class Sessions(Stage):
             session = self._open(key, action, began, now)
         elif at <= session.last and session.trail.has(action):
             self._written_twice += 1
+            self._dirty.add(session)  # its trail has counted the copy
             return None
         elif session.closed:
             session.closed = False
             self._opened(session)
             if session.ended:
                 self._ending[key] = session
-        if session.paused and at >= session.last:
+        if session.paused and begins_after(session.paused_at, began, at):
             session.paused = False
             session.waited += max(0.0, began - session.last)
         if at > session.last:
@@ -213,6 +218,8 @@ class Sessions(Stage):
             self._late += 1
         if began < session.started:
             session.started = began
+        if began > session.begun:
+            session.begun = began
         session.arrived = now
         session.actions += 1
         tokens = action.tokens
@@ -232,8 +239,9 @@ class Sessions(Stage):
                 if self.may_speak(action):
                     session.ended = True
                     self._ending[key] = session
-            elif metadata.session_paused and at >= session.last and self.may_speak(action):
+            elif metadata.session_paused and at >= session.begun and self.may_speak(action):
                 session.paused = True
+                session.paused_at = max(session.paused_at, at)
         self._dirty.add(session)
         return session
 

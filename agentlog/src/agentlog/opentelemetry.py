@@ -81,6 +81,8 @@ class _Open:
         self.failure_logged = False
         self.counted = False
         """Whether a span below it has logged its usage."""
+        self.told = False
+        """Whether it has logged its own usage."""
         self.failed = False
         """Whether a call of a model below it has logged the failure."""
 
@@ -189,12 +191,13 @@ def _told_elsewhere(part: _Open, operation: str, *, failed: bool) -> bool:
         return False
     if failed:
         return part.failed
-    if part.counted or _has_usage(part.span):
-        return part.counted
+    if part.counted:
+        return True
+    has_usage = _has_usage(part.span)
     around = part.around
-    while around is not None and not around.is_agent:
-        if _operation(around.span) in MODEL:
-            return True
+    while around is not None and not around.is_agent and _operation(around.span) != "execute_tool":
+        if _operation(around.span) in MODEL and (around.told or not has_usage):
+            return True  # it shows the same call, and may have ended before
         around = around.around
     return False
 
@@ -211,9 +214,13 @@ def _tell_usage(action: Action, part: _Open, span: ReadableSpan) -> None:
         cache_write=_first(span, CACHE_WRITE),
         model=_first(span, REQUESTED),
     )
-    around = part.around
-    while around is not None and not around.counted:
-        around.counted = True
+    part.told = True
+    around, is_same_call = part.around, True
+    while around is not None:
+        operation = _operation(around.span)
+        is_same_call = is_same_call and operation != "execute_tool"  # a tool that asks a model makes another call
+        if is_same_call or operation not in MODEL:
+            around.counted = True
         around = around.around
 
 

@@ -64,7 +64,7 @@ class Session:
         self._completed: bool | None = None
         self._logged_error: record.Fields | None = None
         """The fields of an action's last error. Not the error itself: between threads it may become another object."""
-        self._is_open = False
+        self._is_open = self._is_paused = False
         self._outer: Token[Session | None] | None = None
         self._head: record.Fields = {"agent_id": log.agent_id, "session_id": self.id, "parent_trace_id": origin.task}
         if origin.trace_id != ids.trace_id_of(origin.task):
@@ -141,14 +141,19 @@ class Session:
         )
 
     def completed(self, completed: bool = True) -> None:  # noqa: FBT001, FBT002  (reads as what it says)
-        """Set whether the task was achieved. Else it is unknown; an exception out of the session means no."""
+        """Set whether the task was achieved. Else it is unknown; an exception out of the session means no.
+
+        A session that waits for a person goes on.
+        """
         self._completed = bool(completed)
+        if self._is_paused:
+            self.begin()
 
     # --- begin and end ------------------------------------------------------------------------------------------
 
     def begin(self) -> Self:
         """For code that cannot use `with`, such as callbacks."""
-        self._is_open = True
+        self._is_open, self._is_paused = True, False
         self.log.opened(self)
         return self
 
@@ -174,12 +179,14 @@ class Session:
         self._say(fields, at)
 
     def pause(self) -> None:
-        """Log that the session waits for a person, for up to a week; `begin` continues it.
+        """Log that the session waits for a person, for up to a week.
 
-        The exporter takes the wait neither for the session's end nor for part of its duration.
+        `begin`, the next action or `completed` continues it. The exporter takes the wait neither for the session's end
+        nor for part of its duration. An action that is open may end meanwhile. A session that is left while it waits
+        has no end yet.
         """
         if self._is_open:
-            self._is_open = False
+            self._is_open, self._is_paused = False, True
             self.log.closed(self)
             self._say({"action": PAUSE, "status": "success", "metadata": {"session_paused": True}})
 
@@ -238,7 +245,9 @@ class Session:
                 self._account.spend(tokens, dollars)
 
     def opened(self, action: Action) -> None:
-        """An action has begun."""
+        """An action has begun. A session that waited for a person goes on."""
+        if self._is_paused:
+            self.begin()
         self._actions[action] = None
 
     def closed(self, action: Action, held: int) -> None:

@@ -29,7 +29,7 @@ MAX_WINDOWS = 8_192
 """Pairs of agent and action, up to 2 KB each; the least recently used go first, counted in `evictions`."""
 
 
-class Sample(Struct, frozen=True, order=True, gc=False, array_like=True):
+class Sample(Struct, frozen=True, gc=False, array_like=True):
     """The tokens of one call."""
 
     at: float

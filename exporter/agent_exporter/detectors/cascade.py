@@ -11,6 +11,7 @@ Agents that fail during a cascade are members of it. It ends once no agent of th
 from __future__ import annotations
 
 from bisect import insort
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from agent_exporter.detectors.steps import Failure
@@ -19,6 +20,8 @@ from agent_exporter.lineage import Lineage
 if TYPE_CHECKING:
     from agent_exporter.config import Cascade
     from agent_exporter.detectors.steps import Step, Trace
+
+_time = attrgetter("at")
 
 MEMBER = "cascade_member"
 MAX_FAILURES = 256
@@ -39,7 +42,7 @@ def note(trace: Trace, step: Step) -> Failure:
     failure = Failure(step.at, step.agent_id, step.session_id)
     failures = trace.failures
     if failure not in failures:
-        insort(failures, failure)
+        insort(failures, failure, key=_time)  # those of the same time stay in the order in which they were read
         del failures[: max(0, len(failures) - MAX_FAILURES)]
     return failure
 
@@ -47,20 +50,22 @@ def note(trace: Trace, step: Step) -> Failure:
 def failed(trace: Trace, step: Step, settings: Cascade) -> Fallen | None:
     """Take in a failure, in order of time. Returns the cascade that it begins or extends, if any."""
     failure = note(trace, step)
-    until = [other for other in trace.failures if other <= failure]
+    until = trace.failures[: trace.failures.index(failure) + 1] if failure in trace.failures else [failure]
     recent = [other for other in until if step.at - other.at <= settings.window]
     if trace.failing and len(recent) == 1:
         trace.failing = []
     if step.agent_id in trace.failing:
         return None
-    first = {other.agent_id: other for other in reversed(recent)}
+    first: dict[str, Failure] = {}
+    for other in recent:
+        first.setdefault(other.agent_id, other)
     if trace.failing:
         trace.failing.append(step.agent_id)
         return Fallen([failure], None)
     if len(first) < settings.min_agents:
         return None
     trace.failing = list(first)
-    return Fallen(sorted(first.values()), root(trace, list(first.values())))
+    return Fallen(list(first.values()), root(trace, list(first.values())))
 
 
 def root(trace: Trace, failures: list[Failure]) -> str:
@@ -77,7 +82,7 @@ def root(trace: Trace, failures: list[Failure]) -> str:
             steps += 1
         return handovers
 
-    return min(failures, key=lambda failure: (depth(failure), failure)).agent_id
+    return min(failures, key=lambda failure: (depth(failure), failure.at)).agent_id
 
 
 def key(agent_id: str, session_id: str) -> str:

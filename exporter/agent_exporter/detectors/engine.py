@@ -23,6 +23,7 @@ from agent_exporter.detectors.steps import (
     POLLING,
     WORKING,
     Step,
+    begins_after,
 )
 from agent_exporter.lineage import session_trace_id
 from agent_exporter.stage import Stage
@@ -101,9 +102,9 @@ class Detectors(Stage):
         if action.status in FAILURES:
             marks |= FAILED
         line = action.line
-        failed_how = UNKNOWN
+        failed_how = bare = UNKNOWN
         if marks & FAILED and not marks & POLLING:
-            failed_how = failure(line)
+            failed_how, bare = failure(line)
         # Use the session's strings: each line makes new ones, and a hundred thousand steps are kept.
         step = Step(
             at if at < now else now,  # treat future times as now
@@ -116,7 +117,7 @@ class Detectors(Stage):
             line,
         )
         if failed_how:
-            step.failure = failed_how
+            step.failure, step.bare = failed_how, bare
         trail = session.trail
         trace = action.trace_id or action.parent_trace_id
         if trace == trail.trace:
@@ -169,10 +170,12 @@ class Detectors(Stage):
             if trail.paused:
                 if marks & BEAT:
                     continue
-                # The wait for a person does not count: move the session's start by as much.
-                trail.started += max(0.0, min(step.began, step.at) - trail.paused)
-                trail.paused = 0.0
-            if step.at >= trail.started + max_duration and "overtime" not in found:
+                if begins_after(trail.paused, step.began, step.at):
+                    # The wait for a person does not count: move the session's start by as much.
+                    since = max(trail.paused, every[-1].at if every else 0.0)
+                    trail.started += max(0.0, min(step.began, step.at) - since)
+                    trail.paused = 0.0
+            if step.at >= trail.started + max_duration and "overtime" not in found and not trail.paused:
                 self._note_loop(session, step, loop.overtime(trail, step, max_duration))
             if marks & BEAT:
                 trail.resting = trail.resting or marks & IDLE != 0
@@ -183,7 +186,7 @@ class Detectors(Stage):
             if marks & END:
                 trail.ended = True
             elif marks & PAUSED:
-                trail.paused = step.at
+                trail.paused = max(trail.paused, step.at)
             if step.retries > settings.max_retries and "retries" not in found:
                 self._note_loop(session, step, loop.retries(step, settings))
             if not self.live:
@@ -211,9 +214,11 @@ class Detectors(Stage):
         """Count a step that failed, or that ends a run of failures."""
         trail = session.trail
         if step.marks & MODEL:
-            run = trail.failing_model = loop.longer(trail.failing_model, step)
+            run = trail.failing_model = loop.longer(trail.failing_model, trail.failing_model_bare, step)
+            trail.failing_model_bare = step.bare
         else:
-            run = trail.failing_tool = loop.longer(trail.failing_tool, step)
+            run = trail.failing_tool = loop.longer(trail.failing_tool, trail.failing_tool_bare, step)
+            trail.failing_tool_bare = step.bare
             trail.failing_model = NO_RUN
         if "repeat" not in trail.found:  # a failing repeat has been found already
             self._note_loop(session, step, loop.failing(run, self._settings.loop))

@@ -7,15 +7,17 @@ These two have one fingerprint, as only the ids of the calls and a time differ:
     {"agent_id": "a", "action": "search", "input": {"request": "60303ae2", "q": "x"}, "status": "error",
      "output": {"error": {"type": "RateLimitError", "message": "slow down (request fd61a0)"}}}
 
-Left out of input and output: ids of calls, times and counters of attempts, by the names of their keys. Masked in what
-comes out: UUIDs and times within texts; of a failure every number, id, address and temporary path. Never masked: other
-numbers, since
+Left out of what comes out: ids of calls, times and counters of attempts, by the names of their keys. Of the input,
+which is what the call was about, only those whose values say the same: random ids of a request, and the time at which
+the call was made. Masked in what comes out: UUIDs and times within texts; of a failure every number, id, address and
+temporary path. Never masked: other numbers, since
 `{"percent": 40}` after `{"percent": 30}` is progress and `INV-1002` after `INV-1001` is the next item.
 """
 
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +33,8 @@ if TYPE_CHECKING:
 
 LONGEST_FAILURE = 8_192
 """Characters of a failure's text that are compared: of a longer one, the begin says what happened."""
-_NUMBER = re.compile(r"[-+]?\d[\d.,]*+(?:[eE][-+]?\d++)?")
-"""Within a text: with a sign, thousands, a fraction and an exponent."""
+_NUMBER = re.compile(r"[-+]?\d[\d.,]*+(?:[ \u00a0\u2009\u202f\u2019'_]\d{3}(?!\d))*+(?:[.,]\d++)?(?:[eE][-+]?\d++)?")
+"""Within a text: with a sign, thousands however they are set apart, a fraction and an exponent."""
 UNKNOWN = 0
 """The fingerprint of a call without an input or an outcome: it equals nothing, not even itself."""
 
@@ -46,6 +48,21 @@ _VOLATILE = re.compile(
 """Keys whose values say which call it was, or when, and not what it was about."""
 LONGEST_KEY = 32
 """Of those; a longer one is not looked up, so that what is remembered of keys stays small."""
+_REQUEST = re.compile(
+    r"(?:request|req|call|tool_?call|trace|span|correlation|invocation|idempotency)_?(?:id|key)|request|req|call|nonce",
+    re.IGNORECASE,
+)
+"""Keys of an input whose values say which call it was, if they are random. Ids of runs or sessions are arguments."""
+_MOMENT = re.compile(
+    r"timestamp|ts|time|now|date_?time|(?:requested|sent|created|updated|started)_?at|(?:start|request)_?time",
+    re.IGNORECASE,
+)
+"""Keys of an input whose values say when the call was made, if they are the time of its line."""
+_ATTEMPT = re.compile(r"attempts?|attempt_?(?:number|no)|retry|retries|retry_?count", re.IGNORECASE)
+"""Keys of an input that count how often the same was tried."""
+_RANDOM = re.compile(r"(?:[a-z]{1,12}[_-])?(?=[a-z]*\d)(?=\d*[a-z])[a-z0-9]{12,}", re.IGNORECASE)
+NEAR = 60.0
+"""Seconds between the time in an input and that of its line, at most, for the time to be that of the call."""
 _PERHAPS = re.compile(r"(?:request|req|run|call|id)", re.IGNORECASE)
 """Keys that are volatile where the value is an opaque id: `"run": "9f86d081"`, not `"run": "unit tests"`."""
 _OPAQUE = re.compile(
@@ -60,6 +77,13 @@ _TOKEN = re.compile(r"[^\s'\"<>(){}\[\],;=|]+")
 """A word of a failure's text. One pass over them is linear in its length, whatever the text is."""
 _PART = re.compile(r"[^/\\]+")
 """Of a path."""
+_ENCODED = re.compile(r"[A-Za-z0-9+/_-]{16,}")
+"""What may be base64."""
+_CHANGES = re.compile(r"(?<=[a-z])[A-Z0-9]|(?<=[A-Z])[a-z0-9]|(?<=[0-9])[A-Za-z]")
+"""Where letters change their case, or become digits: at two thirds of the characters of base64, a fifth of a path's."""
+_WORD = re.compile(r"\w+")
+_MILLISECONDS = re.compile(r"[.,]\d{3}")
+_MASKS = re.compile(r"#(?:[^\w#]*#)+")
 _DIGIT = re.compile(r"\d")
 _TEMPORARY = re.compile(r"(?<![\w.-])(?:/private)?/(?:tmp|var/tmp|var/folders|dev/shm)/", re.IGNORECASE)
 """How the path of a temporary file begins, also after `file://` or `stat:`."""
@@ -82,6 +106,8 @@ class _Call(Struct, gc=False):
     agent_id: str
     action: str
     status: str
+    timestamp: str = ""
+    duration_ms: Any = None
     input: Any = None
     output: Any = None
     error: Any = None
@@ -124,21 +150,60 @@ def fingerprints(line: bytes, *, failed: bool | None = None) -> tuple[int, int]:
     if given is None or (came is None and error is None):
         return UNKNOWN, UNKNOWN
     came = _canonical(came, _failure if failed and came.__class__ is str else _outcome)
-    called = _encode((call.agent_id, call.action, call.status, _canonical(given, None)))
+    status = WORDS.get(key(call.status)) or ("error" if failed else call.status)
+    called = _encode((call.agent_id, call.action, status, _given(given, call)))
     error = _canonical(error, _failure)
     whole = xxh3_64_intdigest(called[:-1] + b"," + _encode((came, error))[1:]) >> 1 or 1
     return whole, xxh3_64_intdigest(called + _encode((_canonical(came, _numberless), error))) >> 1 or 1
 
 
-def failure(line: bytes) -> int:
-    """63 bits of how a call failed, whatever it was given, or UNKNOWN where the line does not say."""
+def failure(line: bytes) -> tuple[int, int]:
+    """How a call failed, whatever it was given: 63 bits of what it said, and of that without the words of its input.
+
+    Both are UNKNOWN where the line does not say. Failures are alike if either is equal: `No such file: a.csv` says the
+    same to `cat a.csv` and to `echo no; head a.csv`, while a command that failed may say no more than its own text.
+    """
     call = _call(line)
     if call is None:
-        return UNKNOWN
+        return UNKNOWN, UNKNOWN
     error = next((said for said in (call.error, call.output) if said is not None and said not in _SAYS_NOTHING), None)
     if error is None:
-        return UNKNOWN
-    return xxh3_64_intdigest(_encode((call.action, call.status, _canonical(error, _failure)))) >> 1 or 1
+        return UNKNOWN, UNKNOWN
+    status = WORDS.get(key(call.status), "error")
+    said = _encode((call.action, status, _canonical(error, _failure)))
+    whole = xxh3_64_intdigest(said) >> 1 or 1
+    words = _words(call.input)
+    if not words:
+        return whole, whole
+
+    def bare(text: str) -> str:
+        masked = _WORD.sub(lambda word: "#" if word[0].casefold() in words else word[0], _failure(text))
+        return _MASKS.sub("#", masked)
+
+    return whole, xxh3_64_intdigest(_encode((call.action, status, _canonical(error, bare)))) >> 1 or 1
+
+
+def _words(given: Any) -> set[str]:
+    """The words of an input, of its keys too; of a long one those at its begin."""
+    words: set[str] = set()
+    room = LONGEST_FAILURE
+    waiting = [given]
+    while waiting and room > 0:
+        value = waiting.pop()
+        if value.__class__ is dict:
+            waiting += [*value.values(), *value]
+        elif value.__class__ is list:
+            waiting += value
+        elif value.__class__ is str:
+            words.update(_WORD.findall(value[:room].casefold()))
+            room -= len(value)
+    return words
+
+
+def has_milliseconds(line: bytes) -> bool:
+    """Whether the time of a line is written in milliseconds or finer: else two calls may well have the same time."""
+    call = _call(line)
+    return call is not None and _MILLISECONDS.search(call.timestamp) is not None
 
 
 def outcome_of(value: Any) -> Any:
@@ -153,11 +218,16 @@ def _outcome(text: str) -> str:
 
 
 def _failure(text: str) -> str:
-    """The text of a failure without what differs each time: ids, addresses, temporary files, and all with a digit."""
-    masked = []
+    """The text of a failure without what differs each time: ids, addresses, temporary files, and all with a digit.
+
+    Several in a row are as one: `1 002 ms` is `980 ms`.
+    """
+    masked: list[str] = []
     names_id = False
     for token in _TOKEN.findall(text[:LONGEST_FAILURE]):
-        masked.append(_token(token, names_id=names_id))
+        said = _token(token, names_id=names_id)
+        if said != "#" or masked[-1:] != ["#"]:
+            masked.append(said)
         names_id = _NAMES_ID.fullmatch(token) is not None
     return " ".join(masked)
 
@@ -172,6 +242,7 @@ def _token(token: str, *, names_id: bool) -> str:
         temporary = _DRIVE.search(token, 0, folder.start() + 1)
     if temporary:
         return f"{token[: temporary.start()]}#" if not _DIGIT.search(token, 0, temporary.start()) else "#"
+    token = _ENCODED.sub(_encoded, token)
     if _DIGIT.search(token):
         if "/" not in token and "\\" not in token:
             return "#"
@@ -181,7 +252,14 @@ def _token(token: str, *, names_id: bool) -> str:
     return token
 
 
-_NO_NUMBERS = (_failure, _numberless)
+def _encoded(found: re.Match[str]) -> str:
+    """# for base64; a path or a name stays."""
+    text = found[0]
+    changes = len(_CHANGES.findall(text)) / len(text)
+    return "#" if changes >= (0.4 if _DIGIT.search(text) else 0.5) else text
+
+
+_NUMBERS_STAY = (None, _outcome)
 _SAYS_NOTHING: tuple[object, ...] = ({}, "", [], 0, False)
 """Values of `error` that stand where nothing went wrong, or where the rest of the output says what did."""
 
@@ -203,18 +281,71 @@ def _canonical(value: Any, mask: Callable[[str], str] | None) -> Any:
             if not volatile:
                 # As most values are text or whole numbers, these are not worth a call.
                 simple = inner.__class__
-                if (simple is int and mask not in _NO_NUMBERS) or (simple is str and mask is None):
+                if (simple is int and mask in _NUMBERS_STAY) or (simple is str and mask is None):
                     kept[key] = inner
                 else:
                     kept[key] = _canonical(inner, mask)
         return kept
     if kind is list:
         return [_canonical(inner, mask) for inner in value]
-    if mask in _NO_NUMBERS and (kind is int or kind is float):
+    if mask not in _NUMBERS_STAY and (kind is int or kind is float):
         return "#"
     if kind is float and value.is_integer():
         return int(value)  # 1.0 is 1 in JSON
     return value
+
+
+def _given(value: Any, call: _Call) -> Any:
+    """An input without what says which call it was, or when. An object of nothing but ids keeps them: it asks for them.
+
+    Encoding sorts keys.
+    """
+    kind = value.__class__
+    if kind is dict:
+        kept, ids = {}, {}
+        for key, inner in value.items():
+            simple = inner.__class__
+            pattern = _volatile_given(key) if len(key) <= LONGEST_KEY and simple not in (dict, list) else None
+            if pattern is _REQUEST and simple is str and (_OPAQUE.fullmatch(inner) or _RANDOM.fullmatch(inner)):
+                ids[key] = inner
+            elif not ((pattern is _ATTEMPT and simple is int) or (pattern is _MOMENT and _is_now(inner, call))):
+                kept[key] = inner if simple is str or simple is int else _given(inner, call)
+        return kept or ids
+    if kind is list:
+        return [_given(inner, call) for inner in value]
+    if kind is float and value.is_integer():
+        return int(value)  # 1.0 is 1 in JSON
+    return value
+
+
+def _is_now(value: Any, call: _Call) -> bool:
+    """Whether a text, or a number of seconds or of parts of a second since 1970, is the time of the call."""
+    ended = _moment(call.timestamp)
+    moment = _moment(value)
+    if ended is None or moment is None:
+        return False
+    took = call.duration_ms / 1000 if isinstance(call.duration_ms, int | float) else 0.0
+    return ended - took - NEAR <= moment <= ended + NEAR
+
+
+def _moment(value: Any) -> float | None:
+    """Seconds since 1970 of a time, without a zone of one in UTC; None if it is no time."""
+    try:
+        if isinstance(value, str) and not value.isdecimal():
+            moment = datetime.fromisoformat(value)
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        seconds = float(value)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    while seconds > 1e11:  # the year 5138; milliseconds, microseconds or nanoseconds
+        seconds /= 1000
+    return seconds
+
+
+@lru_cache(maxsize=4096)
+def _volatile_given(key: str) -> re.Pattern[str] | None:
+    """Which of the patterns of an input's keys a key matches."""
+    return next((pattern for pattern in (_REQUEST, _MOMENT, _ATTEMPT) if pattern.fullmatch(key)), None)
 
 
 @lru_cache(maxsize=4096)

@@ -54,12 +54,13 @@ def overtime(trail: Trail, step: Step, max_duration: float) -> dict[str, Any] | 
     return {"loop": "overtime", "max_seconds": float(max_duration)}
 
 
-def longer(run: Run, step: Step) -> Run:
-    """The run of equal failures after a step, which extends, begins or ends one."""
+def longer(run: Run, bare: int, step: Step) -> Run:
+    """The run of alike failures after a step, which extends, begins or ends one. `bare` is of the step before it."""
     if not step.failure:
         return NO_RUN
     action, how, times = run
-    return step.action, step.failure, times + 1 if (action, how) == (step.action, step.failure) else 1
+    alike = action == step.action and (how == step.failure or bare == step.bare != UNKNOWN)
+    return step.action, step.failure, times + 1 if alike else 1
 
 
 def failing(run: Run, settings: Loop) -> dict[str, Any] | None:

@@ -4,8 +4,8 @@
     is ready                                     10.0, 11.0      a window of 3 s: items before 11.5 are ready
 
 A stream is a session, a trace, or the calls of one action by one agent. Each has its own watermark, so an agent whose
-clock is ahead delays no other. Equal times are sorted by content, so every order of arrival within the window gives one
-order of release.
+clock is ahead delays no other. Items of the same time stay in the order in which they arrived: where times have whole
+seconds only, that order alone says what came first.
 
 `waiting.append` adds an item: most lines come in order, and are processed BATCH at a time or after a second. That costs
 a third of sorting on every line. A busy stream is processed when half of it is `due`: then a window of 3 s holds
@@ -15,8 +15,8 @@ thousands of lines, and to go through them for each new one takes a millisecond.
 from __future__ import annotations
 
 from bisect import bisect_left
-from operator import lt
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from operator import attrgetter, le
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -30,13 +30,14 @@ CROWD = 4096
 
 
 class Item(Protocol):
-    """An item: ordered by time, then by content."""
+    """An item: ordered by its time."""
 
     @property
     def at(self) -> float:
         """Seconds since 1970."""
 
-    def __lt__(self, other: Any, /) -> bool: ...
+
+_time = attrgetter("at")
 
 
 T = TypeVar("T", bound=Item)
@@ -62,8 +63,8 @@ class Stream(Struct, Generic[T], eq=False, gc=False, array_like=True, kw_only=Tr
         if not waiting:
             return ()
         times = [item.at for item in waiting]
-        if not all(map(lt, times, times[1:])):  # some are out of order, or have equal times
-            waiting.sort()
+        if not all(map(le, times, times[1:])):  # some are out of order
+            waiting.sort(key=_time)  # stable
             times.sort()
         if times[-1] > self.newest:
             self.newest = times[-1]

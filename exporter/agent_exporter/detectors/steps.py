@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 from xxhash import xxh3_64_intdigest
 
-from agent_exporter.detectors.fingerprint import UNKNOWN, fingerprints
+from agent_exporter.detectors.fingerprint import UNKNOWN, fingerprints, has_milliseconds
 from agent_exporter.detectors.reorder import Stream
 from agent_exporter.lineage import Member  # noqa: TC001  (msgspec reads the annotations)
 
@@ -24,6 +24,10 @@ session waits for a person from here on."""
 BEAT = WORKING | IDLE
 WRITTEN_TWICE = 64
 """Latest steps to search for a record that was written twice."""
+MAX_COPIES = 2
+"""Further copies of a line that count as written twice. A logger has two handlers, perhaps three; more is a loop."""
+BLUR = 0.001
+"""Seconds by which the begin of a call may seem too late, as a line's times are rounded to milliseconds."""
 LONGEST = 4
 """Actions in a cycle; docs/detectors.md."""
 
@@ -49,6 +53,10 @@ class Step(Struct, eq=False, gc=False, array_like=True):
     """63 bits of a hash of the line, once the line is given up."""
     failure: int = UNKNOWN
     """A hash of how it failed, whatever its input."""
+    copies: int = 0
+    """Copies of its line that counted as written twice."""
+    bare: int = UNKNOWN
+    """The hash of how it failed, without the words of its input."""
 
     def fingerprint(self) -> int:
         """A hash of its input and outcome. UNKNOWN equals no other."""
@@ -59,16 +67,13 @@ class Step(Struct, eq=False, gc=False, array_like=True):
             self.line = None
         return self.mark
 
-    def __lt__(self, other: Step) -> bool:
-        """By time; at the same time by content, so that the order of arrival does not matter."""
-        if self.at != other.at:
-            return self.at < other.at
-        return self._content() < other._content()
 
-    def _content(self) -> tuple[str, str, str, int, int, int, float]:
-        return (
-            self.agent_id, self.session_id, self.action, self.marks, self.fingerprint(), self.retries, self.began
-        )  # fmt: skip
+def begins_after(pause: float, began: float, at: float) -> bool:
+    """Whether an action from `began` to `at` goes on with a session that waits for a person since `pause`.
+
+    A call that was open at the pause does not, nor does the action within which the agent said that it pauses.
+    """
+    return began >= (pause + BLUR if began < at else pause)
 
 
 class Steps(Stream[Step], eq=False, gc=False, array_like=True, kw_only=True):
@@ -124,25 +129,31 @@ class Trail(Steps, eq=False, gc=False, array_like=True, kw_only=True):
     """The latest calls of tools, if they failed in the same way; calls of a model in between do not count."""
     failing_model: Run = NO_RUN
     """The same for calls of a model."""
+    failing_tool_bare: int = UNKNOWN
+    failing_model_bare: int = UNKNOWN
+    """Of the latest of these calls, how it failed without the words of its input."""
 
     def has(self, action: Action) -> bool:
-        """Whether the latest steps have a record with the same time, to the fraction of a second, and the same content.
+        """Whether the latest steps have the same record, with a time in milliseconds or finer; counts it as a copy.
 
         Then the line was written twice, for example by a logger with two handlers: two calls do not end in the same
-        millisecond, take the same time and get the same answer. With times in whole seconds they may, so these never
-        count as one record. Only the latest WRITTEN_TWICE are compared.
+        millisecond, take the same time and get the same answer. With coarser times they may, so these never count as
+        one record, and neither do more than MAX_COPIES: a tight loop writes many. Only the latest WRITTEN_TWICE are
+        compared.
         """
-        at = action.at
-        if at.is_integer():
+        if action.at.is_integer():
             return False
-        began = action.began
-        for step in (*self.waiting[-WRITTEN_TWICE:], *self.every):
-            if step.began == began and step.action == action.action:  # not `at`: it may be cut to now
-                if step.line == action.line:
-                    return True
-                if step.line is None and step.record == xxh3_64_intdigest(action.line) >> 1:
-                    return True
-        return False
+        began, line = action.began, action.line
+        same = [
+            step
+            for step in (*self.waiting[-WRITTEN_TWICE:], *self.every)
+            if step.began == began and step.action == action.action  # not `at`: it may be cut to now
+            and (step.line == line or (step.line is None and step.record == xxh3_64_intdigest(line) >> 1))
+        ]  # fmt: skip
+        if len(same) != 1 or same[0].copies >= MAX_COPIES or not has_milliseconds(line):
+            return False
+        same[0].copies += 1
+        return True
 
 
 class Trace(Steps, eq=False, gc=False, array_like=True, kw_only=True):
@@ -167,7 +178,7 @@ class Trace(Steps, eq=False, gc=False, array_like=True, kw_only=True):
     """There is a row of it."""
 
 
-class Failure(Struct, frozen=True, order=True, gc=False, array_like=True):
+class Failure(Struct, frozen=True, gc=False, array_like=True):
     """An error or a timeout."""
 
     at: float

@@ -91,7 +91,7 @@ def explain(
     for actions in (*found.tasks.values(), found.beside):
         actions[:] = [complete(action)[0] for action in actions]
     lines = [action for actions in found.tasks.values() for action in actions] + found.beside
-    all_findings = findings(config, sorted(lines, key=lambda action: action.at))
-    tasks = [build(trace_id, actions, all_findings) for trace_id, actions in found.tasks.items()]
+    all_findings, session_of = findings(config, sorted(lines, key=lambda action: action.at))
+    tasks = [build(trace_id, actions, all_findings, session_of) for trace_id, actions in found.tasks.items()]
     tasks.sort(key=lambda task: (conditions.LEVELS.index(task.level), not task.paging, -task.ended))
     return Answer(tasks, search.now(), found.more, found.dropped)

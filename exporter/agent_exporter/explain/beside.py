@@ -74,7 +74,7 @@ class Surroundings:
         near, unread = self.around(begin, end, is_relevant, of_sessions, agents)
         history = self._before(first, [*task, *near], unread)
         earliest = min(action.began for action in [*task, *near] if of_sessions(action)) - self._margin
-        return merged(history, [action for action in near if action.at >= earliest])
+        return merged([action for action in near if action.at >= earliest], history)
 
     def around(
         self,

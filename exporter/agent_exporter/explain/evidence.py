@@ -16,8 +16,12 @@ if TYPE_CHECKING:
     from agent_exporter.detectors.finding import Finding
 
 
-def findings(config: Config, actions: Iterable[Action]) -> list[Finding]:
-    """All findings, in order of their time; `actions` are in order of theirs, each once, heartbeats among them."""
+def findings(config: Config, actions: Iterable[Action]) -> tuple[list[Finding], dict[int, Session]]:
+    """All findings, in order of their time, and the session of each action, by the `id` of the action.
+
+    `actions` are in order of their time, each once, heartbeats among them.
+    """
+    session_of: dict[int, Session] = {}
     found: list[Finding] = []
 
     def closed(session: Session) -> None:
@@ -36,9 +40,10 @@ def findings(config: Config, actions: Iterable[Action]) -> list[Finding]:
     for action in actions:
         reading.now = action.at
         chain.take(action, reading)
+        if (session := sessions.get(action.agent_id, action.session_id)) is not None:
+            session_of[id(action)] = session
         sessions.thin(action.at)
     chain.finish(reading.now)
-    return sorted(
-        (finding for finding in found if finding.kind != cascade.MEMBER),
-        key=lambda finding: (finding.at, finding.to_json()),
-    )
+    found = [finding for finding in found if finding.kind != cascade.MEMBER]
+    found.sort(key=lambda finding: (finding.at, finding.to_json()))
+    return found, session_of

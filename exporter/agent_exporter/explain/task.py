@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from agent_exporter.action import Action
     from agent_exporter.detectors.finding import Finding
+    from agent_exporter.sessions import Session
     from agent_exporter.status.waterfall import Name
 
 MAX_ACTIONS = 5_000
@@ -104,8 +105,13 @@ class Task(NamedTuple):
         return next((finding.root_agent for finding in self.findings if finding.root_agent), None)
 
 
-def build(trace_id: str, actions: Sequence[Action], findings: Iterable[Finding]) -> Task:
-    """A task from its actions, in order of time, and the findings in them and in the lines beside them."""
+def build(
+    trace_id: str, actions: Sequence[Action], findings: Iterable[Finding], session_of: Mapping[int, Session]
+) -> Task:
+    """A task from its actions, in order of time, and the findings in them and in the lines beside them.
+
+    `session_of` has the session of each action, by the `id` of the action: one session id may be that of several.
+    """
     trace = Trace(MAX_ACTIONS)
     for action in actions:
         trace.add(action, ActionSummary.of(action))
@@ -126,7 +132,7 @@ def build(trace_id: str, actions: Sequence[Action], findings: Iterable[Finding])
         ended,
         sums(actions),
         list(dict.fromkeys(action.agent_id for action in sorted(actions, key=attrgetter("began")))),
-        len({(action.agent_id, action.session_id) for action in actions}),
+        len({session_of[id(action)] for action in actions}),
         rows,
         len(actions) - sum(row.done is not None for row in rows),
         own,
