@@ -352,6 +352,13 @@ def test_the_wait_for_a_person_is_not_overtime():
         "pod web-{n}-{letters}x{n} was evicted",
         "timed out after {n}.{n} s (attempt {n})",
         "see /var/log/app-{n}.log",
+        "lock held by Thread@{hexed}",
+        "cannot write /home/me/.cache/tmp{low}",
+        "$TMPDIR/{letters} is missing",
+        "open /run/user/1000/{letters}: denied",
+        "pod web-{pod} is not ready",
+        "retry at {day}, {n} {month} 2026 09:{n}:00 GMT",
+        "GET https://api.example.com/items?sig={letters}&exp={n}: 403",
     ],
 )
 def test_failures_that_differ_in_ids_numbers_and_temporary_paths_are_alike(text):
@@ -361,14 +368,25 @@ def test_failures_that_differ_in_ids_numbers_and_temporary_paths_are_alike(text)
         letters = "".join("ghijKLMNop"[(number * 3 + at) % 10] for at in range(8))
         hexed = "".join("abcdef"[(number + at) % 6] for at in range(12))
         mac = ":".join("abcdef"[(number + at) % 6] * 2 for at in range(6))
-        said = text.format(n=number + 7, letters=letters, hexed=hexed, mac=mac)
+        pod = "".join("bcdfghjklm"[(number * 3 + at) % 10] for at in range(5))
+        day, month = ("Mon", "Tue", "Wed", "Thu")[number], ("Jan", "Feb", "Mar", "Apr")[number]
+        said = text.format(
+            n=number + 7, letters=letters, low=letters.lower(), hexed=hexed, mac=mac, pod=pod, day=day, month=month
+        )
         lines.append(call(number, status="error", came=None, error={"type": "E", "message": said}))
     assert loops(*lines) == ["repeat"]
+
+
+def test_timeouts_that_say_nothing_are_alike():
+    """The status says what happened; an error without a text says nothing."""
+    assert loops(*(line(n, action="x", input={"n": n}, status="timeout") for n in range(6))) == ["failing"]
+    assert loops(*(line(n, action="x", input={"n": n}, status="error") for n in range(6))) == []
 
 
 @pytest.mark.parametrize(
     ("one", "other"),
     [
+        ("the proxy is down", "the proxy is full"),
         ("no such file: /data/orders.csv", "no such file: /data/refunds.csv"),
         ("ConnectionError", "PermissionError"),
         ("access denied", "rate limited"),

@@ -85,11 +85,23 @@ _WORD = re.compile(r"\w+")
 _MILLISECONDS = re.compile(r"[.,]\d{3}")
 _MASKS = re.compile(r"#(?:[^\w#]*#)+")
 _DIGIT = re.compile(r"\d")
-_TEMPORARY = re.compile(r"(?<![\w.-])(?:/private)?/(?:tmp|var/tmp|var/folders|dev/shm)/", re.IGNORECASE)
+_TEMPORARY = re.compile(
+    r"(?<![\w.-])(?:/private)?/(?:tmp|var/tmp|var/folders|dev/shm|run/user/\d+)/|\$TE?MP(?:DIR)?/|%TE?MP%[/\\]",
+    re.IGNORECASE,
+)
 """How the path of a temporary file begins, also after `file://` or `stat:`."""
 _DRIVE = re.compile(r"(?<![a-z])[a-z]:[/\\]", re.IGNORECASE)
 _TEMP_FOLDER = re.compile(r"[/\\]te?mp[/\\]", re.IGNORECASE)
 """Of Windows, somewhere below a drive."""
+_TEMP_NAME = re.compile(r"(?<![a-z0-9])tmp[a-z0-9_]{8}(?![a-z0-9_])")
+"""As Python names temporary files, in whatever folder."""
+_QUERY = re.compile(r"\?[^\s'\"<>?=]{1,64}=[^\s'\"<>]*")
+"""Of an address: signatures, times and cursors."""
+_AT_ADDRESS = re.compile(r"@[0-9a-f]{6,}", re.IGNORECASE)
+"""Of an object: `Thread@abcdefab`."""
+_POD = re.compile(r"[\w.-]+-[bcdfghjklmnpqrstvwxz]{5}[.:]?")
+"""As Kubernetes names pods: letters without vowels behind the name. With digits they are masked anyway."""
+_OF_A_DATE = re.compile(r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun|Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[.,]?")
 _LETTERS = re.compile(
     r"(?:[0-9a-f]{8,}|(?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2}|[0-9a-f:]{0,39}::[0-9a-f:]{0,39})[.:]?", re.IGNORECASE
 )
@@ -97,6 +109,7 @@ _LETTERS = re.compile(
 _ID_WORDS = r"(?:request|req|run|call|toolu|msg|message|trace|span|session|sess|job|task|tx|event|evt|resp|chatcmpl)"
 _PREFIXED = re.compile(rf"(?i:{_ID_WORDS})[_-](?=[a-z]*[A-Z])[A-Za-z_-]{{6,}}[.:]?")
 """Ids of letters alone, by what stands before them: `req_AbCdEfGhIj`."""
+_MADE_OF_LETTERS = (_LETTERS, _PREFIXED, _POD, _OF_A_DATE)
 _NAMES_ID = re.compile(rf"(?i:{_ID_WORDS}?[_-]?(?:id|uuid|guid)|{_ID_WORDS})[:#]?")
 _OPAQUE_WORD = re.compile(r"(?=[a-z]*[A-Z])(?=[A-Z]*[a-z])[A-Za-z_-]{8,}[.:]?")
 """After a word that names an id, mixed letters are one: `request id: AbCdEfGhIj`."""
@@ -168,7 +181,9 @@ def failure(line: bytes) -> tuple[int, int]:
         return UNKNOWN, UNKNOWN
     error = next((said for said in (call.error, call.output) if said is not None and said not in _SAYS_NOTHING), None)
     if error is None:
-        return UNKNOWN, UNKNOWN
+        if WORDS.get(key(call.status)) != "timeout":
+            return UNKNOWN, UNKNOWN
+        error = "timeout"  # the status says it
     status = WORDS.get(key(call.status), "error")
     said = _encode((call.action, status, _canonical(error, _failure)))
     whole = xxh3_64_intdigest(said) >> 1 or 1
@@ -224,7 +239,10 @@ def _failure(text: str) -> str:
     """
     masked: list[str] = []
     names_id = False
-    for token in _TOKEN.findall(text[:LONGEST_FAILURE]):
+    text = text[:LONGEST_FAILURE]
+    if "?" in text:
+        text = _QUERY.sub("?#", text)
+    for token in _TOKEN.findall(text):
         said = _token(token, names_id=names_id)
         if said != "#" or masked[-1:] != ["#"]:
             masked.append(said)
@@ -242,12 +260,12 @@ def _token(token: str, *, names_id: bool) -> str:
         temporary = _DRIVE.search(token, 0, folder.start() + 1)
     if temporary:
         return f"{token[: temporary.start()]}#" if not _DIGIT.search(token, 0, temporary.start()) else "#"
-    token = _ENCODED.sub(_encoded, token)
+    token = _AT_ADDRESS.sub("#", _TEMP_NAME.sub("#", _ENCODED.sub(_encoded, token)))
     if _DIGIT.search(token):
         if "/" not in token and "\\" not in token:
             return "#"
         return _PART.sub(lambda part: "#" if _DIGIT.search(part[0]) else part[0], token)
-    if _LETTERS.fullmatch(token) or _PREFIXED.fullmatch(token) or (names_id and _OPAQUE_WORD.fullmatch(token)):
+    if any(kind.fullmatch(token) for kind in _MADE_OF_LETTERS) or (names_id and _OPAQUE_WORD.fullmatch(token)):
         return "#"
     return token
 
