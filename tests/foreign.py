@@ -63,7 +63,7 @@ class Claude:
             "sessionId": self.session,
             "timestamp": self.clock(),
             "entrypoint": self.entrypoint,
-            "cwd": "/work/shop",
+            "cwd": "/srv/shop",
         }
         base |= {"agentId": self.agent} if self.agent else {}
         base |= {"attributionAgent": self.role} if self.role and kind == "assistant" else {}
@@ -194,7 +194,7 @@ class Codex:
         self.total = list(total or (0, 0))
         """Of the lineage, as the running totals have it."""
         self._numbers = count(1)
-        meta = {"id": self.thread, "timestamp": self.clock(0), "source": source, "cwd": "/work/api"} | meta
+        meta = {"id": self.thread, "timestamp": self.clock(0), "source": source, "cwd": "/srv/api"} | meta
         self.line("session_meta", **({} if old else {"session_id": self.thread}) | meta)
 
     @property
@@ -297,7 +297,7 @@ class Pi:
         self.cost = 0.0
         self._numbers = count(1)
         self.rows: list[dict] = [
-            {"type": "session", "version": 3, "id": self.session, "timestamp": self.clock(), "cwd": "/work/shop"}
+            {"type": "session", "version": 3, "id": self.session, "timestamp": self.clock(), "cwd": "/srv/shop"}
         ]
         self.entry("model_change", provider="anthropic", modelId="claude-sonnet-4-5")
 
