@@ -25,7 +25,7 @@ import msgspec
 from msgspec import Struct
 from xxhash import xxh3_64_intdigest
 
-from agent_exporter.action import FAILED
+from agent_exporter.action import FAILED, STATUSES
 from agent_exporter.statuses import WORDS, key
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ _VOLATILE = re.compile(
     re.IGNORECASE,
 )
 """Keys whose values say which call it was, or when, and not what it was about."""
+LONGEST_WORD = 48
+"""Characters of a word whose mask is remembered: 8,192 of them are 1 MB."""
 LONGEST_KEY = 32
 """Of those; a longer one is not looked up, so that what is remembered of keys stays small."""
 _REQUEST = re.compile(
@@ -163,7 +165,9 @@ def fingerprints(line: bytes, *, failed: bool | None = None) -> tuple[int, int]:
     if given is None or (came is None and error is None):
         return UNKNOWN, UNKNOWN
     came = _canonical(came, _failure if failed and came.__class__ is str else _outcome)
-    status = WORDS.get(key(call.status)) or ("error" if failed else call.status)
+    status = call.status
+    if status not in STATUSES:  # most lines have one of them, and need no look-up
+        status = WORDS.get(key(status)) or ("error" if failed else status)
     called = _encode((call.agent_id, call.action, status, _given(given, call)))
     error = _canonical(error, _failure)
     whole = xxh3_64_intdigest(called[:-1] + b"," + _encode((came, error))[1:]) >> 1 or 1
@@ -243,7 +247,7 @@ def _failure(text: str) -> str:
     if "?" in text:
         text = _QUERY.sub("?#", text)
     for token in _TOKEN.findall(text):
-        said = _token(token, names_id=names_id)
+        said = _word(token, names_id) if len(token) <= LONGEST_WORD else _token(token, names_id=names_id)
         if said != "#" or masked[-1:] != ["#"]:
             masked.append(said)
         names_id = _NAMES_ID.fullmatch(token) is not None
@@ -252,6 +256,12 @@ def _failure(text: str) -> str:
 
 def _numberless(text: str) -> str:
     return _NUMBER.sub("#", text)
+
+
+@lru_cache(maxsize=8192)
+def _word(token: str, names_id: bool) -> str:  # noqa: FBT001  (keywords cost twice as much in a cache)
+    """`_token` of a short one, remembered: failures are made of few words."""
+    return _token(token, names_id=names_id)
 
 
 def _token(token: str, *, names_id: bool) -> str:
