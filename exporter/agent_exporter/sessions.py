@@ -129,7 +129,7 @@ class Session(Struct, eq=False, gc=False, array_like=True):
 
     @property
     def outcome(self) -> Outcome:
-        """The outcome so far. A session that completed although it was told to stop has completed."""
+        """The outcome so far. A session that completed after the breaker stopped it counts as completed."""
         if self.terminated and not self.task_completed:
             return "terminated"
         if self.task_completed is not None:

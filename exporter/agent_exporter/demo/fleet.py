@@ -165,7 +165,7 @@ class Fleet:
 
     @contextmanager
     def stoppable(self, session: Session) -> Iterator[None]:
-        """A block that ends early, as if by itself, when the session is told to stop."""
+        """Ends the block early, as if by itself, when the breaker stops the session."""
         task = asyncio.current_task()
         assert task is not None
         self._stoppable[session.id] = task

@@ -6,7 +6,7 @@
 
 Under the same token as /v1/logs. The sums are those of the lines read so far: some 0.1 s old, and without the calls
 that are on their way. A session without lines so far has all of its budget. `enforced` is whether the breaker stops
-sessions over their budget now; if it does not, `stop` is true only for a session that was told to stop earlier.
+sessions over their budget now; if it does not, `stop` is true only for a session that the breaker stopped before.
 """
 
 from __future__ import annotations

@@ -113,11 +113,11 @@ class Sender:
             if wait is None:
                 self._refused_since = 0.0
                 if self.failing and not why:
-                    self._say(logging.WARNING, "%s takes spans again", failing=False)
+                    self._say("%s takes spans again", failing=False)
                 self.failing = bool(why)
                 return
             if not self.failing:
-                self._say(logging.WARNING, "%s does not take spans (%s): trying again, they wait", why, failing=True)
+                self._say("%s does not take spans (%s): trying again, they wait", why, failing=True)
                 self.failing = True
             await asyncio.sleep(wait or self._backoff() * random.uniform(0.5, 1.0))  # noqa: S311  (jitter)
 
@@ -127,12 +127,12 @@ class Sender:
         self._refused_since = self._refused_since or now
         return min(max(FIRST_BACKOFF, (now - self._refused_since) / 4), LAST_BACKOFF)
 
-    def _say(self, level: int, message: str, *why: str, failing: bool) -> None:
+    def _say(self, message: str, *why: str, failing: bool) -> None:
         """Log a change, but each way once in SAY_EVERY: a collector may take one request and refuse the next."""
         now = monotonic()
         if now - self._said.get(failing, float("-inf")) >= SAY_EVERY:
             self._said[failing] = now
-            log.log(level, message, self.target.shown, *why)
+            log.warning(message, self.target.shown, *why)
 
     async def _attempt(
         self, client: SimpleAsyncHTTPClient, body: bytes, headers: Mapping[str, str], pieces: list[Piece]

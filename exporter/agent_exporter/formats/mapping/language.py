@@ -339,22 +339,19 @@ def builder(fields: dict[str, Any], at: str, by: Compiler, own: set[str]) -> Cal
     grouped = list(groups.items())
     constants = {name: constant for name, constant in constants.items() if constant is not None}
 
-    def build(r: Any, e: Any, v: dict[str, Any]) -> dict[str, Any]:
-        line = constants.copy()
-        for name, converted, f in single:
+    def filled(part: dict[str, Any], members: list[Any], r: Any, e: Any, v: dict[str, Any]) -> dict[str, Any]:
+        for name, converted, f in members:
             x = f(r, e, v)
             if x is not None:
                 x = converted(x)
                 if x is not None:
-                    line[name] = x
+                    part[name] = x
+        return part
+
+    def build(r: Any, e: Any, v: dict[str, Any]) -> dict[str, Any]:
+        line = filled(constants.copy(), single, r, e, v)
         for group, members in grouped:
-            inner = {}
-            for name, converted, f in members:
-                x = f(r, e, v)
-                if x is not None:
-                    x = converted(x)
-                    if x is not None:
-                        inner[name] = x
+            inner = filled({}, members, r, e, v)
             if inner:
                 line[group] = inner
         return line
